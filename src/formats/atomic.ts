@@ -1,0 +1,46 @@
+/** @file Writing a file so that a reader sees the old one or the whole new one, also after a crash. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+/** Receives the bytes of a file in order. */
+export type Sink = (bytes: Uint8Array) => Promise<void>;
+
+/**
+ * Writes `content` to `path` by way of a temporary file in the same folder: write, fsync, rename, fsync of the
+ * folder. The folder is made if it is missing. On failure the temporary file is removed and `path` is untouched.
+ * @param content the text, the bytes, or a function that hands the bytes to a sink piece by piece
+ */
+export async function writeAtomic(
+  path: string, content: string | Uint8Array | ((sink: Sink) => Promise<void>),
+): Promise<void> {
+  const folder = dirname(path);
+  await mkdir(folder, { recursive: true });
+  const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    const handle = await open(temporary, 'wx');
+    try {
+      if (typeof content === 'function') await content((bytes) => handle.writeFile(bytes));
+      else await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(folder);
+}
+
+/** Makes the rename durable. Windows and some network file systems cannot sync a folder: there it is a no-op. */
+async function syncFolder(folder: string): Promise<void> {
+  try {
+    const handle = await open(folder, 'r');
+    await handle.sync().finally(() => handle.close());
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (!['EISDIR', 'EPERM', 'EACCES', 'EINVAL', 'ENOTSUP'].includes(code)) throw error;
+  }
+}

@@ -1,0 +1,109 @@
+/** @file Reading untrusted JSON: size-limited, and for headers entry by entry with duplicate keys found. */
+import { fileSource, readBytes } from './byte-source.js';
+import { FormatError, shown } from './errors.js';
+
+const REMEDY = 'The file is damaged: download or export it again.';
+
+/** Configuration and index files are far shorter; the limit keeps a wrong path from filling the memory. */
+const FILE_BYTES = 1 << 25;
+
+/** Parses a JSON file that must hold an object. */
+export async function readJsonFile(path: string): Promise<Record<string, unknown>> {
+  const source = await fileSource(path);
+  try {
+    if (source.size > FILE_BYTES) throw new FormatError(path, `is too long (${source.size} bytes)`, 'Check the path.');
+    return parseObject((await readBytes(source, 0, source.size)).toString('utf8'), path);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Parses a text that must be a JSON object. */
+export function parseObject(text: string, where: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError(where, `is not valid JSON (${shown((cause as Error).message)})`, REMEDY, { cause });
+  }
+  if (!isObject(value)) throw new FormatError(where, 'does not hold a JSON object', REMEDY);
+  return value;
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * The entries of a JSON object whose values are flat: objects of strings, numbers and arrays of those, no deeper.
+ * They are yielded one by one, so that a hostile text costs no more memory than its first wrong entry, and a key that
+ * occurs twice (which `JSON.parse` would hide, there and in the values) is an error.
+ */
+export function* flatEntries(text: string, where: string): Generator<[key: string, value: unknown]> {
+  const seen = new Set<string>();
+  let at = skipSpace(text, 0);
+  if (text[at] !== '{') throw new FormatError(where, 'does not begin with "{"', REMEDY);
+  at = skipSpace(text, at + 1);
+  if (text[at] === '}') return endOfText(text, at + 1, where);
+  for (;;) {
+    const keyEnd = stringEnd(text, at, where);
+    const key = parse(text.slice(at, keyEnd), where) as string;
+    if (seen.has(key)) throw new FormatError(where, `has the key "${shown(key)}" twice`, REMEDY);
+    seen.add(key);
+    at = skipSpace(text, keyEnd);
+    if (text[at] !== ':') throw new FormatError(where, `has no value for "${shown(key)}"`, REMEDY);
+    const start = at + 1;
+    const { end, keys } = valueExtent(text, start, where);
+    const value = parse(text.slice(start, end), where);
+    if (isObject(value) && Object.keys(value).length !== keys) {
+      throw new FormatError(where, `has a key twice in the entry "${shown(key)}"`, REMEDY);
+    }
+    yield [key, value];
+    if (text[end] === '}') return endOfText(text, end + 1, where);
+    at = skipSpace(text, end + 1);
+  }
+}
+
+function parse(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError(where, `is not valid JSON near ${shown(text)}`, REMEDY, { cause });
+  }
+}
+
+function skipSpace(text: string, at: number): number {
+  while (at < text.length && ' \t\n\r'.includes(text[at]!)) at++;
+  return at;
+}
+
+function endOfText(text: string, at: number, where: string): void {
+  if (skipSpace(text, at) !== text.length) throw new FormatError(where, 'has text after its closing "}"', REMEDY);
+}
+
+/** The offset after the string literal that begins at `at`. */
+function stringEnd(text: string, at: number, where: string): number {
+  if (text[at] === '"') {
+    for (let i = at + 1; i < text.length; i++) {
+      if (text[i] === '\\') i++;
+      else if (text[i] === '"') return i + 1;
+    }
+  }
+  throw new FormatError(where, `has no complete string at character ${at}`, REMEDY);
+}
+
+/** Where the value that begins at `at` ends (its "," or "}"), and how many keys it has if it is an object. */
+function valueExtent(text: string, at: number, where: string): { end: number; keys: number } {
+  let depth = 0;
+  let keys = 0;
+  for (let i = at; i < text.length; i++) {
+    const c = text[i]!;
+    if (c === '"') i = stringEnd(text, i, where) - 1;
+    else if (c === '{' || c === '[') {
+      if (++depth > 2) throw new FormatError(where, `is nested too deeply at character ${i}`, REMEDY);
+    } else if (depth === 0 && (c === ',' || c === '}')) return { end: i, keys };
+    else if (c === '}' || c === ']') depth--;
+    else if (c === ':' && depth === 1) keys++;
+  }
+  throw new FormatError(where, `ends within the value at character ${at}`, REMEDY);
+}

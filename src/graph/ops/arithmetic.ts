@@ -1,0 +1,162 @@
+/** @file Element-wise arithmetic with NumPy broadcasting: binary operators, powers, comparisons, selection. */
+import type { DType, Shape } from '../dtype.js';
+import { describeShape, traceError } from '../errors.js';
+import { apply, lift } from '../tensor.js';
+import type { Operand, Tensor, Vjp } from '../tensor.js';
+import { sumTo } from './reduce.js';
+
+/** The shape that two shapes broadcast to. */
+export function broadcastShapes(op: string, a: Shape, b: Shape): number[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const x = a[i - rank + a.length] ?? 1;
+    const y = b[i - rank + b.length] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) {
+      traceError(op, `shapes ${describeShape(a)} and ${describeShape(b)} do not broadcast`);
+    }
+    return x === 1 ? y : x;
+  });
+}
+
+function operands(op: string, a: Operand, b: Operand): [Tensor, Tensor] {
+  if (typeof a === 'number' && typeof b === 'number') traceError(op, 'at least one operand must be a tensor');
+  const like = typeof a === 'number' ? (b as Tensor) : a;
+  const [x, y] = [lift(a, like), lift(b, like)];
+  if (x.dtype !== y.dtype) traceError(op, `dtypes ${x} and ${y} differ; cast one of them`);
+  return [x, y];
+}
+
+type Rule = (g: Tensor, x: Tensor, y: Tensor, out: Tensor) => Tensor;
+
+function binary(op: string, a: Operand, b: Operand, byX: Rule | null, byY: Rule | null, dtype?: DType): Tensor {
+  const [x, y] = operands(op, a, b);
+  const shape = broadcastShapes(op, x.shape, y.shape);
+  const rule = (of: Rule | null, to: Tensor): Vjp | null => of && ((g) => sumTo(of(g, x, y, out), to.shape));
+  const out: Tensor = apply(
+    { op, inputs: [x, y], vjps: [rule(byX, x), rule(byY, y)] },
+    shape,
+    dtype ?? x.dtype,
+  );
+  return out;
+}
+
+const isNumber = (v: Operand, n: number): boolean => v === n;
+
+export function add(a: Operand, b: Operand): Tensor {
+  if (isNumber(b, 0)) return a as Tensor;
+  return binary('Add', a, b, (g) => g, (g) => g);
+}
+
+export function sub(a: Operand, b: Operand): Tensor {
+  return binary('Sub', a, b, (g) => g, (g) => neg(g));
+}
+
+export function mul(a: Operand, b: Operand): Tensor {
+  if (isNumber(b, 1)) return a as Tensor;
+  return binary('Mul', a, b, (g, _x, y) => mul(g, y), (g, x) => mul(g, x));
+}
+
+export function div(a: Operand, b: Operand): Tensor {
+  return binary('Div', a, b, (g, _x, y) => div(g, y), (g, _x, y, out) => neg(div(mul(g, out), y)));
+}
+
+/** xʸ for x > 0, or any x with a constant integer exponent. */
+export function pow(a: Operand, b: Operand): Tensor {
+  if (isNumber(b, 2)) return square(a as Tensor);
+  return binary(
+    'Pow', a, b,
+    (g, x, y) => mul(g, mul(y, pow(x, typeof b === 'number' ? b - 1 : sub(y, 1)))),
+    typeof b === 'number' ? null : (g, x, _y, out) => mul(g, mul(out, log(x))),
+  );
+}
+
+/** Remainder with the sign of the divisor for integers, of the dividend for floats (C's fmod). No gradient. */
+export function mod(a: Operand, b: Operand): Tensor {
+  const [x, y] = operands('Mod', a, b);
+  const attributes = { fmod: x.dtype === 'float32' ? 1 : 0 };
+  return apply({ op: 'Mod', inputs: [x, y], attributes }, broadcastShapes('Mod', x.shape, y.shape), x.dtype);
+}
+
+/** Element-wise maximum; where both are equal the gradient goes to the first. */
+export function maximum(a: Operand, b: Operand): Tensor {
+  return binary(
+    'Max', a, b,
+    (g, x, y) => mul(g, cast(greaterEqual(x, y), g.dtype)),
+    (g, x, y) => mul(g, cast(less(x, y), g.dtype)),
+  );
+}
+
+/** Element-wise minimum; where both are equal the gradient goes to the first. */
+export function minimum(a: Operand, b: Operand): Tensor {
+  return binary(
+    'Min', a, b,
+    (g, x, y) => mul(g, cast(lessEqual(x, y), g.dtype)),
+    (g, x, y) => mul(g, cast(greater(x, y), g.dtype)),
+  );
+}
+
+/** Limits values to [low, high]; the gradient passes where low <= x <= high. */
+export function clip(x: Tensor, low: number, high: number): Tensor {
+  const inside: Vjp = (g) => mul(g, cast(and(greaterEqual(x, low), lessEqual(x, high)), g.dtype));
+  return apply({ op: 'Clip', inputs: [x, lift(low, x), lift(high, x)], vjps: [inside] }, x.shape, x.dtype);
+}
+
+const compare = (op: string) => (a: Operand, b: Operand): Tensor => binary(op, a, b, null, null, 'bool');
+export const equal = compare('Equal');
+export const less = compare('Less');
+export const lessEqual = compare('LessOrEqual');
+export const greater = compare('Greater');
+export const greaterEqual = compare('GreaterOrEqual');
+export const and = compare('And');
+export const or = compare('Or');
+
+export function not(x: Tensor): Tensor {
+  return apply({ op: 'Not', inputs: [x] }, x.shape, 'bool');
+}
+
+/** `condition ? a : b`, element by element, all three broadcast. */
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  if (condition.dtype !== 'bool') traceError('Where', `the condition must be bool, not ${condition}`);
+  const [x, y] = operands('Where', a, b);
+  const shape = broadcastShapes('Where', condition.shape, broadcastShapes('Where', x.shape, y.shape));
+  const byX: Vjp = (g) => sumTo(where(condition, g, 0), x.shape);
+  const byY: Vjp = (g) => sumTo(where(condition, 0, g), y.shape);
+  return apply({ op: 'Where', inputs: [condition, x, y], vjps: [null, byX, byY] }, shape, x.dtype);
+}
+
+/** Converts to another dtype; between float types the gradient is cast back. */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  if (x.dtype === dtype) return x;
+  return apply({ op: 'Cast', inputs: [x], attributes: { to: { dtype } }, vjps: [(g) => cast(g, x.dtype)] }, x.shape, dtype);
+}
+
+function unary(op: string, x: Tensor, rule: ((g: Tensor, y: Tensor) => Tensor) | null): Tensor {
+  const y: Tensor = apply({ op, inputs: [x], vjps: [rule && ((g) => rule(g, y))] }, x.shape, x.dtype);
+  return y;
+}
+
+export const neg = (x: Tensor): Tensor => unary('Neg', x, (g) => neg(g));
+export const exp = (x: Tensor): Tensor => unary('Exp', x, (g, y) => mul(g, y));
+export const log = (x: Tensor): Tensor => unary('Log', x, (g) => div(g, x));
+export const sqrt = (x: Tensor): Tensor => unary('Sqrt', x, (g, y) => div(mul(g, 0.5), y));
+export const square = (x: Tensor): Tensor => mul(x, x);
+export const reciprocal = (x: Tensor): Tensor => unary('Reciprocal', x, (g, y) => neg(mul(g, mul(y, y))));
+/** 1/√x. */
+export const rsqrt = (x: Tensor): Tensor => reciprocal(sqrt(x));
+export const abs = (x: Tensor): Tensor => unary('Abs', x, (g) => mul(g, sign(x)));
+export const sign = (x: Tensor): Tensor => unary('Sign', x, null);
+export const sin = (x: Tensor): Tensor => unary('Sin', x, (g) => mul(g, cos(x)));
+export const cos = (x: Tensor): Tensor => unary('Cos', x, (g) => neg(mul(g, sin(x))));
+/** Error function; derivative 2/√π·exp(−x²). */
+export const erf = (x: Tensor): Tensor =>
+  unary('Erf', x, (g) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))));
+export const tanh = (x: Tensor): Tensor => unary('Tanh', x, (g, y) => mul(g, sub(1, square(y))));
+export const sigmoid = (x: Tensor): Tensor => unary('Sigmoid', x, (g, y) => mul(g, mul(y, sub(1, y))));
+/** log(1 + eˣ). */
+export const softplus = (x: Tensor): Tensor => unary('Softplus', x, (g) => mul(g, sigmoid(x)));
+/** log σ(x), without overflow for large |x|. */
+export const logSigmoid = (x: Tensor): Tensor => neg(softplus(neg(x)));
+export const floor = (x: Tensor): Tensor => unary('Floor', x, null);
+export const ceil = (x: Tensor): Tensor => unary('Ceil', x, null);
+/** Rounds half to even; no gradient (see rounding.ts for those that have one). */
+export const roundHalfEven = (x: Tensor): Tensor => unary('Round', x, null);

@@ -1,0 +1,194 @@
+/** @file Two-dimensional convolution and its transpose, with stride, padding, dilation and groups. */
+import type { Shape } from '../dtype.js';
+import { describeShape, traceError } from '../errors.js';
+import { apply } from '../tensor.js';
+import type { Attributes, Tensor, Vjp } from '../tensor.js';
+import { flip, pad, reshape, slice, transpose } from './layout.js';
+import { concat } from './layout.js';
+import { gemm, matmul } from './matmul.js';
+import { sum } from './reduce.js';
+
+/** A number for both axes, [vertical, horizontal], or (padding only) [top, left, bottom, right]. */
+export type Padding = number | readonly [number, number] | readonly [number, number, number, number];
+
+export interface ConvOptions {
+  stride?: number | readonly [number, number];
+  padding?: Padding;
+  dilation?: number | readonly [number, number];
+  groups?: number;
+}
+
+interface Geometry {
+  stride: readonly [number, number];
+  dilation: readonly [number, number];
+  /** top, left, bottom, right */
+  pads: readonly [number, number, number, number];
+  groups: number;
+}
+
+const pair = (v: number | readonly [number, number] | undefined): readonly [number, number] =>
+  v === undefined ? [1, 1] : typeof v === 'number' ? [v, v] : v;
+
+export function fourSides(padding: Padding = 0): readonly [number, number, number, number] {
+  if (typeof padding === 'number') return [padding, padding, padding, padding];
+  return padding.length === 4 ? padding : [padding[0], padding[1], padding[0], padding[1]];
+}
+
+function geometry(options: ConvOptions): Geometry {
+  const { stride, padding, dilation, groups = 1 } = options;
+  return { stride: pair(stride), dilation: pair(dilation), pads: fourSides(padding), groups };
+}
+
+function attributesOf({ stride, dilation, pads, groups }: Geometry, kernel: Shape): Attributes {
+  return {
+    kernel_shape: [...kernel],
+    strides: [...stride],
+    dilations: [...dilation],
+    pads: [...pads],
+    group: groups,
+  };
+}
+
+/**
+ * Convolution (cross-correlation, as in PyTorch).
+ *
+ * @param x [B, C, H, W]
+ * @param w [O, C/groups, kh, kw]
+ * @param b [O]
+ * @returns [B, O, H', W'] with H' = ⌊(H + pads − dilation·(kh − 1) − 1) / stride⌋ + 1
+ */
+export function conv2d(x: Tensor, w: Tensor, b?: Tensor, options: ConvOptions = {}): Tensor {
+  const geo = geometry(options);
+  if (x.rank !== 4 || w.rank !== 4 || x.shape[1] !== w.shape[1]! * geo.groups || w.shape[0]! % geo.groups !== 0) {
+    traceError('Conv', `weight ${describeShape(w.shape)} (groups ${geo.groups}) does not fit ${describeShape(x.shape)}`);
+  }
+  if (b && (b.rank !== 1 || b.shape[0] !== w.shape[0])) traceError('Conv', `bias ${b} does not fit ${describeShape(w.shape)}`);
+  const out = ([0, 1] as const).map((i) => {
+    const reach = geo.dilation[i] * (w.shape[2 + i]! - 1) + 1;
+    return Math.floor((x.shape[2 + i]! + geo.pads[i] + geo.pads[i + 2]! - reach) / geo.stride[i]) + 1;
+  });
+  if (out.some((d) => d < 1)) {
+    traceError('Conv', `kernel ${describeShape(w.shape)} is larger than padded input ${describeShape(x.shape)}`);
+  }
+  const vjps: Vjp[] = [
+    (g) => convInputGradient(g, w, x.shape, geo),
+    (g) => convWeightGradient(x, g, w.shape, geo),
+    (g) => sum(g, { axes: [0, 2, 3] }),
+  ];
+  return apply(
+    { op: 'Conv', inputs: b ? [x, w, b] : [x, w], attributes: attributesOf(geo, w.shape.slice(2)), vjps },
+    [x.shape[0]!, w.shape[0]!, ...out],
+    x.dtype,
+  );
+}
+
+/** Swaps the two channel axes within each group: [O, C/g, …] → [C, O/g, …]. */
+function swapChannels(w: Tensor, groups: number): Tensor {
+  const [o, c, kh, kw] = w.shape as [number, number, number, number];
+  if (groups === 1) return transpose(w, [1, 0, 2, 3]);
+  const grouped = reshape(w, [groups, o / groups, c, kh, kw]);
+  return reshape(transpose(grouped, [0, 2, 1, 3, 4]), [groups * c, o / groups, kh, kw]);
+}
+
+/** Turns the kernel by 180°. */
+function rotate(w: Tensor): Tensor {
+  const [o, c, kh, kw] = w.shape as [number, number, number, number];
+  if (kh * kw === 1) return w;
+  return reshape(flip(reshape(w, [o, c, kh * kw]), [2]), w.shape);
+}
+
+/**
+ * Gradient by the input. With stride 1 it is a convolution with the kernel rotated and its channels swapped, which runs
+ * at the speed of the forward convolution; ConvTranspose reaches about 60% of that (docs/decisions.md).
+ */
+function convInputGradient(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): Tensor {
+  const reach = ([0, 1] as const).map((i) => geo.dilation[i] * (w.shape[2 + i]! - 1));
+  const pads = geo.pads.map((p, side) => reach[side % 2]! - p);
+  if (geo.stride[0] === 1 && geo.stride[1] === 1 && pads.every((p) => p >= 0)) {
+    const padding = pads as unknown as [number, number, number, number];
+    const kernel = rotate(swapChannels(w, geo.groups));
+    return conv2d(g, kernel, undefined, { padding, dilation: geo.dilation, groups: geo.groups });
+  }
+  const full = convTranspose2d(g, w, undefined, { ...geo, padding: geo.pads, outputSize: shape.slice(2) as [number, number] });
+  return full;
+}
+
+/**
+ * Gradient by the weight: one matrix product over unfolded patches, with channels last so that patches are copied in
+ * long runs.
+ */
+function convWeightGradient(x: Tensor, g: Tensor, shape: Shape, geo: Geometry): Tensor {
+  const [o, c, kh, kw] = shape as [number, number, number, number];
+  const [b, , oh, ow] = g.shape as [number, number, number, number];
+  const { groups } = geo;
+  const patches = unfold(x, kh, kw, oh, ow, geo); // [B·L, kh·kw, C·groups]
+  const rows = reshape(transpose(g, [0, 2, 3, 1]), [b * oh * ow, o]); // [B·L, O]
+  if (groups === 1) {
+    const flat = gemm(rows, reshape(patches, [b * oh * ow, kh * kw * c]), true, false); // [O, kh·kw·C]
+    return transpose(reshape(flat, [o, kh, kw, c]), [0, 3, 1, 2]);
+  }
+  const left = transpose(reshape(rows, [b * oh * ow, groups, o / groups]), [1, 2, 0]);
+  const right = transpose(reshape(patches, [b * oh * ow, kh * kw, groups, c]), [2, 0, 1, 3]);
+  const product = matmul(left, reshape(right, [groups, b * oh * ow, kh * kw * c])); // [G, O/G, kh·kw·C]
+  return transpose(reshape(product, [o, kh, kw, c]), [0, 3, 1, 2]);
+}
+
+/** The patch under each output position: [B, C, H, W] → [B·oh·ow, kh·kw, C]. */
+function unfold(x: Tensor, kh: number, kw: number, oh: number, ow: number, geo: Geometry): Tensor {
+  const [b, c] = x.shape as [number, number];
+  const [top, left, bottom, right] = geo.pads;
+  const last = pad(transpose(x, [0, 2, 3, 1]), [0, top, left, 0], [0, bottom, right, 0]);
+  const taps: Tensor[] = [];
+  for (let i = 0; i < kh; i++) {
+    for (let j = 0; j < kw; j++) {
+      const [y0, x0] = [i * geo.dilation[0], j * geo.dilation[1]];
+      const ends = [b, y0 + (oh - 1) * geo.stride[0] + 1, x0 + (ow - 1) * geo.stride[1] + 1, c];
+      taps.push(slice(last, [0, y0, x0, 0], ends, [1, geo.stride[0], geo.stride[1], 1]));
+    }
+  }
+  return reshape(concat(taps, 3), [b * oh * ow, kh * kw, c]);
+}
+
+export interface ConvTransposeOptions extends ConvOptions {
+  /** [H', W'] of the result, where the stride leaves a choice; the smallest by default. */
+  outputSize?: readonly [number, number];
+}
+
+/**
+ * Transposed convolution: the input gradient of the convolution with the same weight.
+ *
+ * @param x [B, I, H, W]
+ * @param w [I, O/groups, kh, kw]
+ * @param b [O]
+ */
+export function convTranspose2d(x: Tensor, w: Tensor, b?: Tensor, options: ConvTransposeOptions = {}): Tensor {
+  const geo = geometry(options);
+  if (x.rank !== 4 || w.rank !== 4 || x.shape[1] !== w.shape[0] || w.shape[0]! % geo.groups !== 0) {
+    traceError('ConvTranspose', `weight ${describeShape(w.shape)} does not fit ${describeShape(x.shape)}`);
+  }
+  const smallest = ([0, 1] as const).map((i) => {
+    const reach = geo.dilation[i] * (w.shape[2 + i]! - 1) + 1;
+    return (x.shape[2 + i]! - 1) * geo.stride[i] + reach - geo.pads[i] - geo.pads[i + 2]!;
+  });
+  const size = options.outputSize ?? smallest;
+  const extra = size.map((d, i) => d - smallest[i]!);
+  if (extra.some((e, i) => e < 0 || (e > 0 && e >= geo.stride[i]!))) {
+    traceError('ConvTranspose', `output ${describeShape(size)} is not reachable from ${describeShape(x.shape)}`);
+  }
+  const forward: ConvOptions = { stride: geo.stride, dilation: geo.dilation, padding: geo.pads, groups: geo.groups };
+  const vjps: Vjp[] = [
+    (g) => conv2d(g, w, undefined, forward),
+    (g) => convWeightGradient(g, x, w.shape, geo),
+    (g) => sum(g, { axes: [0, 2, 3] }),
+  ];
+  return apply(
+    {
+      op: 'ConvTranspose',
+      inputs: b ? [x, w, b] : [x, w],
+      attributes: { ...attributesOf(geo, w.shape.slice(2)), output_padding: extra },
+      vjps,
+    },
+    [x.shape[0]!, w.shape[1]! * geo.groups, ...size],
+    x.dtype,
+  );
+}

@@ -1,0 +1,129 @@
+/**
+ * @file CLIP's byte-level BPE tokenizer, equal to `CLIPTokenizer` of transformers: text in, a fixed number of token ids
+ * out. Prompt emphasis such as "(word:1.2)" is not parsed; it is text.
+ */
+import { byteSymbols, END_OF_WORD, initialSymbols, mergePair, normalizeText, splitWords } from './bpe.js';
+
+/** What a tokenizer is made of, already parsed; `tokenizer-files.ts` reads it from a folder. */
+export interface TokenizerData {
+  /** token -> id; a token spells bytes in byte symbols, the last one of a word ends in </w> */
+  vocab: ReadonlyMap<string, number>;
+  /** pairs of tokens, the one to be merged first comes first */
+  merges: readonly (readonly [string, string])[];
+  /** number of ids of an encoding, start and end included */
+  maxLength: number;
+  /** the start, end and padding tokens as they are in `vocab` */
+  bos: string;
+  eos: string;
+  pad: string;
+}
+
+export interface Encoding {
+  /** start, text, end, then padding */
+  ids: Int32Array; // [maxLength]
+  /** the end of the prompt that did not fit, or null; it is for the caller to warn about */
+  truncated: string | null;
+}
+
+export interface Tokenizer {
+  /** @throws RangeError if the text is longer than 8192 characters */
+  encode(text: string): Encoding;
+  /**
+   * The text of ids without the special tokens: lower case, a space after each word.
+   * @throws RangeError if an id is not in the vocabulary
+   */
+  decode(ids: Iterable<number>): string;
+  maxLength: number;
+  /** ids of the start, end and padding tokens */
+  bos: number;
+  eos: number;
+  pad: number;
+}
+
+/** Merging takes quadratic time in the length of a word, so a hostile prompt must have an end. */
+const MAX_TEXT = 8192;
+
+const byteOfSymbol: ReadonlyMap<string, number> = new Map(byteSymbols.map((symbol, byte) => [symbol, byte]));
+
+/** @throws Error if a special token or the result of a merge is not in the vocabulary, or nothing fits in maxLength */
+export function createTokenizer({ vocab, merges, maxLength, ...special }: TokenizerData): Tokenizer {
+  if (!Number.isSafeInteger(maxLength) || maxLength < 3) {
+    throw new Error(`the maximum length is ${maxLength}; it must be a whole number of at least 3`);
+  }
+  const idOf = (token: string, role: string): number => {
+    const id = vocab.get(token);
+    if (id === undefined) throw new Error(`${role} "${token}" is not in the vocabulary`);
+    return id;
+  };
+  const bos = idOf(special.bos, 'the start token');
+  const eos = idOf(special.eos, 'the end token');
+  const pad = idOf(special.pad, 'the padding token');
+  const specialIds = new Set([bos, eos, pad]);
+  const ranks = new Map<string, number>();
+  merges.forEach(([first, second], rank) => {
+    idOf(first + second, `merge ${rank + 1} makes a token that`);
+    ranks.set(`${first} ${second}`, rank);
+  });
+  const tokenOf = new Map(Array.from(vocab, ([token, id]) => [id, token]));
+  // As in transformers, a special token spelled out in a text is that token; in SD 2, which pads with "!", so is "!".
+  const spelledOut = new RegExp(`(${Object.values(special).map(escapeRegExp).join('|')})`);
+
+  function lowestRankedPair(symbols: readonly string[]): [string, string] | null {
+    let best = Infinity;
+    let pair: [string, string] | null = null;
+    for (let i = 0; i + 1 < symbols.length; i++) {
+      const rank = ranks.get(`${symbols[i]} ${symbols[i + 1]}`);
+      if (rank === undefined || rank >= best) continue;
+      best = rank;
+      pair = [symbols[i]!, symbols[i + 1]!];
+    }
+    return pair;
+  }
+
+  function encodeWord(word: string): number[] {
+    let symbols = initialSymbols(word);
+    for (let pair = lowestRankedPair(symbols); pair; pair = lowestRankedPair(symbols)) {
+      symbols = mergePair(symbols, ...pair);
+    }
+    // CLIP's "unknown" is its end token; only a vocabulary that lacks a byte needs it.
+    return symbols.map((symbol) => vocab.get(symbol) ?? eos);
+  }
+
+  function encodeText(text: string): number[] {
+    const parts = normalizeText(text).split(spelledOut); // text, special, text, special, …, text
+    return parts.flatMap((part, i) => (i % 2 === 1 ? [vocab.get(part)!] : splitWords(part).flatMap(encodeWord)));
+  }
+
+  function decode(ids: Iterable<number>): string {
+    const bytes: number[] = [];
+    for (const id of ids) {
+      const token = tokenOf.get(id);
+      if (token === undefined) throw new RangeError(`token id ${id} is not in the vocabulary`);
+      if (specialIds.has(id)) continue;
+      const ends = token.endsWith(END_OF_WORD);
+      for (const symbol of ends ? token.slice(0, -END_OF_WORD.length) : token) {
+        const byte = byteOfSymbol.get(symbol);
+        bytes.push(...(byte === undefined ? Buffer.from(symbol, 'utf8') : [byte]));
+      }
+      if (ends) bytes.push(' '.charCodeAt(0));
+    }
+    return Buffer.from(bytes).toString('utf8').trim();
+  }
+
+  function encode(text: string): Encoding {
+    if (text.length > MAX_TEXT) {
+      throw new RangeError(`the prompt has ${text.length} characters; shorten it to at most ${MAX_TEXT}`);
+    }
+    const content = encodeText(text);
+    const room = maxLength - 2;
+    const ids = new Int32Array(maxLength).fill(pad);
+    ids.set([bos, ...content.slice(0, room), eos]);
+    return { ids, truncated: content.length > room ? decode(content.slice(room)) : null };
+  }
+
+  return { encode, decode, maxLength, bos, eos, pad };
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+}

@@ -1,0 +1,72 @@
+/**
+ * @file How layers find their weights. A model is a pure function of a `Scope`; the scope decides whether a weight is a
+ * frozen input, a trainable input, or only written down, and which adapters (LoRA) sit on a layer.
+ */
+import type { Shape } from '../graph/dtype.js';
+import { input, weight } from '../graph/tensor.js';
+import type { Tensor } from '../graph/tensor.js';
+
+/** Something added to a layer's output, LoRA for instance. */
+export interface Adapter {
+  /** What to add to the output of the linear layer at `path` for x [..., in], or null for nothing. */
+  linear(path: string, x: Tensor, outFeatures: number): Tensor | null;
+  /** What to add to the output of the convolution at `path` for x [B, C, H, W], or null for nothing. */
+  conv(path: string, x: Tensor, kernel: Shape /* [O, C, kh, kw] */, stride: number, padding: number): Tensor | null;
+}
+
+/** Makes the tensor for a weight: (full name, shape) → tensor. Asked again for one name it gives the same tensor. */
+export type WeightSource = (name: string, shape: Shape) => Tensor;
+
+export interface Scope {
+  /** Dotted path of the layer, '' at the root. */
+  readonly path: string;
+  readonly adapters: readonly Adapter[];
+  /** The scope of a part: `scope.at('down_blocks').at(0)` or `scope.at('down_blocks.0')`. */
+  at(part: string | number): Scope;
+  /** The weight `name` of this layer. */
+  weight(name: string, shape: Shape): Tensor;
+}
+
+/** A scope at the root of a model. */
+export function rootScope(source: WeightSource, adapters: readonly Adapter[] = [], path = ''): Scope {
+  const join = (part: string | number): string => (path ? `${path}.${part}` : String(part));
+  return {
+    path,
+    adapters,
+    at: (part) => rootScope(source, adapters, join(part)),
+    weight: (name, shape) => source(join(name), shape),
+  };
+}
+
+function remembering(make: (name: string, shape: Shape) => Tensor): WeightSource {
+  const made = new Map<string, Tensor>();
+  return (name, shape) => {
+    const known = made.get(name) ?? make(name, shape);
+    made.set(name, known);
+    return known;
+  };
+}
+
+/** Weights as frozen inputs named `prefix + name`. */
+export function frozenWeights(prefix = ''): WeightSource {
+  return remembering((name, shape) => weight(prefix + name, shape));
+}
+
+/** Weights as inputs named `prefix + name` that change between runs; `record` receives each new one. */
+export function trainableWeights(prefix: string, record: (name: string, tensor: Tensor) => void): WeightSource {
+  return remembering((name, shape) => {
+    const t = input(prefix + name, shape);
+    record(name, t);
+    return t;
+  });
+}
+
+/** The names and shapes of all weights that `trace` asks for. */
+export function weightShapes(trace: (scope: Scope) => void): Map<string, Shape> {
+  const shapes = new Map<string, Shape>();
+  trace(rootScope(remembering((name, shape) => {
+    shapes.set(name, shape);
+    return weight(name, shape);
+  })));
+  return shapes;
+}
