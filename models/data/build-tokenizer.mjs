@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { END_OF_TEXT, START_OF_TEXT, trainBpe } from '../../dist/models/bpe-train.js';
+import { createTokenizer } from '../../dist/models/tokenizer.js';
 
 /** Large enough that the words of the names are mostly one token each. */
 const VOCABULARY_SIZE = 3072;
@@ -19,7 +20,14 @@ const tokenizerFolder = fileURLToPath(new URL('../emoji/tokenizer', import.meta.
 
 const metadata = await readFile(join(dataFolder, 'metadata.jsonl'), 'utf8');
 const rows = metadata.trim().split('\n').map((row) => JSON.parse(row));
-const { vocab, merges } = trainBpe(rows.flatMap(({ captions }) => captions), VOCABULARY_SIZE);
+const captions = rows.flatMap((row) => row.captions);
+const { vocab, merges } = trainBpe(captions, VOCABULARY_SIZE);
+const tokenizer = createTokenizer({
+  vocab, merges, maxLength: MAX_LENGTH, bos: START_OF_TEXT, eos: END_OF_TEXT, pad: END_OF_TEXT,
+});
+const cut = captions.find((caption) => tokenizer.encode(caption).truncated !== null);
+if (cut !== undefined) throw new Error(`"${cut}" does not fit in ${MAX_LENGTH} tokens; raise MAX_LENGTH`);
+
 const special = { bos_token: START_OF_TEXT, eos_token: END_OF_TEXT, pad_token: END_OF_TEXT, unk_token: END_OF_TEXT };
 const config = { ...special, add_prefix_space: false, do_lower_case: true, errors: 'replace',
   model_max_length: MAX_LENGTH, tokenizer_class: 'CLIPTokenizer' };

@@ -89,20 +89,25 @@ export async function encodePng(image: HostTensor, text: Readonly<Record<string,
 }
 
 /** Writes a PNG atomically; see `encodePng`. */
-export async function writePng(path: string, image: HostTensor, text?: Readonly<Record<string, string>>): Promise<void> {
+export async function writePng(
+  path: string, image: HostTensor, text?: Readonly<Record<string, string>>,
+): Promise<void> {
   await writeAtomic(path, await encodePng(image, text));
 }
 
+/** The JFIF header that other writers put into every JPEG file and libvips leaves out. */
+const JFIF_BYTES = 18;
+
 /**
  * Bytes of the picture as a JPEG, for the compressibility reward (DDPO, ddpo_pytorch/rewards.py, uses quality 95).
- * Set like the reference's Pillow: baseline, 4:2:0, standard quantisation and Huffman tables.
+ * Equal to what the reference's Pillow writes: baseline, 4:2:0, standard quantisation and Huffman tables, JFIF header.
  * @param image float32 [3, H, W] in [0, 1]
  */
 export async function jpegBytes(image: HostTensor, quality = 95): Promise<number> {
   const jpeg = await toSharp(image).jpeg({
     quality, chromaSubsampling: '4:2:0', mozjpeg: false, progressive: false, optimiseCoding: false,
   }).toBuffer();
-  return jpeg.length;
+  return jpeg.length + JFIF_BYTES;
 }
 
 export type ResizeKernel = 'nearest' | 'cubic' | 'lanczos3';

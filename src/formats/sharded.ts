@@ -55,7 +55,9 @@ async function openShards(folder: string, index: string): Promise<WeightSource> 
     }
     const home = new Map<string, WeightSource>();
     for (const [file, shard] of shards) {
-      for (const name of shard.tensors.keys()) if (Object.hasOwn(map, name) && map[name] === file) home.set(name, shard);
+      for (const name of shard.tensors.keys()) {
+        if (Object.hasOwn(map, name) && map[name] === file) home.set(name, shard);
+      }
     }
     for (const [name, file] of Object.entries(map)) {
       if (!home.has(name)) {

@@ -5,7 +5,7 @@ export const START_OF_TEXT = '<|startoftext|>';
 export const END_OF_TEXT = '<|endoftext|>';
 
 export interface BpeVocabulary {
-  /** in CLIP's order: bytes, bytes that end a word, merges, start and end of text */
+  /** the bytes, the bytes as ends of words, what the merges make, start and end of text */
   vocab: Map<string, number>;
   merges: [string, string][];
 }

@@ -45,8 +45,9 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
 }
 
 async function readVocabulary(folder: string): Promise<Vocabulary> {
-  const [vocab, merges, single] = ['vocab.json', 'merges.txt', 'tokenizer.json'].map((name) => join(folder, name)) as
-    [string, string, string];
+  const vocab = join(folder, 'vocab.json');
+  const merges = join(folder, 'merges.txt');
+  const single = join(folder, 'tokenizer.json');
   if ((await exists(vocab)) && (await exists(merges))) {
     return {
       vocab: parseVocab(await readJsonFile(vocab), vocab),
@@ -87,8 +88,9 @@ function parseVocab(object: Json, path: string): Map<string, number> {
 async function readMergeLines(path: string): Promise<string[]> {
   const source = await fileSource(path);
   try {
-    if (source.size > MERGES_BYTES) throw new FormatError(path, `is too long (${source.size} bytes)`, 'Check the path.');
-    const lines = (await readBytes(source, 0, source.size)).toString('utf8').split(/\r?\n/);
+    const { size } = source;
+    if (size > MERGES_BYTES) throw new FormatError(path, `is too long (${size} bytes)`, 'Check the path.');
+    const lines = (await readBytes(source, 0, size)).toString('utf8').split(/\r?\n/);
     if (lines[0]?.startsWith('#version')) lines.shift();
     return lines.filter((line) => line !== '');
   } finally {
@@ -100,7 +102,7 @@ async function readMergeLines(path: string): Promise<string[]> {
 function parseMerges(merges: readonly unknown[], path: string): [string, string][] {
   return merges.map((merge, i) => {
     const pair: unknown = typeof merge === 'string' ? merge.split(' ') : merge;
-    if (!Array.isArray(pair) || pair.length !== 2 || pair.some((part) => typeof part !== 'string' || !part)) {
+    if (!Array.isArray(pair) || pair.length !== 2 || !pair.every((part) => part && typeof part === 'string')) {
       throw new FormatError(path, `merge ${i + 1} is not a pair of tokens`, REMEDY);
     }
     return pair as [string, string];

@@ -3,6 +3,7 @@
  * frozen input, a trainable input, or only written down, and which adapters (LoRA) sit on a layer.
  */
 import type { Shape } from '../graph/dtype.js';
+import type { Padding } from '../graph/ops/conv.js';
 import { input, weight } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 
@@ -11,7 +12,7 @@ export interface Adapter {
   /** What to add to the output of the linear layer at `path` for x [..., in], or null for nothing. */
   linear(path: string, x: Tensor, outFeatures: number): Tensor | null;
   /** What to add to the output of the convolution at `path` for x [B, C, H, W], or null for nothing. */
-  conv(path: string, x: Tensor, kernel: Shape /* [O, C, kh, kw] */, stride: number, padding: number): Tensor | null;
+  conv(path: string, x: Tensor, kernel: Shape /* [O, C, kh, kw] */, stride: number, padding: Padding): Tensor | null;
 }
 
 /** Makes the tensor for a weight: (full name, shape) → tensor. Asked again for one name it gives the same tensor. */

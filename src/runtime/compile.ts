@@ -62,6 +62,8 @@ export async function compile<O extends string>(
     graphOptimizationLevel: 'all',
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     logSeverityLevel: 3,
+    // Spinning threads halve the speed as soon as another process wants the cores (docs/decisions.md).
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
     ...options.session,
   });
   const names = Object.keys(graph.outputs) as O[];

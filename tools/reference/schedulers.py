@@ -1,8 +1,8 @@
 """scheduler_*.safetensors: schedules, and trajectories of each diffusers sampler under a fixed stand-in for the U-Net.
 
 The stand-in is model(x, t) = 0.7 * tanh(x) + 0.1 * t / 1000 on the *scaled* model input. In a case `noise[i]` is what
-the sampler draws at step i (zero where it draws nothing), `x[0]` the start, `x[i + 1]` the sample after step i, and `x0[i]`
-the clean sample predicted there (LCM: its `denoised`).
+the sampler draws at step i (zero where it draws nothing), `x[0]` the start, `x[i + 1]` the sample after step i, and
+`x0[i]` the clean sample predicted there (LCM: its `denoised`).
 """
 
 import importlib

@@ -13,13 +13,14 @@ RANK, ALPHA = 4, 8
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 CROSS, DOWN, UP = "CrossAttnDownBlock2D", "DownBlock2D", "UpBlock2D"
 CROSS_UP = "CrossAttnUpBlock2D"
-COMMON = dict(sample_size=16, in_channels=4, out_channels=4, norm_num_groups=4, cross_attention_dim=12)
+COMMON = dict(sample_size=16, in_channels=4, out_channels=4, norm_num_groups=4, cross_attention_dim=16)
 SD1 = COMMON | dict(block_out_channels=[4, 8, 8, 8], layers_per_block=2, attention_head_dim=2,
                     down_block_types=[CROSS, CROSS, CROSS, DOWN], up_block_types=[UP, CROSS_UP, CROSS_UP, CROSS_UP])
 SD2 = SD1 | dict(attention_head_dim=[1, 2, 4, 4], use_linear_projection=True)
 SDXL = COMMON | dict(
     block_out_channels=[4, 8, 8], layers_per_block=2, attention_head_dim=[1, 2, 4], use_linear_projection=True,
-    down_block_types=[DOWN, CROSS, CROSS], up_block_types=[CROSS_UP, CROSS_UP, UP], transformer_layers_per_block=[1, 2, 3],
+    down_block_types=[DOWN, CROSS, CROSS], up_block_types=[CROSS_UP, CROSS_UP, UP],
+    transformer_layers_per_block=[1, 1, 2],
     addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 10)
 VARIANTS = {
     "sd1": SD1,  # stable-diffusion-v1-5
@@ -35,7 +36,8 @@ VARIANTS = {
 
 
 def build(variant):
-    return randomise(UNet2DConditionModel(**VARIANTS[variant]), 100 + list(VARIANTS).index(variant)).requires_grad_(False)
+    seed = 100 + list(VARIANTS).index(variant)
+    return randomise(UNet2DConditionModel(**VARIANTS[variant]), seed).requires_grad_(False)
 
 
 def add_lora(unet, seed=50):
@@ -50,7 +52,7 @@ def add_lora(unet, seed=50):
 def inputs_of(config):
     """Model inputs as a diffusers pipeline passes them; the two samples are at different times."""
     inputs = {"sample": tensor(1, 2, 4, 16, 16), "timestep": torch.tensor([981, 21]),
-              "encoder_hidden_states": tensor(2, 2, 7, 12)}
+              "encoder_hidden_states": tensor(2, 2, 7, 16)}
     if config.get("addition_embed_type"):
         sizes = torch.tensor([[512, 512, 0, 0, 512, 512], [640, 384, 16, 8, 512, 768]], dtype=torch.float32)
         inputs |= {"text_embeds": tensor(3, 2, 10), "time_ids": sizes}

@@ -13,13 +13,15 @@ const root = protobuf.Root.fromJSON({
       fields: {
         dims: { rule: 'repeated', type: 'int64', id: 1 },
         dataType: { type: 'int32', id: 2 },
-        floatData: { rule: 'repeated', type: 'float', id: 4 },
-        int32Data: { rule: 'repeated', type: 'int32', id: 5 },
-        int64Data: { rule: 'repeated', type: 'int64', id: 7 },
+        segment: { type: 'Segment', id: 3 },
+        // The *Data fields are packed numbers. Taken as bytes, they become typed arrays without a list of numbers between.
+        floatData: { rule: 'repeated', type: 'bytes', id: 4 },
+        int32Data: { rule: 'repeated', type: 'bytes', id: 5 },
+        int64Data: { rule: 'repeated', type: 'bytes', id: 7 },
         name: { type: 'string', id: 8 },
         rawData: { type: 'bytes', id: 9 },
-        doubleData: { rule: 'repeated', type: 'double', id: 10 },
-        uint64Data: { rule: 'repeated', type: 'uint64', id: 11 },
+        doubleData: { rule: 'repeated', type: 'bytes', id: 10 },
+        uint64Data: { rule: 'repeated', type: 'bytes', id: 11 },
         externalData: { rule: 'repeated', type: 'StringStringEntryProto', id: 13 },
         dataLocation: { type: 'int32', id: 14 },
       },
@@ -41,6 +43,7 @@ const root = protobuf.Root.fromJSON({
         ints: { rule: 'repeated', type: 'int64', id: 8 },
         strings: { rule: 'repeated', type: 'bytes', id: 9 },
         type: { type: 'int32', id: 20 },
+        refAttrName: { type: 'string', id: 21 },
       },
     },
     NodeProto: {
@@ -51,6 +54,7 @@ const root = protobuf.Root.fromJSON({
         opType: { type: 'string', id: 4 },
         attribute: { rule: 'repeated', type: 'AttributeProto', id: 5 },
         domain: { type: 'string', id: 7 },
+        overload: { type: 'string', id: 8 },
       },
     },
     GraphProto: {
@@ -61,6 +65,7 @@ const root = protobuf.Root.fromJSON({
         input: { rule: 'repeated', type: 'ValueInfoProto', id: 11 },
         output: { rule: 'repeated', type: 'ValueInfoProto', id: 12 },
         valueInfo: { rule: 'repeated', type: 'ValueInfoProto', id: 13 },
+        sparseInitializer: { rule: 'repeated', type: 'bytes', id: 15 },
       },
     },
     OperatorSetIdProto: { fields: { domain: { type: 'string', id: 1 }, version: { type: 'int64', id: 2 } } },
@@ -73,6 +78,8 @@ const root = protobuf.Root.fromJSON({
         node: { rule: 'repeated', type: 'NodeProto', id: 7 },
         opsetImport: { rule: 'repeated', type: 'OperatorSetIdProto', id: 9 },
         domain: { type: 'string', id: 10 },
+        attributeProto: { rule: 'repeated', type: 'AttributeProto', id: 11 },
+        overload: { type: 'string', id: 13 },
       },
     },
     ModelProto: {

@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+/** @file The `attune` command: reads arguments, runs one command, turns errors into messages and exit codes. */
+import { Command, CommanderError } from 'commander';
+import { pretrainCommand } from './pretrain.js';
+import { isChild, obeyParent, supervise } from './supervise.js';
+
+/** Mistakes of the user (arguments, configuration, files): exit code 2. Anything else that fails: 1. */
+const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError']);
+
+/** Commands that compute for long, and so run in a child process that cannot block signals. */
+const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'compare', 'search', 'plan']);
+
+function program(): Command {
+  const attune = new Command('attune')
+    .description('Align a text-to-image diffusion model to a reward, with nothing but npm.')
+    .version('0.1.0')
+    .showHelpAfterError('(add --help for what is possible)')
+    .exitOverride();
+  for (const command of [pretrainCommand()]) attune.addCommand(command.exitOverride());
+  return attune;
+}
+
+async function main(): Promise<number> {
+  const [name, ...rest] = process.argv.slice(2);
+  const onlyHelp = rest.includes('--help') || rest.includes('-h');
+  if (name !== undefined && HEAVY.has(name) && !onlyHelp && !isChild()) return supervise();
+  if (isChild()) obeyParent();
+  try {
+    await program().parseAsync();
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    const known = error instanceof Error && USER_ERRORS.has(error.name);
+    const message = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
+    process.stderr.write(`attune: ${message}\n`);
+    return known ? 2 : 1;
+  }
+}
+
+process.exitCode = await main();

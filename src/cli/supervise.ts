@@ -1,0 +1,60 @@
+/**
+ * @file Signals during compute. ONNX Runtime blocks its thread while it runs, so heavy commands work in a child process
+ * and this one answers signals at once: the first asks the child to write a checkpoint and leave, the second ends it.
+ */
+import { spawn } from 'node:child_process';
+
+const CHILD = 'ATTUNE_CHILD';
+export type StopSignal = 'SIGINT' | 'SIGTERM';
+const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
+
+/** True in the process that computes. */
+export const isChild = (): boolean => process.env[CHILD] === '1';
+
+/** Runs this same command in a child process; resolves with its exit code. */
+export function supervise(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+      env: { ...process.env, [CHILD]: '1' },
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    });
+    let asked: StopSignal | null = null;
+    const onSignal = (signal: StopSignal): void => {
+      if (asked) {
+        child.kill('SIGKILL');
+        return;
+      }
+      asked = signal;
+      process.stderr.write('\nstopping after this step; press Ctrl-C again to stop at once\n');
+      if (child.connected) child.send(signal);
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+    child.on('error', reject);
+    child.on('exit', (code, signal) => {
+      process.off('SIGINT', onSignal);
+      process.off('SIGTERM', onSignal);
+      if (asked) resolve(CODES[asked]);
+      else if (signal) {
+        const why = signal === 'SIGKILL' ? ' (often: out of memory)' : '';
+        process.stderr.write(`attune: the computing process was ended by ${signal}${why}\n`);
+        resolve(1);
+      } else resolve(code ?? 1);
+    });
+  });
+}
+
+let stop = false;
+
+/** In the child: true once the user asked to stop. Long loops ask this between steps. */
+export const stopRequested = (): boolean => stop;
+
+/** In the child: listens to the parent instead of to the terminal. If the parent dies, that is a wish to stop too. */
+export function obeyParent(): void {
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => {});
+  process.on('message', () => (stop = true));
+  process.on('disconnect', () => (stop = true));
+  // The channel alone must not keep a finished command alive.
+  process.channel?.unref();
+}

@@ -1,0 +1,55 @@
+/** @file Progress on stderr: one line that rewrites itself on a terminal, a line now and then elsewhere. */
+import type { Progress } from '../training/progress.js';
+
+function clock(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '?';
+  const s = Math.round(seconds);
+  const pad = (n: number): string => String(n).padStart(2, '0');
+  return s >= 3600 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 60)}:${pad(s % 60)}`;
+}
+
+/** Milliseconds between lines where the output is not a terminal. */
+const QUIET_INTERVAL = 10_000;
+/** Milliseconds between redraws on a terminal. */
+const REDRAW_INTERVAL = 100;
+
+/** A progress reporter for people. `quiet` keeps only warnings. */
+export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = process.stderr): Progress {
+  let began = 0;
+  let first = 0;
+  let drawn = 0;
+  let open = false;
+  const endLine = (): void => {
+    if (open) stream.write('\n');
+    open = false;
+  };
+  return {
+    phase(text) {
+      began = 0;
+      if (quiet) return;
+      endLine();
+      stream.write(`${text}\n`);
+    },
+    step(done, total, detail = '') {
+      if (quiet) return;
+      const now = Date.now();
+      if (began === 0) [began, first, drawn] = [now, done, stream.isTTY ? 0 : now];
+      const due = now - drawn >= (stream.isTTY ? REDRAW_INTERVAL : QUIET_INTERVAL);
+      if (!due && done < total) return;
+      drawn = now;
+      const elapsed = (now - began) / 1000;
+      const left = done > first ? (elapsed / (done - first)) * (total - done) : NaN;
+      const text = `  ${done}/${total} ${detail} [${clock(elapsed)} so far, ${clock(left)} left]`;
+      stream.write(stream.isTTY ? `\r\x1b[2K${text}` : `${text}\n`);
+      open = stream.isTTY === true;
+      if (done >= total) {
+        endLine();
+        began = 0;
+      }
+    },
+    warn(text) {
+      endLine();
+      stream.write(`warning: ${text}\n`);
+    },
+  };
+}

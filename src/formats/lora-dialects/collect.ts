@@ -1,0 +1,77 @@
+/** @file From a file's keys to layers: what every dialect's reader shares. */
+import { toFloat32, type HostTensor } from '../../graph/dtype.js';
+import { checkLayer, rankOf, type LoraLayer } from '../lora.js';
+import type { WeightSource } from '../weights.js';
+
+/** What a key holds. 'other' is a part that changes the layer's meaning in a way not supported (DoRA, LoCon's mid). */
+export interface LoraKey {
+  readonly module: string;
+  readonly part: 'down' | 'up' | 'alpha' | 'other';
+}
+
+export interface Collected {
+  readonly layers: Map<string, LoraLayer>;
+  /** Keys that are not understood, and those of layers that have such a part. */
+  readonly unknown: string[];
+  /** Parts that a layer lacks, as `module: part`. Such layers are left out. */
+  readonly missing: string[];
+}
+
+/**
+ * Reads all layers.
+ * @param parse what a key of this dialect means; undefined if it means nothing
+ * @param alphaOf alpha of a layer that brings none of its own
+ */
+export async function collectLayers(
+  source: WeightSource,
+  parse: (key: string) => LoraKey | undefined,
+  alphaOf: (module: string, rank: number) => number,
+): Promise<Collected> {
+  const unknown: string[] = [];
+  const modules = new Map<string, Map<LoraKey['part'], string>>();
+  for (const key of source.tensors.keys()) {
+    const parsed = parse(key);
+    const parts = parsed && (modules.get(parsed.module) ?? new Map<LoraKey['part'], string>());
+    if (!parts || (parsed.part !== 'other' && parts.has(parsed.part))) {
+      unknown.push(key);
+      continue;
+    }
+    parts.set(parsed.part, key);
+    modules.set(parsed.module, parts);
+  }
+  const layers = new Map<string, LoraLayer>();
+  const missing: string[] = [];
+  for (const [module, parts] of modules) {
+    const [down, up, alpha] = [parts.get('down'), parts.get('up'), parts.get('alpha')];
+    if (parts.has('other')) unknown.push(...parts.values());
+    else if (!down || !up) missing.push(`${module}: ${[!down && 'down', !up && 'up'].filter(Boolean).join(' and ')}`);
+    else {
+      const matrices = { down: await source.read(down), up: await source.read(up), alpha: 0 };
+      const layer: LoraLayer = {
+        ...matrices,
+        alpha: alpha ? scalar(await source.read(alpha)) : alphaOf(module, rankOf(matrices)),
+      };
+      checkLayer(source.where, module, layer);
+      layers.set(module, layer);
+    }
+  }
+  return { layers, unknown, missing };
+}
+
+/** The only value of a tensor; NaN, which `checkLayer` reports, if it has more or none. */
+function scalar(tensor: HostTensor): number {
+  const values = toFloat32(tensor);
+  return values.length === 1 ? values[0]! : NaN;
+}
+
+const UNET_ROOT = /^(?:(?:down|up)_blocks|mid_block|conv_in|conv_out|(?:time|add|class)_embedding)(?:\.|$)/;
+
+/** Whether a module path, without component, begins as those of our U-Nets do. */
+export function isUnetPath(path: string): boolean {
+  return UNET_ROOT.test(path);
+}
+
+/** Whether a module path, without component, begins as those of our text encoders do. */
+export function isTextPath(path: string): boolean {
+  return /^text_(?:model|projection)(?:\.|$)/.test(path);
+}

@@ -1,0 +1,137 @@
+/** @file Reading and writing LoRA files of every dialect. */
+import { stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { writeAtomic } from './atomic.js';
+import { FormatError, shown } from './errors.js';
+import { LORA_COMPONENTS, guessBaseModel, layersOf, type LoraFile, type LoraLayer } from './lora.js';
+import { collectLayers, type Collected } from './lora-dialects/collect.js';
+import { diffusersAlpha, toDiffusers, toOldDiffusers } from './lora-dialects/diffusers.js';
+import { parseDotted } from './lora-dialects/dotted.js';
+import { isKohya, parseKohya, toKohya } from './lora-dialects/kohya.js';
+import { PEFT_CONFIG, PEFT_WEIGHTS, peftAlpha, toPeft } from './lora-dialects/peft.js';
+import { loraMetadata, withHashes, type LoraFacts } from './lora-metadata.js';
+import { openWeights } from './open-weights.js';
+import { writeSafetensors } from './safetensors.js';
+import type { WeightSource } from './weights.js';
+
+export const LORA_DIALECTS = ['kohya', 'diffusers', 'diffusers-old', 'peft'] as const;
+/** The dialects that can be written. */
+export type LoraDialect = (typeof LORA_DIALECTS)[number];
+
+export interface LoraReading {
+  readonly lora: LoraFile;
+  /** 'comfy' has the original code's module names with dots. */
+  readonly dialect: LoraDialect | 'comfy';
+  /** Keys that were not understood, or belong to a layer that was not. */
+  readonly unknown: readonly string[];
+  /** Parts that are absent, as `module: part`. */
+  readonly missing: readonly string[];
+}
+
+const DIFFUSERS_WEIGHTS = 'pytorch_lora_weights.safetensors';
+
+/**
+ * Reads a LoRA.
+ * @param path a safetensors or PyTorch file, or a folder of PEFT or diffusers. A PEFT LoRA for several models has a
+ *   folder for each: `unet`, `text_encoder`, `text_encoder_2`
+ */
+export async function readLora(path: string): Promise<LoraReading> {
+  const kind = await kindOf(path);
+  if (kind !== 'folder') {
+    if (kind === 'missing') throw new FormatError(path, 'does not exist', 'Check the path of the LoRA.');
+    return readFile(path);
+  }
+  if (await kindOf(join(path, PEFT_CONFIG)) === 'file') return readFile(join(path, PEFT_WEIGHTS));
+  const parts: LoraReading[] = [];
+  for (const component of LORA_COMPONENTS) {
+    const folder = join(path, component);
+    if (await kindOf(join(folder, PEFT_CONFIG)) === 'file') parts.push(await readFile(join(folder, PEFT_WEIGHTS)));
+  }
+  if (parts.length === 0) return readFile(join(path, DIFFUSERS_WEIGHTS));
+  const layers = new Map(parts.flatMap((part) => [...part.lora.layers]));
+  const metadata = Object.assign({}, ...parts.map((part) => part.lora.metadata)) as Record<string, string>;
+  return {
+    lora: loraOf(layers, metadata),
+    dialect: 'peft',
+    unknown: parts.flatMap((part) => part.unknown),
+    missing: parts.flatMap((part) => part.missing),
+  };
+}
+
+async function kindOf(path: string): Promise<'file' | 'folder' | 'missing'> {
+  return stat(path).then((found) => (found.isDirectory() ? 'folder' : 'file'), () => 'missing');
+}
+
+function loraOf(layers: ReadonlyMap<string, LoraLayer>, metadata: Readonly<Record<string, string>>): LoraFile {
+  const baseModel = guessBaseModel(layers, metadata);
+  return { layers, metadata, ...(baseModel !== undefined && { baseModel }) };
+}
+
+async function readFile(path: string): Promise<LoraReading> {
+  const source = await openWeights(path);
+  try {
+    const dialect = dialectOf(source);
+    const { layers, unknown, missing } = await collect(source, dialect, path);
+    if (layers.size > 0) return { lora: loraOf(layers, source.metadata), dialect, unknown, missing };
+    const seen = [...source.tensors.keys()].slice(0, 3).map(shown).join('", "');
+    throw new FormatError(path, `holds no LoRA layer that can be used; its keys are like "${seen}"`,
+      'LoRAs of the U-Net and text encoders of SD 1.x, SD 2.x and SDXL are supported; LoHa, LoKr, DoRA and other ' +
+      'architectures are not.');
+  } finally {
+    await source.close();
+  }
+}
+
+function dialectOf(source: WeightSource): LoraReading['dialect'] {
+  const keys = [...source.tensors.keys()];
+  if (keys.some(isKohya)) return 'kohya';
+  if (keys.some((key) => key.startsWith('diffusion_model.'))) return 'comfy';
+  if (keys.some((key) => key.startsWith('base_model.model.'))) return 'peft';
+  return keys.some((key) => key.includes('.lora_A.')) ? 'diffusers' : 'diffusers-old';
+}
+
+async function collect(source: WeightSource, dialect: LoraReading['dialect'], path: string): Promise<Collected> {
+  if (dialect === 'kohya') return collectLayers(source, parseKohya, (_, rank) => rank);
+  if (dialect !== 'peft') return collectLayers(source, parseDotted, diffusersAlpha(source.metadata, path));
+  // An adapter names its modules as its own model does: which model that is, only its folder can say.
+  const folder = dirname(path);
+  const text = basename(folder) === 'text_encoder_2' ? 'text_encoder_2' : 'text_encoder';
+  return collectLayers(source, (key) => parseDotted(key, text), await peftAlpha(folder));
+}
+
+export interface WriteLoraOptions {
+  /** What to say of its making in the metadata. */
+  readonly facts?: LoraFacts;
+  /** PEFT's `target_modules` by component, where a pattern chose the modules. Default: their full names. */
+  readonly targets?: Readonly<Partial<Record<(typeof LORA_COMPONENTS)[number], readonly string[]>>>;
+}
+
+/**
+ * Writes a LoRA with the metadata that other tools look for.
+ * @param path the file; for 'peft' the folder
+ * @returns the paths of the files written
+ */
+export async function writeLora(
+  path: string, lora: LoraFile, dialect: LoraDialect, options: WriteLoraOptions = {},
+): Promise<string[]> {
+  const { facts, targets = {} } = options;
+  const metadata = loraMetadata(lora, facts);
+  if (dialect !== 'peft') {
+    const { tensors, metadata: own } = dialect === 'kohya' ? { tensors: toKohya(lora), metadata: {} }
+      : dialect === 'diffusers' ? toDiffusers(lora, targets) : toOldDiffusers(lora);
+    await writeSafetensors(path, tensors, withHashes(tensors, { ...metadata, ...own }));
+    return [path];
+  }
+  const written: string[] = [];
+  const parts = LORA_COMPONENTS.map((component) => ({ component, layers: layersOf(lora, component) }))
+    .filter(({ layers }) => layers.size > 0);
+  for (const { component, layers } of parts) {
+    // The U-Net alone needs no folder of its own; a text encoder's tells which of the two it is.
+    const folder = parts.length === 1 && component === 'unet' ? path : join(path, component);
+    const { config, tensors } = toPeft(layers, facts?.baseModelName, targets[component]);
+    await writeSafetensors(join(folder, PEFT_WEIGHTS), tensors, withHashes(tensors, { ...metadata, format: 'pt' }));
+    await writeAtomic(join(folder, PEFT_CONFIG), config);
+    written.push(join(folder, PEFT_WEIGHTS), join(folder, PEFT_CONFIG));
+  }
+  return written;
+}

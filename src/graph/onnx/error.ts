@@ -1,0 +1,49 @@
+/** @file The error of reading `.onnx` files, and the limits that a file must keep to. */
+
+/** An `.onnx` file that is damaged, hostile, or uses what is not supported. */
+export class OnnxError extends Error {
+  override readonly name = 'OnnxError';
+
+  /**
+   * @param file the file's path, or what stands for it
+   * @param problem what is wrong and what to do about it
+   * @param node the operator at fault, as `describeNode` gives it
+   */
+  constructor(
+    readonly file: string,
+    problem: string,
+    readonly node?: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${file}: ${node === undefined ? '' : `${node}: `}${problem}`, options);
+  }
+}
+
+/** A name from a file as it may be shown: short, on one line, without control characters. */
+export function shown(text: string): string {
+  const clean = text.slice(0, 200).replace(/[\p{C}\s]+/gu, ' ');
+  return clean.length > 80 ? `${clean.slice(0, 79)}…` : clean;
+}
+
+/** What no honest file exceeds. They keep a hostile one from taking minutes or all memory. */
+export const LIMITS = {
+  /** Bytes of the `.onnx` file itself (protobuf's own limit); larger models keep their weights beside it. */
+  fileBytes: 2 ** 31 - 1,
+  /** Fields and numbers in the file, outside the data of tensors. */
+  fields: 2 ** 23,
+  /** Bytes of all tensors, as they lie in memory. */
+  tensorBytes: 2 ** 34,
+  /** Elements of any tensor, weight or intermediate. */
+  elements: 2 ** 36,
+  rank: 16,
+  /** Operators after functions are written out. */
+  nodes: 2 ** 18,
+  /** Functions and branches within each other. */
+  depth: 32,
+  /** Elements of a folded constant; a larger one is computed at run time. */
+  foldElements: 2 ** 22,
+  /** Elements of all folded constants. */
+  foldTotal: 2 ** 26,
+  /** Numbers in a list that says how an operator works (axes, shape, lengths of a split). */
+  listLength: 4096,
+} as const;

@@ -1,0 +1,105 @@
+/** @file The kinds of model component there are: the class name in the file, the schema of its configuration, its weights. */
+import type { z } from 'zod';
+import { input } from '../graph/tensor.js';
+import type { Shape } from '../graph/dtype.js';
+import { weightShapes } from '../nn/scope.js';
+import type { Scope } from '../nn/scope.js';
+import { clipText, textProjection } from './clip-text.js';
+import { clipVision, visualProjection } from './clip-vision.js';
+import { clipLogits, imageFeatures, textFeatures } from './clip.js';
+import {
+  clipConfigSchema, clipTextConfigSchema, clipVisionConfigSchema, tinyVaeConfigSchema, unetConfigSchema, vaeConfigSchema,
+} from './config.js';
+import type { ClipConfig, ClipTextConfig, ClipVisionConfig, TinyVaeConfig, UNetConfig, VaeConfig } from './config.js';
+import { tinyDecode, tinyEncode } from './tiny-vae.js';
+import { unet } from './unet.js';
+import { vaeDecode, vaeEncode } from './vae.js';
+
+/** Configurations by class name. */
+export interface ComponentConfigs {
+  UNet2DConditionModel: UNetConfig;
+  AutoencoderKL: VaeConfig;
+  AutoencoderTiny: TinyVaeConfig;
+  CLIPTextModel: ClipTextConfig;
+  CLIPTextModelWithProjection: ClipTextConfig;
+  CLIPVisionModelWithProjection: ClipVisionConfig;
+  CLIPModel: ClipConfig;
+}
+export type ComponentClass = keyof ComponentConfigs;
+
+interface ComponentKind<C> {
+  schema: z.ZodType<C>;
+  /** Asks the scope for every weight. */
+  touch(scope: Scope, config: C): void;
+}
+
+const ids = input('ids', [1, 2], 'int64');
+const square = (channels: number, side: number): ReturnType<typeof input> => input('x', [1, channels, side, side]);
+
+const KINDS: { [K in ComponentClass]: ComponentKind<ComponentConfigs[K]> } = {
+  UNet2DConditionModel: {
+    schema: unetConfigSchema,
+    touch(scope, config) {
+      const pooledWidth = (config.projection_class_embeddings_input_dim ?? 0) - 6 * (config.addition_time_embed_dim ?? 0);
+      unet(scope, config, {
+        latents: square(config.in_channels, 2 ** (config.block_out_channels.length - 1)),
+        timestep: input('t', [1]),
+        context: input('context', [1, 1, config.cross_attention_dim]),
+        pooled: input('pooled', [1, Math.max(pooledWidth, 0)]),
+        sizes: input('sizes', [1, 6]),
+        guidance: input('guidance', [1]),
+      });
+    },
+  },
+  AutoencoderKL: {
+    schema: vaeConfigSchema,
+    touch(scope, config) {
+      vaeEncode(scope, config, square(config.in_channels, 2 ** config.block_out_channels.length));
+      vaeDecode(scope, config, square(config.latent_channels, 1));
+    },
+  },
+  AutoencoderTiny: {
+    schema: tinyVaeConfigSchema,
+    touch(scope, config) {
+      tinyEncode(scope, config, square(config.in_channels, 2 ** config.encoder_block_out_channels.length));
+      tinyDecode(scope, config, square(config.latent_channels, 1));
+    },
+  },
+  CLIPTextModel: {
+    schema: clipTextConfigSchema,
+    touch(scope, config) {
+      clipText(scope, config, ids);
+    },
+  },
+  CLIPTextModelWithProjection: {
+    schema: clipTextConfigSchema,
+    touch(scope, config) {
+      textProjection(scope, config, clipText(scope, config, ids).pooled);
+    },
+  },
+  CLIPVisionModelWithProjection: {
+    schema: clipVisionConfigSchema,
+    touch(scope, config) {
+      visualProjection(scope, config, clipVision(scope, config, square(config.num_channels, config.image_size)).pooled);
+    },
+  },
+  CLIPModel: {
+    schema: clipConfigSchema,
+    touch(scope, config) {
+      const { num_channels: channels, image_size: side } = config.vision_config;
+      clipLogits(scope, imageFeatures(scope, config, square(channels, side)), textFeatures(scope, config, ids));
+    },
+  },
+};
+
+export const isComponentClass = (name: string): name is ComponentClass => Object.hasOwn(KINDS, name);
+
+/** The schema of a component's `config.json`. */
+export function componentSchema<K extends ComponentClass>(kind: K): z.ZodType<ComponentConfigs[K]> {
+  return KINDS[kind].schema;
+}
+
+/** Names and shapes of all weights of a component. */
+export function componentShapes<K extends ComponentClass>(kind: K, config: ComponentConfigs[K]): Map<string, Shape> {
+  return weightShapes((scope) => KINDS[kind].touch(scope, config));
+}

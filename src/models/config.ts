@@ -1,0 +1,212 @@
+/**
+ * @file The `config.json` of each model component. Every key must be understood: one that would change the result and
+ * is not supported is an error, one that cannot change it is listed as inert.
+ */
+import { z } from 'zod';
+import { FormatError, shown } from '../formats/errors.js';
+
+const count = z.int().positive();
+/** One value for all blocks, or one per block. */
+const perBlock = <T extends z.ZodType>(item: T): z.ZodUnion<[T, z.ZodArray<T>]> => z.union([item, z.array(item)]);
+/** A feature that is not supported may only be switched off. */
+const off = z.union([z.null(), z.literal(false)]).default(null);
+/** A number that may only have this value. */
+const only = <T extends string | number | boolean>(value: T): z.ZodDefault<z.ZodLiteral<T>> => z.literal(value).default(value as never);
+const inert = (...keys: string[]): Record<string, z.ZodOptional<z.ZodUnknown>> =>
+  Object.fromEntries(keys.map((key) => [key, z.unknown().optional()]));
+
+/** What diffusers writes into every file. */
+const DIFFUSERS = inert('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values', 'sample_size');
+
+const downBlock = z.enum(['CrossAttnDownBlock2D', 'DownBlock2D']);
+const upBlock = z.enum(['CrossAttnUpBlock2D', 'UpBlock2D']);
+
+/** `UNet2DConditionModel` of diffusers, as SD 1.x, 2.x, SDXL and their distillations use it. */
+export const unetConfigSchema = z.strictObject({
+  ...DIFFUSERS,
+  in_channels: count.default(4),
+  out_channels: count.default(4),
+  down_block_types: z.array(downBlock).default(['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D']),
+  mid_block_type: z.literal('UNetMidBlock2DCrossAttn').nullable().default('UNetMidBlock2DCrossAttn'),
+  up_block_types: z.array(upBlock).default(['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D']),
+  block_out_channels: z.array(count).min(1).default([320, 640, 1280, 1280]),
+  layers_per_block: perBlock(count).default(2),
+  transformer_layers_per_block: perBlock(count).default(1),
+  /** The number of heads, in spite of its name (diffusers issue 2011). */
+  attention_head_dim: perBlock(count).default(8),
+  cross_attention_dim: count.default(1280),
+  norm_num_groups: count.default(32),
+  norm_eps: z.number().positive().default(1e-5),
+  use_linear_projection: z.boolean().default(false),
+  flip_sin_to_cos: z.boolean().default(true),
+  freq_shift: z.number().default(0),
+  conv_in_kernel: count.default(3),
+  conv_out_kernel: count.default(3),
+  /** SDXL: pooled text and picture sizes are added to the time embedding. */
+  addition_embed_type: z.literal('text_time').nullable().default(null),
+  addition_time_embed_dim: count.nullable().default(null),
+  projection_class_embeddings_input_dim: count.nullable().default(null),
+  /** LCM: width of the embedding of the guidance scale. */
+  time_cond_proj_dim: count.nullable().default(null),
+  // float32 is what we compute in, so upcasting changes nothing.
+  ...inert('upcast_attention', 'dropout', 'addition_embed_type_num_heads'),
+  act_fn: z.enum(['silu', 'swish']).default('silu'),
+  attention_type: only('default'),
+  center_input_sample: off,
+  class_embed_type: off,
+  class_embeddings_concat: off,
+  cross_attention_norm: off,
+  downsample_padding: only(1),
+  dual_cross_attention: off,
+  encoder_hid_dim: off,
+  encoder_hid_dim_type: off,
+  mid_block_only_cross_attention: off,
+  mid_block_scale_factor: only(1),
+  num_attention_heads: off,
+  num_class_embeds: off,
+  only_cross_attention: z.union([off, z.array(z.literal(false))]),
+  resnet_out_scale_factor: only(1),
+  resnet_skip_time_act: off,
+  resnet_time_scale_shift: only('default'),
+  reverse_transformer_layers_per_block: off,
+  time_embedding_act_fn: off,
+  time_embedding_dim: off,
+  time_embedding_type: only('positional'),
+  timestep_post_act: off,
+}).superRefine((config, context) => {
+  const blocks = config.block_out_channels.length;
+  const lists = ['down_block_types', 'up_block_types', 'layers_per_block', 'transformer_layers_per_block', 'attention_head_dim'] as const;
+  for (const key of lists) {
+    const value = config[key];
+    if (Array.isArray(value) && value.length !== blocks) {
+      context.addIssue({ code: 'custom', path: [key], message: `has ${value.length} entries for ${blocks} blocks` });
+    }
+  }
+  if (config.addition_embed_type && !(config.addition_time_embed_dim && config.projection_class_embeddings_input_dim)) {
+    const message = 'needs addition_time_embed_dim and projection_class_embeddings_input_dim';
+    context.addIssue({ code: 'custom', path: ['addition_embed_type'], message });
+  }
+});
+export type UNetConfig = z.infer<typeof unetConfigSchema>;
+
+/** `AutoencoderKL` of diffusers. */
+export const vaeConfigSchema = z.strictObject({
+  ...DIFFUSERS,
+  in_channels: count.default(3),
+  out_channels: count.default(3),
+  latent_channels: count.default(4),
+  block_out_channels: z.array(count).min(1).default([64]),
+  layers_per_block: count.default(1),
+  down_block_types: z.array(z.literal('DownEncoderBlock2D')).optional(),
+  up_block_types: z.array(z.literal('UpDecoderBlock2D')).optional(),
+  norm_num_groups: count.default(32),
+  /** Latents times this have about unit variance. */
+  scaling_factor: z.number().positive().default(0.18215),
+  shift_factor: z.number().nullable().default(null),
+  mid_block_add_attention: z.boolean().default(true),
+  use_quant_conv: z.boolean().default(true),
+  use_post_quant_conv: z.boolean().default(true),
+  act_fn: z.enum(['silu', 'swish']).default('silu'),
+  latents_mean: off,
+  latents_std: off,
+  ...inert('force_upcast'),
+});
+export type VaeConfig = z.infer<typeof vaeConfigSchema>;
+
+/** `AutoencoderTiny` of diffusers (TAESD). */
+export const tinyVaeConfigSchema = z.strictObject({
+  ...DIFFUSERS,
+  in_channels: count.default(3),
+  out_channels: count.default(3),
+  latent_channels: count.default(4),
+  encoder_block_out_channels: z.array(count).min(1).default([64, 64, 64, 64]),
+  decoder_block_out_channels: z.array(count).min(1).default([64, 64, 64, 64]),
+  num_encoder_blocks: z.array(count).default([1, 3, 3, 3]),
+  num_decoder_blocks: z.array(count).default([3, 3, 3, 1]),
+  scaling_factor: z.number().positive().default(1),
+  shift_factor: z.number().default(0),
+  act_fn: only('relu'),
+  upsampling_scaling_factor: only(2),
+  upsample_fn: only('nearest'),
+  // latent_magnitude and latent_shift only serve to store latents as pictures.
+  ...inert('latent_magnitude', 'latent_shift', 'force_upcast', 'block_out_channels'),
+});
+export type TinyVaeConfig = z.infer<typeof tinyVaeConfigSchema>;
+
+/** What transformers writes into every file; generation settings of language models among it. */
+const TRANSFORMERS = inert(
+  '_name_or_path', '_commit_hash', 'architectures', 'attention_dropout', 'dropout', 'dtype', 'initializer_factor', 'initializer_range',
+  'model_type', 'torch_dtype', 'transformers_version', 'add_cross_attention', 'bad_words_ids', 'begin_suppress_tokens',
+  'chunk_size_feed_forward', 'cross_attention_hidden_size', 'decoder_start_token_id', 'diversity_penalty', 'do_sample', 'early_stopping',
+  'encoder_no_repeat_ngram_size', 'exponential_decay_length_penalty', 'finetuning_task', 'forced_bos_token_id', 'forced_eos_token_id',
+  'id2label', 'is_decoder', 'is_encoder_decoder', 'label2id', 'length_penalty', 'max_length', 'min_length', 'no_repeat_ngram_size',
+  'num_beam_groups', 'num_beams', 'num_return_sequences', 'output_attentions', 'output_hidden_states', 'output_scores', 'prefix',
+  'problem_type', 'pruned_heads', 'remove_invalid_values', 'repetition_penalty', 'return_dict', 'return_dict_in_generate',
+  'sep_token_id', 'suppress_tokens', 'task_specific_params', 'temperature', 'tf_legacy_loss', 'tie_encoder_decoder',
+  'tie_word_embeddings', 'tokenizer_class', 'top_k', 'top_p', 'torchscript', 'typical_p', 'use_bfloat16',
+);
+
+const CLIP_ENCODER = {
+  ...TRANSFORMERS,
+  hidden_act: z.enum(['quick_gelu', 'gelu']).default('quick_gelu'),
+  layer_norm_eps: z.number().positive().default(1e-5),
+  projection_dim: count.default(512),
+};
+
+/** `CLIPTextModel` and `CLIPTextModelWithProjection` of transformers. */
+export const clipTextConfigSchema = z.strictObject({
+  ...CLIP_ENCODER,
+  vocab_size: count.default(49408),
+  max_position_embeddings: count.default(77),
+  hidden_size: count.default(512),
+  intermediate_size: count.default(2048),
+  num_hidden_layers: count.default(12),
+  num_attention_heads: count.default(8),
+  eos_token_id: z.int().default(49407),
+  ...inert('bos_token_id', 'pad_token_id'),
+});
+export type ClipTextConfig = z.infer<typeof clipTextConfigSchema>;
+
+/** `CLIPVisionModel` and `CLIPVisionModelWithProjection` of transformers. */
+export const clipVisionConfigSchema = z.strictObject({
+  ...CLIP_ENCODER,
+  image_size: count.default(224),
+  patch_size: count.default(32),
+  num_channels: count.default(3),
+  hidden_size: count.default(768),
+  intermediate_size: count.default(3072),
+  num_hidden_layers: count.default(12),
+  num_attention_heads: count.default(12),
+  ...inert('bos_token_id', 'eos_token_id', 'pad_token_id'),
+});
+export type ClipVisionConfig = z.infer<typeof clipVisionConfigSchema>;
+
+/** `CLIPModel` of transformers. */
+export const clipConfigSchema = z.strictObject({
+  ...TRANSFORMERS,
+  text_config: clipTextConfigSchema,
+  vision_config: clipVisionConfigSchema,
+  projection_dim: count.default(512),
+  // Old files hold the two configurations a second time; the temperature is among the weights.
+  ...inert('text_config_dict', 'vision_config_dict', 'logit_scale_init_value'),
+});
+export type ClipConfig = z.infer<typeof clipConfigSchema>;
+
+/**
+ * Checks a parsed `config.json` and fills in the defaults of the reference library.
+ *
+ * @param where the file, for messages
+ * @throws FormatError that names file and key
+ */
+export function parseConfig<T extends z.ZodType>(schema: T, value: unknown, where: string): z.infer<T> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => {
+    const key = issue.path.join('.');
+    if (issue.code === 'unrecognized_keys') return `unknown key ${issue.keys.map((k) => `"${shown(k)}"`).join(', ')}`;
+    const given = issue.path.reduce<unknown>((v, k) => (v as Record<PropertyKey, unknown> | undefined)?.[k], value);
+    return `"${key}": ${shown(JSON.stringify(given) ?? 'missing')} is not supported (${issue.message})`;
+  });
+  const remedy = 'This model uses something Attune does not have; see `attune list models` for what works.';
+  throw new FormatError(where, problems.join('; '), remedy);
+}

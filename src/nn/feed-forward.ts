@@ -1,0 +1,20 @@
+/** @file The position-wise networks of transformers. */
+import { gelu } from '../graph/ops/activation.js';
+import { mul } from '../graph/ops/arithmetic.js';
+import { narrow } from '../graph/ops/layout.js';
+import type { Tensor } from '../graph/tensor.js';
+import { linear } from './linear.js';
+import type { Scope } from './scope.js';
+
+/** GEGLU of a diffusion transformer (Shazeer, arXiv 2002.05202): x [B, N, C] → (h · gelu(gate)) with 4·C wide halves → [B, N, C]. */
+export function gegluFeedForward(scope: Scope, x: Tensor): Tensor {
+  const c = x.shape.at(-1)!;
+  const wide = linear(scope.at('net.0.proj'), x, 8 * c);
+  const hidden = mul(narrow(wide, -1, 0, 4 * c), gelu(narrow(wide, -1, 4 * c, 8 * c)));
+  return linear(scope.at('net.2'), hidden, c);
+}
+
+/** CLIP's two-layer network: x [B, N, C] → width → [B, N, C]. */
+export function clipFeedForward(scope: Scope, x: Tensor, width: number, activation: (x: Tensor) => Tensor): Tensor {
+  return linear(scope.at('fc2'), activation(linear(scope.at('fc1'), x, width)), x.shape.at(-1)!);
+}

@@ -1,0 +1,41 @@
+/** @file The valid names nearest to a mistyped one. */
+
+/** Insertions, deletions, substitutions and swaps of neighbours that turn `a` into `b` (optimal string alignment). */
+export function editDistance(a: string, b: string): number {
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      let cost = Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + (same ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) cost = Math.min(cost, beforeLast[j - 2]! + 1);
+      row.push(cost);
+    }
+    beforeLast = last;
+    last = row;
+  }
+  return last[b.length]!;
+}
+
+/** At most `count` of `names`, the most similar first; a name that begins with the word, or holds it, comes early. */
+export function nearest(word: string, names: readonly string[], count = 3): string[] {
+  const wanted = word.toLowerCase();
+  const distance = (name: string): number => {
+    const n = name.toLowerCase();
+    if (wanted.length > 1 && n.startsWith(wanted)) return 0.5;
+    if (wanted.length > 2 && n.includes(wanted)) return 1;
+    return editDistance(wanted, n);
+  };
+  const near = names.map((name) => ({ name, d: distance(name) })).toSorted((a, b) => a.d - b.d);
+  // What needs more than half of its letters changed is no likely meaning.
+  return near.filter(({ name, d }) => d <= Math.max(1, Math.max(wanted.length, name.length) / 2)).slice(0, count)
+    .map(({ name }) => name);
+}
+
+/** A sentence for an error message: the nearest valid names, or all of them where none is near. */
+export function suggestion(word: string, names: readonly string[]): string {
+  const near = nearest(word, names);
+  if (near.length > 0) return `Did you mean ${near.join(' or ')}?`;
+  return names.length > 0 ? `Valid: ${names.join(', ')}.` : 'There are none.';
+}

@@ -1,0 +1,83 @@
+/**
+ * @file What a reward is: a number for each image, given the image and its own prompt. Differentiable ones are traced
+ * into a graph; black boxes are only called.
+ */
+import type { HostTensor } from '../graph/dtype.js';
+import type { Tensor } from '../graph/tensor.js';
+import type { Feeds } from '../runtime/compile.js';
+
+interface About {
+  /** The registry's name, unique among the rewards of a run: it also names the graph inputs. */
+  readonly name: string;
+  /** What is measured, with its formula, in a line or two. */
+  readonly description: string;
+  /** Plausible lowest and highest score: for people, axes and rough normalisation, not a bound to be enforced. */
+  readonly range: readonly [low: number, high: number];
+  /** Frees what the reward holds beyond memory. */
+  release?(): Promise<void>;
+}
+
+export interface DifferentiableReward extends About {
+  readonly differentiable: true;
+  /** Values of the frozen inputs that `trace` reads, by input name. */
+  readonly weights: ReadonlyMap<string, HostTensor>;
+  /**
+   * Scores as a graph. What depends on the prompts is read from inputs that `feeds` fills; traces of one batch size
+   * share these inputs, so a graph may score several batches of images that have the same prompts.
+   *
+   * @param images [B, 3, H, W] in [0, 1]
+   * @returns [B]
+   */
+  trace(images: Tensor): Tensor;
+  /** Values of the prompt inputs for a batch of `prompts.length` images, prompt i being that of image i. */
+  feeds(prompts: readonly string[]): Promise<Feeds>;
+}
+
+export interface BlackBoxReward extends About {
+  readonly differentiable: false;
+  /**
+   * @param images [B, 3, H, W] in [0, 1]
+   * @param prompts B prompts, prompt i being that of image i
+   * @returns B scores
+   */
+  score(images: HostTensor, prompts: readonly string[]): Promise<Float32Array>;
+}
+
+export type Reward = DifferentiableReward | BlackBoxReward;
+
+/** A reward that broke its contract, or was used against it. The message names the reward. */
+export class RewardError extends Error {
+  override readonly name = 'RewardError';
+}
+
+/** A differentiable reward that sees the pixels only: no weights, no prompts. */
+export function pixelReward(
+  about: About & { readonly trace: (images: Tensor) => Tensor },
+): DifferentiableReward {
+  return { ...about, differentiable: true, weights: new Map(), feeds: async () => ({}) };
+}
+
+/** @throws RewardError unless images are float32 [N, 3, H, W], N > 0, with one prompt each */
+export function checkBatch(name: string, images: HostTensor, prompts: readonly string[]): void {
+  const [n, channels] = images.shape;
+  if (images.dtype !== 'float32' || images.shape.length !== 4 || channels !== 3 || images.data.length === 0) {
+    const given = `${images.dtype} [${images.shape.join(', ')}]`;
+    throw new RewardError(`reward ${name} scores images of float32 [N, 3, H, W], not ${given}`);
+  }
+  if (prompts.length !== n) {
+    throw new RewardError(`reward ${name} got ${n} images with ${prompts.length} prompts; each image needs its own`);
+  }
+}
+
+/** @throws RewardError unless there are `prompts.length` finite scores */
+export function checkScores(name: string, scores: unknown, prompts: readonly string[]): asserts scores is Float32Array {
+  if (!(scores instanceof Float32Array) || scores.length !== prompts.length) {
+    const given = scores instanceof Float32Array ? `${scores.length}` : `${typeof scores} instead of float32`;
+    throw new RewardError(`reward ${name} returned ${given} scores for ${prompts.length} images; it must return one each`);
+  }
+  const bad = scores.findIndex((s) => !Number.isFinite(s));
+  if (bad >= 0) {
+    throw new RewardError(`reward ${name} returned ${scores[bad]} for image ${bad} ("${prompts[bad]}"); `
+      + 'a score must be a finite number');
+  }
+}

@@ -1,0 +1,101 @@
+/** @file Runs a reward on pictures in memory: compiled once per image size, in batches of one size, each query counted. */
+import { host, sizeOf } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import { compile } from '../runtime/compile.js';
+import type { CompileOptions, Executable } from '../runtime/compile.js';
+import { checkBatch, checkScores, RewardError } from './reward.js';
+import type { DifferentiableReward, Reward } from './reward.js';
+
+export interface ScorerOptions {
+  /** Images per run of the compiled graph; the last batch is filled up with copies. */
+  batch?: number;
+  compile?: Pick<CompileOptions, 'device' | 'threads'>;
+}
+
+export interface Scorer {
+  readonly reward: Reward;
+  /** Images scored so far: the literature's reward queries. A weighted sum counts an image once. */
+  readonly queries: number;
+  /**
+   * @param images float32 [N, 3, H, W] in [0, 1], any N > 0
+   * @param prompts the prompts of these N images, in order
+   * @returns N scores; each depends on its own image and prompt only
+   * @throws RewardError for missing prompts, or a score that is not a finite number
+   */
+  score(images: HostTensor, prompts: readonly string[]): Promise<Float32Array>;
+  /** Frees the compiled graphs; the reward itself stays usable. */
+  release(): Promise<void>;
+}
+
+const BATCH = 8;
+
+/** Rows [start, start + count) of a tensor's first axis; what lies beyond its end repeats the last row. */
+export function takeRows(tensor: HostTensor, start: number, count: number): HostTensor {
+  const [n, ...rest] = tensor.shape as [number, ...number[]];
+  const size = sizeOf(rest);
+  const data = tensor.data as Float32Array;
+  const end = Math.min(start + count, n);
+  const shape = [count, ...rest];
+  if (end - start === count) return host(data.subarray(start * size, end * size), shape);
+  const rows = new Float32Array(count * size);
+  for (let i = 0; i < count; i++) {
+    const at = Math.min(start + i, n - 1) * size;
+    rows.set(data.subarray(at, at + size), i * size);
+  }
+  return host(rows, shape);
+}
+
+async function compileScore(
+  reward: DifferentiableReward, shape: readonly number[], options: ScorerOptions,
+): Promise<Executable<'score'>> {
+  const score = reward.trace(input('images', shape));
+  if (score.rank !== 1 || score.shape[0] !== shape[0]) {
+    throw new RewardError(`reward ${reward.name} is traced to ${score} for ${shape[0]} images; it must be [${shape[0]}]`);
+  }
+  return compile({ outputs: { score } }, { ...options.compile, weights: reward.weights });
+}
+
+/** Opens any reward, differentiable or not, as a function of images and their prompts. */
+export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer {
+  const { batch = BATCH } = options;
+  const compiled = new Map<string, Promise<Executable<'score'>>>();
+  let queries = 0;
+
+  async function scoreCompiled(
+    differentiable: DifferentiableReward, images: HostTensor, prompts: readonly string[],
+  ): Promise<Float32Array> {
+    const shape = [batch, ...images.shape.slice(1)];
+    const key = shape.join();
+    if (!compiled.has(key)) compiled.set(key, compileScore(differentiable, shape, options));
+    const executable = await compiled.get(key)!;
+    const scores = new Float32Array(prompts.length);
+    for (let start = 0; start < prompts.length; start += batch) {
+      const own = Array.from({ length: batch }, (_, i) => prompts[Math.min(start + i, prompts.length - 1)]!);
+      const feeds = { images: takeRows(images, start, batch), ...(await differentiable.feeds(own)) };
+      const result = (await executable.run(feeds)).score.data as Float32Array;
+      scores.set(result.subarray(0, Math.min(batch, prompts.length - start)), start);
+    }
+    return scores;
+  }
+
+  return {
+    reward,
+    get queries() {
+      return queries;
+    },
+    async score(images, prompts) {
+      checkBatch(reward.name, images, prompts);
+      const scores = reward.differentiable
+        ? await scoreCompiled(reward, images, prompts)
+        : await reward.score(images, prompts);
+      checkScores(reward.name, scores, prompts);
+      queries += prompts.length;
+      return scores;
+    },
+    async release() {
+      for (const executable of compiled.values()) await (await executable).release();
+      compiled.clear();
+    },
+  };
+}

@@ -1,0 +1,34 @@
+/** @file Euler's method on the probability-flow ODE (Karras et al. 2022, arXiv 2206.00364), and its ancestral form. */
+import type { NoiseSchedule } from './noise-schedule.js';
+import { cleanPrediction, makeStep } from './plan.js';
+import type { Plan, SamplerOptions } from './plan.js';
+import { alphaBarOf, sigmaAt } from './sigmas.js';
+import { fractionalTimesteps } from './timesteps.js';
+
+/** The level an Euler step goes down to, and the noise that then leads up to the next level; both in units of σ. */
+type Split = (from: number, to: number) => { down: number; up: number };
+
+/** Plans Euler steps: x/√ā moves on a straight line from x̂0 until its noise is `down`. */
+export function eulerPlan(schedule: NoiseSchedule, steps: number, options: SamplerOptions, split: Split): Plan {
+  const { spacing = 'linspace', stepsOffset = 0 } = options;
+  const timesteps = fractionalTimesteps(schedule.alphasCumprod.length, steps, spacing, stepsOffset);
+  const sigmas = [...timesteps.map((t) => sigmaAt(schedule, t)), 0];
+  const plan = timesteps.map((timestep, i) => {
+    const [from, to] = [sigmas[i]!, sigmas[i + 1]!];
+    const [alphaBar, nextAlphaBar] = [alphaBarOf(from), alphaBarOf(to)];
+    const { down, up } = split(from, to);
+    const times = { timestep, nextTimestep: timesteps[i + 1] ?? 0, alphaBar, nextAlphaBar };
+    return makeStep(times, cleanPrediction(schedule.predictionType, alphaBar), {
+      keep: Math.sqrt(nextAlphaBar / alphaBar) * (down / from),
+      clean: Math.sqrt(nextAlphaBar) * (1 - down / from),
+      std: Math.sqrt(nextAlphaBar) * up,
+    });
+  });
+  // As diffusers: the first sample is pure noise of the first level, unless `leading` left the noisiest times out.
+  return { initialStd: spacing === 'leading' ? 1 : Math.sqrt(1 - plan[0]!.alphaBar), steps: plan };
+}
+
+/** Deterministic: straight to the next level. */
+export function euler(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+  return eulerPlan(schedule, steps, options, (_from, to) => ({ down: to, up: 0 }));
+}

@@ -1,0 +1,39 @@
+/** @file Latent consistency models (Luo et al. 2023, arXiv 2310.04378): sampling in a few steps. */
+import type { NoiseSchedule } from './noise-schedule.js';
+import { cleanPrediction, makeStep, SamplingError } from './plan.js';
+import type { Plan, SamplerOptions } from './plan.js';
+
+/** Deviation of the data in the boundary condition (Consistency models, Song et al. 2023). */
+const SIGMA_DATA = 0.5;
+
+/**
+ * Multistep consistency sampling: x' = √ā'·f(x, t) + √(1−ā')·z with f = c_skip·x + c_out·x̂0, where
+ * c_skip = σ_d²/(s² + σ_d²), c_out = s/√(s² + σ_d²), s = timestepScaling·t; the result of the last step is f itself.
+ * A plan's clean prediction is f. The times are a subset of those used in distillation. Guidance is an input of the
+ * network, not a second call of it.
+ */
+export function lcm(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+  const { originalSteps = 50, timestepScaling = 10 } = options;
+  const { alphasCumprod, predictionType } = schedule;
+  const trained = alphasCumprod.length;
+  if (originalSteps > trained || !Number.isInteger(steps) || steps < 1 || steps > originalSteps) {
+    throw new SamplingError(`LCM takes a whole number of steps from 1 to the ${originalSteps} of its distillation ` +
+      `(at most ${trained}), not ${steps}`);
+  }
+  const stride = Math.floor(trained / originalSteps);
+  const timesteps = Array.from({ length: steps }, (_, i) =>
+    (originalSteps - Math.floor((i * originalSteps) / steps)) * stride - 1);
+  const plan = timesteps.map((timestep, i) => {
+    const nextTimestep = timesteps[i + 1] ?? 0;
+    const alphaBar = alphasCumprod[timestep]!;
+    const nextAlphaBar = i + 1 < steps ? alphasCumprod[nextTimestep]! : 1;
+    const scaled = timestep * timestepScaling;
+    const skip = SIGMA_DATA ** 2 / (scaled ** 2 + SIGMA_DATA ** 2);
+    const out = scaled / Math.hypot(scaled, SIGMA_DATA);
+    const { cleanX, cleanOut } = cleanPrediction(predictionType, alphaBar);
+    const consistency = { cleanX: skip + out * cleanX, cleanOut: out * cleanOut };
+    const rule = { keep: 0, clean: Math.sqrt(nextAlphaBar), std: Math.sqrt(1 - nextAlphaBar) };
+    return makeStep({ timestep, nextTimestep, alphaBar, nextAlphaBar }, consistency, rule);
+  });
+  return { initialStd: 1, steps: plan };
+}

@@ -1,0 +1,80 @@
+/** @file Applies a planned step, to graph tensors (differentiable) and to host arrays alike. */
+import { host } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { narrow, reshape } from '../graph/ops/layout.js';
+import { input, Tensor } from '../graph/tensor.js';
+import type { Operand } from '../graph/tensor.js';
+import { combine } from './linear.js';
+import type { Value } from './linear.js';
+import { SamplingError } from './plan.js';
+import type { Plan, Step } from './plan.js';
+
+/** A step for any value; host arrays take numbers only. */
+export type AnyStep = Step<Operand>;
+
+/** x̂0, in x's shape [B, C, H, W]. */
+export function predictClean<V extends Value>(step: AnyStep, x: V, output: V): V {
+  return combine([step.cleanX, x], [step.cleanOut, output]);
+}
+
+/**
+ * μ, the mean of x' given x, in x's shape.
+ *
+ * @param previousClean x̂0 of the step before; may be left out when the plan is not multistep
+ * @throws SamplingError if it is left out and the step (of numbers) needs it
+ */
+export function transitionMean<V extends Value>(step: AnyStep, x: V, output: V, previousClean?: V): V {
+  if (!previousClean && typeof step.meanClean === 'number' && step.meanClean !== 0) {
+    throw new SamplingError('this step extrapolates from the clean prediction of the step before: pass it on, ' +
+      'or plan with order 1');
+  }
+  const last: [Operand, V][] = previousClean ? [[step.meanClean, previousClean]] : [];
+  return combine([step.meanX, x], [step.meanOut, output], ...last);
+}
+
+/** What a step needs beside the sample and the output, as far as its plan uses it. */
+export interface StepExtras<V> {
+  /** x̂0 of the step before. */
+  previousClean?: V;
+  /** Standard normal numbers, in x's shape. */
+  noise?: V;
+}
+
+/**
+ * x' = μ + σ·noise, in x's shape.
+ *
+ * @throws SamplingError if a step of numbers needs an extra that is missing
+ */
+export function takeStep<V extends Value>(step: AnyStep, x: V, output: V, extras: StepExtras<V> = {}): V {
+  const { previousClean, noise } = extras;
+  const mean = transitionMean(step, x, output, previousClean);
+  if (noise) return combine([1, mean], [step.std, noise]);
+  if (typeof step.std === 'number' && step.std !== 0) throw new SamplingError('this step needs noise, and got none');
+  return mean;
+}
+
+/** Whether some step extrapolates from the clean prediction of the step before, which the caller must then carry on. */
+export const isMultistep = (plan: Plan): boolean => plan.steps.some((step) => step.meanClean !== 0);
+
+const FIELDS = [
+  'timestep', 'nextTimestep', 'alphaBar', 'nextAlphaBar', 'cleanX', 'cleanOut', 'meanX', 'meanOut', 'meanClean', 'std',
+] as const satisfies readonly (keyof Step)[];
+
+/**
+ * A step as one graph input [batch, 10], so that one compiled graph serves every step and items of a batch may be at
+ * different steps. `timestep` and `nextTimestep` come as [batch], all else as [batch, 1, …] of `rank` axes.
+ */
+export function stepInput(name: string, batch: number, rank = 4): Step<Tensor> {
+  const packed = input(name, [batch, FIELDS.length]);
+  const column = (field: keyof Step, i: number): Tensor => {
+    const ones = field.toLowerCase().endsWith('timestep') ? 0 : rank - 1;
+    return reshape(narrow(packed, 1, i, i + 1), [batch, ...Array<number>(ones).fill(1)]);
+  };
+  return Object.fromEntries(FIELDS.map((field, i) => [field, column(field, i)])) as unknown as Step<Tensor>;
+}
+
+/** The numbers for `stepInput`: one step per item. */
+export function stepFeed(steps: readonly Step[]): HostTensor {
+  const rows = steps.flatMap((step) => FIELDS.map((field) => step[field]));
+  return host(Float32Array.from(rows), [steps.length, FIELDS.length]);
+}

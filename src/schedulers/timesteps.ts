@@ -1,0 +1,61 @@
+/** @file Which training times a sampler visits: the spacings of Lin et al. 2024 (arXiv 2305.08891, Table 2). */
+import { SamplingError } from './plan.js';
+import type { SamplerOptions } from './plan.js';
+
+export type Spacing = NonNullable<SamplerOptions['spacing']>;
+
+/** Halves go to the even neighbour, as NumPy rounds. */
+function roundHalfEven(x: number): number {
+  const floor = Math.floor(x);
+  return x - floor === 0.5 ? floor + (floor % 2) : Math.round(x);
+}
+
+/**
+ * `count` times from noisy to clean among 0 … trained−1.
+ *
+ * `leading`: multiples of ⌊trained/count⌋ plus `offset`; the noisiest time is left out. `trailing`: from trained−1 down
+ * in equal strides, not reaching 0. `linspace`: from trained−1 to 0; these may lie between training times.
+ *
+ * @throws SamplingError if there are too few training times.
+ */
+function spaced(trained: number, count: number, spacing: Spacing, offset: number): number[] {
+  const indices = Array.from({ length: count }, (_, i) => i);
+  if (spacing === 'trailing') return indices.map((i) => roundHalfEven(trained - (i * trained) / count) - 1);
+  if (spacing === 'linspace') {
+    if (count < 2) throw new SamplingError('linspace spacing needs at least 2 steps; use trailing spacing for one');
+    return indices.map((i) => ((trained - 1) / (count - 1)) * (count - 1 - i));
+  }
+  const stride = Math.floor(trained / count);
+  const times = indices.map((i) => (count - 1 - i) * stride + offset);
+  if (times[0]! >= trained) {
+    throw new SamplingError(`${count} steps with leading spacing and offset ${offset} begin at time ${times[0]}, ` +
+      `past the last training time ${trained - 1}; take fewer steps or another spacing`);
+  }
+  return times;
+}
+
+function check(trained: number, steps: number): void {
+  if (!Number.isInteger(steps) || steps < 1 || steps > trained) {
+    throw new SamplingError(`the number of sampling steps must be a whole number from 1 to ${trained}, not ${steps}`);
+  }
+}
+
+/** Whole times for DDPM and DDIM. */
+export function wholeTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
+  check(trained, steps);
+  return spaced(trained, steps, spacing, offset).map(roundHalfEven);
+}
+
+/** Times for the Euler samplers: those of linspace lie between training times, rounded to float32. */
+export function fractionalTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
+  check(trained, steps);
+  return spaced(trained, steps, spacing, offset).map(Math.fround);
+}
+
+/** Whole times for DPM-Solver: linspace and leading leave out the last of steps + 1, where the solver arrives. */
+export function solverTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
+  check(trained, steps);
+  if (spacing === 'trailing') return wholeTimesteps(trained, steps, spacing);
+  check(trained, steps + 1);
+  return spaced(trained, steps + 1, spacing, offset).slice(0, -1).map(roundHalfEven);
+}

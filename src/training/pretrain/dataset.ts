@@ -1,0 +1,141 @@
+/** @file A folder of captioned images, held in memory as bytes. */
+import { readFile, readdir, realpath } from 'node:fs/promises';
+import { join, sep } from 'node:path';
+import { z } from 'zod';
+import { readImage, resizeImage } from '../../formats/image.js';
+import type { HostTensor } from '../../graph/dtype.js';
+import { host } from '../../graph/dtype.js';
+
+/** One line of `metadata.jsonl`; further fields (name, style, group, …) are kept for evaluation. */
+const line = z.looseObject({
+  file: z.string().min(1),
+  captions: z.array(z.string()).min(1),
+  /** How often each caption is drawn; equal by default. */
+  weights: z.array(z.number().nonnegative()).optional(),
+  name: z.string().optional(),
+  prompt: z.string().optional(),
+  style: z.string().optional(),
+  phrases: z.array(z.string()).optional(),
+});
+
+export type DatasetRecord = z.infer<typeof line>;
+
+export interface Dataset {
+  readonly records: readonly DatasetRecord[];
+  readonly size: number;
+  /** All pictures, [N, 3, size, size], 0 to 255. */
+  readonly pixels: Uint8Array;
+}
+
+/** A problem in the user's folder: file, line and remedy. */
+export class DatasetError extends Error {
+  override readonly name = 'DatasetError';
+}
+
+async function readRecords(folder: string): Promise<DatasetRecord[]> {
+  const path = join(folder, 'metadata.jsonl');
+  const text = await readFile(path, 'utf8').catch(() => null);
+  if (text === null) return captionFiles(folder);
+  return text.split('\n').flatMap((row, i) => {
+    if (row.trim() === '') return [];
+    const where = `${path}:${i + 1}`;
+    let json: unknown;
+    try {
+      json = JSON.parse(row);
+    } catch {
+      throw new DatasetError(`${where}: not a JSON object. Each line describes one image.`);
+    }
+    const parsed = line.safeParse(json);
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0]!;
+      throw new DatasetError(`${where}: ${issue.path.join('.')}: ${issue.message}`);
+    }
+    const { captions, weights } = parsed.data;
+    if (weights && weights.length !== captions.length) {
+      throw new DatasetError(`${where}: ${weights.length} weights for ${captions.length} captions`);
+    }
+    return [parsed.data];
+  });
+}
+
+/** Without `metadata.jsonl`: pictures with a text file of the same name, one caption a line. */
+async function captionFiles(folder: string): Promise<DatasetRecord[]> {
+  const files = (await readdir(folder)).filter((f) => /\.(png|jpe?g|webp)$/i.test(f)).toSorted();
+  if (files.length === 0) {
+    throw new DatasetError(`${folder} has neither metadata.jsonl nor images (png, jpg, webp) with .txt captions`);
+  }
+  return Promise.all(files.map(async (file) => {
+    const path = join(folder, file.replace(/\.\w+$/, '.txt'));
+    const text = await readFile(path, 'utf8').catch(() => null);
+    const captions = text?.split('\n').map((s) => s.trim()).filter(Boolean) ?? [];
+    if (captions.length === 0) throw new DatasetError(`${file} has no caption: write one into ${path}`);
+    return { file, captions };
+  }));
+}
+
+/**
+ * Reads a folder of images, each resized to `size` × `size`.
+ *
+ * @throws DatasetError naming the file (and line) that is missing, outside the folder or not an image
+ */
+export async function loadDataset(
+  folder: string,
+  size: number,
+  onProgress?: (done: number, total: number) => void,
+): Promise<Dataset> {
+  const records = await readRecords(folder);
+  const root = await realpath(folder);
+  const plane = 3 * size * size;
+  const pixels = new Uint8Array(records.length * plane);
+  for (const [i, record] of records.entries()) {
+    const path = await realpath(join(root, record.file)).catch(() => {
+      throw new DatasetError(`${record.file}: no such image in ${folder}`);
+    });
+    if (!path.startsWith(root + sep)) throw new DatasetError(`${record.file} lies outside ${folder}`);
+    const image = await readImage(path);
+    const fitted = image.shape[1] === size && image.shape[2] === size ? image : await resizeImage(image, size, size);
+    const values = fitted.data as Float32Array;
+    for (let k = 0; k < plane; k++) pixels[i * plane + k] = Math.round(Math.min(1, Math.max(0, values[k]!)) * 255);
+    if (i % 100 === 99) onProgress?.(i + 1, records.length);
+  }
+  onProgress?.(records.length, records.length);
+  return { records, size, pixels };
+}
+
+/** Where a picture is looked at: its corner, in pixels; outside the picture the edge is repeated. */
+export type Corner = readonly [x: number, y: number];
+
+/**
+ * Windows of pictures as one tensor [B, 3, side, side] in [0, 1]; by default whole pictures.
+ *
+ * @param corners one per picture; (0, 0) shows it as it is
+ */
+export function pictures(
+  dataset: Dataset,
+  indices: readonly number[],
+  corners: readonly Corner[] = [],
+  side = dataset.size,
+): HostTensor {
+  const { size, pixels } = dataset;
+  const data = new Float32Array(indices.length * 3 * side * side);
+  const inside = (v: number): number => Math.min(size - 1, Math.max(0, v));
+  let at = 0;
+  indices.forEach((index, i) => {
+    const [x0, y0] = corners[i] ?? [0, 0];
+    for (let c = 0; c < 3; c++) {
+      for (let y = 0; y < side; y++) {
+        const row = ((index * 3 + c) * size + inside(y + y0)) * size;
+        for (let x = 0; x < side; x++) data[at++] = pixels[row + inside(x + x0)]! / 255;
+      }
+    }
+  });
+  return host(data, [indices.length, 3, side, side]);
+}
+
+/** The caption that a number in [0, 1) picks, by the record's weights. */
+export function pickCaption(record: DatasetRecord, u: number): string {
+  const weights = record.weights ?? record.captions.map(() => 1);
+  let rest = u * weights.reduce((a, b) => a + b, 0);
+  const at = weights.findIndex((w) => (rest -= w) < 0);
+  return record.captions[at < 0 ? record.captions.length - 1 : at]!;
+}

@@ -1,0 +1,95 @@
+/**
+ * @file Training the denoiser and its text encoder together: noise prediction (Ho et al. 2020) with min-SNR weighting
+ * (Hang et al. 2023) and prompt dropout for classifier-free guidance.
+ */
+import { host } from '../../graph/dtype.js';
+import type { HostTensor } from '../../graph/dtype.js';
+import { mul, square, sub } from '../../graph/ops/arithmetic.js';
+import { mean } from '../../graph/ops/reduce.js';
+import { input } from '../../graph/tensor.js';
+import type { Tensor } from '../../graph/tensor.js';
+import { clipText } from '../../models/clip-text.js';
+import type { ClipTextConfig, UNetConfig } from '../../models/config.js';
+import type { Tokenizer } from '../../models/tokenizer.js';
+import { unet } from '../../models/unet.js';
+import { rootScope, trainableWeights } from '../../nn/scope.js';
+import { normal, permutation, uniform } from '../../random/random.js';
+import { pickCaption } from './dataset.js';
+import type { DatasetRecord } from './dataset.js';
+import type { Trainable } from './fit.js';
+import { tokenIds } from './tokens.js';
+
+/** Prefixes of the two networks among the parameters. */
+export const UNET = 'unet/';
+export const TEXT_ENCODER = 'text_encoder/';
+
+export interface DenoiserOptions {
+  unet: UNetConfig;
+  textEncoder: ClipTextConfig;
+  /** Both networks' weights, under their prefixes. */
+  parameters: Map<string, HostTensor>;
+  tokenizer: Tokenizer;
+  /** Scaled latents of all pictures, [N, C, h, w]. */
+  latents: HostTensor;
+  records: readonly DatasetRecord[];
+  /** ā_t for t = 0 … T − 1. */
+  alphasCumprod: ArrayLike<number>;
+  batch: number;
+  seed: number;
+  /** γ of min-SNR: the weight of the noise error is min(SNR, γ) / SNR. */
+  minSnr: number;
+  /** How often the caption is replaced by the empty one. */
+  promptDropout: number;
+}
+
+export function denoiser(options: DenoiserOptions): Trainable {
+  const { latents, batch, seed, alphasCumprod, tokenizer, records } = options;
+  const shape = [batch, ...latents.shape.slice(1)];
+  const symbols = new Map<string, Tensor>();
+  const scopeOf = (prefix: string) =>
+    rootScope(trainableWeights(prefix, (name, t) => symbols.set(prefix + name, t)));
+  const noisy = input('noisy', shape);
+  const noise = input('noise', shape);
+  const timestep = input('timestep', [batch]);
+  const ids = input('ids', [batch, tokenizer.maxLength], 'int64');
+  const weight = input('weight', [batch]);
+  const context = clipText(scopeOf(TEXT_ENCODER), options.textEncoder, ids).last;
+  const predicted = unet(scopeOf(UNET), options.unet, { latents: noisy, timestep, context });
+  const errors = mean(square(sub(predicted, noise)), { axes: [1, 2, 3] }); // [B]
+  const plane = latents.data.length / latents.shape[0]!;
+  const all = latents.data as Float32Array;
+  return {
+    parameters: options.parameters,
+    symbols,
+    loss: mean(mul(errors, weight)),
+    metrics: { mse: mean(errors) },
+    feeds(step) {
+      const perEpoch = Math.floor(records.length / batch);
+      const order = permutation({ seed, stream: 'denoiser-order', step: Math.floor(step / perEpoch) }, 0, records.length);
+      const start = (step % perEpoch) * batch;
+      const draws = uniform({ seed, stream: 'denoiser-draws', step }, 0, 3 * batch);
+      const noises = normal({ seed, stream: 'denoiser-noise', step }, 0, batch * plane);
+      const [x, times, weights] = [new Float32Array(batch * plane), new Float32Array(batch), new Float32Array(batch)];
+      const captions: string[] = [];
+      for (let i = 0; i < batch; i++) {
+        const index = order[start + i]!;
+        // One time per batch-th of the range: less variance than independent draws.
+        const t = Math.floor(((i + draws[3 * i]!) / batch) * alphasCumprod.length);
+        const signal = alphasCumprod[t]!;
+        const [a, b] = [Math.sqrt(signal), Math.sqrt(1 - signal)];
+        const snr = signal / (1 - signal);
+        times[i] = t;
+        weights[i] = Math.min(snr, options.minSnr) / snr;
+        for (let k = 0; k < plane; k++) x[i * plane + k] = a * all[index * plane + k]! + b * noises[i * plane + k]!;
+        captions.push(draws[3 * i + 1]! < options.promptDropout ? '' : pickCaption(records[index]!, draws[3 * i + 2]!));
+      }
+      return {
+        noisy: host(x, shape),
+        noise: host(noises, shape),
+        timestep: host(times, [batch]),
+        weight: host(weights, [batch]),
+        ids: tokenIds(tokenizer, captions),
+      };
+    },
+  };
+}

@@ -1,0 +1,91 @@
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { openWeights } from '../../src/formats/open-weights.js';
+import { writeSafetensors } from '../../src/formats/safetensors.js';
+import { openComponent } from '../../src/formats/sharded.js';
+import { readAll } from '../../src/formats/weights.js';
+import { plain, scratch, tensor } from './helpers.js';
+
+const root = scratch();
+
+function folder(name: string): string {
+  const path = join(root, name);
+  mkdirSync(path);
+  return path;
+}
+
+async function shards(path: string, infix = ''): Promise<string[]> {
+  const names = [1, 2].map((n) => `diffusion_pytorch_model${infix}-0000${n}-of-00002.safetensors`);
+  await writeSafetensors(join(path, names[0]!), [['a', tensor([2], 1)], ['extra', tensor([1], 9)]]);
+  await writeSafetensors(join(path, names[1]!), [['b', tensor([3], 2)]]);
+  return names;
+}
+
+function writeIndex(path: string, map: unknown, name = 'diffusion_pytorch_model.safetensors.index.json'): void {
+  writeFileSync(join(path, name), JSON.stringify({ metadata: { total_size: 20 }, weight_map: map }));
+}
+
+it('prefers the plain file, then fp16, then bf16, and obeys a wish', async () => {
+  const path = folder('variants');
+  const first = async (variant?: string) => {
+    const source = await openComponent(path, variant);
+    await source.close();
+    return [...source.tensors.keys()][0];
+  };
+  await expect(first()).rejects.toThrow(/variants: holds no diffusion_pytorch_model.safetensors or model.safetensors/);
+  await writeSafetensors(join(path, 'model.bf16.safetensors'), [['bf16', tensor([1])]]);
+  expect(await first()).toBe('bf16');
+  await writeSafetensors(join(path, 'model.fp16.safetensors'), [['fp16', tensor([1])]]);
+  expect(await first()).toBe('fp16');
+  await writeSafetensors(join(path, 'model.safetensors'), [['plain', tensor([1])]]);
+  expect(await first()).toBe('plain');
+  expect(await first('bf16')).toBe('bf16');
+  await expect(first('fp8')).rejects.toThrow(/of the variant fp8/);
+});
+
+it('reads shards as one, also those a cache links to', async () => {
+  const path = folder('sharded');
+  const [one, two] = await shards(path, '.fp16') as [string, string];
+  const cache = folder('cached');
+  for (const name of [one, two]) symlinkSync(join(path, name), join(cache, name));
+  writeIndex(cache, { a: one, b: two }, 'diffusion_pytorch_model.safetensors.index.fp16.json');
+  const source = await openComponent(cache);
+  const all = await readAll(source, 'float32');
+  await expect(source.read('extra')).rejects.toThrow(/cached: has no tensor "extra"/);
+  await source.close();
+  expect([...all.keys()]).toEqual(['a', 'b']);
+  expect(plain(all.get('b')!)).toEqual(plain(tensor([3], 2)));
+});
+
+it.each<[string, (names: string[]) => unknown, RegExp]>([
+  ['a path', () => ({ a: '../sharded/x.safetensors' }), /names the file "..\/sharded\/x.safetensors", not one beside/],
+  ['an absolute path', () => ({ a: '/etc/x.safetensors' }), /not one beside it/],
+  ['a Windows path', () => ({ a: '..\\x.safetensors' }), /not one beside it/],
+  ['a drive', () => ({ a: 'c:x.safetensors' }), /not one beside it/],
+  ['another kind', () => ({ a: 'evil.bin' }), /not one beside it/],
+  ['no text', () => ({ a: 3 }), /not one beside it/],
+  ['a missing shard', () => ({ a: 'gone.safetensors' }), /gone.safetensors: cannot be opened/],
+  ['a tensor in the wrong shard', ([one, two]) => ({ a: two, b: one }), /says that "a" is in .*, but it is not/],
+  ['no map', () => [], /"weight_map" is missing/],
+])('refuses an index with %s', async (name, map, reason) => {
+  const path = folder(`index ${name}`);
+  writeIndex(path, map(await shards(path)));
+  await expect(openComponent(path)).rejects.toThrow(reason);
+});
+
+it('refuses an index that is not JSON', async () => {
+  const path = folder('broken');
+  writeFileSync(join(path, 'model.safetensors.index.json'), '{"weight_map": {');
+  await expect(openComponent(path)).rejects.toThrow(/index.json: is not valid JSON/);
+});
+
+it('tells weight files apart by content', async () => {
+  const path = join(root, 'model.bin');
+  await writeSafetensors(path, [['a', tensor([2])]]);
+  const source = await openWeights(path);
+  expect([...source.tensors.keys()]).toEqual(['a']);
+  await source.close();
+  writeFileSync(path, 'PK\x03\x04 and no more');
+  await expect(openWeights(path)).rejects.toThrow(/model.bin: is a damaged zip archive/);
+});
