@@ -1,6 +1,7 @@
 /** @file Many pictures on one sheet, with labels. */
 import { zeros, type HostTensor } from '../graph/dtype.js';
-import { imageSize, overlaySvg, resizeImage, type ResizeKernel } from './image.js';
+import { resizeImage, type ResizeKernel } from './image-resize.js';
+import { imageSize, overlaySvg } from './image.js';
 
 export interface GridOptions {
   /** Pictures in a row. Default: as square as can be. */
@@ -43,7 +44,7 @@ export async function imageGrid(images: readonly HostTensor[], options: GridOpti
     if (size.width !== w || size.height !== h) {
       throw new Error(`a grid needs images of one size, not ${w}x${h} and ${size.width}x${size.height}`);
     }
-    paste(sheet, factor === 1 ? image : await resizeImage(image, width, height, kernel), cells[i]!);
+    paste(sheet, factor === 1 ? image : resizeImage(image, width, height, kernel), cells[i]!);
   }
   return labels.length > 0 ? overlaySvg(sheet, labelSvg(sheet, labels, cells, width, height)) : sheet;
 }

@@ -6,6 +6,8 @@ import { writeAtomic } from './atomic.js';
 import { FormatError, shown } from './errors.js';
 import { withPngText } from './png-text.js';
 
+export { resizeImage, type ResizeKernel } from './image-resize.js';
+
 export interface ReadImageOptions {
   /** Larger pictures are refused before they are decoded. Default 64 million. */
   readonly maxPixels?: number;
@@ -108,17 +110,6 @@ export async function jpegBytes(image: HostTensor, quality = 95): Promise<number
     quality, chromaSubsampling: '4:2:0', mozjpeg: false, progressive: false, optimiseCoding: false,
   }).toBuffer();
   return jpeg.length + JFIF_BYTES;
-}
-
-export type ResizeKernel = 'nearest' | 'cubic' | 'lanczos3';
-
-/** Resizes for display, through 8 bits. float32 [3, H, W] → [3, height, width]. */
-export async function resizeImage(
-  image: HostTensor, width: number, height: number, kernel: ResizeKernel = 'lanczos3',
-): Promise<HostTensor> {
-  const { data } = await toSharp(image).resize({ width, height, fit: 'fill', kernel }).raw()
-    .toBuffer({ resolveWithObject: true });
-  return fromBytes(data, width, height, 3);
 }
 
 /** Draws an SVG document of the same size over a picture, through 8 bits. float32 [3, H, W] → [3, H, W]. */

@@ -5,15 +5,14 @@ import { crc32 } from './crc.js';
 const HEADER_BYTES = 8 + 25;
 
 /**
- * A copy of a PNG with text chunks after its header: tEXt where Latin-1 holds the text, iTXt (UTF-8) elsewhere, as
- * Pillow writes them. The keyword `parameters` is what A1111 and the tools after it read.
+ * A copy of a PNG with text chunks after its header: tEXt for ASCII, iTXt (UTF-8) for the rest, since some readers
+ * take the Latin-1 of tEXt for UTF-8. The keyword `parameters` is what A1111 and the tools after it read.
  * @param text keyword (1 to 79 Latin-1 characters) to text
  */
 export function withPngText(png: Uint8Array, text: Readonly<Record<string, string>>): Buffer {
   const chunks = Object.entries(text).map(([keyword, value]) => {
     if (!/^[\x20-\x7e\xa1-\xff]{1,79}$/.test(keyword)) throw new Error(`"${keyword}" cannot be a PNG text keyword`);
-    const latin = /^[^\0\u0100-\uffff]*$/.test(value);
-    return latin
+    return /^[\x01-\x7f]*$/.test(value)
       ? chunk('tEXt', Buffer.from(`${keyword}\0${value}`, 'latin1'))
       // keyword, NUL, no compression (two bytes), empty language, empty translated keyword, text
       : chunk('iTXt', Buffer.concat([Buffer.from(`${keyword}\0\0\0\0\0`, 'latin1'), Buffer.from(value, 'utf8')]));

@@ -49,9 +49,9 @@ export async function openEventWriter(folder: string, options: EventWriterOption
     image: (tag, png, width, height, step) => summary(step, bytes(1, tag),
       bytes(4, Buffer.concat([varint(1, height), varint(2, width), varint(3, 3), bytes(4, png)]))), // 3: RGB
     text: (tag, text, step) => summary(step, bytes(1, tag),
-      bytes(9, bytes(1, bytes(1, 'text'))), // metadata { plugin_data { plugin_name } }
       // tensor { dtype: DT_STRING, tensor_shape { dim { size: 1 } }, string_val }
-      bytes(8, Buffer.concat([varint(1, 7), bytes(2, bytes(2, varint(1, 1))), bytes(8, text)]))),
+      bytes(8, Buffer.concat([varint(1, 7), bytes(2, bytes(2, varint(1, 1))), bytes(8, text)])),
+      bytes(9, bytes(1, bytes(1, 'text')))), // metadata { plugin_data { plugin_name } }
     close: () => last.finally(() => handle.close()),
   };
 }

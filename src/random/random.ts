@@ -5,74 +5,105 @@
 import { philox } from './philox.js';
 
 export interface Key {
+  /** 0 … 2⁵³ − 1. */
   readonly seed: number;
   /** What the numbers are for, "latents" for instance; streams are independent of each other. */
   readonly stream: string;
+  /** 0 … 2³² − 1, as is `item`. */
   readonly step: number;
 }
 
-/** FNV-1a of a stream's name. */
+/** FNV-1a, 32 bits, of a stream's name. */
 function hash(text: string): number {
-  let h = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
-  return h >>> 0;
+  return new TextEncoder().encode(text).reduce((h, byte) => Math.imul(h ^ byte, 0x01000193), 0x811c9dc5) >>> 0;
 }
 
-/** Calls `use` with four words at a time until `count` blocks were made. */
-function blocks(key: Key, item: number, count: number, use: (words: Uint32Array, block: number) => void): void {
-  const words = new Uint32Array(4);
-  const stream = hash(key.stream);
-  const high = Math.floor(key.seed / 2 ** 32) >>> 0;
-  for (let i = 0; i < count; i++) {
-    philox(i, item, key.step, stream, key.seed >>> 0, high, words);
-    use(words, i);
-  }
+const isWord = (v: number): boolean => v >>> 0 === v;
+
+type Words = Uint32Array;
+/** Fills `out` with the four words of a block; another attempt at it gives other words. */
+type Source = (block: number, out: Words, attempt?: number) => void;
+
+/** @throws RangeError naming the part of the key that is out of range. */
+function source(key: Key, item: number): Source {
+  const { seed, stream, step } = key;
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new RangeError(`the seed must be a whole number from 0 to 2^53 - 1, not ${seed}`);
+  if (!isWord(step)) throw new RangeError(`the step of stream "${stream}" must be a whole number below 2^32, not ${step}`);
+  if (!isWord(item)) throw new RangeError(`the item of stream "${stream}" must be a whole number below 2^32, not ${item}`);
+  const name = hash(stream);
+  const high = Math.floor(seed / 2 ** 32); // 21 bits; the attempt takes the bits above
+  return (block, out, attempt = 0) => philox(block, item, step, name, seed >>> 0, high | (attempt << 21), out);
 }
 
-/** A double in [0, 1) from two words: 53 bits. */
-const unit = (a: number, b: number): number => ((a >>> 5) * 67108864 + (b >>> 6)) / 9007199254740992;
-
-/** `count` numbers in [0, 1). */
+/** `count` doubles in [0, 1), of 53 random bits. */
 export function uniform(key: Key, item: number, count: number): Float64Array {
+  const fill = source(key, item);
+  const words = new Uint32Array(4);
   const out = new Float64Array(count);
-  blocks(key, item, Math.ceil(count / 2), (w, i) => {
-    out[2 * i] = unit(w[0]!, w[1]!);
-    if (2 * i + 1 < count) out[2 * i + 1] = unit(w[2]!, w[3]!);
-  });
+  for (let i = 0; i < count; i++) {
+    const lane = (i & 1) * 2;
+    if (lane === 0) fill(i >>> 1, words);
+    out[i] = ((words[lane]! >>> 5) * 2 ** 26 + (words[lane + 1]! >>> 6)) / 2 ** 53;
+  }
   return out;
 }
 
-/** `count` standard normal numbers (Box–Muller). */
+/** `count` standard normal numbers (Box & Muller 1958), in doubles from two 32-bit words a pair. */
 export function normal(key: Key, item: number, count: number): Float32Array {
+  const fill = source(key, item);
+  const words = new Uint32Array(4);
   const out = new Float32Array(count);
-  blocks(key, item, Math.ceil(count / 4), (w, i) => {
-    for (let k = 0; k < 2; k++) {
-      const at = 4 * i + 2 * k;
-      if (at >= count) return;
-      // (0, 1]: the logarithm stays finite.
-      const radius = Math.sqrt(-2 * Math.log((w[2 * k]! + 1) / 4294967296));
-      const angle = (2 * Math.PI * w[2 * k + 1]!) / 4294967296;
-      out[at] = radius * Math.cos(angle);
-      if (at + 1 < count) out[at + 1] = radius * Math.sin(angle);
-    }
-  });
+  for (let i = 0; i < count; i += 2) {
+    const lane = i & 2;
+    if (lane === 0) fill(i >>> 2, words);
+    // (0, 1]: the logarithm stays finite.
+    const radius = Math.sqrt(-2 * Math.log((words[lane]! + 1) / 2 ** 32));
+    const angle = (2 * Math.PI * words[lane + 1]!) / 2 ** 32;
+    out[i] = radius * Math.cos(angle);
+    if (i + 1 < count) out[i + 1] = radius * Math.sin(angle);
+  }
   return out;
 }
 
-/** `count` whole numbers in [0, bound), each as likely; bound ≤ 2³². */
-export function integers(key: Key, item: number, count: number, bound: number): Uint32Array {
+/** `count` whole numbers, the i-th in [0, boundOf(i)), each as likely; words that would favour some are drawn anew. */
+function bounded(key: Key, item: number, count: number, boundOf: (i: number) => number): Uint32Array {
+  const fill = source(key, item);
+  const words = new Uint32Array(4);
+  const again = new Uint32Array(4);
   const out = new Uint32Array(count);
-  const values = uniform(key, item, count);
-  for (let i = 0; i < count; i++) out[i] = Math.floor(values[i]! * bound);
+  for (let i = 0; i < count; i++) {
+    const lane = i & 3;
+    if (lane === 0) fill(i >>> 2, words);
+    const bound = boundOf(i);
+    const limit = 2 ** 32 - (2 ** 32 % bound);
+    let word = words[lane]!;
+    for (let attempt = 1; word >= limit; attempt++) {
+      fill(i >>> 2, again, attempt);
+      word = again[lane]!;
+    }
+    out[i] = word % bound;
+  }
   return out;
 }
 
-/** 0 … n − 1 in random order (Fisher–Yates). */
+/**
+ * `count` whole numbers in [0, bound), each exactly as likely.
+ *
+ * @throws RangeError unless 1 <= bound <= 2³²
+ */
+export function integers(key: Key, item: number, count: number, bound: number): Uint32Array {
+  if (!Number.isInteger(bound) || bound < 1 || bound > 2 ** 32) {
+    throw new RangeError(`the bound of stream "${key.stream}" must be a whole number from 1 to 2^32, not ${bound}`);
+  }
+  return bounded(key, item, count, () => bound);
+}
+
+/** 0 … n − 1 in random order, each order as likely (Fisher & Yates). */
 export function permutation(key: Key, item: number, n: number): Uint32Array {
   const out = Uint32Array.from({ length: n }, (_, i) => i);
-  const draws = uniform(key, item, n);
+  const partners = bounded(key, item, n, (i) => i + 1);
   for (let i = n - 1; i > 0; i--) {
-    const j = Math.floor(draws[i]! * (i + 1));
+    const j = partners[i]!;
     [out[i], out[j]] = [out[j]!, out[i]!];
   }
   return out;

@@ -1,11 +1,11 @@
 /** @file Runs a reward on pictures in memory: compiled once per image size, in batches of one size, each query counted. */
-import { host, sizeOf } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import { compile } from '../runtime/compile.js';
 import type { CompileOptions, Executable } from '../runtime/compile.js';
 import { checkBatch, checkScores, RewardError } from './reward.js';
 import type { DifferentiableReward, Reward } from './reward.js';
+import { takeRows } from './rows.js';
 
 export interface ScorerOptions {
   /** Images per run of the compiled graph; the last batch is filled up with copies. */
@@ -29,22 +29,6 @@ export interface Scorer {
 }
 
 const BATCH = 8;
-
-/** Rows [start, start + count) of a tensor's first axis; what lies beyond its end repeats the last row. */
-export function takeRows(tensor: HostTensor, start: number, count: number): HostTensor {
-  const [n, ...rest] = tensor.shape as [number, ...number[]];
-  const size = sizeOf(rest);
-  const data = tensor.data as Float32Array;
-  const end = Math.min(start + count, n);
-  const shape = [count, ...rest];
-  if (end - start === count) return host(data.subarray(start * size, end * size), shape);
-  const rows = new Float32Array(count * size);
-  for (let i = 0; i < count; i++) {
-    const at = Math.min(start + i, n - 1) * size;
-    rows.set(data.subarray(at, at + size), i * size);
-  }
-  return host(rows, shape);
-}
 
 async function compileScore(
   reward: DifferentiableReward, shape: readonly number[], options: ScorerOptions,

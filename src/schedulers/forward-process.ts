@@ -1,11 +1,11 @@
 /** @file The forward (noising) process on graph tensors or host arrays: noisy samples and what the network should say. */
-import { mul } from '../graph/ops/arithmetic.js';
+import { neg } from '../graph/ops/arithmetic.js';
 import type { Operand, Tensor } from '../graph/tensor.js';
 import { combine } from './linear.js';
 import type { Value } from './linear.js';
 import type { NoiseLevel, PredictionType } from './noise-schedule.js';
 
-const negative = (c: Operand): Operand => (typeof c === 'number' ? -c : mul(c, -1));
+const negative = (c: Operand): Operand => (typeof c === 'number' ? -c : neg(c));
 
 /** x_t = √ā·x0 + √(1−ā)·ε, in x0's shape; the level's parts are numbers, or tensors [B, 1, 1, 1]. */
 export function addNoise<V extends Value>(level: NoiseLevel<number | Tensor>, x0: V, noise: V): V {

@@ -1,6 +1,6 @@
 /**
  * @file The forward process of a model: ā_t at each training time, and what the network predicts. Betas and their
- * product are rounded as PyTorch rounds them on the CPU, so that ā equals the reference bit for bit.
+ * product are rounded as PyTorch rounds them on the CPU, so that ā equals the reference's.
  */
 
 /** What the network's output estimates: the noise ε, the velocity v = √ā·ε − √(1−ā)·x0, or the clean sample x0. */

@@ -30,7 +30,7 @@ const PREDICTIONS: Record<string, PredictionType> = { epsilon: 'epsilon', v_pred
 /** A setting that changes nothing here at these values, and is not supported at others. */
 const only = (...values: (string | number | boolean | null)[]) => z.literal(values).optional();
 /** A setting of something that is switched off. */
-const inert = z.unknown();
+const inert = z.unknown().optional();
 
 const configSchema = z.strictObject({
   _class_name: z.enum(Object.keys(SAMPLERS) as (keyof typeof SAMPLERS)[]),
@@ -76,8 +76,7 @@ const configSchema = z.strictObject({
   solver_type: only('midpoint'),
   lower_order_final: only(true),
   euler_at_final: only(false),
-  lambda_min_clipped: z.custom((value) => value === -Infinity || value === null || value === undefined,
-    'expected -Infinity'),
+  lambda_min_clipped: z.custom((value) => value === -Infinity || value === null, 'expected -Infinity').optional(),
   // PNDM's own start; DDIM has none.
   skip_prk_steps: inert,
 });

@@ -54,8 +54,7 @@ export function fractionalTimesteps(trained: number, steps: number, spacing: Spa
 
 /** Whole times for DPM-Solver: linspace and leading leave out the last of steps + 1, where the solver arrives. */
 export function solverTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
-  check(trained, steps);
   if (spacing === 'trailing') return wholeTimesteps(trained, steps, spacing);
-  check(trained, steps + 1);
+  check(trained - 1, steps);
   return spaced(trained, steps + 1, spacing, offset).slice(0, -1).map(roundHalfEven);
 }

@@ -17,8 +17,8 @@ def plain_config(model):
 def write(name, model, encode, notes):
     """encode(image) gives the encoder's outputs; the latents that are decoded are already unscaled."""
     model.requires_grad_(False)
-    image = tensor(302, 2, 3, 32, 32, scale=0.5).requires_grad_()
-    latents = tensor(303, 2, 4, 4, 4).requires_grad_()
+    image = tensor(302, 1, 3, 32, 32, scale=0.5).requires_grad_()
+    latents = tensor(303, 1, 4, 4, 4).requires_grad_()
     outputs = encode(image) | {"sample": model.decode(latents).sample}
     leaves = {"in.image": image, "in.latents": latents}
     params = prefixed("param.", dict(model.named_parameters()))

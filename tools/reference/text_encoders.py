@@ -101,7 +101,7 @@ def make():
          "OpenCLIP-H as published for SD 2.x: the last of its 24 layers is already dropped (num_hidden_layers 23), "
          "so the pipeline's last_hidden_state is OpenCLIP's penultimate layer after final_layer_norm.")
     text("sdxl2",
-         "SDXL's text_encoder_2: prompt embeddings are hidden_states[-2] without final norm = penultimate, concatenated "
+         "SDXL's text_encoder_2: prompt embeddings are hidden_states[-2] without final norm = penultimate, joined "
          "after text_encoder's; pooled = text_embeds.")
     vision()
     contrastive()

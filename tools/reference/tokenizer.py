@@ -29,7 +29,8 @@ def byte_symbols():
 
 def vocabulary(merges):
     symbols = byte_symbols()
-    tokens = [*symbols, *(s + "</w>" for s in symbols), *("".join(m) for m in merges), "<|startoftext|>", "<|endoftext|>"]
+    words, specials = ["".join(m) for m in merges], ["<|startoftext|>", "<|endoftext|>"]
+    tokens = [*symbols, *(s + "</w>" for s in symbols), *words, *specials]
     return {t: i for i, t in enumerate(tokens)}
 
 

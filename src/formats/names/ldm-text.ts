@@ -1,12 +1,5 @@
 /** @file Text-encoder tensor names of OpenCLIP → ours, which are those of transformers' CLIPTextModel. */
-
-/** One of our tensors, cut from one of OpenCLIP's. */
-export interface TextTarget {
-  readonly name: string;
-  /** Rows wanted of a matrix that stacks query, key and value. */
-  readonly third?: 0 | 1 | 2;
-  readonly transposed?: boolean;
-}
+import type { Target } from './renamed-source.js';
 
 const OUTER: Readonly<Record<string, string>> = {
   'token_embedding.weight': 'text_model.embeddings.token_embedding.weight',
@@ -26,7 +19,7 @@ const INNER: Readonly<Record<string, string>> = {
  * @param layers how many layers are used: SD 2.x leaves the last one and the projection out
  * @returns none if the tensor is not used or the name not known
  */
-export function textFromOpenClip(path: string, layers = Infinity): TextTarget[] {
+export function textFromOpenClip(path: string, layers = Infinity): Target[] {
   const outer = OUTER[path];
   if (outer) return [{ name: outer }];
   // OpenCLIP multiplies by the projection from the right, a linear layer from the left.

@@ -52,6 +52,7 @@ export function unetFromLdm(path: string): string | undefined {
   const blocks = side === 'input' ? 'down_blocks' : 'up_blocks';
   const block = `${blocks}.${Math.floor(n / 3)}`;
   const layer = n % 3;
+  if (n < 0) return undefined;
   if (side === 'input' && layer === 2) return renamed(`${sub}.${rest}`, [['0.op', `${block}.downsamplers.0.conv`]], 0);
   if (side === 'output' && sub !== '0' && /^conv(\.|$)/.test(rest)) return `${block}.upsamplers.0.${rest}`;
   if (sub === '2') return undefined;

@@ -1,17 +1,19 @@
 /** @file VAE tensor names of the original (LDM) code and of old diffusers → ours, which are those of diffusers now. */
+import type { WeightSource } from '../weights.js';
+import { renamedSource, type Target } from './renamed-source.js';
 
 /** Levels of resolution of the VAE of every family; the original counts those of the decoder from the other end. */
 const LEVELS = 4;
 
 /**
- * Our name of an original one.
+ * Our tensor behind an original one.
  * @param path without `first_stage_model.`, e.g. `decoder.up.3.block.0.norm1.weight`
- * @returns e.g. `decoder.up_blocks.0.resnets.0.norm1.weight`; undefined if it is not such a name
+ * @returns e.g. `decoder.up_blocks.0.resnets.0.norm1.weight`; none if it is not such a name
  */
-export function vaeFromLdm(path: string): string | undefined {
-  if (/^(post_)?quant_conv\./.test(path)) return path;
+export function vaeFromLdm(path: string): Target[] {
+  if (/^(post_)?quant_conv\./.test(path)) return [{ name: path }];
   const match = /^(encoder|decoder)\.(.+)$/.exec(path);
-  if (!match) return undefined;
+  if (!match) return [];
   const inner = match[2]!
     .replace(/^down\.(\d)\.block\.(\d)\./, 'down_blocks.$1.resnets.$2.')
     .replace(/^down\.(\d)\.downsample\./, 'down_blocks.$1.downsamplers.0.')
@@ -24,20 +26,20 @@ export function vaeFromLdm(path: string): string | undefined {
     .replace(/^norm_out\./, 'conv_norm_out.')
     .replace('.nin_shortcut.', '.conv_shortcut.');
   const known = /^(down_blocks|up_blocks|mid_block|conv_norm_out|conv_in|conv_out)\./.test(inner);
-  return known ? `${match[1]}.${inner}` : undefined;
+  return known ? [linearized(`${match[1]}.${inner}`)] : [];
 }
 
 const OLD_ATTENTION: Readonly<Record<string, string>> = {
   query: 'to_q', key: 'to_k', value: 'to_v', proj_attn: 'to_out.0',
 };
 
-/** The present name of a tensor in a diffusers VAE, whose attention was named otherwise before version 0.18. */
-export function vaeFromOldDiffusers(name: string): string {
-  return name.replace(/(\.attentions\.0\.)(query|key|value|proj_attn)\./,
-    (_, before: string, old: string) => `${before}${OLD_ATTENTION[old]}.`);
+/** A VAE in a diffusers folder of any age by the present names: its attention was named otherwise before 0.18. */
+export function presentVae(source: WeightSource): WeightSource {
+  return renamedSource(source, (key) => [linearized(key.replace(/(\.attentions\.0\.)(query|key|value|proj_attn)\./,
+    (_, before: string, old: string) => `${before}${OLD_ATTENTION[old]}.`))]);
 }
 
-/** Whether a weight is a linear layer of ours, which the files above may store as a convolution [O, I, 1, 1]. */
-export function isVaeAttentionWeight(name: string): boolean {
-  return /\.attentions\.0\.to_(q|k|v|out\.0)\.weight$/.test(name);
+/** The projections of the attention are linear layers of ours, 1x1 convolutions in older files. */
+function linearized(name: string): Target {
+  return /\.attentions\.0\.to_(q|k|v|out\.0)\.weight$/.test(name) ? { name, matrix: true } : { name };
 }

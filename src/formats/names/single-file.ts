@@ -1,10 +1,10 @@
 /** @file Single-file checkpoints with the original (LDM) names: what they are, and their components by our names. */
-import { arrayType, sizeOf, type HostTensor, type Shape } from '../../graph/dtype.js';
 import { FormatError } from '../errors.js';
-import { tensorInfo, type TensorInfo, type WeightSource } from '../weights.js';
-import { textFromClip, textFromOpenClip, type TextTarget } from './ldm-text.js';
+import type { WeightSource } from '../weights.js';
+import { textFromClip, textFromOpenClip } from './ldm-text.js';
 import { unetFromLdm, type Family } from './ldm-unet.js';
-import { isVaeAttentionWeight, vaeFromLdm } from './ldm-vae.js';
+import { vaeFromLdm } from './ldm-vae.js';
+import { renamedSource, type Target } from './renamed-source.js';
 
 export type Component = 'unet' | 'vae' | 'text_encoder' | 'text_encoder_2';
 
@@ -38,11 +38,9 @@ export function detectSingleFile(source: WeightSource): SingleFile {
   return { family, inChannels: input.shape[1] ?? 0 };
 }
 
-/** What of ours is made from a tensor of the checkpoint, and how. */
-export interface LdmTarget extends TextTarget {
+/** What of ours is made from a tensor of the checkpoint. */
+export interface LdmTarget extends Target {
   readonly component: Component;
-  /** The tensor may be a 1x1 convolution [O, I, 1, 1], ours is the matrix [O, I]. */
-  readonly matrix?: boolean;
 }
 
 /** Our tensors behind a checkpoint's. Empty for what is not a weight of a component (schedules, EMA copies, …). */
@@ -52,9 +50,7 @@ export function fromLdm(family: Family, key: string): LdmTarget[] {
   let path = after(UNET);
   if (path !== undefined) return named('unet', unetFromLdm(path));
   path = after('first_stage_model.');
-  if (path !== undefined) {
-    return named('vae', vaeFromLdm(path)).map((t) => (isVaeAttentionWeight(t.name) ? { ...t, matrix: true } : t));
-  }
+  if (path !== undefined) return vaeFromLdm(path).map((target) => ({ component: 'vae', ...target }));
   path = after(family === 'sdxl' ? 'conditioner.embedders.0.transformer.' : 'cond_stage_model.transformer.');
   if (path !== undefined) return family === 'sd2' ? [] : named('text_encoder', textFromClip(path));
   path = after(family === 'sdxl' ? 'conditioner.embedders.1.model.' : 'cond_stage_model.model.');
@@ -65,51 +61,7 @@ export function fromLdm(family: Family, key: string): LdmTarget[] {
 
 /** One component of a checkpoint, by our names and in our shapes. Closing it is left to the owner of `source`. */
 export function singleFileComponent(source: WeightSource, family: Family, component: Component): WeightSource {
-  const { where } = source;
-  const origins = new Map<string, TensorInfo & { key: string; target: LdmTarget }>();
-  for (const [key, info] of source.tensors) {
-    for (const target of fromLdm(family, key)) {
-      if (target.component !== component) continue;
-      const { dtype, shape } = info;
-      if ((target.third !== undefined && !(shape[0]! % 3 === 0)) || (target.transposed && shape.length !== 2)) {
-        throw new FormatError(`${where}: tensor "${key}"`, `has the shape [${shape.join(', ')}], which does not fit ` +
-          'its name', 'The file is damaged: download it again.');
-      }
-      origins.set(target.name, { dtype, shape: targetShape(shape, target), key, target });
-    }
-  }
-  if (origins.size === 0) {
-    throw new FormatError(where, `holds no ${component}`, 'It is a part of a checkpoint only: use the complete file.');
-  }
-  return {
-    where,
-    metadata: source.metadata,
-    tensors: origins,
-    async read(name, as) {
-      const { key, target } = tensorInfo(where, origins, name);
-      return cut(await source.read(key, as), target);
-    },
-    close: async () => {},
-  };
-}
-
-function targetShape(shape: Shape, { third, transposed, matrix }: LdmTarget): Shape {
-  if (third !== undefined) return [shape[0]! / 3, ...shape.slice(1)];
-  if (transposed) return shape.toReversed();
-  return matrix && shape.length === 4 && shape[2] === 1 && shape[3] === 1 ? shape.slice(0, 2) : shape;
-}
-
-/** The part of a tensor that `target` asks for, copied unless it is the whole. */
-function cut(tensor: HostTensor, target: LdmTarget): HostTensor {
-  const shape = targetShape(tensor.shape, target);
-  const { data, dtype } = tensor;
-  if (target.third !== undefined) {
-    const size = sizeOf(shape);
-    return { dtype, shape, data: data.slice(target.third * size, (target.third + 1) * size) };
-  }
-  if (!target.transposed) return { dtype, shape, data };
-  const [rows, columns] = shape as [number, number];
-  const out = new (arrayType(dtype))(data.length);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[r * columns + c] = data[c * rows + r]!;
-  return { dtype, shape, data: out };
+  const part = renamedSource(source, (key) => fromLdm(family, key).filter((target) => target.component === component));
+  if (part.tensors.size > 0) return { ...part, close: async () => {} };
+  throw new FormatError(source.where, `holds no ${component}`, 'It is only part of a checkpoint: use the complete file.');
 }

@@ -16,6 +16,12 @@ export interface Constants {
   readonly weights: ReadonlyMap<string, HostTensor>;
 }
 
+function same(a: HostTensor, b: HostTensor): boolean {
+  if (a === b) return true;
+  const bytes = ({ data }: HostTensor): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return a.dtype === b.dtype && a.shape.join() === b.shape.join() && Buffer.compare(bytes(a), bytes(b)) === 0;
+}
+
 /** @param prefix what the names of weights begin with */
 export function createConstants(prefix: string): Constants {
   const values = new WeakMap<Tensor, HostTensor>();
@@ -30,11 +36,14 @@ export function createConstants(prefix: string): Constants {
     of: (tensor) => values.get(tensor),
     make(name, value) {
       if (value.data.length <= CONSTANT_ELEMENTS) return remember(constant(value), value);
-      const known = tensors.get(name);
+      // The same at each trace of the model; other numbers of that name can only come from unlucky names in functions.
+      let full = prefix + name;
+      while (weights.has(full) && !same(weights.get(full)!, value)) full += "'";
+      const known = tensors.get(full);
       if (known) return known;
-      const made = remember(weight(prefix + name, value.shape, value.dtype), value);
-      tensors.set(name, made);
-      weights.set(prefix + name, value);
+      const made = remember(weight(full, value.shape, value.dtype), value);
+      tensors.set(full, made);
+      weights.set(full, value);
       return made;
     },
   };

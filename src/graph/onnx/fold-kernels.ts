@@ -102,8 +102,7 @@ const kernelMod: Kernel = (inputs, node, out) => {
   if (out.dtype !== 'float32' && cells(inputs[1]!.data).some((d) => Number(d) === 0)) throw new Error('remainder by zero');
   const rest = <T extends Cell>(a: T, b: T): Cell => {
     const r = ((a as number) % (b as number)) as Cell;
-    // eslint-disable-next-line eqeqeq -- 0 and 0n alike
-    return fmod || r == 0 || r < 0 === b < 0 ? r : ((r as number) + (b as number));
+    return fmod || Number(r) === 0 || r < 0 === b < 0 ? r : (r as number) + (b as number);
   };
   return elementwise(rest)(inputs, node, out);
 };
@@ -134,7 +133,6 @@ const ELEMENTWISE: Readonly<Record<string, Scalar>> = {
   Floor: Math.floor,
   Ceil: Math.ceil,
   Round: kernelRound,
-  // == compares numbers, and bigints, by value; both operands are of one kind.
   Equal: (a: Cell, b: Cell) => a === b,
   Less: (a: Cell, b: Cell) => a < b,
   LessOrEqual: (a: Cell, b: Cell) => a <= b,

@@ -1,0 +1,75 @@
+/** @file `attune pretrain`: trains a network from scratch on a folder of captioned images. */
+import { readFile } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { Command } from 'commander';
+import { parse } from 'yaml';
+import { loadDataset } from '../training/pretrain/dataset.js';
+import { recipeSchema } from '../training/pretrain/recipe.js';
+import type { Recipe } from '../training/pretrain/recipe.js';
+import { pretrain } from '../training/pretrain/run.js';
+import { parseNumber, UsageError } from './arguments.js';
+import { stopRequested } from './supervise.js';
+import { terminalProgress } from './terminal.js';
+
+interface Flags {
+  recipe: string;
+  data: string;
+  out: string;
+  work?: string;
+  steps?: number;
+  batch?: number;
+  lr?: number;
+  seed: number;
+  threads?: number;
+  resume?: boolean;
+  quiet?: boolean;
+}
+
+async function readRecipe(path: string, flags: Flags): Promise<Recipe> {
+  const text = await readFile(path, 'utf8').catch(() => {
+    throw new UsageError(`no recipe at ${path}; the bundled model's are in models/recipes`);
+  });
+  const raw = parse(text) as { training?: Record<string, unknown> };
+  const { steps, batch, lr } = flags;
+  const given = Object.fromEntries(Object.entries({ steps, batch, lr }).filter(([, v]) => v !== undefined));
+  const result = recipeSchema.safeParse({ ...raw, training: { ...raw?.training, ...given } });
+  if (!result.success) {
+    const issue = result.error.issues[0]!;
+    throw new UsageError(`${path}: ${issue.path.join('.') || 'recipe'}: ${issue.message}`);
+  }
+  return result.data;
+}
+
+async function run(flags: Flags): Promise<void> {
+  const recipe = await readRecipe(flags.recipe, flags);
+  const progress = terminalProgress(flags.quiet === true);
+  progress.phase(`reading pictures from ${flags.data}`);
+  const dataset = await loadDataset(flags.data, recipe.imageSize, (done, total) => progress.step(done, total, 'pictures'));
+  await pretrain(recipe, dataset, {
+    out: flags.out,
+    work: flags.work ?? join('runs', 'pretrain', basename(flags.recipe, extname(flags.recipe))),
+    seed: flags.seed,
+    resume: flags.resume === true,
+    checkpointSeconds: 120,
+    progress,
+    shouldStop: stopRequested,
+    ...(flags.threads === undefined ? {} : { threads: flags.threads }),
+  });
+}
+
+export function pretrainCommand(): Command {
+  return new Command('pretrain')
+    .description('Train a network from scratch on a folder of captioned images (VAE, denoiser, CLIP or style head).')
+    .requiredOption('--recipe <file>', 'what to train and how (YAML; the bundled model\'s are in models/recipes)')
+    .requiredOption('--data <dir>', 'images with metadata.jsonl, or images with .txt captions beside them')
+    .option('--out <dir>', 'model folder to write to, in diffusers layout', 'models/emoji')
+    .option('--work <dir>', 'folder for checkpoints and metrics (default: runs/pretrain/<recipe>)')
+    .option('--steps <n>', 'train this many steps instead of the recipe\'s', parseNumber)
+    .option('--batch <n>', 'images a step instead of the recipe\'s', parseNumber)
+    .option('--lr <x>', 'learning rate instead of the recipe\'s', parseNumber)
+    .option('--seed <n>', 'seed of weights, order and noise', parseNumber, 0)
+    .option('--threads <n>', 'threads of one operator (default: all cores)', parseNumber)
+    .option('--resume', 'go on from the last checkpoint in the work folder')
+    .option('--quiet', 'no progress')
+    .action(run);
+}

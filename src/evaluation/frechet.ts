@@ -1,0 +1,117 @@
+/** @file The Fréchet distance between two sets of images, each taken as a Gaussian in a feature space (as in FID). */
+import { FormatError } from '../formats/errors.js';
+import { openSafetensors, writeSafetensors } from '../formats/safetensors.js';
+import type { WeightSource } from '../formats/weights.js';
+import { host } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { semidefiniteFactor, symmetricEigenvalues } from './eigenvalues.js';
+
+export interface GaussianStatistics {
+  /** Images they were made from. */
+  readonly count: number;
+  readonly mean: Float64Array; // [D]
+  /** With divisor count − 1. */
+  readonly covariance: Float64Array; // [D, D]
+}
+
+/**
+ * Mean and covariance of feature rows.
+ *
+ * @param features float32 [N, D], N > 1
+ */
+export function gaussianStatistics(features: HostTensor): GaussianStatistics {
+  const [n, width] = features.shape as [number, number];
+  if (features.shape.length !== 2 || n < 2) {
+    throw new Error(`statistics need features [N, D] of at least two images, not [${features.shape.join(', ')}]`);
+  }
+  const data = features.data as Float32Array;
+  const mean = new Float64Array(width);
+  for (let i = 0; i < n; i++) for (let k = 0; k < width; k++) mean[k]! += data[i * width + k]! / n;
+  const covariance = new Float64Array(width * width);
+  const row = new Float64Array(width);
+  for (let i = 0; i < n; i++) {
+    for (let k = 0; k < width; k++) row[k] = data[i * width + k]! - mean[k]!;
+    for (let k = 0; k < width; k++) {
+      const factor = row[k]! / (n - 1);
+      for (let l = 0; l <= k; l++) covariance[k * width + l]! += factor * row[l]!;
+    }
+  }
+  for (let k = 0; k < width; k++) for (let l = 0; l < k; l++) covariance[l * width + k] = covariance[k * width + l]!;
+  return { count: n, mean, covariance };
+}
+
+/**
+ * ‖μ₁ − μ₂‖² + tr(C₁ + C₂ − 2 (C₁^½ C₂ C₁^½)^½), the squared 2-Wasserstein distance of the two Gaussians (Heusel et al.,
+ * arXiv 1706.08500). With any factor C₁ = L·Lᵀ the last term is the sum of the roots of the eigenvalues of Lᵀ C₂ L.
+ *
+ * From few images the covariances are poor and the distance is biased upwards, by an amount that falls as 1/N: compare
+ * only distances made from equal numbers of images, and read them against that of two independent sets of the same kind.
+ */
+export function frechetDistance(a: GaussianStatistics, b: GaussianStatistics): number {
+  const n = a.mean.length;
+  if (b.mean.length !== n) throw new Error(`Fréchet distance of features with ${n} and with ${b.mean.length} numbers`);
+  let distance = 0;
+  for (let k = 0; k < n; k++) {
+    distance += (a.mean[k]! - b.mean[k]!) ** 2 + a.covariance[k * n + k]! + b.covariance[k * n + k]!;
+  }
+  // Factoring the one made from fewer images leaves the smaller eigenvalue problem.
+  const [few, many] = a.count <= b.count ? [a, b] : [b, a];
+  const { columns, rank } = semidefiniteFactor(few.covariance, n);
+  const product = congruence(columns, rank, many.covariance, n);
+  for (const value of symmetricEigenvalues(product, rank)) distance -= 2 * Math.sqrt(Math.max(0, value));
+  return Math.max(0, distance);
+}
+
+/** Lᵀ C L for a factor given by its columns [rank, n] and C [n, n]: [rank, rank] */
+function congruence(columns: Float64Array, rank: number, c: Float64Array, n: number): Float64Array {
+  const product = new Float64Array(rank * rank);
+  const image = new Float64Array(n); // C · one column
+  for (let i = 0; i < rank; i++) {
+    for (let k = 0; k < n; k++) {
+      let sum = 0;
+      for (let l = 0; l < n; l++) sum += c[k * n + l]! * columns[i * n + l]!;
+      image[k] = sum;
+    }
+    for (let j = 0; j <= i; j++) {
+      let sum = 0;
+      for (let k = 0; k < n; k++) sum += columns[j * n + k]! * image[k]!;
+      product[i * rank + j] = sum;
+      product[j * rank + i] = sum;
+    }
+  }
+  return product;
+}
+
+/** Writes statistics as safetensors: `mean` [D] and `covariance` [D, D], float64, and the count as metadata. */
+export async function writeStatistics(
+  path: string, statistics: GaussianStatistics, metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const { count, mean, covariance } = statistics;
+  await writeSafetensors(path, [
+    ['mean', host(mean, [mean.length], 'float64')],
+    ['covariance', host(covariance, [mean.length, mean.length], 'float64')],
+  ], { ...metadata, count: String(count) });
+}
+
+/** Reads what `writeStatistics` wrote. @throws FormatError for anything else */
+export async function readStatistics(path: string): Promise<GaussianStatistics> {
+  const source = await openSafetensors(path);
+  try {
+    return await parseStatistics(source, path);
+  } finally {
+    await source.close();
+  }
+}
+
+async function parseStatistics(source: WeightSource, path: string): Promise<GaussianStatistics> {
+  const wrong = (problem: string): FormatError =>
+    new FormatError(path, problem, 'Make the feature statistics again from the images.');
+  const { data: mean } = await source.read('mean');
+  const { data: covariance, shape } = await source.read('covariance');
+  if (!(mean instanceof Float64Array) || !(covariance instanceof Float64Array)) throw wrong('does not hold float64');
+  if (shape.length !== 2 || shape.some((d) => d !== mean.length)) throw wrong(`has a covariance of [${shape.join(', ')}]`);
+  const count = Number(source.metadata['count']);
+  if (!Number.isSafeInteger(count) || count < 2) throw wrong('does not say of how many images it is made');
+  if ([...mean, ...covariance].some((x) => !Number.isFinite(x))) throw wrong('holds numbers that are not finite');
+  return { count, mean, covariance };
+}

@@ -1,0 +1,101 @@
+/**
+ * @file The guard against reward hacking: when to stop a run, and which evaluation is its best. Pure functions of the
+ * evaluations so far.
+ *
+ * A tuned model that only pleases its reward shows it in one of two ways: an independent judge likes its images less
+ * while the reward still rises, or the images of one prompt become all alike. Either stops the run.
+ */
+
+/** One evaluation, of images made from the same prompts and seeds each time. */
+export interface Evaluation {
+  /** Updates done. */
+  readonly step: number;
+  /** Mean reward that is trained on. */
+  readonly reward: number;
+  /** Mean of a reward that is not trained on, from an independent judge. */
+  readonly heldOutReward?: number;
+  /** Standard error of that mean: the deviation between images over √(their number). */
+  readonly heldOutError?: number;
+  /** Mean pairwise feature distance within a prompt. */
+  readonly diversity: number;
+  /** Fréchet distance to the base model's samples. */
+  readonly frechet: number;
+}
+
+export interface GuardOptions {
+  /** Smallest diversity, as a share of the base model's. */
+  minDiversity: number;
+  /** A held-out reward counts as fallen when it is below its best by more than this many standard errors. */
+  tolerance: number;
+  /** Consecutive evaluations that must agree before the run is stopped; one may be chance. */
+  patience: number;
+  /** Largest Fréchet distance to the base model's samples; null for no limit, since its scale depends on the features. */
+  maxFrechet: number | null;
+}
+
+/** Half the diversity is far above what the direct methods keep unguarded (about a fifth: arXiv 2412.07775, Table 1). */
+export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, tolerance: 2, patience: 2, maxFrechet: null };
+
+export type GuardRule = 'diversity' | 'held-out' | 'frechet';
+
+export interface Verdict {
+  /** Why the run should stop now, or null to go on. */
+  readonly stop: { readonly rule: GuardRule; readonly reason: string } | null;
+  /** Index of the best evaluation so far; 0, the base model's, if nothing beats it. */
+  readonly best: number;
+}
+
+/**
+ * Judges a run.
+ *
+ * Best: of the evaluations with at least `minDiversity` of the base's diversity (and at most `maxFrechet`), the one with
+ * the highest held-out reward, or the highest reward where no judge is given; the earliest among equals.
+ *
+ * Stop, when the last `patience` evaluations all
+ * - `diversity`: have less than `minDiversity` of the base's diversity; or
+ * - `held-out`: have a held-out reward below the best one's by more than `tolerance` standard errors of the difference,
+ *   though their reward is not below that of the best; or
+ * - `frechet`: lie farther than `maxFrechet` from the base model's samples.
+ *
+ * @param history all evaluations in order, the base model's (step 0) first
+ * @throws Error for an empty history
+ */
+export function judge(history: readonly Evaluation[], options: GuardOptions = GUARD_DEFAULTS): Verdict {
+  const base = history[0];
+  if (!base) throw new Error('the guard needs the base model\'s evaluation first');
+  const { minDiversity, tolerance, patience, maxFrechet } = options;
+  const collapsed = (e: Evaluation): boolean => e.diversity < minDiversity * base.diversity;
+  const strayed = (e: Evaluation): boolean => maxFrechet !== null && e.frechet > maxFrechet;
+  const merit = (e: Evaluation): number => e.heldOutReward ?? e.reward;
+
+  let best = 0;
+  history.forEach((e, i) => {
+    if (!collapsed(e) && !strayed(e) && merit(e) > merit(history[best]!)) best = i;
+  });
+
+  const top = history[best]!;
+  const fallen = (e: Evaluation): boolean => e.heldOutReward !== undefined && top.heldOutReward !== undefined
+    && e.reward >= top.reward
+    && top.heldOutReward - e.heldOutReward > tolerance * Math.hypot(top.heldOutError ?? 0, e.heldOutError ?? 0);
+  // The base model's own evaluation is no sign of anything.
+  const recent = history.slice(1).slice(-patience);
+  const agree = (test: (e: Evaluation) => boolean): boolean => recent.length === patience && recent.every(test);
+  const last = history.at(-1)!;
+  const at = `in ${patience} evaluations in a row, at step ${last.step} `;
+  const stopped = (rule: GuardRule, reason: string): Verdict => ({ stop: { rule, reason }, best });
+
+  if (agree(collapsed)) {
+    const kept = Math.round((100 * last.diversity) / base.diversity);
+    return stopped('diversity', `${at}diversity is ${kept}% of the base model's, below ${Math.round(100 * minDiversity)}%`);
+  }
+  if (agree(fallen)) {
+    return stopped('held-out', `${at}the held-out reward is ${shown(last.heldOutReward!)}, down from `
+      + `${shown(top.heldOutReward!)} at step ${top.step}, while the reward rose from ${shown(top.reward)} to ${shown(last.reward)}`);
+  }
+  if (agree(strayed)) {
+    return stopped('frechet', `${at}the Fréchet distance to the base model's samples is ${shown(last.frechet)}, above ${maxFrechet}`);
+  }
+  return { stop: null, best };
+}
+
+const shown = (x: number): string => String(Number(x.toPrecision(4)));

@@ -1,0 +1,206 @@
+/** @file Line and scatter plots as SVG documents, for web pages, documentation and (through sharp) PNG files. */
+import sharp from 'sharp';
+import { escapeXml } from './escape.js';
+import { plotStyle, SERIES_COLORS } from './plot-style.js';
+import type { Theme } from './plot-style.js';
+import { axis, numberText, tickText } from './ticks.js';
+import type { Axis } from './ticks.js';
+
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+  /** Written beside the point. */
+  readonly label?: string;
+}
+
+export interface Series {
+  readonly name: string;
+  readonly points: readonly Point[];
+  /** Points joined in their order, points alone, or both. Default 'line'. */
+  readonly marks?: 'line' | 'points' | 'both';
+  /** Index into the palette; by default the series' position. A series keeps its colour from plot to plot this way. */
+  readonly color?: number;
+  /** A thin, pale line without name: raw values behind their running mean. */
+  readonly faint?: boolean;
+  /** The half-height of a band around each point, a deviation for instance. */
+  readonly spread?: readonly number[];
+}
+
+export interface PlotOptions {
+  readonly title: string;
+  readonly x: string;
+  readonly y: string;
+  /** Levels to compare with, as dashed lines. */
+  readonly levels?: readonly { readonly y: number; readonly label: string }[];
+  /** Default 'auto': light or dark as the reader's system prefers. */
+  readonly theme?: Theme | 'auto';
+  readonly width?: number;
+  readonly height?: number;
+}
+
+const FONT = 12;
+const GAP = 8;
+
+/** About the width of a text in a sans-serif font. */
+const textWidth = (text: string, size = FONT): number => [...text].length * size * 0.55;
+const f = (n: number): string => String(Math.round(n * 100) / 100);
+
+interface Frame {
+  left: number;
+  right: number;
+  top: number;
+  bottom: number;
+  x(value: number): number;
+  y(value: number): number;
+}
+
+/** The plot as one SVG element. Points that are not finite are left out. */
+export function plot(series: readonly Series[], options: PlotOptions): string {
+  const { title, width = 460, height = 300, theme = 'auto', levels = [] } = options;
+  const drawn = series.map((s, i) => ({ ...s, ...finite(s), color: (s.color ?? i) % SERIES_COLORS }))
+    .filter((s) => s.points.length > 0);
+  const named = drawn.filter((s) => !s.faint);
+  const xs = axis(drawn.flatMap((s) => s.points.map((p) => p.x)), width / 90);
+  const ys = axis([...drawn.flatMap(reach), ...levels.map((l) => l.y)], height / 55);
+
+  // One series is named by the axis; a few lines by labels at their ends; more, or clouds of points, by a legend.
+  const ends = named.length > 1 && named.length <= 4 && named.every((s) => s.marks !== 'points' && textWidth(s.name) < width / 4);
+  const legend = !ends && named.length > 1 ? legendRows(named, width - 2 * GAP) : { svg: '', height: 0 };
+  const tickWidth = Math.max(...ys.ticks.map((t) => textWidth(tickText(t, ys.decimals))));
+  const margin = ends ? Math.max(...named.map((s) => textWidth(s.name))) + 14 : 16;
+  const frame = place(xs, ys, {
+    left: GAP + tickWidth + 6,
+    right: width - margin,
+    top: 48 + legend.height,
+    bottom: height - 38,
+  });
+
+  const body = [
+    grid(frame, xs, ys),
+    ...levels.map((l) => level(frame, l)),
+    ...drawn.map((s) => band(frame, s)),
+    ...drawn.map((s) => line(frame, s)),
+    ...named.map((s) => marks(frame, s)),
+    ends ? endLabels(frame, named) : '',
+  ];
+  const head = `<text x="${GAP}" y="18" class="ink" font-size="14" font-weight="600">${escapeXml(title)}</text>`
+    + `<text x="${GAP}" y="${f(frame.top - 11)}" class="mut" font-size="${FONT}">${escapeXml(options.y)}</text>`
+    + `<text x="${f(frame.right)}" y="${height - 6}" class="mut" font-size="${FONT}" text-anchor="end">${escapeXml(options.x)}</text>`;
+  const label = escapeXml(`${title}: ${options.y} by ${options.x}, ${named.map((s) => s.name).join(', ')}`);
+  return `<svg xmlns="http://www.w3.org/2000/svg" class="ap" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" `
+    + `role="img" aria-label="${label}"><style>${plotStyle(theme)}</style>`
+    + `<rect class="bg" width="${width}" height="${height}" rx="6"/>${head}${legend.svg}${body.join('')}</svg>`;
+}
+
+/** A plot as a PNG of twice its size in pixels. The plot must be of one theme: image libraries have no preference. */
+export async function plotPng(svg: string): Promise<Buffer> {
+  return sharp(Buffer.from(svg), { density: 144 }).png().toBuffer();
+}
+
+type Drawn = Series & { color: number };
+
+function finite({ points, spread }: Series): Pick<Series, 'points' | 'spread'> {
+  const keep = points.map((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
+  return {
+    points: points.filter((_, i) => keep[i]),
+    ...(spread && { spread: spread.filter((_, i) => keep[i]) }),
+  };
+}
+
+/** All heights that a series reaches, its band included. */
+function reach({ points, spread }: Series): number[] {
+  return points.flatMap((p, i) => [p.y - (spread?.[i] ?? 0), p.y + (spread?.[i] ?? 0)]);
+}
+
+function place(xs: Axis, ys: Axis, box: Omit<Frame, 'x' | 'y'>): Frame {
+  return {
+    ...box,
+    x: (v) => box.left + ((v - xs.low) / (xs.high - xs.low)) * (box.right - box.left),
+    y: (v) => box.bottom - ((v - ys.low) / (ys.high - ys.low)) * (box.bottom - box.top),
+  };
+}
+
+function grid(frame: Frame, xs: Axis, ys: Axis): string {
+  const { left, right, bottom } = frame;
+  const rows = ys.ticks.map((t) => {
+    const y = f(frame.y(t));
+    return `<path class="grid" d="M${f(left)} ${y}H${f(right)}"/>`
+      + `<text x="${f(left - 6)}" y="${f(frame.y(t) + 4)}" class="mut" font-size="${FONT}" text-anchor="end">${tickText(t, ys.decimals)}</text>`;
+  });
+  const columns = xs.ticks.map((t) => `<path class="axis" d="M${f(frame.x(t))} ${f(bottom)}v4"/>`
+    + `<text x="${f(frame.x(t))}" y="${f(bottom + 17)}" class="mut" font-size="${FONT}" text-anchor="middle">${tickText(t, xs.decimals)}</text>`);
+  return `${rows.join('')}<path class="axis" d="M${f(left)} ${f(bottom)}H${f(right)}"/>${columns.join('')}`;
+}
+
+function level(frame: Frame, { y, label }: { y: number; label: string }): string {
+  const at = frame.y(y);
+  return `<path class="axis dash" d="M${f(frame.left)} ${f(at)}H${f(frame.right)}"/>`
+    + `<text x="${f(frame.left + 4)}" y="${f(at - 4)}" class="mut" font-size="11">${escapeXml(label)}</text>`;
+}
+
+const pathOf = (frame: Frame, points: readonly Point[]): string =>
+  points.map((p, i) => `${i ? 'L' : 'M'}${f(frame.x(p.x))} ${f(frame.y(p.y))}`).join('');
+
+function band(frame: Frame, { points, spread, color }: Drawn): string {
+  if (!spread) return '';
+  const shifted = (sign: number): Point[] => points.map((p, i) => ({ x: p.x, y: p.y + sign * spread[i]! }));
+  const outline = pathOf(frame, [...shifted(1), ...shifted(-1).toReversed()]);
+  return `<path class="band f${color}" d="${outline}Z"/>`;
+}
+
+function line(frame: Frame, { points, marks: kind = 'line', color, faint }: Drawn): string {
+  if (kind === 'points') return '';
+  return `<path class="line l${color}${faint ? ' faint' : ''}" d="${pathOf(frame, points)}"/>`;
+}
+
+/** Dots, their labels, and over each an invisible larger disc that shows the numbers under the pointer. */
+function marks(frame: Frame, { name, points, marks: kind = 'line', color }: Drawn): string {
+  return points.map((p, i) => {
+    const [x, y] = [f(frame.x(p.x)), f(frame.y(p.y))];
+    const last = i === points.length - 1;
+    const dot = kind !== 'line' || last ? `<circle class="f${color} halo" cx="${x}" cy="${y}" r="4.5"/>` : '';
+    const label = p.label === undefined ? '' : pointLabel(frame, p.label, p);
+    const tip = `${name}${p.label === undefined ? '' : ` (${p.label})`}: ${numberText(p.x)}, ${numberText(p.y)}`;
+    return `${dot}${label}<circle class="hit" cx="${x}" cy="${y}" r="9"><title>${escapeXml(tip)}</title></circle>`;
+  }).join('');
+}
+
+/** Right of the point, or left of it where the edge is near. */
+function pointLabel(frame: Frame, label: string, p: Point): string {
+  const x = frame.x(p.x);
+  const left = x + 8 + textWidth(label, 11) > frame.right + 12;
+  return `<text x="${f(left ? x - 8 : x + 8)}" y="${f(frame.y(p.y) + 4)}" class="mut" font-size="11"`
+    + `${left ? ' text-anchor="end"' : ''}>${escapeXml(label)}</text>`;
+}
+
+/** Names at the ends of lines, moved apart where they would overlap. */
+function endLabels(frame: Frame, series: readonly Drawn[]): string {
+  const labels = series.map((s) => ({ s, x: frame.x(s.points.at(-1)!.x), y: frame.y(s.points.at(-1)!.y) }))
+    .toSorted((a, b) => a.y - b.y);
+  const line = FONT + 3;
+  for (let i = 1; i < labels.length; i++) labels[i]!.y = Math.max(labels[i]!.y, labels[i - 1]!.y + line);
+  const excess = Math.max(0, labels.at(-1)!.y - frame.bottom);
+  for (let i = labels.length - 1, limit = Infinity; excess > 0 && i >= 0; i--) {
+    labels[i]!.y = Math.min(labels[i]!.y - (limit === Infinity ? excess : 0), limit);
+    limit = labels[i]!.y - line;
+  }
+  return labels.map(({ s, x, y }) =>
+    `<text x="${f(x + 9)}" y="${f(y + 4)}" class="ink" font-size="${FONT}">${escapeXml(s.name)}</text>`).join('');
+}
+
+/** Names with their marks, in as many rows as they need. */
+function legendRows(series: readonly Drawn[], room: number): { svg: string; height: number } {
+  let [x, row] = [GAP, 0];
+  const items = series.map(({ name, color, marks: kind }) => {
+    const need = 20 + textWidth(name) + 14;
+    if (x > GAP && x + need > room) [x, row] = [GAP, row + 1];
+    const y = 38 + row * 18;
+    const key = kind === 'points'
+      ? `<circle class="f${color}" cx="${x + 7}" cy="${y - 4}" r="4.5"/>`
+      : `<path class="line l${color}" d="M${x} ${y - 4}h14"/>`;
+    const item = `${key}<text x="${x + 20}" y="${y}" class="ink" font-size="${FONT}">${escapeXml(name)}</text>`;
+    x += need;
+    return item;
+  });
+  return { svg: items.join(''), height: (row + 1) * 18 + 4 };
+}

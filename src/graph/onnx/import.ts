@@ -1,0 +1,131 @@
+/** @file An `.onnx` file as a differentiable function on tensors. */
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { DType, HostTensor, Shape } from '../dtype.js';
+import { describeShape, traceError } from '../errors.js';
+import { input } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
+import { createConstants } from './constants.js';
+import { allTensors, decodeModel } from './decode.js';
+import type { ModelMessage, TensorMessage } from './decode.js';
+import { LIMITS, OnnxError, shown } from './error.js';
+import { graphInputs } from './export.js';
+import { openExternalData } from './external-data.js';
+import { resolvePorts } from './ports.js';
+import { checkSupported } from './support.js';
+import { tensorReader } from './tensor-data.js';
+import { traceModel } from './trace.js';
+
+export interface ImportOptions {
+  /** Shapes of inputs whose dimensions the file leaves open. */
+  shapes?: Readonly<Record<string, Shape>>;
+  /** Values of named open dimensions: `{ batch_size: 4 }`. */
+  dims?: Readonly<Record<string, number>>;
+  /** What the names of the weights begin with, so that several models fit in one graph; `<file name>/` by default. */
+  prefix?: string;
+}
+
+/** An input or output of an imported model. */
+export interface Port {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** An imported model. */
+export interface OnnxFunction {
+  readonly inputs: readonly Port[];
+  readonly outputs: readonly Port[];
+  /** The numbers of the frozen inputs that `call` traces, by name: give them to `compile`. */
+  readonly weights: ReadonlyMap<string, HostTensor>;
+  /**
+   * Traces the model on tensors of the shapes in `inputs`. Calls share their weights.
+   *
+   * @throws TraceError if an input is missing, unknown, or of another shape or dtype
+   */
+  call(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
+}
+
+/**
+ * Reads an ONNX model (operator sets 7 to 24), with the data files beside it, as a function that can be differentiated
+ * by its inputs. All floats are computed in float32: float16, bfloat16 and float64 weights, inputs and outputs become
+ * float32, and conversions between float types do nothing.
+ *
+ * @param source the bytes of the file, or its path (needed where data lie in other files)
+ * @throws OnnxError if the file cannot be read, is damaged, leaves a dimension open, or uses operators that are not
+ *   supported (all of them are listed)
+ */
+export function importOnnx(source: Uint8Array | { path: string }, options: ImportOptions = {}): OnnxFunction {
+  const path = source instanceof Uint8Array ? null : source.path;
+  const file = path ?? 'ONNX model';
+  const model = decodeModel(source instanceof Uint8Array ? source : readModelFile(source.path), file);
+  checkSupported(model, file);
+  const tensors = readTensors(model, file, path);
+  const inputs = resolvePorts(model, file, options);
+  const constants = createConstants(options.prefix ?? `${path === null ? 'onnx' : basename(path, '.onnx')}/`);
+  const program = { file, model, tensors, constants };
+
+  // Once on inputs of its own, so that what is wrong with the file shows now.
+  const trial = traceModel(program, new Map(inputs.map((p) => [p.name, input(p.name, p.shape, p.dtype)])));
+  const outputs = [...trial].map(([name, { shape, dtype }]) => ({ name, shape, dtype }));
+  const read = graphInputs({ outputs: Object.fromEntries(trial) });
+  const weights = new Map([...constants.weights].filter(([name]) => read.has(name)));
+
+  return {
+    inputs,
+    outputs,
+    weights,
+    call(given) {
+      const unknown = Object.keys(given).find((name) => !inputs.some((p) => p.name === name));
+      if (unknown !== undefined) traceError(file, `has no input ${unknown}; its inputs are ${inputs.map((p) => p.name).join(', ')}`);
+      const tensorsByName = inputs.map(({ name, shape, dtype }): [string, Tensor] => {
+        const t = given[name] ?? traceError(file, `input ${name} was not given`);
+        if (t.dtype !== dtype || describeShape(t.shape) !== describeShape(shape)) {
+          traceError(file, `input ${name} takes ${dtype}${describeShape(shape)}, not ${t}`);
+        }
+        return [name, t];
+      });
+      return Object.fromEntries(traceModel(program, new Map(tensorsByName)));
+    },
+  };
+}
+
+function readModelFile(path: string): Uint8Array {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (cause) {
+    throw new OnnxError(path, `cannot be opened (${(cause as NodeJS.ErrnoException).code})`, undefined, { cause });
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new OnnxError(path, 'is not a file');
+    if (stat.size > LIMITS.fileBytes) {
+      throw new OnnxError(path, `has ${stat.size} bytes; an ONNX file has at most ${LIMITS.fileBytes}, larger models keep their data in files beside it`);
+    }
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Takes the numbers out of the messages, so that the bytes of the file can be let go. */
+function readTensors(model: ModelMessage, file: string, path: string | null): Map<TensorMessage, HostTensor> {
+  const external = path === null ? null : openExternalData(path);
+  try {
+    const reader = tensorReader(file, external);
+    const read = new Map<TensorMessage, HostTensor>();
+    for (const message of allTensors(model)) {
+      read.set(message, reader.read(message));
+      message.rawData = new Uint8Array();
+      message.floatData = message.doubleData = message.int32Data = message.int64Data = [];
+    }
+    return read;
+  } catch (cause) {
+    if (cause instanceof OnnxError) throw cause;
+    // An allocation that the machine cannot satisfy.
+    throw new OnnxError(file, `its tensors cannot be read (${shown(String(cause))})`, undefined, { cause });
+  } finally {
+    external?.close();
+  }
+}

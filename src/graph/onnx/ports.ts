@@ -1,0 +1,75 @@
+/** @file Shapes and dtypes of a model's inputs, with open dimensions filled in. */
+import type { Shape } from '../dtype.js';
+import { describeShape } from '../errors.js';
+import { toNumber } from './decode.js';
+import type { ModelMessage, ValueInfoMessage } from './decode.js';
+import { LIMITS, OnnxError, shown } from './error.js';
+import type { ImportOptions, Port } from './import.js';
+import { computeDtype, elementTypeName } from './tensor-data.js';
+
+/** A length, the name of an open dimension, or null for a nameless one. */
+type Dimension = number | string | null;
+
+function declaredShape(info: ValueInfoMessage): Dimension[] | null {
+  const dims = info.type?.tensorType?.shape?.dim;
+  return dims ? dims.map((d) => (d.dimParam === '' ? toNumber(d.dimValue) || null : d.dimParam)) : null;
+}
+
+const describe = (shape: readonly Dimension[]): string => `[${shape.map((d) => (typeof d === 'string' ? shown(d) : (d ?? '?'))).join(', ')}]`;
+
+/**
+ * The inputs that a caller must give (not those that the file has values for), their shapes filled in from `options`.
+ *
+ * @throws OnnxError if a dimension stays open, or the options do not fit the file
+ */
+export function resolvePorts(model: ModelMessage, file: string, options: ImportOptions): Port[] {
+  const given = new Set(model.graph.initializer.map((t) => t.name));
+  const infos = model.graph.input.filter((i) => !given.has(i.name));
+  const sizes = new Map(Object.entries(options.dims ?? {}));
+  const used = new Set<string>();
+  const fail = (problem: string): never => {
+    throw new OnnxError(file, problem);
+  };
+  const unknown = Object.keys(options.shapes ?? {}).find((name) => !infos.some((i) => i.name === name));
+  if (unknown !== undefined) fail(`has no input ${unknown} (option shapes); its inputs are ${infos.map((i) => shown(i.name)).join(', ')}`);
+
+  /** Fits a shape from the options to the declared one; a named dimension then has that size elsewhere too. */
+  const adopt = (name: string, declared: readonly Dimension[], shape: Shape): void => {
+    const fits = shape.length === declared.length && declared.every((d, i) => typeof d !== 'number' || d === shape[i]);
+    if (!fits) fail(`input ${shown(name)} has shape ${describe(declared)}, which ${describeShape(shape)} (option shapes) does not fit`);
+    declared.forEach((d, i) => {
+      if (typeof d !== 'string') return;
+      const before = sizes.get(d);
+      if (before !== undefined && before !== shape[i]) fail(`dimension ${shown(d)} is given as ${before} and as ${shape[i]}`);
+      sizes.set(d, shape[i]!);
+    });
+  };
+  for (const info of infos) {
+    const declared = declaredShape(info);
+    const shape = options.shapes?.[info.name];
+    if (declared && shape) adopt(info.name, declared, shape);
+    for (const d of declared ?? []) if (typeof d === 'string') used.add(d);
+  }
+  const misnamed = Object.keys(options.dims ?? {}).find((name) => !used.has(name));
+  if (misnamed !== undefined) fail(`has no dimension ${misnamed} (option dims); its open dimensions are ${[...used].map(shown).join(', ')}`);
+
+  return infos.map((info): Port => {
+    const name = info.name;
+    const elementType = info.type?.tensorType?.elemType;
+    if (elementType === undefined) return fail(`input ${shown(name)} is not a tensor`);
+    const dtype = computeDtype(elementType) ?? fail(`input ${shown(name)} has elements of type ${elementTypeName(elementType)}, which is not supported`);
+    const declared = declaredShape(info);
+    const shape = options.shapes?.[name] ?? declared?.map((d) => (typeof d === 'string' ? (sizes.get(d) ?? d) : d));
+    if (!shape) return fail(`input ${shown(name)} has no shape: give one, { shapes: { ${JSON.stringify(shown(name))}: [...] } }`);
+    const open = shape.find((d) => typeof d !== 'number');
+    if (open !== undefined) {
+      const remedy = open === null ? `{ shapes: { ${JSON.stringify(shown(name))}: [...] } }` : `{ dims: { ${JSON.stringify(shown(open))}: ... } }`;
+      return fail(`input ${shown(name)} has the open shape ${describe(shape)}: say how large it is, ${remedy}`);
+    }
+    const sized = shape as Shape;
+    if (sized.length > LIMITS.rank || sized.some((d) => !Number.isSafeInteger(d) || d < 0) || sized.reduce((n, d) => n * d, 1) > LIMITS.elements) {
+      fail(`input ${shown(name)} has the impossible shape ${describeShape(sized)}`);
+    }
+    return { name, shape: sized, dtype };
+  });
+}

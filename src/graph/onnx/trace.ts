@@ -1,0 +1,182 @@
+/** @file Follows the operators of an ONNX model and traces ours in their place. */
+import type { HostTensor } from '../dtype.js';
+import { describeShape } from '../errors.js';
+import { nodeCount } from '../tensor.js';
+import type { Tensor } from '../tensor.js';
+import { Call } from './call.js';
+import type { Constants } from './constants.js';
+import { describeNode, toNumber } from './decode.js';
+import type { AttributeMessage, FunctionMessage, GraphMessage, ModelMessage, NodeMessage, OpsetMessage, TensorMessage } from './decode.js';
+import { LIMITS, OnnxError, shown } from './error.js';
+import { fold } from './fold.js';
+import { findOperator, normalDomain } from './operators/index.js';
+
+/** A decoded model, checked for what can be told without tracing. */
+export interface Program {
+  readonly file: string;
+  readonly model: ModelMessage;
+  readonly tensors: ReadonlyMap<TensorMessage, HostTensor>;
+  readonly constants: Constants;
+}
+
+export const functionKey = (f: { domain: string; name: string; overload: string }): string =>
+  `${normalDomain(f.domain)}:${f.name}:${f.overload}`;
+
+export const calledFunction = (node: NodeMessage): string => functionKey({ ...node, name: node.opType });
+
+export const opsetVersions = (list: readonly OpsetMessage[]): Map<string, number> =>
+  new Map(list.map((o) => [normalDomain(o.domain), toNumber(o.version)]));
+
+/** Values by name; those of a branch also see the graph around it. */
+class Scope {
+  private readonly values = new Map<string, Tensor | null>();
+
+  constructor(private readonly outer: Scope | null) {}
+
+  get(name: string): Tensor | null | undefined {
+    const own = this.values.get(name);
+    return own === undefined && this.outer ? this.outer.get(name) : own;
+  }
+
+  /** False if this graph has a value of that name. */
+  set(name: string, value: Tensor | null): boolean {
+    if (this.values.has(name)) return false;
+    this.values.set(name, value);
+    return true;
+  }
+}
+
+/** What the operators of one graph or function body share. */
+interface Frame {
+  readonly scope: Scope;
+  readonly opsets: ReadonlyMap<string, number>;
+  /** Inside a function: the attributes it was called with. */
+  readonly attributes: ReadonlyMap<string, AttributeMessage>;
+  /** Makes names in different calls of one function differ. */
+  readonly path: string;
+  readonly depth: number;
+}
+
+/**
+ * Traces the model on `inputs`.
+ *
+ * @returns the tensors of the graph's outputs, by name
+ * @throws OnnxError naming the operator that cannot be traced
+ */
+export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  const { file, model, tensors, constants } = program;
+  const functions = new Map(model.functions.map((f) => [functionKey(f), f]));
+  const folding = { known: constants.of, left: LIMITS.foldTotal as number };
+  let nodesLeft: number = LIMITS.nodes;
+
+  const fail = (problem: string, node?: NodeMessage, cause?: unknown): never => {
+    throw new OnnxError(file, problem, node && describeNode(node), { cause });
+  };
+
+  const define = (frame: Frame, name: string, value: Tensor | null, node?: NodeMessage): void => {
+    if (!frame.scope.set(name, value)) fail(`two values are named ${JSON.stringify(shown(name))}`, node);
+  };
+
+  /** A value that may have been computed just now (by nodes from `start` on), as a known one if possible. */
+  const settle = (t: Tensor, name: string, start: number): Tensor => {
+    if (t.rank > LIMITS.rank || t.size > LIMITS.elements) throw new Error(`its result ${describeShape(t.shape)} is too large`);
+    if (constants.of(t)) return t;
+    const value = fold(t, start, folding);
+    return value ? constants.make(name, value) : t;
+  };
+
+  const runNode = (node: NodeMessage, frame: Frame): void => {
+    nodesLeft -= 1;
+    if (nodesLeft < 0) fail(`the model has more than ${LIMITS.nodes} operators`);
+    if (node.input.length > LIMITS.listLength || node.output.length > LIMITS.listLength) {
+      fail(`has more than ${LIMITS.listLength} inputs or outputs`, node);
+    }
+    const read = (name: string): Tensor | null => {
+      if (name === '') return null;
+      const value = frame.scope.get(name);
+      if (value !== undefined) return value;
+      return fail(`reads ${JSON.stringify(shown(name))}, which nothing before it makes: the value is missing, or the operators form a cycle`, node);
+    };
+    const start = nodeCount();
+    const results = apply(node, node.input.map(read), frame);
+    node.output.forEach((name, i) => {
+      if (name === '') return;
+      const t = results[i] ?? fail(`output ${i} is not supported`, node);
+      define(frame, name, settle(t, frame.path + name, start), node);
+    });
+  };
+
+  const apply = (node: NodeMessage, given: readonly (Tensor | null)[], frame: Frame): readonly (Tensor | null)[] => {
+    const called = functions.get(calledFunction(node));
+    if (called) return runFunction(node, called, given, frame);
+    const domain = normalDomain(node.domain);
+    const opset = frame.opsets.get(domain) ?? fail(`the model does not say which version of domain ${JSON.stringify(domain)} it uses`, node);
+    const call = new Call(node, given, {
+      file,
+      opset,
+      resolve: (a) => resolveAttribute(a, frame),
+      known: constants.of,
+      tensor: (message) => tensors.get(message)!,
+    });
+    const result = domain === '' && node.opType === 'If' ? runBranch(call, frame) : findOperator(domain, node.opType)!(call);
+    call.checkAllUsed();
+    return Array.isArray(result) ? result : [result as Tensor];
+  };
+
+  const runBranch = (call: Call, frame: Frame): readonly Tensor[] => {
+    const taken = call.scalar(0) ? 'then_branch' : 'else_branch';
+    call.ignore('then_branch', 'else_branch');
+    const path = `${frame.path}${call.node.output[0]}/`;
+    return runGraph(call.graph(taken), { ...frame, scope: new Scope(frame.scope), path, depth: frame.depth + 1 });
+  };
+
+  const runFunction = (node: NodeMessage, f: FunctionMessage, given: readonly (Tensor | null)[], frame: Frame): (Tensor | null)[] => {
+    const attributes = new Map<string, AttributeMessage>();
+    for (const a of [...f.attributeProto, ...node.attribute]) {
+      const value = resolveAttribute(a, frame);
+      if (value) attributes.set(a.name, value);
+    }
+    const inner: Frame = {
+      scope: new Scope(null),
+      opsets: opsetVersions(f.opsetImport),
+      attributes,
+      path: `${frame.path}${node.output[0]}/`,
+      depth: frame.depth + 1,
+    };
+    if (given.length > f.input.length) fail(`gives ${given.length} inputs to a function of ${f.input.length}`, node);
+    f.input.forEach((name, i) => define(inner, name, given[i] ?? null, node));
+    runNodes(f.node, inner);
+    return f.output.map((name) => inner.scope.get(name) ?? fail(`the function does not make its output ${JSON.stringify(shown(name))}`, node));
+  };
+
+  const runNodes = (nodes: readonly NodeMessage[], frame: Frame): void => {
+    if (frame.depth > LIMITS.depth) fail(`functions or branches lie more than ${LIMITS.depth} deep in each other`);
+    for (const node of nodes) {
+      try {
+        runNode(node, frame);
+      } catch (cause) {
+        if (cause instanceof OnnxError) throw cause;
+        fail(cause instanceof Error ? cause.message : String(cause), node, cause);
+      }
+    }
+  };
+
+  const runGraph = (graph: GraphMessage, frame: Frame): Tensor[] => {
+    for (const t of graph.initializer) define(frame, t.name, constants.make(frame.path + t.name, tensors.get(t)!));
+    runNodes(graph.node, frame);
+    return graph.output.map(({ name }) => frame.scope.get(name) ?? fail(`nothing makes output ${JSON.stringify(shown(name))}`));
+  };
+
+  const scope = new Scope(null);
+  const frame: Frame = { scope, opsets: opsetVersions(model.opsetImport), attributes: new Map(), path: '', depth: 0 };
+  for (const [name, t] of inputs) define(frame, name, t);
+  const outputs = runGraph(model.graph, frame);
+  return new Map(model.graph.output.map(({ name }, i) => [name, outputs[i]!]));
+}
+
+/** An attribute's value; inside a function it may be one of the attributes that the function was called with. */
+function resolveAttribute(attribute: AttributeMessage, frame: Frame): AttributeMessage | undefined {
+  if (attribute.refAttrName === '') return attribute;
+  const found = frame.attributes.get(attribute.refAttrName);
+  return found && { ...found, name: attribute.name };
+}

@@ -1,0 +1,108 @@
+/** @file Low-rank adapters (Hu et al., arXiv 2106.09685): y += scale · factor · B·A·x on chosen layers. */
+import type { Shape } from '../graph/dtype.js';
+import { mul } from '../graph/ops/arithmetic.js';
+import { conv2d } from '../graph/ops/conv.js';
+import { linear } from '../graph/ops/matmul.js';
+import { input } from '../graph/tensor.js';
+import type { Tensor } from '../graph/tensor.js';
+import type { Adapter } from './scope.js';
+
+/** Layer names by kind, to choose targets from. */
+export const LORA_TARGETS = {
+  /** Attention of U-Nets: what the reward fine-tuning papers adapt. */
+  attention: ['to_q', 'to_k', 'to_v', 'to_out.0'],
+  textAttention: ['q_proj', 'k_proj', 'v_proj', 'out_proj'],
+  feedForward: ['ff.net.0.proj', 'ff.net.2'],
+  convolution: ['conv1', 'conv2', 'conv_shortcut', 'downsamplers.0.conv', 'upsamplers.0.conv'],
+  projection: ['proj_in', 'proj_out', 'time_emb_proj'],
+} as const;
+
+export interface LoraLayerPlan {
+  rank: number;
+  /** Constant on B·A: alpha/r, or alpha/√r in rank-stabilised LoRA. */
+  factor: number;
+}
+
+/** Which layers are adapted: by full path, e.g. `unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q`. */
+export type LoraPlan = (path: string) => LoraLayerPlan | undefined;
+
+export interface LoraOptions {
+  rank: number;
+  /** The rank by default, which makes the factor 1. */
+  alpha?: number;
+  /** factor alpha/√r instead of alpha/r (Kalajdzievski, arXiv 2312.03732). */
+  rankStabilised?: boolean;
+  /** Ends of paths, whole segments; `*` stands for any characters. */
+  targets?: readonly string[];
+}
+
+/** The plan of a new LoRA: every layer whose path ends in one of the targets. */
+export function planByTargets(options: LoraOptions): LoraPlan {
+  const { rank, alpha = rank, rankStabilised = false, targets = LORA_TARGETS.attention } = options;
+  const factor = alpha / (rankStabilised ? Math.sqrt(rank) : rank);
+  const ends = targets.map((t) => t.replace(/[\\^$.+?()[\]{}|]/g, '\\$&').replaceAll('*', '.*'));
+  const pattern = new RegExp(`(^|\\.)(${ends.join('|')})$`);
+  return (path) => (pattern.test(path) ? { rank, factor } : undefined);
+}
+
+/** An adapted layer: its two matrices are the inputs `<adapter>.<path>.down` and `<adapter>.<path>.up`. */
+export interface LoraLayerTensors extends LoraLayerPlan {
+  down: Tensor; // [r, in], or [r, in, kh, kw] for a convolution
+  up: Tensor; // [out, r] or [out, r, 1, 1]
+}
+
+export interface LoraAdapter extends Adapter {
+  readonly name: string;
+  /** Input `<adapter>.scale` []: strength, 0 for off; it can change at each run. */
+  readonly scale: Tensor;
+  /** The adapted layers by path; complete once the model is traced. */
+  readonly layers: ReadonlyMap<string, LoraLayerTensors>;
+}
+
+/** Makes an adapter for scopes. Several can sit on one scope; their names must differ. */
+export function loraAdapter(name: string, plan: LoraPlan): LoraAdapter {
+  const scale = input(`${name}.scale`, []);
+  const strengths = new Map<number, Tensor>();
+  const strength = (factor: number): Tensor => {
+    const known = strengths.get(factor) ?? mul(scale, factor);
+    strengths.set(factor, known);
+    return known;
+  };
+  const layers = new Map<string, LoraLayerTensors>();
+  const layer = (path: string, downShape: (rank: number) => Shape, upShape: (rank: number) => Shape): LoraLayerTensors | null => {
+    const known = layers.get(path);
+    if (known) return known;
+    const planned = plan(path);
+    if (!planned) return null;
+    const made = {
+      ...planned,
+      down: input(`${name}.${path}.down`, downShape(planned.rank)),
+      up: input(`${name}.${path}.up`, upShape(planned.rank)),
+    };
+    layers.set(path, made);
+    return made;
+  };
+  return {
+    name,
+    scale,
+    layers,
+    linear(path, x, out) {
+      const found = layer(path, (r) => [r, x.shape.at(-1)!], (r) => [out, r]);
+      // The strength goes on the narrow side, where it costs least.
+      return found && linear(mul(linear(x, found.down), strength(found.factor)), found.up);
+    },
+    conv(path, x, [o, c, kh, kw], stride, padding) {
+      const found = layer(path, (r) => [r, c!, kh!, kw!], (r) => [o!, r, 1, 1]);
+      return found && conv2d(mul(conv2d(x, found.down, undefined, { stride, padding }), strength(found.factor)), found.up);
+    },
+  };
+}
+
+/** The trainable tensors of an adapter by input name, in the order of the trace. */
+export function loraParameters(adapter: LoraAdapter): Map<string, Tensor> {
+  const parameters = new Map<string, Tensor>();
+  for (const { down, up } of adapter.layers.values()) {
+    for (const t of [down, up]) parameters.set(t.node.name!, t);
+  }
+  return parameters;
+}

@@ -1,0 +1,97 @@
+/** @file A weighted sum of rewards, each normalised by given numbers. */
+import type { HostTensor } from '../graph/dtype.js';
+import { add, mul } from '../graph/ops/arithmetic.js';
+import type { Tensor } from '../graph/tensor.js';
+import type { Feeds } from '../runtime/compile.js';
+import { RewardError } from './reward.js';
+import type { DifferentiableReward, Reward } from './reward.js';
+import { openScorer } from './scorer.js';
+import type { Scorer, ScorerOptions } from './scorer.js';
+
+export interface Part {
+  readonly reward: Reward;
+  /** Default 1; negative to avoid what the reward measures. */
+  readonly weight?: number;
+  /** Subtracted from the score: the base model's mean, say. Default 0. */
+  readonly mean?: number;
+  /** The score is divided by it: the base model's deviation, say. Default 1. */
+  readonly std?: number;
+}
+
+interface Affine {
+  readonly scale: number;
+  readonly shift: number;
+}
+
+/** weight · (r − mean) / std as scale · r + shift */
+function affine({ reward, weight = 1, mean = 0, std = 1 }: Part): Affine {
+  if (![weight, mean, std].every(Number.isFinite) || std <= 0) {
+    throw new RewardError(`reward ${reward.name}: weight ${weight}, mean ${mean} and std ${std} must be finite, std positive`);
+  }
+  return { scale: weight / std, shift: (-weight * mean) / std };
+}
+
+/**
+ * Σᵢ weightᵢ · (rᵢ − meanᵢ) / stdᵢ. Differentiable if all parts are; else a black box, which runs the differentiable
+ * parts compiled, with `options`. `release` releases the parts.
+ *
+ * @throws RewardError for no parts, two parts of one name, or numbers that are no scale
+ */
+export function weightedSum(parts: readonly Part[], options: ScorerOptions = {}): Reward {
+  if (parts.length === 0) throw new RewardError('a weighted sum needs at least one reward');
+  const names = parts.map(({ reward }) => reward.name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new RewardError(`two parts of a weighted sum are named ${twice}; give one another name`);
+  const maps = parts.map(affine);
+  const bound = (side: 0 | 1): number => parts.reduce((total, { reward }, i) => {
+    const { scale, shift } = maps[i]!;
+    return total + shift + scale * reward.range[scale < 0 ? 1 - side : side]!;
+  }, 0);
+  const about = {
+    name: names.join('+'),
+    description: parts.map(({ reward }, i) => `${term(maps[i]!)}${reward.name}`).join(' + '),
+    range: [bound(0), bound(1)] as const,
+  };
+  const releaseParts = async (): Promise<void> => {
+    for (const { reward } of parts) await reward.release?.();
+  };
+
+  const rewards = parts.map(({ reward }) => reward);
+  if (rewards.every((r): r is DifferentiableReward => r.differentiable)) {
+    return {
+      ...about,
+      differentiable: true,
+      weights: new Map(rewards.flatMap((r) => [...r.weights])),
+      trace: (images: Tensor) => rewards
+        .map((r, i) => add(mul(r.trace(images), maps[i]!.scale), maps[i]!.shift))
+        .reduce((a, b) => add(a, b)),
+      feeds: async (prompts: readonly string[]): Promise<Feeds> =>
+        Object.assign({}, ...(await Promise.all(rewards.map((r) => r.feeds(prompts))))) as Feeds,
+      release: releaseParts,
+    };
+  }
+
+  const scorers: Scorer[] = rewards.map((r) => openScorer(r, options));
+  return {
+    ...about,
+    differentiable: false,
+    async score(images: HostTensor, prompts: readonly string[]) {
+      const total = new Float64Array(prompts.length);
+      for (const [i, scorer] of scorers.entries()) {
+        const scores = await scorer.score(images, prompts);
+        for (let k = 0; k < total.length; k++) total[k]! += maps[i]!.scale * scores[k]! + maps[i]!.shift;
+      }
+      return Float32Array.from(total);
+    },
+    async release() {
+      for (const scorer of scorers) await scorer.release();
+      await releaseParts();
+    },
+  };
+}
+
+/** "0.5 · " and "−0.2 + 0.5 · " before a name. */
+function term({ scale, shift }: Affine): string {
+  const number = (x: number): string => String(Number(x.toPrecision(4)));
+  return `${shift === 0 ? '' : `${number(shift)} + `}${scale === 1 ? '' : `${number(scale)} · `}`;
+}

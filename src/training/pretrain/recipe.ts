@@ -1,0 +1,65 @@
+/** @file A training recipe: which network, its shape, and how it is trained. One file a network, so it can be repeated. */
+import { z } from 'zod';
+import { clipConfigSchema, clipTextConfigSchema, unetConfigSchema, vaeConfigSchema } from '../../models/config.js';
+
+const training = z.strictObject({
+  steps: z.int().positive(),
+  batch: z.int().positive(),
+  lr: z.number().positive(),
+  schedule: z.enum(['constant', 'cosine', 'linear']).default('cosine'),
+  warmup: z.int().nonnegative().default(100),
+  weightDecay: z.number().nonnegative().default(0.01),
+  /** Largest norm of all gradients together. */
+  clip: z.number().positive().default(1),
+  emaDecay: z.number().min(0).lt(1).default(0.999),
+});
+
+const size = z.int().positive().default(64);
+
+/** What `attune pretrain --recipe` reads. */
+export const recipeSchema = z.discriminatedUnion('network', [
+  z.strictObject({
+    network: z.literal('vae'),
+    imageSize: size,
+    config: vaeConfigSchema,
+    training,
+    window: z.int().positive(),
+    klWeight: z.number().nonnegative().default(1e-4),
+    edgeWeight: z.number().nonnegative().default(0.5),
+    /** Keep the encoder as it is in the output folder, for a denoiser that has learnt its latents. */
+    decoderOnly: z.boolean().default(false),
+  }),
+  z.strictObject({
+    network: z.literal('clip'),
+    imageSize: size,
+    /** Folder below the output folder. */
+    name: z.string().regex(/^[\w-]+$/),
+    config: clipConfigSchema,
+    training,
+    shift: z.int().nonnegative().default(4),
+    noise: z.number().nonnegative().default(0.05),
+  }),
+  z.strictObject({
+    network: z.literal('denoiser'),
+    imageSize: size,
+    unet: unetConfigSchema,
+    textEncoder: clipTextConfigSchema,
+    /** Written as scheduler/scheduler_config.json. */
+    scheduler: z.record(z.string(), z.unknown()),
+    training,
+    minSnr: z.number().positive().default(5),
+    promptDropout: z.number().min(0).max(1).default(0.1),
+  }),
+  z.strictObject({
+    network: z.literal('style-head'),
+    imageSize: size,
+    /** The CLIP whose image features it reads, a folder below the output folder. */
+    clip: z.string().regex(/^[\w-]+$/),
+    /** Scores above zero mean this style. */
+    positive: z.string(),
+    training,
+  }),
+]);
+
+export type Recipe = z.infer<typeof recipeSchema>;
+export type RecipeOf<N extends Recipe['network']> = Extract<Recipe, { network: N }>;

@@ -1,0 +1,193 @@
+/** @file Carries out a recipe: reads the data, trains the network, writes it in diffusers layout. */
+import { join } from 'node:path';
+import { writeAtomic } from '../../formats/atomic.js';
+import { writeSafetensors } from '../../formats/safetensors.js';
+import type { HostTensor } from '../../graph/dtype.js';
+import { host } from '../../graph/dtype.js';
+import { mul, sub } from '../../graph/ops/arithmetic.js';
+import { input } from '../../graph/tensor.js';
+import type { Tensor } from '../../graph/tensor.js';
+import { imageFeatures, normalizePixels } from '../../models/clip.js';
+import { readComponent, writeComponent } from '../../models/component-files.js';
+import { componentShapes } from '../../models/components.js';
+import { initialWeights } from '../../models/init.js';
+import { loadTokenizer } from '../../models/tokenizer-files.js';
+import { vaeEncode } from '../../models/vae.js';
+import { frozenWeights, rootScope } from '../../nn/scope.js';
+import { compile } from '../../runtime/compile.js';
+import { readSchedulerConfig } from '../../schedulers/scheduler-config.js';
+import type { Progress } from '../progress.js';
+import { autoencoder } from './autoencoder.js';
+import { contrastive } from './contrastive.js';
+import { pictures } from './dataset.js';
+import type { Dataset } from './dataset.js';
+import { denoiser, TEXT_ENCODER, UNET } from './denoiser.js';
+import { fit } from './fit.js';
+import type { FitOptions, Trainable } from './fit.js';
+import type { Recipe, RecipeOf } from './recipe.js';
+import { styleHead } from './style-head.js';
+
+export interface PretrainOptions {
+  /** Folder of the model, in diffusers layout. */
+  out: string;
+  /** Folder for checkpoints and metrics. */
+  work: string;
+  seed: number;
+  resume: boolean;
+  threads?: number;
+  checkpointSeconds: number;
+  progress: Progress;
+  shouldStop: () => boolean;
+}
+
+type Average = ReadonlyMap<string, HostTensor>;
+
+const EMBED_BATCH = 32;
+
+/** Applies a network to every picture: rows of `f`, in order. */
+async function overPictures(
+  dataset: Dataset,
+  weights: Average,
+  f: (images: Tensor /* [B, 3, S, S] in [0, 1] */) => Tensor,
+  progress: Progress,
+): Promise<HostTensor> {
+  const out = f(input('images', [EMBED_BATCH, 3, dataset.size, dataset.size]));
+  const net = await compile({ outputs: { out } }, { weights });
+  const [, ...shape] = out.shape;
+  const width = out.size / EMBED_BATCH;
+  const total = dataset.records.length;
+  const data = new Float32Array(total * width);
+  for (let start = 0; start < total; start += EMBED_BATCH) {
+    const indices = Array.from({ length: EMBED_BATCH }, (_, i) => Math.min(start + i, total - 1));
+    const rows = (await net.run({ images: pictures(dataset, indices) })).out.data as Float32Array;
+    data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
+    progress.step(Math.min(start + EMBED_BATCH, total), total);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await net.release();
+  return host(data, [total, ...shape]);
+}
+
+async function latentsOf(dataset: Dataset, folder: string, progress: Progress): Promise<{ latents: HostTensor; scale: number }> {
+  const vae = await readComponent(folder, 'AutoencoderKL');
+  progress.phase('encoding pictures');
+  const scope = rootScope(frozenWeights());
+  const latents = await overPictures(dataset, vae.weights, (x) => vaeEncode(scope, vae.config, sub(mul(x, 2), 1)).mean, progress);
+  return { latents, scale: vae.config.scaling_factor };
+}
+
+/** 1 / deviation, so that scaled latents have unit variance (Rombach et al. 2022). */
+function scalingFactor(latents: HostTensor): number {
+  const x = latents.data as Float32Array;
+  let [sum, squares] = [0, 0];
+  for (const v of x) {
+    sum += v;
+    squares += v * v;
+  }
+  const mean = sum / x.length;
+  return 1 / Math.sqrt(squares / x.length - mean * mean);
+}
+
+function fitOptions(recipe: Recipe, options: PretrainOptions, onCheckpoint: FitOptions['onCheckpoint']): FitOptions {
+  const { work, resume, threads, checkpointSeconds, progress, shouldStop } = options;
+  return {
+    ...recipe.training,
+    folder: work,
+    resume,
+    checkpointSeconds,
+    progress,
+    shouldStop,
+    ...(threads === undefined ? {} : { threads }),
+    ...(onCheckpoint ? { onCheckpoint } : {}),
+  };
+}
+
+async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  const folder = join(options.out, 'vae');
+  const { config } = recipe;
+  const before = recipe.decoderOnly ? await readComponent(folder, 'AutoencoderKL') : null;
+  const parameters = before ? new Map(before.weights) : initialWeights(componentShapes('AutoencoderKL', config), options.seed);
+  const { window, klWeight, edgeWeight, decoderOnly, training: { batch } } = recipe;
+  const net = autoencoder(dataset, { config, parameters, batch, seed: options.seed, window, klWeight, edgeWeight, decoderOnly });
+  const { average } = await fit(net, fitOptions(recipe, options, undefined));
+  const weights = new Map([...parameters, ...average]);
+  await writeComponent(folder, { kind: 'AutoencoderKL', config: before?.config ?? config, weights });
+  if (before) return;
+  // What was written is what will be read: the factor belongs to the stored (float16) weights.
+  const { latents } = await latentsOf(dataset, folder, options.progress);
+  const scaled = { ...config, scaling_factor: Number(scalingFactor(latents).toPrecision(5)) };
+  await writeComponent(folder, { kind: 'AutoencoderKL', config: scaled, weights });
+}
+
+async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  const { out, seed } = options;
+  const tokenizer = await loadTokenizer(join(out, 'tokenizer'));
+  const { latents, scale } = await latentsOf(dataset, join(out, 'vae'), options.progress);
+  const scaled = host((latents.data as Float32Array).map((v) => v * scale), latents.shape);
+  const prefixed = (prefix: string, weights: Average): [string, HostTensor][] =>
+    [...weights].map(([name, t]) => [prefix + name, t]);
+  const parameters = new Map([
+    ...prefixed(UNET, initialWeights(componentShapes('UNet2DConditionModel', recipe.unet), seed)),
+    ...prefixed(TEXT_ENCODER, initialWeights(componentShapes('CLIPTextModel', recipe.textEncoder), seed)),
+  ]);
+  const schedulerFile = join(out, 'scheduler', 'scheduler_config.json');
+  await writeAtomic(schedulerFile, `${JSON.stringify(recipe.scheduler, null, 2)}\n`);
+  const { schedule } = readSchedulerConfig(recipe.scheduler, schedulerFile);
+  const net = denoiser({
+    unet: recipe.unet,
+    textEncoder: recipe.textEncoder,
+    parameters,
+    tokenizer,
+    latents: scaled,
+    records: dataset.records,
+    alphasCumprod: schedule.alphasCumprod,
+    batch: recipe.training.batch,
+    seed,
+    minSnr: recipe.minSnr,
+    promptDropout: recipe.promptDropout,
+  });
+  const write = async (average: Average): Promise<void> => {
+    const part = (prefix: string): Map<string, HostTensor> =>
+      new Map([...average].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), t]] : [])));
+    await writeComponent(join(out, 'unet'), { kind: 'UNet2DConditionModel', config: recipe.unet, weights: part(UNET) });
+    await writeComponent(join(out, 'text_encoder'), { kind: 'CLIPTextModel', config: recipe.textEncoder, weights: part(TEXT_ENCODER) });
+  };
+  await fit(net, fitOptions(recipe, options, write));
+}
+
+async function pretrainClip(recipe: RecipeOf<'clip'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  const tokenizer = await loadTokenizer(join(options.out, 'tokenizer'));
+  const { config, shift, noise, training: { batch } } = recipe;
+  const parameters = initialWeights(componentShapes('CLIPModel', config), options.seed);
+  const net: Trainable = contrastive(dataset, { config, parameters, tokenizer, batch, seed: options.seed, shift, noise });
+  const write = (weights: Average): Promise<void> =>
+    writeComponent(join(options.out, recipe.name), { kind: 'CLIPModel', config, weights });
+  await fit(net, fitOptions(recipe, options, write));
+}
+
+async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  const clip = await readComponent(join(options.out, recipe.clip), 'CLIPModel');
+  options.progress.phase('extracting features');
+  const scope = rootScope(frozenWeights());
+  const embed = (x: Tensor): Tensor => imageFeatures(scope, clip.config, normalizePixels(x));
+  const features = await overPictures(dataset, clip.weights, embed, options.progress);
+  const width = features.shape[1]!;
+  const net = styleHead({
+    features,
+    labels: Float32Array.from(dataset.records, (r) => (r.style === recipe.positive ? 1 : 0)),
+    parameters: initialWeights(new Map([['weight', [1, width]], ['bias', [1]]]), options.seed),
+    batch: recipe.training.batch,
+    seed: options.seed,
+  });
+  const write = (weights: Average): Promise<void> =>
+    writeSafetensors(join(options.out, 'style-head', 'model.safetensors'), weights, { positive: recipe.positive });
+  await fit(net, fitOptions(recipe, options, write));
+}
+
+/** Trains the network that the recipe names and writes it below `options.out`. */
+export async function pretrain(recipe: Recipe, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  if (recipe.network === 'vae') return pretrainVae(recipe, dataset, options);
+  if (recipe.network === 'denoiser') return pretrainDenoiser(recipe, dataset, options);
+  if (recipe.network === 'clip') return pretrainClip(recipe, dataset, options);
+  return pretrainStyleHead(recipe, dataset, options);
+}

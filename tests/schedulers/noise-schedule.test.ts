@@ -1,0 +1,147 @@
+import { describe, expect, test } from 'vitest';
+import { FormatError } from '../../src/formats/errors.js';
+import { ddim } from '../../src/schedulers/ddim.js';
+import { addNoise, predictionTarget } from '../../src/schedulers/forward-process.js';
+import { noiseLevel, signalToNoise } from '../../src/schedulers/noise-schedule.js';
+import type { NoiseSchedule } from '../../src/schedulers/noise-schedule.js';
+import { samplers } from '../../src/schedulers/index.js';
+import { SamplingError } from '../../src/schedulers/plan.js';
+import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { loadFixture } from '../models/fixture.js';
+import { distance, SD15, sd15 } from './helpers.js';
+
+describe('noise schedules', async () => {
+  const fixture = await loadFixture('scheduler_noise');
+  const cases = Object.entries(fixture.meta['cases'] as Record<string, Record<string, unknown>>);
+  const floats = (key: string): Float32Array => fixture.get(key).data as Float32Array;
+
+  test.each(cases)('%s: ā is that of torch; noise and velocity agree', (name, config) => {
+    const { schedule } = readSchedulerConfig({ _class_name: 'DDPMScheduler', clip_sample: false, ...config }, name);
+    const expected = floats(`${name}/alphas_cumprod`);
+    // Bit for bit, unless cosines and float32 roots come in, which differ in the last digit between libraries.
+    if (name === 'sd15' || name === 'linear') expect(schedule.alphasCumprod).toEqual(Float64Array.from(expected));
+    else expect(distance(schedule.alphasCumprod, expected)).toBeLessThan(2.5e-7);
+
+    Array.from(fixture.get(`${name}/t`).data as BigInt64Array, Number).forEach((t, i) => {
+      const item = (key: string): Float32Array => floats(`${name}/${key}`).slice(16 * i, 16 * (i + 1));
+      const level = noiseLevel(schedule.alphasCumprod[t]!);
+      expect(distance(addNoise(level, item('x0'), item('noise')), item('noisy'))).toBeLessThan(1e-6);
+      const velocity = predictionTarget('v', level, item('x0'), item('noise'));
+      expect(distance(velocity, item('velocity'))).toBeLessThan(1e-6);
+    });
+  });
+
+  test('SD 1.5 has the published values (algorithms.md §0.4)', () => {
+    const { schedule, sampler, options } = sd15();
+    const published: [number, number][] = [[0, 0.99914998], [1, 0.99829602], [21, 0.98038071], [481, 0.30229557],
+      [981, 0.005775489], [999, 0.00466009]];
+    for (const [t, value] of published) expect(Math.abs(schedule.alphasCumprod[t]! / value - 1)).toBeLessThan(2e-6);
+    expect(schedule.finalAlphaCumprod).toBe(schedule.alphasCumprod[0]);
+    expect(sampler).toBe('ddim');
+    const times = ddim(schedule, 50, options).steps.map((s) => s.timestep);
+    expect(times).toEqual(Array.from({ length: 50 }, (_, i) => 981 - 20 * i));
+    expect(signalToNoise(schedule, 999)).toBeCloseTo(0.0046819, 6);
+  });
+
+  test('zero terminal SNR leaves no signal at the last time, and noise prediction is refused there', () => {
+    const zero = { rescale_betas_zero_snr: true, timestep_spacing: 'trailing' };
+    const { schedule, options } = sd15({ ...zero, prediction_type: 'v_prediction' });
+    expect(schedule.alphasCumprod[999]).toBe(0);
+    for (const { plan } of Object.values(samplers)) {
+      const { steps } = plan(schedule, 5, { ...options, eta: 1 });
+      expect(steps.flatMap((s) => Object.values(s)).every(Number.isFinite)).toBe(true);
+    }
+    const noisy = sd15(zero);
+    expect(() => ddim(noisy.schedule, 5, noisy.options)).toThrow(SamplingError);
+  });
+});
+
+test('DDIM coefficients at 50 steps and η = 1 equal the table of algorithms.md §0.4', () => {
+  // t, p, ā_t, σ, ∂μ/∂x, ∂μ/∂ε, c²/σ⁴, σ²/c
+  const table = [
+    [1, 0, 0.998296028, 0.02064832, 1.000427623, -0.020714166, 2360.46, -0.0205827],
+    [21, 1, 0.980380748, 0.039479546, 1.009095535, -0.129287136, 6880.53, -0.0120556],
+    [41, 21, 0.960872788, 0.099887309, 1.01010016, -0.101611317, 103.715, -0.0981926],
+    [61, 41, 0.939782969, 0.119421703, 1.011158325, -0.090441226, 40.2161, -0.157689],
+    [101, 81, 0.892980537, 0.14280856, 1.01343601, -0.081598174, 16.0083, -0.249936],
+    [201, 181, 0.752143402, 0.184892202, 1.0200811, -0.079876929, 5.45969, -0.427972],
+    [401, 381, 0.422881524, 0.25902207, 1.037552941, -0.097075605, 2.0935, -0.691136],
+    [601, 581, 0.159816437, 0.329845703, 1.060866966, -0.128998183, 1.4058, -0.843409],
+    [801, 781, 0.036546525, 0.397314933, 1.090440205, -0.176637153, 1.25206, -0.893692],
+    [981, 961, 0.0057755, 0.454463272, 1.122851701, -0.232935777, 1.27197, -0.886669],
+  ];
+  // The table was computed in float64 throughout.
+  const [low, high] = [Math.sqrt(0.00085), Math.sqrt(0.012)];
+  let product = 1;
+  const alphasCumprod = Float64Array.from({ length: 1000 }, (_, i) =>
+    (product *= 1 - (low + ((high - low) * i) / 999) ** 2));
+  const exact: NoiseSchedule = { alphasCumprod, finalAlphaCumprod: 1, predictionType: 'epsilon' };
+  const options = { stepsOffset: 1, eta: 1, lastStep: 'ddpo' } as const;
+  const { steps } = ddim(exact, 50, options);
+  const rounded = ddim(sd15().schedule, 50, options).steps;
+  for (const [t, p, alphaBar, sigma, dx, c, weight, shift] of table as [number, ...number[]][]) {
+    const step = steps.find((s) => s.timestep === t)!;
+    const { nextTimestep, meanX, meanOut, std } = step;
+    expect(nextTimestep).toBe(p);
+    const columns = [step.alphaBar, std, meanX, meanOut, meanOut ** 2 / std ** 4, std ** 2 / meanOut];
+    const expected = [alphaBar, sigma, dx, c, weight, shift];
+    columns.forEach((v, i) => {
+      // The table has 6 to 10 digits.
+      const digits = i < 4 ? 1e-6 : 5e-6;
+      expect(Math.abs(v / expected[i]! - 1), `t ${t}, column ${i}`).toBeLessThan(digits);
+    });
+    // With the float32 ā that is really used, only what depends on 1 − ā_0 is less exact.
+    const float32 = rounded.find((s) => s.timestep === t)!;
+    for (const key of ['alphaBar', 'std', 'meanX', 'meanOut'] as const) {
+      expect(Math.abs(float32[key] - step[key]), `float32 ${key} at ${t}`).toBeLessThan(1e-6);
+    }
+  }
+});
+
+describe('scheduler_config.json', () => {
+  test('the configurations that checkpoints ship are understood', () => {
+    const sdxl = { ...SD15, _class_name: 'EulerDiscreteScheduler', interpolation_type: 'linear', sample_max_value: 1,
+      prediction_type: 'epsilon', timestep_spacing: 'leading', use_karras_sigmas: false };
+    expect(readSchedulerConfig(sdxl, 'f')).toMatchObject({ sampler: 'euler', options: { spacing: 'leading', stepsOffset: 1 } });
+    const turbo = { ...sdxl, _class_name: 'EulerAncestralDiscreteScheduler', timestep_spacing: 'trailing', sigma_min: null,
+      sigma_max: null, timestep_type: 'discrete', rescale_betas_zero_snr: false };
+    expect(readSchedulerConfig(turbo, 'f').sampler).toBe('euler-a');
+    const tiny = { ...SD15, _class_name: 'DPMSolverMultistepScheduler', algorithm_type: 'sde-dpmsolver++', solver_order: 2,
+      solver_type: 'midpoint', lower_order_final: true, lambda_min_clipped: -Infinity, thresholding: false,
+      dynamic_thresholding_ratio: 0.995, variance_type: null, final_sigmas_type: 'sigma_min' };
+    expect(readSchedulerConfig(tiny, 'f')).toMatchObject({ sampler: 'dpm++2m-sde', options: { order: 2, finalSigma: 'min' } });
+    const lcm = { _class_name: 'LCMScheduler', original_inference_steps: 40, timestep_scaling: 5 };
+    expect(readSchedulerConfig(lcm, 'f').options).toMatchObject({ originalSteps: 40, timestepScaling: 5 });
+  });
+
+  test.each([
+    ['an unknown key', { shiny: 1 }, /f\.json.*"shiny"/],
+    ['clipping', { clip_sample: true }, /"clip_sample": true/],
+    ['clipping by default', { _class_name: 'DDIMScheduler', clip_sample: undefined }, /"clip_sample"/],
+    ['Karras levels', { use_karras_sigmas: true }, /"use_karras_sigmas": true/],
+    ['third order', { solver_order: 3 }, /"solver_order": 3/],
+    ['another scheduler', { _class_name: 'FlowMatchEulerDiscreteScheduler' }, /"_class_name": "FlowMatch/],
+    ['no scheduler', { _class_name: undefined }, /"_class_name": missing/],
+    ['a wild size', { num_train_timesteps: 1e12 }, /"num_train_timesteps"/],
+  ])('%s is an error that names the key', (_, change, message) => {
+    const read = (): unknown => readSchedulerConfig({ ...SD15, ...change }, 'f.json');
+    expect(read).toThrow(FormatError);
+    expect(read).toThrow(message);
+  });
+});
+
+describe('wrong use', () => {
+  const { schedule } = sd15();
+  test.each([0, 1001, 2.5, NaN])('%s steps', (steps) => {
+    for (const { plan } of Object.values(samplers)) expect(() => plan(schedule, steps)).toThrow(SamplingError);
+  });
+  test('times past the last training time, and a single step of linspace', () => {
+    expect(() => ddim(schedule, 1000, { stepsOffset: 1 })).toThrow(/begin at time 1000/);
+    expect(() => samplers.euler.plan(schedule, 1)).toThrow(/trailing/);
+  });
+  test('an option that the sampler does not have, or out of range', () => {
+    expect(() => samplers.euler.options.parse({ eta: 1 })).toThrow(/eta/);
+    expect(() => samplers.ddim.options.parse({ eta: 2 })).toThrow(/eta/);
+    expect(samplers.ddim.options.parse({ eta: 0.5, spacing: 'trailing' })).toEqual({ eta: 0.5, spacing: 'trailing' });
+  });
+});

@@ -1,0 +1,172 @@
+"""onnx_*.onnx: small vision and vision-language networks as PyTorch's two exporters write them, with dynamic batch.
+
+ts09 to ts17 come from the TorchScript exporter, dynamo18 and dynamo20 from torch.export; the dynamo files lose only
+their source-line notes. onnx_external/ is the MobileNet with its weights in a second file. onnx_io.safetensors holds `<model>/in.*`, `out.*`, `cotangent.*` and the gradients by the pixels,
+at batch 3 (exported at batch 2); every file was run with ONNX Runtime and agrees with PyTorch.
+"""
+
+import contextlib
+import io
+import shutil
+import warnings
+
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+from transformers import (BlipConfig, BlipForImageTextRetrieval, CLIPConfig, CLIPModel, ConvNextConfig, ConvNextModel,
+                          ViTConfig, ViTModel)
+
+from common import FIXTURES, differentiate, prefixed, randomise, save, tensor
+
+TEXT = dict(vocab_size=40, hidden_size=12, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=8)
+VISION = dict(hidden_size=12, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=16,
+              patch_size=4)
+IDS = torch.tensor([[1, 7, 22, 39, 0, 0], [1, 30, 5, 14, 8, 39], [1, 3, 39, 0, 0, 0]])
+
+
+class SqueezeExcite(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 4, 1), nn.ReLU(), nn.Conv2d(4, width, 1),
+                                    nn.Hardsigmoid())
+
+    def forward(self, x):
+        return x * self.layers(x)
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV3's block: expand, depthwise, squeeze-excite, project."""
+
+    def __init__(self, width, expanded, stride):
+        super().__init__()
+        self.stride = stride
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, expanded, 1, bias=False), nn.BatchNorm2d(expanded), nn.Hardswish(),
+            nn.Conv2d(expanded, expanded, 5, stride, 2, groups=expanded, bias=False), nn.BatchNorm2d(expanded),
+            SqueezeExcite(expanded), nn.Hardswish(), nn.Conv2d(expanded, width, 1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        return x + self.layers(x) if self.stride == 1 else self.layers(x)
+
+
+class MobileNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU6(), InvertedResidual(8, 16, 1),
+                                      InvertedResidual(8, 24, 2))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, pixel_values):
+        return torch.softmax(self.head(self.features(pixel_values).mean((2, 3))), -1)
+
+
+class ResNet(nn.Module):
+    """A pre-activation residual block, so that a batch norm stays after export, and Inception's pooled concatenation."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+                                  nn.MaxPool2d(3, 2, 1))
+        self.block = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, (1, 3), padding=(0, 1)))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, pixel_values):
+        x = self.stem(pixel_values)
+        x = torch.cat([x + self.block(x), nn.functional.avg_pool2d(x, 3, 1, 1)], 1)
+        return self.head(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+class Outputs(nn.Module):
+    """A transformers model reduced to its named tensors, called with positional inputs."""
+
+    def __init__(self, model, inputs, outputs, **fixed):
+        super().__init__()
+        self.model, self.inputs, self.outputs, self.fixed = model, inputs, outputs, fixed
+
+    def forward(self, *values):
+        result = self.model(**dict(zip(self.inputs, values)), **self.fixed)
+        return tuple(result[k] for k in self.outputs)
+
+
+def models():
+    """name: (module, inputs in order, output names, exporters)."""
+    pixels = {"pixel_values": (3, 3, 16, 16)}
+    text = {"input_ids": IDS, "attention_mask": (IDS > 0).long()}
+    two = ["input_ids", "attention_mask", "pixel_values"]
+    vit = ViTModel(ViTConfig(**VISION, attn_implementation="eager"))
+    clip = CLIPModel(CLIPConfig(text_config=TEXT | dict(eos_token_id=39), vision_config=VISION, projection_dim=10))
+    convnext = ConvNextModel(ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1], patch_size=4))
+    blip = BlipForImageTextRetrieval(BlipConfig(
+        text_config=TEXT | dict(encoder_hidden_size=12, bos_token_id=1, sep_token_id=39),
+        vision_config=VISION, image_text_hidden_size=8))
+    vit_outputs = ["last_hidden_state", "pooler_output"]
+    clip_outputs = ["logits_per_image", "image_embeds"]
+    return {
+        "vit": (Outputs(vit, ["pixel_values"], vit_outputs), pixels, vit_outputs, ["ts14", "dynamo18"]),
+        "clip": (Outputs(clip, two, clip_outputs), text | pixels, clip_outputs, ["ts17", "dynamo20"]),
+        "mobilenet": (MobileNet(), pixels, ["probabilities"], ["ts11", "dynamo18"]),
+        "resnet": (ResNet(), {"pixel_values": (3, 3, 24, 24)}, ["logits"], ["ts09", "dynamo18"]),
+        "convnext": (Outputs(convnext, ["pixel_values"], ["pooler_output"]), pixels, ["pooler_output"],
+                     ["ts17", "dynamo18"]),
+        "blip": (Outputs(blip, two, ["itm_score"], use_itm_head=True), text | pixels, ["itm_score"],
+                 ["ts17", "dynamo18"]),
+    }
+
+
+def export(path, module, inputs, outputs, exporter):
+    dynamo, opset = exporter.startswith("dynamo"), int(exporter[-2:])
+    batch_of_two = tuple(v[:2] for v in inputs.values())
+    common = dict(input_names=list(inputs), output_names=outputs, opset_version=opset, dynamo=dynamo)
+    if dynamo:
+        dimension = torch.export.Dim("batch", min=1, max=64)
+        shapes = ({0: dimension},) * len(inputs)
+        takes_star = isinstance(module, Outputs)  # forward(*values) is one argument to torch.export
+        common |= dict(dynamic_shapes=(shapes,) if takes_star else shapes, external_data=False)
+    else:
+        common["dynamic_axes"] = {name: {0: "batch"} for name in (*inputs, *outputs)}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, batch_of_two, path, **common)
+    model = onnx.load(path)
+    for node in (*model.graph.node, *(n for f in model.functions for n in f.node)):
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    onnx.save(model, path)
+
+
+def external():
+    """The MobileNet again, every initializer above 64 bytes in mobilenet.bin."""
+    folder = FIXTURES / "onnx_external"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model = onnx.load(FIXTURES / "onnx_mobilenet_dynamo18.onnx")
+    onnx.save(model, folder / "mobilenet.onnx", save_as_external_data=True, location="mobilenet.bin", size_threshold=64)
+    onnxruntime.InferenceSession(folder / "mobilenet.onnx")
+
+
+def make():
+    tensors, cases = {}, {}
+    for i, (name, (module, shapes, outputs, exporters)) in enumerate(models().items()):
+        randomise(module, 600 + i)
+        inputs = {k: tensor(650 + i, *v) if isinstance(v, tuple) else v for k, v in shapes.items()}
+        pixels = inputs["pixel_values"].requires_grad_()
+        result = module(*inputs.values())
+        named = dict(zip(outputs, result if isinstance(result, tuple) else (result,)))
+        tensors |= prefixed(f"{name}/", prefixed("in.", inputs) | differentiate(named, {"in.pixel_values": pixels}))
+        arrays = {k: v.detach().numpy() for k, v in inputs.items()}
+        for exporter in exporters:
+            path = FIXTURES / f"onnx_{name}_{exporter}.onnx"
+            export(path, module, {k: v.detach() for k, v in inputs.items()}, outputs, exporter)
+            found = onnxruntime.InferenceSession(path).run(outputs, arrays)
+            for key, value in zip(outputs, found):
+                torch.testing.assert_close(torch.from_numpy(value), named[key].detach(), rtol=1e-4, atol=1e-5)
+            print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB")
+        cases[name] = {"files": [f"onnx_{name}_{e}.onnx" for e in exporters], "inputs": list(inputs), "outputs": outputs}
+    external()
+    save("onnx_io", tensors, {"cases": cases})
+
+
+if __name__ == "__main__":
+    make()
