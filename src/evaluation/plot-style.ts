@@ -36,14 +36,14 @@ export const SERIES_COLORS = COLORS.light.series.length;
 function rules(theme: Theme): string {
   const { surface, ink, muted, grid, axis, series } = COLORS[theme];
   const fixed = `.ap .bg{fill:${surface}}.ap .ink{fill:${ink}}.ap .mut{fill:${muted}}.ap .grid{stroke:${grid}}`
-    + `.ap .axis{stroke:${axis}}.ap .halo{stroke:${surface}}`;
+    + `.ap .axis{stroke:${axis}}.ap .halo,.ap .edge{stroke:${surface}}`;
   return fixed + series.map((c, i) => `.ap .l${i}{stroke:${c}}.ap .f${i}{fill:${c}}`).join('');
 }
 
 const SHAPES = '.ap text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}'
   + '.ap .grid,.ap .axis{stroke-width:1;fill:none}.ap .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}'
-  + '.ap .faint{stroke-width:1;opacity:.35}.ap .band{opacity:.16}.ap .dash{stroke-dasharray:5 4;stroke-width:1.5}'
-  + '.ap .halo{stroke-width:2}.ap .hit{fill:transparent}';
+  + '.ap .faint{stroke-width:1;opacity:.45}.ap .band{opacity:.16}.ap .dash{stroke-dasharray:5 4;stroke-width:1.5}'
+  + '.ap .halo{stroke-width:2}.ap .edge{stroke-width:3;paint-order:stroke;stroke-linejoin:round}.ap .hit{fill:transparent}';
 
 /** The style sheet of a plot: of one theme, or 'auto' for the one that the reader's system prefers. */
 export function plotStyle(theme: Theme | 'auto'): string {

@@ -1,6 +1,8 @@
 /** @file Line and scatter plots as SVG documents, for web pages, documentation and (through sharp) PNG files. */
 import sharp from 'sharp';
 import { escapeXml } from './escape.js';
+import { besideLevel, placeLabels, spreadOut, textWidth } from './plot-labels.js';
+import type { Box } from './plot-labels.js';
 import { plotStyle, SERIES_COLORS } from './plot-style.js';
 import type { Theme } from './plot-style.js';
 import { axis, numberText, tickText } from './ticks.js';
@@ -39,10 +41,10 @@ export interface PlotOptions {
 }
 
 const FONT = 12;
+const SMALL = 11;
 const GAP = 8;
+const DOT = 4.5;
 
-/** About the width of a text in a sans-serif font. */
-const textWidth = (text: string, size = FONT): number => [...text].length * size * 0.55;
 const f = (n: number): string => String(Math.round(n * 100) / 100);
 
 interface Frame {
@@ -60,28 +62,32 @@ export function plot(series: readonly Series[], options: PlotOptions): string {
   const drawn = series.map((s, i) => ({ ...s, ...finite(s), color: (s.color ?? i) % SERIES_COLORS }))
     .filter((s) => s.points.length > 0);
   const named = drawn.filter((s) => !s.faint);
-  const xs = axis(drawn.flatMap((s) => s.points.map((p) => p.x)), width / 90);
+  // Curves fill the width; clouds of points get round limits.
+  const tight = drawn.some((s) => (s.marks ?? 'line') === 'line');
+  const xs = axis(drawn.flatMap((s) => s.points.map((p) => p.x)), width / 90, tight);
   const ys = axis([...drawn.flatMap(reach), ...levels.map((l) => l.y)], height / 55);
 
-  // One series is named by the axis; a few lines by labels at their ends; more, or clouds of points, by a legend.
-  const ends = named.length > 1 && named.length <= 4 && named.every((s) => s.marks !== 'points' && textWidth(s.name) < width / 4);
+  // One series is named by the axis; a few lines by labels at their ends; more, or crowded ones, by a legend.
+  const ends = named.length > 1 && named.length <= 4
+    && named.every((s) => s.marks !== 'points' && textWidth(s.name, FONT) < width / 4 && s.points.every((p) => p.label === undefined));
   const legend = !ends && named.length > 1 ? legendRows(named, width - 2 * GAP) : { svg: '', height: 0 };
-  const tickWidth = Math.max(...ys.ticks.map((t) => textWidth(tickText(t, ys.decimals))));
-  const margin = ends ? Math.max(...named.map((s) => textWidth(s.name))) + 14 : 16;
+  const widest = (texts: readonly string[]): number => Math.max(...texts.map((t) => textWidth(t, FONT)));
   const frame = place(xs, ys, {
-    left: GAP + tickWidth + 6,
-    right: width - margin,
-    top: 48 + legend.height,
+    left: GAP + widest(ys.ticks.map((t) => tickText(t, ys.decimals))) + 6,
+    right: width - (ends ? widest(named.map((s) => s.name)) + 14 : widest(xs.ticks.map((t) => tickText(t, xs.decimals))) / 2 + 6),
+    top: 50 + legend.height,
     bottom: height - 38,
   });
 
   const body = [
     grid(frame, xs, ys),
-    ...levels.map((l) => level(frame, l)),
+    ...levels.map(({ y }) => `<path class="axis dash" d="M${f(frame.left)} ${f(frame.y(y))}H${f(frame.right)}"/>`),
     ...drawn.map((s) => band(frame, s)),
     ...drawn.map((s) => line(frame, s)),
     ...named.map((s) => marks(frame, s)),
     ends ? endLabels(frame, named) : '',
+    pointLabels(frame, named),
+    levelLabels(frame, drawn, levels),
   ];
   const head = `<text x="${GAP}" y="18" class="ink" font-size="14" font-weight="600">${escapeXml(title)}</text>`
     + `<text x="${GAP}" y="${f(frame.top - 11)}" class="mut" font-size="${FONT}">${escapeXml(options.y)}</text>`
@@ -132,12 +138,6 @@ function grid(frame: Frame, xs: Axis, ys: Axis): string {
   return `${rows.join('')}<path class="axis" d="M${f(left)} ${f(bottom)}H${f(right)}"/>${columns.join('')}`;
 }
 
-function level(frame: Frame, { y, label }: { y: number; label: string }): string {
-  const at = frame.y(y);
-  return `<path class="axis dash" d="M${f(frame.left)} ${f(at)}H${f(frame.right)}"/>`
-    + `<text x="${f(frame.left + 4)}" y="${f(at - 4)}" class="mut" font-size="11">${escapeXml(label)}</text>`;
-}
-
 const pathOf = (frame: Frame, points: readonly Point[]): string =>
   points.map((p, i) => `${i ? 'L' : 'M'}${f(frame.x(p.x))} ${f(frame.y(p.y))}`).join('');
 
@@ -153,46 +153,60 @@ function line(frame: Frame, { points, marks: kind = 'line', color, faint }: Draw
   return `<path class="line l${color}${faint ? ' faint' : ''}" d="${pathOf(frame, points)}"/>`;
 }
 
-/** Dots, their labels, and over each an invisible larger disc that shows the numbers under the pointer. */
+/** Dots, and over each an invisible larger disc that shows the numbers under the pointer. */
 function marks(frame: Frame, { name, points, marks: kind = 'line', color }: Drawn): string {
   return points.map((p, i) => {
     const [x, y] = [f(frame.x(p.x)), f(frame.y(p.y))];
-    const last = i === points.length - 1;
-    const dot = kind !== 'line' || last ? `<circle class="f${color} halo" cx="${x}" cy="${y}" r="4.5"/>` : '';
-    const label = p.label === undefined ? '' : pointLabel(frame, p.label, p);
+    const dot = kind !== 'line' || i === points.length - 1
+      ? `<circle class="f${color} halo" cx="${x}" cy="${y}" r="${DOT}"/>` : '';
     const tip = `${name}${p.label === undefined ? '' : ` (${p.label})`}: ${numberText(p.x)}, ${numberText(p.y)}`;
-    return `${dot}${label}<circle class="hit" cx="${x}" cy="${y}" r="9"><title>${escapeXml(tip)}</title></circle>`;
+    return `${dot}<circle class="hit" cx="${x}" cy="${y}" r="9"><title>${escapeXml(tip)}</title></circle>`;
   }).join('');
 }
 
-/** Right of the point, or left of it where the edge is near. */
-function pointLabel(frame: Frame, label: string, p: Point): string {
-  const x = frame.x(p.x);
-  const left = x + 8 + textWidth(label, 11) > frame.right + 12;
-  return `<text x="${f(left ? x - 8 : x + 8)}" y="${f(frame.y(p.y) + 4)}" class="mut" font-size="11"`
-    + `${left ? ' text-anchor="end"' : ''}>${escapeXml(label)}</text>`;
+const edged = ({ text, x, y }: { text: string; x: number; y: number }): string =>
+  `<text x="${f(x)}" y="${f(y)}" class="mut edge" font-size="${SMALL}">${escapeXml(text)}</text>`;
+
+const around = (x: number, y: number): Box => ({ left: x - DOT, right: x + DOT, top: y - DOT, bottom: y + DOT });
+
+function pointLabels(frame: Frame, series: readonly Drawn[]): string {
+  const taken = series.flatMap((s) => alongLine(frame, s));
+  const labels = series.flatMap((s) => s.points.flatMap((p) =>
+    (p.label === undefined ? [] : [{ text: p.label, x: frame.x(p.x), y: frame.y(p.y) }])));
+  return placeLabels(labels, SMALL, { ...frame, top: frame.top - 6 }, taken).map(edged).join('');
+}
+
+function levelLabels(frame: Frame, series: readonly Drawn[], levels: NonNullable<PlotOptions['levels']>): string {
+  const taken = series.flatMap((s) => alongLine(frame, s));
+  return levels.map(({ y, label }) =>
+    edged({ text: label, ...besideLevel(frame.y(y), textWidth(label, SMALL), SMALL, frame, taken) })).join('');
+}
+
+/** Boxes that cover a series' line, or its dots. */
+function alongLine(frame: Frame, { points, marks: kind }: Drawn): Box[] {
+  return points.flatMap((p, i) => {
+    const [x, y] = [frame.x(p.x), frame.y(p.y)];
+    const next = kind === 'points' ? undefined : points[i + 1];
+    if (!next) return [around(x, y)];
+    const [dx, dy] = [frame.x(next.x) - x, frame.y(next.y) - y];
+    const count = Math.ceil(Math.hypot(dx, dy) / (2 * DOT)) || 1;
+    return Array.from({ length: count }, (_, k) => around(x + (dx * k) / count, y + (dy * k) / count));
+  });
 }
 
 /** Names at the ends of lines, moved apart where they would overlap. */
 function endLabels(frame: Frame, series: readonly Drawn[]): string {
-  const labels = series.map((s) => ({ s, x: frame.x(s.points.at(-1)!.x), y: frame.y(s.points.at(-1)!.y) }))
-    .toSorted((a, b) => a.y - b.y);
-  const line = FONT + 3;
-  for (let i = 1; i < labels.length; i++) labels[i]!.y = Math.max(labels[i]!.y, labels[i - 1]!.y + line);
-  const excess = Math.max(0, labels.at(-1)!.y - frame.bottom);
-  for (let i = labels.length - 1, limit = Infinity; excess > 0 && i >= 0; i--) {
-    labels[i]!.y = Math.min(labels[i]!.y - (limit === Infinity ? excess : 0), limit);
-    limit = labels[i]!.y - line;
-  }
-  return labels.map(({ s, x, y }) =>
-    `<text x="${f(x + 9)}" y="${f(y + 4)}" class="ink" font-size="${FONT}">${escapeXml(s.name)}</text>`).join('');
+  const ends = series.map((s) => s.points.at(-1)!);
+  const heights = spreadOut(ends.map((p) => frame.y(p.y)), FONT + 3, frame.bottom);
+  return series.map((s, i) =>
+    `<text x="${f(frame.x(ends[i]!.x) + 9)}" y="${f(heights[i]! + 4)}" class="ink" font-size="${FONT}">${escapeXml(s.name)}</text>`).join('');
 }
 
 /** Names with their marks, in as many rows as they need. */
 function legendRows(series: readonly Drawn[], room: number): { svg: string; height: number } {
   let [x, row] = [GAP, 0];
   const items = series.map(({ name, color, marks: kind }) => {
-    const need = 20 + textWidth(name) + 14;
+    const need = 20 + textWidth(name, FONT) + 14;
     if (x > GAP && x + need > room) [x, row] = [GAP, row + 1];
     const y = 38 + row * 18;
     const key = kind === 'points'

@@ -16,8 +16,11 @@ export interface Axis {
   readonly decimals: number;
 }
 
-/** An axis over `values` with about `count` ticks, its ends at ticks. One value, or none, gets a span around it. */
-export function axis(values: readonly number[], count: number): Axis {
+/**
+ * An axis over `values` with about `count` ticks. It ends at ticks, or at the values themselves if `tight`. One value,
+ * or none, gets a span around it.
+ */
+export function axis(values: readonly number[], count: number, tight = false): Axis {
   const finite = values.filter(Number.isFinite);
   let low = finite.reduce((a, b) => Math.min(a, b), Infinity);
   let high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -28,9 +31,12 @@ export function axis(values: readonly number[], count: number): Axis {
   }
   const step = roundStep(high - low, count);
   const decimals = Math.min(20, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
-  const [first, last] = [Math.floor(low / step + 1e-6), Math.ceil(high / step - 1e-6)];
+  // A hair of tolerance: 0.3 / 0.1 is not 3.
+  const [first, last] = tight
+    ? [Math.ceil(low / step - 1e-6), Math.floor(high / step + 1e-6)]
+    : [Math.floor(low / step + 1e-6), Math.ceil(high / step - 1e-6)];
   const ticks = Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toFixed(decimals)));
-  return { low: ticks[0]!, high: ticks.at(-1)!, ticks, decimals };
+  return tight ? { low, high, ticks, decimals } : { low: ticks[0]!, high: ticks.at(-1)!, ticks, decimals };
 }
 
 /** A tick's text: thousands as k, millions as M, a real minus sign. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { HostTensor } from '../graph/dtype.js';
-import { rankOf, type LoraFile } from './lora.js';
+import { UNKNOWN_BASE, rankOf, type LoraFile } from './lora.js';
 import { layOut } from './safetensors-header.js';
 import { tensorBytes } from './safetensors.js';
 
@@ -51,7 +51,7 @@ export function loraMetadata(lora: LoraFile, facts: LoraFacts = {}): Record<stri
     .filter(([key]) => !/^(format|lora_adapter_metadata|sshs_.*|modelspec\.hash_sha256)$/.test(key));
   const layers = [...lora.layers.values()];
   const v = facts.predictionType === 'v' && lora.baseModel === 'sd2';
-  const base = lora.baseModel ?? 'unknown';
+  const base = lora.baseModel ?? UNKNOWN_BASE;
   const [version, architecture, side] = VERSIONS[v ? 'sd2-v' : base] ?? [base, base, undefined];
   const resolution = facts.resolution ?? (side ? { width: side, height: side } : undefined);
   const known: Record<string, string | number | undefined> = {
@@ -72,7 +72,7 @@ export function loraMetadata(lora: LoraFile, facts: LoraFacts = {}): Record<stri
     ss_network_module: 'networks.lora',
     ss_network_args: '{}',
     ...Object.fromEntries(kept),
-    ...Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined).map(([k, v]) => [k, `${v}`])),
+    ...Object.fromEntries(Object.entries(known).filter(([, v]) => v !== undefined).map(([key, v]) => [key, `${v}`])),
     ss_v2: lora.baseModel === 'sd2' ? 'True' : 'False',
     ss_base_model_version: version,
     ss_network_dim: common(layers.map(rankOf)),

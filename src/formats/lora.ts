@@ -50,6 +50,9 @@ export function checkLayer(where: string, module: string, { down, up, alpha }: L
     'The file is damaged or not a LoRA: export it again.');
 }
 
+/** What metadata says of a base model that nobody knows. */
+export const UNKNOWN_BASE = 'unknown';
+
 /** Families by the width of the text states that the cross-attention reads. */
 const BY_TEXT_WIDTH = new Map([[768, 'sd1'], [1024, 'sd2'], [2048, 'sdxl']]);
 
@@ -70,7 +73,7 @@ export function guessBaseModel(
     if (module.startsWith('text_encoder.') && module.endsWith('.q_proj') && down.shape[1] === 1024) return 'sd2';
   }
   const version = metadata['ss_base_model_version'] ?? metadata['modelspec.architecture']?.replace('/lora', '');
-  if (version === undefined) return undefined;
+  if (version === undefined || version === UNKNOWN_BASE) return undefined;
   if (/^(sdxl|stable-diffusion-xl)/.test(version)) return 'sdxl';
   if (/^(sd_v2|stable-diffusion-v2)/.test(version) || metadata['ss_v2'] === 'True') return 'sd2';
   return /^(sd_v1|stable-diffusion-v1)/.test(version) ? 'sd1' : version;

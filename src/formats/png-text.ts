@@ -12,7 +12,7 @@ const HEADER_BYTES = 8 + 25;
 export function withPngText(png: Uint8Array, text: Readonly<Record<string, string>>): Buffer {
   const chunks = Object.entries(text).map(([keyword, value]) => {
     if (!/^[\x20-\x7e\xa1-\xff]{1,79}$/.test(keyword)) throw new Error(`"${keyword}" cannot be a PNG text keyword`);
-    return /^[\x01-\x7f]*$/.test(value)
+    return /^[ -~\s]*$/.test(value)
       ? chunk('tEXt', Buffer.from(`${keyword}\0${value}`, 'latin1'))
       // keyword, NUL, no compression (two bytes), empty language, empty translated keyword, text
       : chunk('iTXt', Buffer.concat([Buffer.from(`${keyword}\0\0\0\0\0`, 'latin1'), Buffer.from(value, 'utf8')]));

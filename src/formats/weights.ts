@@ -55,31 +55,40 @@ export async function readAll(
   return result;
 }
 
-let halfTable: Float32Array | undefined;
-
 /**
  * Reads a row-major tensor at offset `at`, straight into the array that is returned. 16-bit floats wanted as float32
- * are read into the upper half of the float32 array (words n to 2n) and widened in place from the front: value i comes
- * from word n+i and covers words 2i and 2i+1 <= n+i, all of them read by then. So no second copy ever exists.
+ * are read into the upper half of the float32 array and widened in place, so that no second copy ever exists.
  */
 export async function readTensor(source: ByteSource, at: number, info: TensorInfo, as: ReadAs): Promise<HostTensor> {
   const count = sizeOf(info.shape);
   if (as === 'float32' && (info.dtype === 'float16' || info.dtype === 'bfloat16')) {
     const values = new Float32Array(count);
-    const words = new Uint16Array(values.buffer, 2 * count, count);
     await source.read(new Uint8Array(values.buffer, 2 * count), at);
-    if (info.dtype === 'float16') {
-      halfTable ??= toFloat32(host(Uint16Array.from({ length: 65536 }, (_, i) => i), [65536], 'float16'));
-      for (let i = 0; i < count; i++) values[i] = halfTable[words[i]!]!;
-    } else {
-      const bits = new Uint32Array(values.buffer);
-      for (let i = 0; i < count; i++) bits[i] = words[i]! << 16;
-    }
+    widen(values, info.dtype);
     return { data: values, shape: info.shape, dtype: 'float32' };
   }
   const data = new (arrayType(info.dtype))(count);
   await source.read(new Uint8Array(data.buffer), at);
   return converted({ data, shape: info.shape, dtype: info.dtype }, as);
+}
+
+let halfTable: Float32Array | undefined;
+
+/**
+ * Makes float32 values of the 16-bit ones in the upper half of the same memory, from the front: value i comes from
+ * word n + i and covers words 2i and 2i + 1 <= n + i, all of them read by then.
+ */
+function widen(values: Float32Array, dtype: 'float16' | 'bfloat16'): void {
+  const count = values.length;
+  const words = new Uint16Array(values.buffer, 2 * count, count);
+  if (dtype === 'bfloat16') {
+    const bits = new Uint32Array(values.buffer);
+    for (let i = 0; i < count; i++) bits[i] = words[i]! << 16;
+    return;
+  }
+  halfTable ??= toFloat32(host(Uint16Array.from({ length: 65536 }, (_, i) => i), [65536], 'float16'));
+  const table = halfTable;
+  for (let i = 0; i < count; i++) values[i] = table[words[i]!]!;
 }
 
 /** A tensor in memory, in the wanted form. */

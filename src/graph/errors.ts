@@ -8,10 +8,16 @@ export class TraceError extends Error {
 
 export const describeShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 
+const HERE = new URL('.', import.meta.url).pathname;
+
 /** The first stack frame outside this folder: the line that called the operator. */
 function callerLine(): string {
+  const depth = Error.stackTraceLimit;
+  // A gradient rule runs many frames below the caller of `grad`.
+  Error.stackTraceLimit = 100;
   const frames = (new Error().stack ?? '').split('\n').slice(1);
-  const frame = frames.find((line) => !/[\\/]graph[\\/](?:ops[\\/]|onnx[\\/])?[\w-]+\.[jt]s/.test(line));
+  Error.stackTraceLimit = depth;
+  const frame = frames.find((line) => !line.includes(HERE));
   return frame ? ` (${frame.trim()})` : '';
 }
 

@@ -3,13 +3,13 @@
  * graph, so a gradient can be differentiated again.
  */
 import { describeShape, traceError } from './errors.js';
-import { add, mul } from './ops/arithmetic.js';
+import { add, cast, mul } from './ops/arithmetic.js';
 import { reshape, slice } from './ops/layout.js';
 import { bridge, differentiable, full, nodeCount } from './tensor.js';
 import type { Node, Tensor, Vjp } from './tensor.js';
 
-/** Nodes that `outputs` depend on and that depend on one of `sources`, inputs before users. */
-function nodesBetween(outputs: readonly Tensor[], sources: readonly Tensor[]): Node[] {
+/** Nodes that `outputs` depend on and that depend on one of `sources`, inputs before users; none behind `leaves`. */
+function nodesBetween(outputs: readonly Tensor[], sources: readonly Tensor[], leaves: ReadonlySet<Node>): Node[] {
   const wanted = new Set(sources);
   const leads = new Map<Node, boolean>();
   const order: Node[] = [];
@@ -25,7 +25,7 @@ function nodesBetween(outputs: readonly Tensor[], sources: readonly Tensor[]): N
     visit(output.node);
     while (stack.length > 0) {
       const top = stack[stack.length - 1]!;
-      if (top.next < top.node.inputs.length) {
+      if (top.next < top.node.inputs.length && !leaves.has(top.node)) {
         const i = top.next++;
         // What an operator is not differentiable in carries nothing back.
         const from = top.node.vjps[i] ? top.node.inputs[i] : null;
@@ -33,8 +33,8 @@ function nodesBetween(outputs: readonly Tensor[], sources: readonly Tensor[]): N
         continue;
       }
       stack.pop();
-      const { node, vjps } = { node: top.node, vjps: top.node.vjps };
-      const flows = top.leads || node.inputs.some((t, i) => t !== null && vjps[i] != null && leads.get(t.node) === true);
+      const { node } = top;
+      const flows = top.leads || node.inputs.some((t, i) => t !== null && node.vjps[i] != null && leads.get(t.node) === true);
       leads.set(node, flows);
       if (flows) order.push(node);
     }
@@ -49,7 +49,20 @@ function nodesBetween(outputs: readonly Tensor[], sources: readonly Tensor[]): N
  * @throws TraceError if a cotangent's shape is not its output's.
  */
 export function vjp(outputs: readonly Tensor[], wrt: readonly Tensor[], cotangents: readonly Tensor[]): Tensor[] {
-  const order = nodesBetween(outputs, wrt);
+  return pullBack(outputs, wrt, cotangents, new Set());
+}
+
+/** `vjp` that does not look at what made `leaves`. */
+function pullBack(
+  outputs: readonly Tensor[],
+  wrt: readonly Tensor[],
+  cotangents: readonly Tensor[],
+  leaves: ReadonlySet<Node>,
+): Tensor[] {
+  if (cotangents.length !== outputs.length) {
+    traceError('vjp', `${cotangents.length} cotangents for ${outputs.length} outputs`);
+  }
+  const order = nodesBetween(outputs, wrt, leaves);
   const leading = new Set(order);
   const grads = new Map<Tensor, Tensor>();
   const accumulate = (t: Tensor, g: Tensor, by: string): void => {
@@ -60,15 +73,13 @@ export function vjp(outputs: readonly Tensor[], wrt: readonly Tensor[], cotangen
     grads.set(t, before ? add(before, g) : g);
   };
   outputs.forEach((output, i) => accumulate(output, cotangents[i]!, 'the caller'));
-  const stops = new Set(wrt);
   for (const node of order.toReversed()) {
     const all = node.outputs.map((o) => grads.get(o));
     const first = all.find((g) => g !== undefined);
-    if (first === undefined) continue;
+    if (first === undefined || leaves.has(node)) continue;
     node.inputs.forEach((from, i) => {
       const rule = node.vjps[i];
-      if (!from || !rule || !differentiable(from)) return;
-      if (!leading.has(from.node) && !stops.has(from)) return;
+      if (!from || !rule || !differentiable(from) || !leading.has(from.node)) return;
       accumulate(from, rule(all[0] ?? first, all), node.op);
     });
   }
@@ -101,37 +112,42 @@ export function straightThrough(value: Tensor, like: Tensor): Tensor {
   return bridge([value], [like], [(g) => g])[0]!;
 }
 
-/** Tensors older than `start` that the nodes made since then read: what a function closed over. */
-function captured(outputs: readonly Tensor[], start: number): Tensor[] {
+/** Tensors older than `start` that the nodes made since then differentiate by: what a function closed over. */
+function captured(outputs: readonly Tensor[], start: number): Set<Tensor> {
   const found = new Set<Tensor>();
   const seen = new Set<Node>();
-  const stack = outputs.map((o) => o.node);
+  const stack = [...outputs];
   while (stack.length > 0) {
-    const node = stack.pop()!;
-    if (seen.has(node)) continue;
-    seen.add(node);
-    for (const t of node.inputs) {
-      if (!t) continue;
-      if (t.node.id >= start) stack.push(t.node);
-      else if (differentiable(t)) found.add(t);
+    const t = stack.pop()!;
+    if (!differentiable(t)) continue;
+    if (t.node.id < start) found.add(t);
+    else if (!seen.has(t.node)) {
+      seen.add(t.node);
+      t.node.inputs.forEach((from, i) => from && t.node.vjps[i] && stack.push(from));
     }
   }
-  return [...found];
+  return found;
+}
+
+/** `value`, known by a new name whose gradient goes to `x`. */
+function alias(x: Tensor, value = x): Tensor {
+  return differentiable(x) ? bridge([value], [x], [(g) => g])[0]! : x;
 }
 
 /**
  * Runs `f` without keeping what happens inside it: the backward pass computes it again from the inputs. `f` must be
  * pure (it is traced a second time when a gradient is taken); it may close over other tensors, which get their
- * gradients too.
+ * gradients too. What depends on those alone is not protected from being computed early: pass large activations as `xs`.
  *
  * The copy reads its inputs through `x + 0·g₀`, with g₀ one element of the incoming gradient. So it cannot start before
  * that gradient exists, and no optimiser can merge it with the first computation: that is what lowers the peak memory.
  */
 export function checkpoint(f: (...xs: Tensor[]) => Tensor[], xs: readonly Tensor[]): Tensor[] {
+  // Under names of their own, the arguments can be told from the same tensors reached by closure.
+  const own = xs.map((x) => alias(x));
   const start = nodeCount();
-  const values = f(...xs);
-  const free = captured(values, start).filter((t) => !xs.includes(t));
-  const sources = [...xs, ...free];
+  const values = f(...own);
+  const free = [...captured(values, start)].filter((t) => !own.includes(t));
   const recomputed = new Map<string, Tensor[]>();
   const backward = (all: readonly (Tensor | undefined)[]): Tensor[] => {
     const key = all.map((g) => (g ? `${g.node.id}.${g.index}` : '-')).join();
@@ -139,14 +155,16 @@ export function checkpoint(f: (...xs: Tensor[]) => Tensor[], xs: readonly Tensor
     if (known) return known;
     const g = all.find((t) => t !== undefined)!;
     const zero = mul(reshape(slice(g, g.shape.map(() => 0), g.shape.map(() => 1)), []), 0);
-    // A leaf of its own: the inner gradient must not walk on into what made x, or into g.
-    const again = xs.map((x) => (differentiable(x) ? stopGradient(add(x, zero)) : x));
+    const again = xs.map((x) => alias(x, differentiable(x) ? add(x, cast(zero, x.dtype)) : x));
     const ys = f(...again);
     const flowing = ys.map((_, i) => i).filter((i) => all[i] !== undefined);
-    const result = vjp(flowing.map((i) => ys[i]!), [...again, ...free], flowing.map((i) => all[i]!));
+    // This segment's gradient ends where the segment began; what made its sources is differentiated outside.
+    const ends = [...again, ...free];
+    const from = flowing.map((i) => ys[i]!);
+    const result = pullBack(from, ends, flowing.map((i) => all[i]!), new Set(ends.map((t) => t.node)));
     recomputed.set(key, result);
     return result;
   };
-  const rules: Vjp[] = sources.map((_, i) => (_g, all) => backward(all)[i]!);
-  return [...bridge(values, sources, rules)];
+  const sources = [...xs, ...free];
+  return [...bridge(values, sources, sources.map((_, i): Vjp => (_g, all) => backward(all)[i]!))];
 }

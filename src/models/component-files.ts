@@ -1,13 +1,18 @@
 /** @file One model component in a folder: `config.json` and its weights, as diffusers and transformers lay them out. */
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
-import { FormatError } from '../formats/errors.js';
+import { FormatError, shown } from '../formats/errors.js';
 import { readJsonFile } from '../formats/json.js';
+import { textFromClip } from '../formats/names/ldm-text.js';
+import { presentVae } from '../formats/names/ldm-vae.js';
+import { renamedSource } from '../formats/names/renamed-source.js';
 import { writeSafetensors } from '../formats/safetensors.js';
 import { openComponent } from '../formats/sharded.js';
-import { readAll } from '../formats/weights.js';
+import { byteLength } from '../formats/weights.js';
+import type { WeightSource } from '../formats/weights.js';
+import { fromFloat32, host, toFloat32 } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { fromFloat32, toFloat32 } from '../graph/dtype.js';
+import { describeShape } from '../graph/errors.js';
 import { componentSchema, componentShapes } from './components.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
 import { parseConfig } from './config.js';
@@ -19,11 +24,16 @@ export interface Component<K extends ComponentClass = ComponentClass> {
   readonly weights: ReadonlyMap<string, HostTensor>;
 }
 
-const isDiffusers = (kind: ComponentClass): boolean => !kind.startsWith('CLIP');
+/** Called with the bytes of the files read so far and in all. */
+export type OnBytes = (done: number, total: number) => void;
 
-/** The usual name of the weights file of a component. */
-const weightsFile = (kind: ComponentClass): string =>
-  isDiffusers(kind) ? 'diffusion_pytorch_model.safetensors' : 'model.safetensors';
+export interface ReadOptions {
+  /** 'fp16' or 'bf16' to insist on it. */
+  variant?: string;
+  onProgress?: OnBytes;
+}
+
+const isDiffusers = (kind: ComponentClass): boolean => !kind.startsWith('CLIP');
 
 /**
  * Reads a component's folder; weights become float32.
@@ -31,51 +41,94 @@ const weightsFile = (kind: ComponentClass): string =>
  * @throws FormatError naming the file and what is missing, unexpected or misshaped
  */
 export async function readComponent<K extends ComponentClass>(
-  folder: string,
-  kind: K,
-  options: { variant?: string; onProgress?: (done: number, total: number) => void } = {},
+  folder: string, kind: K, options: ReadOptions = {},
 ): Promise<Component<K>> {
+  const opened = await openComponentFolder(folder, kind, options.variant);
+  try {
+    const weights = await readWeights(opened.source, kind, opened.config, options.onProgress);
+    return { kind, config: opened.config, weights };
+  } finally {
+    await opened.source.close();
+  }
+}
+
+/** The configuration of a component's folder, and its weights not yet read; the caller closes them. */
+export async function openComponentFolder<K extends ComponentClass>(
+  folder: string, kind: K, variant?: string,
+): Promise<{ config: ComponentConfigs[K]; source: WeightSource }> {
   const path = join(folder, 'config.json');
   const config = parseConfig(componentSchema(kind), await readJsonFile(path), path) as ComponentConfigs[K];
-  const source = await openComponent(folder, options.variant);
-  const weights = await readAll(source, 'float32', options.onProgress).finally(() => source.close());
-  checkWeights(source.where, componentShapes(kind, config), weights);
-  return { kind, config, weights };
+  return { config, source: present(kind, await openComponent(folder, variant)) };
 }
 
-/** Buffers that old checkpoints carry and that nothing reads. */
-const IGNORED = /(^|\.)position_ids$/;
-
-/** @throws FormatError listing the first of the weights that are missing, unexpected or of another shape */
-export function checkWeights(
-  where: string,
-  shapes: ReadonlyMap<string, readonly number[]>,
-  weights: Map<string, HostTensor>,
-): void {
-  for (const name of weights.keys()) if (IGNORED.test(name)) weights.delete(name);
+/**
+ * Reads the weights of a component as float32 under our names. Names and shapes are checked before anything is read.
+ *
+ * @throws FormatError listing the first of the weights that are missing, unexpected or of another shape
+ */
+export async function readWeights<K extends ComponentClass>(
+  source: WeightSource, kind: K, config: ComponentConfigs[K], onProgress?: OnBytes,
+): Promise<Map<string, HostTensor>> {
+  const shapes = componentShapes(kind, config);
+  const names = [...source.tensors.keys()].filter((name) => !BUFFER.test(name));
   const problems: string[] = [];
-  for (const [name, shape] of shapes) {
-    const t = weights.get(name);
-    if (!t) problems.push(`"${name}" is missing`);
-    else if (t.shape.join() !== shape.join()) problems.push(`"${name}" is [${t.shape.join(', ')}], not [${shape.join(', ')}]`);
+  for (const name of names) {
+    const given = source.tensors.get(name)!.shape;
+    const shape = shapes.get(name);
+    if (!shape) problems.push(`"${shown(name)}" is not expected`);
+    else if (given.join() !== shape.join()) problems.push(`"${name}" is ${describeShape(given)}, not ${describeShape(shape)}`);
   }
-  for (const name of weights.keys()) if (!shapes.has(name)) problems.push(`"${name}" is not expected`);
+  for (const name of shapes.keys()) if (!source.tensors.has(name)) problems.push(`"${name}" is missing`);
   if (problems.length > 0) {
     const more = problems.length > 8 ? ` and ${problems.length - 8} more` : '';
-    throw new FormatError(where, `does not fit its config.json: ${problems.slice(0, 8).join('; ')}${more}`,
-      'Weights and configuration must come from the same model.');
+    throw new FormatError(source.where, `does not fit the configuration of its ${kind}: ${problems.slice(0, 8).join('; ')}${more}`,
+      'Weights and config.json must come from the same model.');
   }
+  const bytes = (name: string): number => byteLength(source.tensors.get(name)!);
+  const total = names.reduce((sum, name) => sum + bytes(name), 0);
+  const weights = new Map<string, HostTensor>();
+  let done = 0;
+  for (const name of names) {
+    const { data } = await source.read(name, 'float32');
+    weights.set(name, host(data, shapes.get(name)!));
+    onProgress?.((done += bytes(name)), total);
+  }
+  return weights;
 }
+
+/** The weights under our names: older and newer versions of the libraries named some otherwise. */
+function present(kind: ComponentClass, source: WeightSource): WeightSource {
+  if (kind === 'AutoencoderKL') return presentVae(source);
+  if (!kind.startsWith('CLIPText')) return source;
+  return renamedSource(source, (key) => [{ name: textFromClip(key) ?? key }]);
+}
+
+/** Buffers that old checkpoints carry and nothing reads. */
+const BUFFER = /(^|\.)position_ids$/;
+
+/** What transformers calls the classes in `model_type`. */
+const MODEL_TYPES: Partial<Record<ComponentClass, string>> = {
+  CLIPTextModel: 'clip_text_model',
+  CLIPTextModelWithProjection: 'clip_text_model',
+  CLIPVisionModelWithProjection: 'clip_vision_model',
+  CLIPModel: 'clip',
+};
+
+/** What weights may be stored as. */
+export type StoredType = 'float32' | 'float16' | 'bfloat16';
 
 /** Writes a component's folder: configuration first, then the weights, each file atomically. */
 export async function writeComponent<K extends ComponentClass>(
-  folder: string,
-  component: Component<K>,
-  dtype: 'float32' | 'float16' = 'float16',
+  folder: string, { kind, config, weights }: Component<K>, dtype: StoredType = 'float16',
 ): Promise<void> {
-  const { kind, config, weights } = component;
-  const label = isDiffusers(kind) ? { _class_name: kind } : { architectures: [kind] };
-  await writeAtomic(join(folder, 'config.json'), `${JSON.stringify({ ...label, ...config }, null, 2)}\n`);
-  const stored = [...weights].map(([name, t]) => [name, fromFloat32(toFloat32(t), t.shape, dtype)] as const);
-  await writeSafetensors(join(folder, weightsFile(kind)), stored, { format: 'pt' });
+  const label = isDiffusers(kind) ? { _class_name: kind } : { architectures: [kind], model_type: MODEL_TYPES[kind] };
+  await writeAtomic(join(folder, 'config.json'), `${JSON.stringify({ ...config, ...label }, null, 2)}\n`);
+  const file = isDiffusers(kind) ? 'diffusion_pytorch_model.safetensors' : 'model.safetensors';
+  const stored = [...weights].map(([name, { shape, ...t }]) => [name, {
+    dtype,
+    shape,
+    // Converted when its turn comes: a whole copy never exists.
+    load: async () => fromFloat32(toFloat32({ ...t, shape }), shape, dtype),
+  }] as const);
+  await writeSafetensors(join(folder, file), stored, { format: 'pt' });
 }

@@ -8,15 +8,16 @@ import { FormatError, shown } from '../formats/errors.js';
 const count = z.int().positive();
 /** One value for all blocks, or one per block. */
 const perBlock = <T extends z.ZodType>(item: T): z.ZodUnion<[T, z.ZodArray<T>]> => z.union([item, z.array(item)]);
-/** A feature that is not supported may only be switched off. */
-const off = z.union([z.null(), z.literal(false)]).default(null);
+/** Features that are not supported may only be switched off; two ways to say so in files. */
+const off = z.union([z.null(), z.literal(false)]).default(false);
+const none = z.union([z.null(), z.literal(false)]).default(null);
 /** A number that may only have this value. */
 const only = <T extends string | number | boolean>(value: T): z.ZodDefault<z.ZodLiteral<T>> => z.literal(value).default(value as never);
 const inert = (...keys: string[]): Record<string, z.ZodOptional<z.ZodUnknown>> =>
   Object.fromEntries(keys.map((key) => [key, z.unknown().optional()]));
 
 /** What diffusers writes into every file. */
-const DIFFUSERS = inert('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values', 'sample_size');
+const DIFFUSERS = inert('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values');
 
 const downBlock = z.enum(['CrossAttnDownBlock2D', 'DownBlock2D']);
 const upBlock = z.enum(['CrossAttnUpBlock2D', 'UpBlock2D']);
@@ -24,6 +25,8 @@ const upBlock = z.enum(['CrossAttnUpBlock2D', 'UpBlock2D']);
 /** `UNet2DConditionModel` of diffusers, as SD 1.x, 2.x, SDXL and their distillations use it. */
 export const unetConfigSchema = z.strictObject({
   ...DIFFUSERS,
+  /** Side of the latents that it was trained on. */
+  sample_size: z.union([count, z.array(count)]).nullish(),
   in_channels: count.default(4),
   out_channels: count.default(4),
   down_block_types: z.array(downBlock).default(['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D']),
@@ -53,26 +56,26 @@ export const unetConfigSchema = z.strictObject({
   act_fn: z.enum(['silu', 'swish']).default('silu'),
   attention_type: only('default'),
   center_input_sample: off,
-  class_embed_type: off,
+  class_embed_type: none,
   class_embeddings_concat: off,
-  cross_attention_norm: off,
+  cross_attention_norm: none,
   downsample_padding: only(1),
   dual_cross_attention: off,
-  encoder_hid_dim: off,
-  encoder_hid_dim_type: off,
-  mid_block_only_cross_attention: off,
+  encoder_hid_dim: none,
+  encoder_hid_dim_type: none,
+  mid_block_only_cross_attention: none,
   mid_block_scale_factor: only(1),
-  num_attention_heads: off,
-  num_class_embeds: off,
+  num_attention_heads: none,
+  num_class_embeds: none,
   only_cross_attention: z.union([off, z.array(z.literal(false))]),
   resnet_out_scale_factor: only(1),
   resnet_skip_time_act: off,
   resnet_time_scale_shift: only('default'),
-  reverse_transformer_layers_per_block: off,
-  time_embedding_act_fn: off,
-  time_embedding_dim: off,
+  reverse_transformer_layers_per_block: none,
+  time_embedding_act_fn: none,
+  time_embedding_dim: none,
   time_embedding_type: only('positional'),
-  timestep_post_act: off,
+  timestep_post_act: none,
 }).superRefine((config, context) => {
   const blocks = config.block_out_channels.length;
   const lists = ['down_block_types', 'up_block_types', 'layers_per_block', 'transformer_layers_per_block', 'attention_head_dim'] as const;
@@ -107,9 +110,17 @@ export const vaeConfigSchema = z.strictObject({
   use_quant_conv: z.boolean().default(true),
   use_post_quant_conv: z.boolean().default(true),
   act_fn: z.enum(['silu', 'swish']).default('silu'),
-  latents_mean: off,
-  latents_std: off,
-  ...inert('force_upcast'),
+  latents_mean: none,
+  latents_std: none,
+  ...inert('force_upcast', 'sample_size'),
+}).transform(({ down_block_types, up_block_types, ...config }, context) => {
+  const blocks = config.block_out_channels.length;
+  for (const [key, types] of Object.entries({ down_block_types, up_block_types })) {
+    if (!types || types.length === blocks) continue;
+    context.addIssue({ code: 'custom', path: [key], message: `has ${types.length} entries for ${blocks} blocks` });
+  }
+  const all = <T extends string>(type: T): T[] => new Array<T>(blocks).fill(type);
+  return { ...config, down_block_types: all('DownEncoderBlock2D'), up_block_types: all('UpDecoderBlock2D') };
 });
 export type VaeConfig = z.infer<typeof vaeConfigSchema>;
 

@@ -27,15 +27,18 @@ const CLIP_DEFAULTS = {
   model_max_length: 77,
 };
 
+/** What a model wants otherwise than the files say; a vocabulary may be borrowed from another model. */
+export type TokenizerOverrides = Partial<Pick<TokenizerData, 'pad'>>;
+
 /**
  * Loads the tokenizer of a diffusers or transformers folder. The special tokens and the length come from
  * `tokenizer_config.json` and `special_tokens_map.json`: SD 1.x pads with the end token, SD 2.x with "!".
  *
  * @throws FormatError that names the file at fault
  */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
+export async function loadTokenizer(folder: string, overrides: TokenizerOverrides = {}): Promise<Tokenizer> {
   const vocabulary = await readVocabulary(folder);
-  const settings = await readSettings(folder);
+  const settings = { ...(await readSettings(folder)), ...overrides };
   try {
     return createTokenizer({ ...vocabulary, ...settings });
   } catch (cause) {

@@ -18,7 +18,7 @@ const LUMINANCE = [
 ];
 const CHROMINANCE = [
   17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99,
-  ...new Array<number>(34).fill(99),
+  ...Array.from({ length: 34 }, () => 99),
 ];
 
 /** The table for a quality of 1 to 100, scaled as libjpeg does (jcparam.c). */

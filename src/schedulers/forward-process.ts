@@ -1,4 +1,4 @@
-/** @file The forward (noising) process on graph tensors or host arrays: noisy samples and what the network should say. */
+/** @file The forward process on graph tensors or host arrays: noisy samples, and what the network should answer. */
 import { neg } from '../graph/ops/arithmetic.js';
 import type { Operand, Tensor } from '../graph/tensor.js';
 import { combine } from './linear.js';

@@ -19,7 +19,7 @@ export function splitGuided<V extends Value>(both: V): [uncond: V, cond: V] {
 
 /** uncond + scale·(cond − uncond), [B, …]; 1 is no guidance. The scale may be a graph input for tensors. */
 export function guide<V extends Value>(uncond: V, cond: V, scale: Operand): V {
-  return combine([typeof scale === 'number' ? 1 - scale : 1, uncond], [scale, cond]);
+  return combine([typeof scale === 'number' ? 1 - scale : sub(1, scale), uncond], [scale, cond]);
 }
 
 /**

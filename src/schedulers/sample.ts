@@ -46,8 +46,8 @@ export async function sample(
   for (const [index, step] of plan.steps.entries()) {
     const output = await denoise(x, step, index);
     const clean = predictClean(step, x, output);
-    const fresh = step.std === 0 ? {} : { noise: drawNoise(noise, index + 1, items, size) };
-    x = takeStep(step, x, output, { ...fresh, ...(previousClean && { previousClean }) });
+    const fresh = step.std === 0 ? undefined : drawNoise(noise, index + 1, items, size);
+    x = takeStep(step, x, output, { previousClean, noise: fresh });
     previousClean = clean;
     await onStep?.({ index, step, x, clean });
   }

@@ -92,10 +92,11 @@ export function readSchedulerConfig(json: unknown, where: string): SchedulerConf
   const { _class_name: name } = config;
   // Only these two clip where the file says nothing.
   if ((name === 'DDIMScheduler' || name === 'DDPMScheduler') && config.clip_sample === undefined) {
-    throw new FormatError(where, `has no "clip_sample", which for ${name} means true: clean predictions would be clipped`,
-      'Latents are not to be clipped: add "clip_sample": false.');
+    throw new FormatError(where, `has no "clip_sample", which for ${name} means that clean predictions are clipped`,
+      'Latents must not be: add "clip_sample": false.');
   }
-  const defaults = name === 'LCMScheduler' ? ['scaled_linear', 0.00085, 0.012] as const : ['linear', 1e-4, 0.02] as const;
+  const latent = name === 'LCMScheduler';
+  const defaults = latent ? ['scaled_linear', 0.00085, 0.012] as const : ['linear', 1e-4, 0.02] as const;
   const { beta_schedule: kind = defaults[0], beta_start: start = defaults[1], beta_end: end = defaults[2] } = config;
   const plain = config.trained_betas
     ? Float32Array.from(config.trained_betas)

@@ -27,7 +27,8 @@ function attention(depth: number): string[] {
     ...both('norm1', 'norm2', 'norm3', 'ff.net.0.proj', 'ff.net.2', 'attn1.to_out.0', 'attn2.to_out.0'),
     ...['attn1', 'attn2'].flatMap((a) => ['q', 'k', 'v'].map((p) => `${a}.to_${p}.weight`)),
   ];
-  return [...both('norm', 'proj_in', 'proj_out'), ...range(depth).flatMap((k) => under(`transformer_blocks.${k}`, block))];
+  const blocks = range(depth).flatMap((k) => under(`transformer_blocks.${k}`, block));
+  return [...both('norm', 'proj_in', 'proj_out'), ...blocks];
 }
 
 export function diffusersUNet({ channels, depth, added }: UNetShape): string[] {
@@ -86,7 +87,9 @@ export function ldmUNet({ channels, depth, added }: UNetShape): string[] {
 const VAE_WIDTHS = [128, 256, 512, 512];
 
 export function diffusersVae(): string[] {
-  const resnet = (shortcut: boolean) => both('norm1', 'conv1', 'norm2', 'conv2', ...(shortcut ? ['conv_shortcut'] : []));
+  const resnet = (shortcut: boolean) => (
+    both('norm1', 'conv1', 'norm2', 'conv2', ...(shortcut ? ['conv_shortcut'] : []))
+  );
   const names = both('quant_conv', 'post_quant_conv');
   for (const [side, blocks, count, widths] of [
     ['encoder', 'down', 2, VAE_WIDTHS], ['decoder', 'up', 3, VAE_WIDTHS.toReversed()],
@@ -106,16 +109,21 @@ export function diffusersVae(): string[] {
 }
 
 export function ldmVae(): string[] {
-  const block = (shortcut: boolean) => both('norm1', 'conv1', 'norm2', 'conv2', ...(shortcut ? ['nin_shortcut'] : []));
+  const block = (shortcut: boolean) => (
+    both('norm1', 'conv1', 'norm2', 'conv2', ...(shortcut ? ['nin_shortcut'] : []))
+  );
   const names = both('quant_conv', 'post_quant_conv');
   for (const side of ['encoder', 'decoder']) {
-    names.push(...under(side, both('conv_in', 'conv_out', 'norm_out')), ...under(`${side}.mid.block_1`, block(false)),
-      ...under(`${side}.mid.block_2`, block(false)), ...under(`${side}.mid.attn_1`, both('norm', 'q', 'k', 'v', 'proj_out')));
+    names.push(...under(side, both('conv_in', 'conv_out', 'norm_out')),
+      ...under(`${side}.mid.block_1`, block(false)), ...under(`${side}.mid.block_2`, block(false)),
+      ...under(`${side}.mid.attn_1`, both('norm', 'q', 'k', 'v', 'proj_out')));
   }
   for (const level of range(4)) {
-    for (const j of range(2)) names.push(...under(`encoder.down.${level}.block.${j}`, block(j === 0 && [1, 2].includes(level))));
+    for (const j of range(2)) {
+      names.push(...under(`encoder.down.${level}.block.${j}`, block(j === 0 && (level === 1 || level === 2))));
+    }
     if (level !== 3) names.push(...both(`encoder.down.${level}.downsample.conv`));
-    for (const j of range(3)) names.push(...under(`decoder.up.${level}.block.${j}`, block(j === 0 && [0, 1].includes(level))));
+    for (const j of range(3)) names.push(...under(`decoder.up.${level}.block.${j}`, block(j === 0 && level < 2)));
     if (level !== 0) names.push(...both(`decoder.up.${level}.upsample.conv`));
   }
   return names;

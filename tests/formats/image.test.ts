@@ -12,7 +12,8 @@ const folder = scratch();
 /** A picture whose values are whole 255ths. */
 function picture(height: number, width: number, seed = 1): HostTensor {
   const next = random(seed);
-  return host(Float32Array.from({ length: 3 * height * width }, () => Math.floor(next() * 256) / 255), [3, height, width]);
+  const data = Float32Array.from({ length: 3 * height * width }, () => Math.floor(next() * 256) / 255);
+  return host(data, [3, height, width]);
 }
 
 function values(image: HostTensor): number[] {
@@ -45,7 +46,8 @@ describe('image files', () => {
   });
 
   it('composes transparency on white or another colour, and repeats grey', async () => {
-    const clear = await sharp({ create: { width: 2, height: 2, channels: 4, background: '#ff000000' } }).png().toBuffer();
+    const create = { width: 2, height: 2, channels: 4 as const, background: '#ff000000' };
+    const clear = await sharp({ create }).png().toBuffer();
     expect(values(await readImage(clear))).toEqual(Array(12).fill(1));
     expect(values(await readImage(clear, { background: '#000' }))).toEqual(Array(12).fill(0));
     const grey = await sharp(Buffer.from([0, 51, 102, 255]), { raw: { width: 2, height: 2, channels: 1 } })

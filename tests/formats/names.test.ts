@@ -135,7 +135,8 @@ describe('a single file', () => {
   });
 
   it('with a stacked matrix that cannot be split is refused', async () => {
-    const source = await write('odd', [['cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight', tensor([4, 2])]]);
+    const key = 'cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight';
+    const source = await write('odd', [[key, tensor([4, 2])]]);
     expect(() => singleFileComponent(source, 'sd2', 'text_encoder')).toThrow(/in_proj_weight": has the shape \[4, 2\]/);
     await source.close();
   });

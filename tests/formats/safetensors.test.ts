@@ -188,7 +188,8 @@ describe('a malformed safetensors file is refused with the reason', () => {
   });
 
   it('survives every truncation and random corruption', async () => {
-    await expectSturdy(REFERENCE, 'fuzzed', async (bytes, name) => readAll(await safetensorsFromBytes(bytes, name)), 3000);
+    const parse = async (bytes: Uint8Array, name: string) => readAll(await safetensorsFromBytes(bytes, name));
+    await expectSturdy(REFERENCE, 'fuzzed', parse, 2000);
   });
 
   it('a header of many empty entries fails at the first', async () => {

@@ -6,13 +6,13 @@ import { expectSturdy, pickle, plain, zip, type Py } from './helpers.js';
 const bytesOf = (data: ArrayBufferView) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 const tuple = (...items: Py[]): Py => ({ tuple: items });
 
+const call = (global: string, args: Py[]): Py => ({ call: { global }, args });
+const NO_HOOKS = call('collections.OrderedDict', []);
+
 /** What torch.save writes for a tensor. */
 function tensorPy(key: string, type: string, numel: number, offset: number, size: number[], stride: number[]): Py {
   const store = { persistent: tuple('storage', { global: `torch.${type}Storage` }, key, 'cuda:0', numel) };
-  return {
-    call: { global: 'torch._utils._rebuild_tensor_v2' },
-    args: [store, offset, tuple(...size), tuple(...stride), false, { call: { global: 'collections.OrderedDict' }, args: [] }],
-  };
+  return call('torch._utils._rebuild_tensor_v2', [store, offset, tuple(...size), tuple(...stride), false, NO_HOOKS]);
 }
 
 /** A file as torch.save lays it out. */
@@ -24,16 +24,15 @@ function torchFile(root: Py, storages: Record<string, ArrayBufferView>, zip64 = 
   }, zip64);
 }
 
-const STORAGES = { 0: Float32Array.of(0, 1, 2, 3, 4, 5), 1: Uint16Array.of(0x3c00, 0xc000), 2: BigInt64Array.of(7n, -7n) };
-const parameter = (value: Py): Py => (
-  { call: { global: 'torch._utils._rebuild_parameter' }, args: [value, true, { call: { global: 'collections.OrderedDict' }, args: [] }] }
-);
+const STORAGES = {
+  0: Float32Array.of(0, 1, 2, 3, 4, 5), 1: Uint16Array.of(0x3c00, 0xc000), 2: BigInt64Array.of(7n, -7n),
+};
 const STATE = new Map<Py, Py>([
   ['plain', tensorPy('0', 'Float', 6, 0, [2, 3], [3, 1])],
   ['transposed', tensorPy('0', 'Float', 6, 0, [3, 2], [1, 3])],
   ['part', tensorPy('0', 'Float', 6, 1, [2, 2], [3, 1])],
   ['tail', tensorPy('0', 'Float', 6, 4, [1, 2], [99, 1])],
-  ['half', parameter(tensorPy('1', 'Half', 2, 0, [2], [1]))],
+  ['half', call('torch._utils._rebuild_parameter', [tensorPy('1', 'Half', 2, 0, [2], [1]), true, NO_HOOKS])],
   ['long', tensorPy('2', 'Long', 2, 1, [], [])],
   ['note', 'a text is no tensor'],
 ]);
@@ -71,7 +70,7 @@ describe('a hostile or malformed PyTorch file is refused', () => {
   it.each<[string, Buffer, RegExp]>([
     ['code', state({ call: { global: 'os.system' }, args: ['echo no'] }), /refers to the Python object "os.system"/],
     ['eval', state({ call: { global: 'builtins.eval' }, args: ['1'] }), /"builtins.eval", which is not loaded/],
-    ['an unknown class', state({ global: 'numpy.core.multiarray.scalar' }), /numpy.core.multiarray.scalar.*safetensors/],
+    ['an unknown class', state({ global: 'numpy.core.multiarray.scalar' }), /numpy.core.multiarray.*safetensors/],
     ['a storage type that is not supported', state(tensorPy('0', 'Short', 6, 0, [6], [1])), /torch.ShortStorage/],
     ['a call of a text', state({ call: 'print', args: [] }), /calls what is no function/],
     ['a view beyond its storage', state(tensorPy('0', 'Float', 6, 1, [6], [1])), /outside its storage/],
@@ -112,7 +111,8 @@ describe('a hostile or malformed PyTorch file is refused', () => {
     // d0 = {}; d(n+1) = {'a': dn, 'b': dn}, 200 times: 2^200 paths.
     const parts = [Buffer.from([0x80, 2, 0x7d, 0x71, 0])];
     for (let n = 0; n < 200; n++) {
-      parts.push(Buffer.from([0x7d, 0x28, 0x58, 1, 0, 0, 0, 0x61, 0x68, n, 0x58, 1, 0, 0, 0, 0x62, 0x68, n, 0x75, 0x71, n + 1]));
+      const [a, b] = [0x61, 0x62].map((letter) => [0x58, 1, 0, 0, 0, letter, 0x68, n]) as [number[], number[]];
+      parts.push(Buffer.from([0x7d, 0x28, ...a, ...b, 0x75, 0x71, n + 1]));
     }
     parts.push(Buffer.from([0x2e]));
     await expect(open(zip({ 'a/data.pkl': Buffer.concat(parts) }))).rejects.toThrow(/holds no named tensors/);

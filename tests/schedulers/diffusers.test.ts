@@ -45,7 +45,7 @@ describe.each(FILES)('%s', async (file) => {
 
   test.each(cases)('%s', async (name, { class: _class_name, config, steps, eta }) => {
     const read = readSchedulerConfig({ _class_name, ...config }, name);
-    const plan = samplers[read.sampler].plan(read.schedule, steps, { ...read.options, ...(eta !== undefined && { eta }) });
+    const plan = samplers[read.sampler].plan(read.schedule, steps, { ...read.options, eta });
     const get = (key: string): HostTensor => fixture.get(`${name}/${key}`);
     expect(plan.steps.map((s) => s.timestep)).toEqual(Array.from(get('timesteps').data as ArrayLike<number>, Number));
 
@@ -57,9 +57,10 @@ describe.each(FILES)('%s', async (file) => {
     for (const [i, step] of plan.steps.entries()) {
       const x = toUnit(i);
       const output = standIn(x, step.timestep);
-      const next = takeStep(step, x, output, { noise: row(noises, i), ...(previousClean && { previousClean }) });
+      const next = takeStep(step, x, output, { noise: row(noises, i), previousClean });
       // From σ = 4096 down, diffusers' own float32 sum loses as much as 2⁻²⁴ of the sample before.
       const [before, after] = [row(xs, i), row(xs, i + 1)];
+      if (largest(row(noises, i)) === 0) expect(step.std, `diffusers draws nothing at step ${i}`).toBe(0);
       const lost = (2 ** -24 * largest(before)) / Math.max(1, largest(after));
       expect(error(next.map((v) => v / unit[i + 1]!), after), `step ${i}`).toBeLessThan(1e-5 + lost);
       previousClean = predictClean(step, x, output);
@@ -87,5 +88,11 @@ describe.each(FILES)('%s', async (file) => {
     const plan = samplers[read.sampler].plan(read.schedule, Number(steps), read.options);
     const expected = Array.from(fixture.get(key).data as ArrayLike<number>, Number);
     expect(plan.steps.map((s) => s.timestep)).toEqual(expected);
+    const sigmas = fixture.tensors.get(key.replace('timesteps', 'sigmas'));
+    if (!sigmas) return;
+    plan.steps.forEach(({ alphaBar, nextAlphaBar }, i) => [alphaBar, nextAlphaBar].forEach((bar, j) => {
+      const sigma = Number(sigmas.data[i + j]);
+      expect(Math.abs(Math.sqrt((1 - bar) / bar) - sigma)).toBeLessThan(1e-6 * Math.max(1, sigma));
+    }));
   });
 });

@@ -98,18 +98,39 @@ test('DDIM coefficients at 50 steps and η = 1 equal the table of algorithms.md 
   }
 });
 
+test('Euler begins with the noise that diffusers calls init_noise_sigma', () => {
+  const { schedule } = sd15();
+  const sigma = (spacing: 'leading' | 'linspace'): number => {
+    const { initialStd, steps } = samplers.euler.plan(schedule, 20, { spacing, stepsOffset: 1 });
+    return initialStd / Math.sqrt(steps[0]!.alphaBar);
+  };
+  expect(sigma('linspace')).toBeCloseTo(14.6146, 4);
+  // √(σ² + 1) = 1/√ā at the first time, 951.
+  expect(sigma('leading')).toBeCloseTo(1 / Math.sqrt(schedule.alphasCumprod[951]!), 9);
+});
+
+test('the boundary condition of LCM: c_skip and c_out', () => {
+  // One step at t = 999 with s = 0.001·999.
+  const step = samplers.lcm.plan(sd15({ prediction_type: 'sample' }).schedule, 1, { timestepScaling: 0.001 }).steps[0]!;
+  expect(step.cleanX).toBeCloseTo(0.25 / (0.999 ** 2 + 0.25), 12);
+  expect(step.cleanOut).toBeCloseTo(0.999 / Math.sqrt(0.999 ** 2 + 0.25), 12);
+  expect(step.std).toBe(0);
+});
+
 describe('scheduler_config.json', () => {
   test('the configurations that checkpoints ship are understood', () => {
     const sdxl = { ...SD15, _class_name: 'EulerDiscreteScheduler', interpolation_type: 'linear', sample_max_value: 1,
       prediction_type: 'epsilon', timestep_spacing: 'leading', use_karras_sigmas: false };
-    expect(readSchedulerConfig(sdxl, 'f')).toMatchObject({ sampler: 'euler', options: { spacing: 'leading', stepsOffset: 1 } });
-    const turbo = { ...sdxl, _class_name: 'EulerAncestralDiscreteScheduler', timestep_spacing: 'trailing', sigma_min: null,
-      sigma_max: null, timestep_type: 'discrete', rescale_betas_zero_snr: false };
+    const leading = { spacing: 'leading', stepsOffset: 1 };
+    expect(readSchedulerConfig(sdxl, 'f')).toMatchObject({ sampler: 'euler', options: leading });
+    const turbo = { ...sdxl, _class_name: 'EulerAncestralDiscreteScheduler', timestep_spacing: 'trailing',
+      sigma_min: null, sigma_max: null, timestep_type: 'discrete', rescale_betas_zero_snr: false };
     expect(readSchedulerConfig(turbo, 'f').sampler).toBe('euler-a');
-    const tiny = { ...SD15, _class_name: 'DPMSolverMultistepScheduler', algorithm_type: 'sde-dpmsolver++', solver_order: 2,
-      solver_type: 'midpoint', lower_order_final: true, lambda_min_clipped: -Infinity, thresholding: false,
-      dynamic_thresholding_ratio: 0.995, variance_type: null, final_sigmas_type: 'sigma_min' };
-    expect(readSchedulerConfig(tiny, 'f')).toMatchObject({ sampler: 'dpm++2m-sde', options: { order: 2, finalSigma: 'min' } });
+    const tiny = { ...SD15, _class_name: 'DPMSolverMultistepScheduler', algorithm_type: 'sde-dpmsolver++',
+      solver_order: 2, solver_type: 'midpoint', lower_order_final: true, lambda_min_clipped: -Infinity,
+      thresholding: false, dynamic_thresholding_ratio: 0.995, variance_type: null, final_sigmas_type: 'sigma_min' };
+    const second = { order: 2, finalSigma: 'min' };
+    expect(readSchedulerConfig(tiny, 'f')).toMatchObject({ sampler: 'dpm++2m-sde', options: second });
     const lcm = { _class_name: 'LCMScheduler', original_inference_steps: 40, timestep_scaling: 5 };
     expect(readSchedulerConfig(lcm, 'f').options).toMatchObject({ originalSteps: 40, timestepScaling: 5 });
   });

@@ -14,7 +14,8 @@ const SIZE = 8;
 const noise: NoiseSource = (step, item, count) => normal({ seed: 7, stream: 'latents', step }, item, count);
 const denoise = (x: Float32Array): Float32Array => x.map((v) => Math.tanh(v));
 
-test.each(Object.keys(samplers) as (keyof typeof samplers)[])('%s: an item does not depend on its batch', async (name) => {
+const names = Object.keys(samplers) as (keyof typeof samplers)[];
+test.each(names)('%s: an item does not depend on its batch', async (name) => {
   const plan = samplers[name].plan(sd15().schedule, 5, { eta: 1 });
   const together = await sample(denoise, plan, noise, [3, 4, 5], SIZE);
   const alone = await sample(denoise, plan, noise, [4], SIZE);
@@ -43,7 +44,10 @@ test('guidance mixes [uncond, cond] alike on arrays and on tensors, and rescalin
   const scale = input('scale', []);
   const guided = guide(uncond, cond, scale);
   const exe = await compile({ outputs: {
-    guided, joined: concat([uncond, cond], 0), full: rescaleGuidance(guided, cond, 1), none: rescaleGuidance(guided, cond, 0),
+    guided,
+    joined: concat([uncond, cond], 0),
+    full: rescaleGuidance(guided, cond, 1),
+    none: rescaleGuidance(guided, cond, 0),
   } }, { threads: 1 });
   const run = (w: number) => exe.run({ both: host(data, [4, 2, 2, 3]), scale: host(Float32Array.of(w), []) });
   const got = await run(7.5);
@@ -60,7 +64,8 @@ test('guidance mixes [uncond, cond] alike on arrays and on tensors, and rescalin
     return Math.sqrt(values.reduce((a, v) => a + (v - mean) ** 2, 0) / values.length);
   };
   for (const i of [0, 1]) {
-    const item = (values: ArrayLike<number | bigint>): Float32Array => Float32Array.from(values, Number).slice(12 * i, 12 * (i + 1));
+    const item = (values: ArrayLike<number | bigint>): Float32Array =>
+      Float32Array.from(values, Number).slice(12 * i, 12 * (i + 1));
     expect(deviation(item(got.full.data))).toBeCloseTo(deviation(item(c)), 4);
     expect(distance(item(got.none.data), item(got.guided.data))).toBeLessThan(1e-5);
   }

@@ -55,7 +55,8 @@ test('one compiled graph serves every sampler and step, items apart, and equals 
     expect(Array.from(got.timestep.data, Number), name).toEqual(chosen.map((s) => Math.fround(s.timestep)));
     chosen.forEach((step, i) => {
       const { x, out, previousClean, noise } = item(i);
-      const part = (key: 'clean' | 'next' | 'noisy' | 'target'): Float32Array => itemOf(got[key].data as Float32Array, i);
+      const part = (key: 'clean' | 'next' | 'noisy' | 'target'): Float32Array =>
+        itemOf(got[key].data as Float32Array, i);
       const clean = predictClean(step, x, out);
       const scale = Math.max(1, ...clean.map(Math.abs));
       expect(distance(part('clean'), clean) / scale, name).toBeLessThan(1e-6);
@@ -83,8 +84,9 @@ test('log-probability, its gradients and the score equal their definitions', asy
       // The definition, in float64 and with arrays.
       const mu = (x: ArrayLike<number>, out: ArrayLike<number>): number[] => Array.from(x, (_, k) =>
         step.meanX * x[k]! + step.meanOut * out[k]! + step.meanClean * previousClean[k]!);
+      const constant = Math.log(step.std) + Math.log(Math.sqrt(2 * Math.PI));
       const density = (x: ArrayLike<number>, out: ArrayLike<number>): number => mu(x, out).reduce((total, m, k) =>
-        total - (given[k]! - m) ** 2 / (2 * step.std ** 2) - Math.log(step.std) - Math.log(Math.sqrt(2 * Math.PI)), 0) / ITEM;
+        total - (given[k]! - m) ** 2 / (2 * step.std ** 2) - constant, 0) / ITEM;
       const expected = density(x, out);
       const tolerance = 1e-5 * Math.abs(expected);
       expect(Math.abs(Number(got.logProb.data[i]) - expected)).toBeLessThan(tolerance);

@@ -63,5 +63,5 @@ export function fromLdm(family: Family, key: string): LdmTarget[] {
 export function singleFileComponent(source: WeightSource, family: Family, component: Component): WeightSource {
   const part = renamedSource(source, (key) => fromLdm(family, key).filter((target) => target.component === component));
   if (part.tensors.size > 0) return { ...part, close: async () => {} };
-  throw new FormatError(source.where, `holds no ${component}`, 'It is only part of a checkpoint: use the complete file.');
+  throw new FormatError(source.where, `holds no ${component}`, 'It is part of a checkpoint only: use the whole.');
 }

@@ -11,16 +11,22 @@ export interface Graph {
   readonly outputs: Readonly<Record<string, Tensor>>;
   /** Inputs that must exist in the model even if nothing reads them. */
   readonly inputs?: readonly Tensor[];
+  /** Tensors that are not computed here but come as inputs of these names. */
+  readonly given?: ReadonlyMap<Tensor, string>;
 }
 
-/** Nodes that the tensors depend on, each after what it reads; gradient-only inputs of bridges do not count. */
-export function schedule(tensors: readonly Tensor[]): Node[] {
+/**
+ * Nodes that the tensors depend on, each after what it reads; gradient-only inputs of bridges do not count. What makes
+ * a `given` tensor is left out.
+ */
+export function schedule(tensors: readonly Tensor[], given?: ReadonlyMap<Tensor, string>): Node[] {
   const order: Node[] = [];
   const seen = new Set<Node>();
   const stack: { node: Node; next: number }[] = [];
   const visit = (tensor: Tensor): void => {
-    const { node } = resolve(tensor);
-    if (seen.has(node)) return;
+    const real = resolve(tensor);
+    const { node } = real;
+    if (seen.has(node) || given?.has(real)) return;
     seen.add(node);
     stack.push({ node, next: 0 });
   };
@@ -36,15 +42,18 @@ export function schedule(tensors: readonly Tensor[]): Node[] {
   return order;
 }
 
+const scheduleOf = ({ outputs, inputs = [], given }: Graph): Node[] => schedule([...Object.values(outputs), ...inputs], given);
+
 /** Inputs that the outputs really depend on, by name. @throws TraceError if two inputs share a name. */
 export function graphInputs(graph: Graph): Map<string, Tensor> {
   const found = new Map<string, Tensor>();
-  for (const node of schedule([...Object.values(graph.outputs), ...(graph.inputs ?? [])])) {
+  for (const node of scheduleOf(graph)) {
     if (node.op !== '@input') continue;
     const name = node.name!;
     if (found.has(name) && found.get(name) !== node.outputs[0]) traceError('input', `two inputs are named ${name}`);
     found.set(name, node.outputs[0]!);
   }
+  for (const [tensor, name] of graph.given ?? []) found.set(name, tensor);
   return found;
 }
 
@@ -89,11 +98,11 @@ export { valueName };
  */
 export function exportOnnx(graph: Graph): Uint8Array {
   const outputs = Object.entries(graph.outputs);
-  const nodes = schedule([...outputs.map(([, t]) => t), ...(graph.inputs ?? [])]);
+  const nodes = scheduleOf(graph);
   const inputs = graphInputs(graph);
   const initializer: object[] = [];
   const shared = new Map<string, string>();
-  const renamed = new Map<Tensor, string>();
+  const renamed = new Map<Tensor, string>(graph.given);
   const nameOf = (t: Tensor): string => renamed.get(resolve(t)) ?? valueName(t);
   const node: object[] = [];
   const domains = new Set<string>();

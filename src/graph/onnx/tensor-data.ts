@@ -91,9 +91,9 @@ export function tensorReader(file: string, external: ExternalData | null): Tenso
       if (tensor.segment) fail('is stored in segments, which is not supported');
       const shape = readShape(tensor.dims, fail);
       const size = shape.reduce((n, d) => n * d, 1);
-      const Array = arrayType(dtype);
-      const byteLength = size * Array.BYTES_PER_ELEMENT;
-      bytesLeft -= size * (computeDtype(tensor.dataType) === 'float32' ? 4 : Array.BYTES_PER_ELEMENT);
+      const Words = arrayType(dtype);
+      const byteLength = size * Words.BYTES_PER_ELEMENT;
+      bytesLeft -= size * (computeDtype(tensor.dataType) === 'float32' ? 4 : Words.BYTES_PER_ELEMENT);
       if (bytesLeft < 0) fail(`${describeShape(shape)} brings the file above ${LIMITS.tensorBytes} bytes of tensors`);
       const mismatch = (given: string): never => fail(`${dtype}${describeShape(shape)} takes ${byteLength} bytes of data, but has ${given}`);
 
@@ -101,14 +101,14 @@ export function tensorReader(file: string, external: ExternalData | null): Tenso
         if (raw.length !== byteLength) mismatch(`${raw.length}`);
         // A copy, aligned, so that the file's own bytes can be let go.
         const own = raw.byteOffset === 0 && raw.buffer.byteLength === raw.length ? raw : raw.slice();
-        return new Array(own.buffer as ArrayBuffer, own.byteOffset, size);
+        return new Words(own.buffer as ArrayBuffer, own.byteOffset, size);
       };
       const fromFields = (): TypedArray => {
         if (dtype === 'float32') return fromBytes(concatenated(tensor.floatData));
         if (dtype === 'float64') return fromBytes(concatenated(tensor.doubleData));
         const packed = concatenated(dtype === 'int64' ? tensor.int64Data : tensor.int32Data);
         if (packed.length < size) mismatch(`${packed.length} packed`);
-        return unpackVarints(packed, new Array(size)) ?? mismatch('another number of values');
+        return unpackVarints(packed, new Words(size)) ?? mismatch('another number of values');
       };
       const fromElsewhere = (): TypedArray => {
         const entries = new Map(tensor.externalData.map((e) => [e.key, e.value]));

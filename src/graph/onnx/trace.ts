@@ -81,7 +81,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
   const settle = (t: Tensor, name: string, start: number): Tensor => {
     if (t.rank > LIMITS.rank || t.size > LIMITS.elements) throw new Error(`its result ${describeShape(t.shape)} is too large`);
     if (constants.of(t)) return t;
-    const value = fold(t, start, folding);
+    const value = t.node.id >= start ? (t.node.value ?? fold(t, start, folding)) : undefined;
     return value ? constants.make(name, value) : t;
   };
 

@@ -1,7 +1,8 @@
 /** @file Element-wise arithmetic with NumPy broadcasting: binary operators, powers, comparisons, selection. */
+import { isFloat } from '../dtype.js';
 import type { DType, Shape } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
-import { apply, lift } from '../tensor.js';
+import { apply, full, lift } from '../tensor.js';
 import type { Operand, Tensor, Vjp } from '../tensor.js';
 import { sumTo } from './reduce.js';
 
@@ -40,10 +41,8 @@ function binary(op: string, a: Operand, b: Operand, byX: Rule | null, byY: Rule 
   return out;
 }
 
-const isNumber = (v: Operand, n: number): boolean => v === n;
-
 export function add(a: Operand, b: Operand): Tensor {
-  if (isNumber(b, 0)) return a as Tensor;
+  if (b === 0 && typeof a !== 'number') return a;
   return binary('Add', a, b, (g) => g, (g) => g);
 }
 
@@ -52,7 +51,7 @@ export function sub(a: Operand, b: Operand): Tensor {
 }
 
 export function mul(a: Operand, b: Operand): Tensor {
-  if (isNumber(b, 1)) return a as Tensor;
+  if (b === 1 && typeof a !== 'number') return a;
   return binary('Mul', a, b, (g, _x, y) => mul(g, y), (g, x) => mul(g, x));
 }
 
@@ -60,9 +59,14 @@ export function div(a: Operand, b: Operand): Tensor {
   return binary('Div', a, b, (g, _x, y) => div(g, y), (g, _x, y, out) => neg(div(mul(g, out), y)));
 }
 
-/** xʸ for x > 0, or any x with a constant integer exponent. */
+/** xʸ for x > 0, or any x with a number as exponent that is whole. */
 export function pow(a: Operand, b: Operand): Tensor {
-  if (isNumber(b, 2)) return square(a as Tensor);
+  if (typeof a !== 'number') {
+    // So that no derivative of a whole power becomes 0·x⁻¹, which is not a number at 0.
+    if (b === 0) return full(a.shape, 1, a.dtype);
+    if (b === 1) return a;
+    if (b === 2) return square(a);
+  }
   return binary(
     'Pow', a, b,
     (g, x, y) => mul(g, mul(y, pow(x, typeof b === 'number' ? b - 1 : sub(y, 1)))),
@@ -73,7 +77,7 @@ export function pow(a: Operand, b: Operand): Tensor {
 /** Remainder with the sign of the divisor for integers, of the dividend for floats (C's fmod). No gradient. */
 export function mod(a: Operand, b: Operand): Tensor {
   const [x, y] = operands('Mod', a, b);
-  const attributes = { fmod: x.dtype === 'float32' ? 1 : 0 };
+  const attributes = { fmod: isFloat(x.dtype) ? 1 : 0 };
   return apply({ op: 'Mod', inputs: [x, y], attributes }, broadcastShapes('Mod', x.shape, y.shape), x.dtype);
 }
 

@@ -3,7 +3,7 @@ import { describeShape, traceError } from '../errors.js';
 import { apply, full, literal } from '../tensor.js';
 import type { Tensor } from '../tensor.js';
 import { cast, equal } from './arithmetic.js';
-import { reshape, transpose, unsqueeze } from './layout.js';
+import { expand, reshape, unsqueeze } from './layout.js';
 import { normalizeAxes } from './reduce.js';
 
 function checkIndices(op: string, indices: Tensor): void {
@@ -19,72 +19,56 @@ export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
   const at = normalizeAxes('Gather', x.rank, [axis])[0]!;
   const shape = [...x.shape.slice(0, at), ...indices.shape, ...x.shape.slice(at + 1)];
   const back = (g: Tensor): Tensor => {
-    const fixed = indices.node.value;
-    if (fixed && isPermutation(fixed.data as BigInt64Array, x.shape[at]!) && indices.rank === 1) {
-      const inverse = new Array<number>(x.shape[at]!);
-      fixed.data.forEach((v: bigint | number, i: number) => (inverse[Number(v)] = i));
-      return gather(g, literal(inverse, [inverse.length], 'int64'), at);
-    }
-    return sumAtIndices(g, indices, at, x);
+    const inverse = inversePermutation(indices, x.shape[at]!);
+    if (inverse) return gather(g, literal(inverse, [inverse.length], 'int64'), at);
+    const along = x.shape.map((_, i) => (i === at ? indices.size : 1));
+    const flat = reshape(g, x.shape.with(at, indices.size));
+    return addAlong(full(x.shape, 0, x.dtype), expand(reshape(indices, along), flat.shape), flat, at);
   };
   return apply({ op: 'Gather', inputs: [x, indices], attributes: { axis: at }, vjps: [back] }, shape, x.dtype);
 }
 
-function isPermutation(values: ArrayLike<bigint | number>, n: number): boolean {
-  return values.length === n && new Set(Array.from(values, Number)).size === n;
+/** The order that undoes constant `indices` which list 0 … n − 1 once each, otherwise null. */
+function inversePermutation(indices: Tensor, n: number): number[] | null {
+  const fixed = indices.node.value;
+  if (!fixed || indices.rank !== 1 || indices.size !== n) return null;
+  const order = Array.from(fixed.data as ArrayLike<bigint | number>, Number);
+  const inverse = order.map((_, i) => order.indexOf(i));
+  return inverse.includes(-1) ? null : inverse;
 }
 
-/** The transpose of gather: adds slices of `g` into zeros like `x` at `indices`. */
-function sumAtIndices(g: Tensor, indices: Tensor, axis: number, x: Tensor): Tensor {
-  // Bring the axis to the front and add rows: ScatterND is the operator that adds whole slices.
-  const k = indices.rank;
-  const front = [...Array.from({ length: k }, (_, i) => axis + i), ...g.shape.map((_, i) => i).filter((i) => i < axis || i >= axis + k)];
-  const rows = transpose(g, front);
-  const restShape = rows.shape.slice(k);
-  const zeros = full([x.shape[axis]!, ...restShape], 0, g.dtype);
-  const added = scatterAdd(zeros, reshape(cast(indices, 'int64'), [indices.size, 1]), reshape(rows, [indices.size, ...restShape]));
-  const order = x.shape.map((_, i) => (i === axis ? 0 : i < axis ? i + 1 : i));
-  return transpose(added, order);
-}
-
-/**
- * Adds `updates` [N, …] into a copy of `x` at the rows named by `indices` [N, 1]; several updates of one row add up.
- */
-export function scatterAdd(x: Tensor, indices: Tensor, updates: Tensor): Tensor {
-  checkIndices('ScatterND', indices);
-  if (indices.rank !== 2 || indices.shape[1] !== 1 || updates.shape[0] !== indices.shape[0]) {
-    traceError('ScatterND', `indices ${describeShape(indices.shape)} do not fit updates ${describeShape(updates.shape)}`);
+function checkAlong(op: string, x: Tensor, indices: Tensor, at: number): void {
+  checkIndices(op, indices);
+  if (indices.rank !== x.rank || indices.shape.some((d, i) => i !== at && d > x.shape[i]!)) {
+    traceError(op, `indices ${describeShape(indices.shape)} do not fit ${describeShape(x.shape)} along axis ${at}`);
   }
-  const flat = reshape(indices, [indices.size]);
-  return apply(
-    {
-      op: 'ScatterND',
-      inputs: [x, indices, updates],
-      attributes: { reduction: 'add' },
-      vjps: [(g) => g, null, (g) => gather(g, flat, 0)],
-    },
-    x.shape,
-    x.dtype,
-  );
 }
 
-/** Elements of `x` at `indices` along `axis`, one per position (torch.gather); shapes agree but on that axis. */
+/** Elements of `x` at `indices` along `axis`, one per position (torch.gather); other axes may be shorter than x's. */
 export function takeAlong(x: Tensor, indices: Tensor, axis: number): Tensor {
-  checkIndices('GatherElements', indices);
   const at = normalizeAxes('GatherElements', x.rank, [axis])[0]!;
+  checkAlong('GatherElements', x, indices, at);
   const back = (g: Tensor): Tensor => addAlong(full(x.shape, 0, x.dtype), indices, g, at);
   const call = { op: 'GatherElements', inputs: [x, indices], attributes: { axis: at }, vjps: [back] };
   return apply(call, indices.shape, x.dtype);
 }
 
-/** Adds `updates` into a copy of `x` at `indices` along `axis`, one per position (torch.scatter_add). */
+/**
+ * Adds `updates` into a copy of `x` at `indices` along `axis`, one per position; several updates of one element add up
+ * (torch.scatter_add). ScatterND would take whole slices, but ONNX Runtime 1.30 loses updates there: its threads race.
+ */
 export function addAlong(x: Tensor, indices: Tensor, updates: Tensor, axis: number): Tensor {
+  const at = normalizeAxes('ScatterElements', x.rank, [axis])[0]!;
+  checkAlong('ScatterElements', x, indices, at);
+  if (describeShape(indices.shape) !== describeShape(updates.shape) || updates.dtype !== x.dtype) {
+    traceError('ScatterElements', `updates ${updates} do not fit indices ${describeShape(indices.shape)} into ${x}`);
+  }
   return apply(
     {
       op: 'ScatterElements',
       inputs: [x, indices, updates],
-      attributes: { axis, reduction: 'add' },
-      vjps: [(g) => g, null, (g) => takeAlong(g, indices, axis)],
+      attributes: { axis: at, reduction: 'add' },
+      vjps: [(g) => g, null, (g) => takeAlong(g, indices, at)],
     },
     x.shape,
     x.dtype,

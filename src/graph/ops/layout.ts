@@ -4,7 +4,7 @@ import { sizeOf } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
 import { apply, lift, literal } from '../tensor.js';
 import type { Attribute, Tensor } from '../tensor.js';
-import { broadcastShapes, mul } from './arithmetic.js';
+import { add, broadcastShapes, mul } from './arithmetic.js';
 import { gather } from './gather.js';
 import { normalizeAxes, sumTo } from './reduce.js';
 
@@ -20,12 +20,9 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
     traceError('Reshape', `${describeShape(x.shape)} (${x.size} elements) cannot become ${describeShape(shape)}`);
   }
   if (sameShape(x.shape, target)) return x;
-  // Reshaping a reshape reads the original.
-  const from = x.node.op === 'Reshape' ? x.node.inputs[0]! : x;
-  if (sameShape(from.shape, target)) return from;
   // allowzero: a 0 is a length, not "copy".
-  const call = { op: 'Reshape', inputs: [from, int64(target)], attributes: { allowzero: 1 } };
-  return apply({ ...call, vjps: [(g) => reshape(g, from.shape)] }, target, x.dtype);
+  const call = { op: 'Reshape', inputs: [x, int64(target)], attributes: { allowzero: 1 } };
+  return apply({ ...call, vjps: [(g) => reshape(g, x.shape)] }, target, x.dtype);
 }
 
 /** Joins axes from `start` on into one. */
@@ -94,6 +91,7 @@ export function slice(x: Tensor, starts: readonly number[], ends: readonly numbe
   if (starts.length !== x.rank || ends.length !== x.rank || step.length !== x.rank) {
     traceError('Slice', `needs a start, end and step for each axis of ${describeShape(x.shape)}`);
   }
+  if (step.some((s) => !(s >= 1))) traceError('Slice', `steps ${describeShape(step)} must be positive; use flip to go backwards`);
   const from = starts.map((s, i) => Math.min(Math.max(s < 0 ? s + x.shape[i]! : s, 0), x.shape[i]!));
   const to = ends.map((e, i) => Math.min(Math.max(e < 0 ? e + x.shape[i]! : e, from[i]!), x.shape[i]!));
   const shape = from.map((s, i) => Math.ceil((to[i]! - s) / step[i]!));
@@ -113,7 +111,7 @@ export function slice(x: Tensor, starts: readonly number[], ends: readonly numbe
 
 /** The part [start, end) of one axis. */
 export function narrow(x: Tensor, axis: number, start: number, end: number): Tensor {
-  const at = axis < 0 ? axis + x.rank : axis;
+  const at = normalizeAxes('narrow', x.rank, [axis])[0]!;
   return slice(x, x.shape.map((_, i) => (i === at ? start : 0)), x.shape.map((d, i) => (i === at ? end : d)));
 }
 
@@ -135,6 +133,9 @@ export function pad(
   mode: PadMode = 'constant',
   value = 0,
 ): Tensor {
+  if (before.length !== x.rank || after.length !== x.rank) {
+    traceError('Pad', `${before.length} and ${after.length} paddings for ${describeShape(x.shape)}`);
+  }
   if ([...before, ...after].every((p) => p === 0)) return x;
   if ([...before, ...after].some((p) => p < 0)) traceError('Pad', 'negative padding; use slice');
   const shape = x.shape.map((d, i) => d + before[i]! + after[i]!);
@@ -176,13 +177,9 @@ function gatherTranspose(g: Tensor, axis: number, sources: readonly number[], si
     const part = gather(g, int64(picks.map((p) => p ?? 0)), axis);
     const mask = literal(picks.map((p) => (p === undefined ? 0 : 1)), g.shape.map((_, i) => (i === axis ? size : 1)));
     const masked = picks.includes(undefined) ? mul(part, mask) : part;
-    total = total ? addTensors(total, masked) : masked;
+    total = total ? add(total, masked) : masked;
   }
   return total!;
-}
-
-function addTensors(a: Tensor, b: Tensor): Tensor {
-  return apply({ op: 'Add', inputs: [a, b], vjps: [(g) => g, (g) => g] }, a.shape, a.dtype);
 }
 
 /** Joins tensors along an axis; the other axes must agree. */
@@ -192,7 +189,8 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   if (parts.length === 1) return first;
   const at = normalizeAxes('Concat', first.rank, [axis])[0]!;
   for (const p of parts) {
-    if (p.dtype !== first.dtype || !sameShape(p.shape.with(at, 0), first.shape.with(at, 0))) {
+    const fits = p.dtype === first.dtype && p.rank === first.rank && sameShape(p.shape.with(at, 0), first.shape.with(at, 0));
+    if (!fits) {
       traceError('Concat', `${p} does not join ${first} along axis ${at}`);
     }
   }
@@ -227,4 +225,3 @@ export function flip(x: Tensor, axes: readonly number[]): Tensor {
     return gather(t, int64(Array.from({ length: n }, (_, i) => n - 1 - i)), axis);
   }, x);
 }
-

@@ -11,6 +11,10 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   if (a.rank < 2 || b.rank < 2 || a.shape.at(-1) !== b.shape.at(-2) || a.dtype !== b.dtype) {
     traceError('MatMul', `cannot multiply ${a} by ${b}`);
   }
+  if (a.rank > 2 && b.rank === 2) {
+    // One product; and the gradient by b is one product too, not one for each batch that is then summed.
+    return reshape(matmul(reshape(a, [-1, a.shape.at(-1)!]), b), a.shape.with(-1, b.shape[1]!));
+  }
   const batch = broadcastShapes('MatMul', a.shape.slice(0, -2), b.shape.slice(0, -2));
   return apply(
     {

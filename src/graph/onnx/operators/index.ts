@@ -1,0 +1,27 @@
+/** @file The ONNX operators that can be imported, by domain and name. */
+import type { Operator } from '../call.js';
+import { activation } from './activation.js';
+import { convolutions } from './convolution.js';
+import { elementwise } from './elementwise.js';
+import { indexing } from './indexing.js';
+import { layout } from './layout.js';
+import { microsoft } from './microsoft.js';
+import { normalization } from './normalization.js';
+import { product } from './product.js';
+import { reduction } from './reduction.js';
+import { values } from './values.js';
+
+// Maps: a file may name an operator "constructor".
+const OPERATORS: ReadonlyMap<string, ReadonlyMap<string, Operator>> = new Map([
+  ['', new Map(Object.entries({
+    ...activation, ...convolutions, ...elementwise, ...indexing, ...layout, ...normalization, ...product, ...reduction, ...values,
+  }))],
+  ['com.microsoft', new Map(Object.entries(microsoft))],
+]);
+
+/** '' and 'ai.onnx' are one domain. */
+export const normalDomain = (domain: string): string => (domain === 'ai.onnx' ? '' : domain);
+
+export function findOperator(domain: string, name: string): Operator | undefined {
+  return OPERATORS.get(domain)?.get(name);
+}

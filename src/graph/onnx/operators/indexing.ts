@@ -1,0 +1,72 @@
+/** @file ONNX operators that read and write at indices, and running sums. */
+import type { DType } from '../../dtype.js';
+import { cast } from '../../ops/arithmetic.js';
+import { addAlong, gather, takeAlong } from '../../ops/gather.js';
+import { gatherNd, putAlong, scatterNd } from '../../ops/gather-nd.js';
+import { concat, expand } from '../../ops/layout.js';
+import { normalizeAxes } from '../../ops/reduce.js';
+import { topK } from '../../ops/topk.js';
+import { literal } from '../../tensor.js';
+import type { Tensor } from '../../tensor.js';
+import type { Call, Operator } from '../call.js';
+
+/** Known indices are counted from the start here: that is what gradients expect. */
+function indicesOf(c: Call, axis: number): Tensor {
+  const [x, indices] = [c.x(0), c.x(1)];
+  const known = c.known(indices);
+  if (!known || !Array.from(known.data as Int32Array, Number).some((v) => v < 0)) return indices;
+  const d = x.shape[axis]!;
+  const positive = Array.from(known.data as Int32Array, (v) => (Number(v) < 0 ? Number(v) + d : Number(v)));
+  return literal(positive, known.shape, known.dtype as DType);
+}
+
+function gathered(c: Call): Tensor {
+  const x = c.x(0);
+  const axis = normalizeAxes('Gather', x.rank, [c.int('axis', 0)])[0]!;
+  return gather(x, indicesOf(c, axis), axis);
+}
+
+/** Leading axes shared by data and indices become part of the index tuples. */
+function gatheredNd(c: Call): Tensor {
+  const [x, indices] = [c.x(0), cast(c.x(1), 'int64')];
+  const batch = c.int('batch_dims', 0);
+  if (batch < 0 || batch >= indices.rank || batch > x.rank) c.fail(`impossible batch_dims ${batch}`);
+  const lead = indices.shape.slice(0, -1);
+  const counters = lead.slice(0, batch).map((d, axis) => {
+    const count = literal(Array.from({ length: d }, (_, i) => i), [...lead.map((_, i) => (i === axis ? d : 1)), 1], 'int64');
+    return expand(count, [...lead, 1]);
+  });
+  return gatherNd(x, concat([...counters, indices], indices.rank - 1));
+}
+
+function reductionOf(c: Call): 'none' | 'add' {
+  const reduction = c.string('reduction', 'none');
+  return reduction === 'none' || reduction === 'add' ? reduction : c.fail(`reduction ${reduction} is not supported`);
+}
+
+function scattered(c: Call): Tensor {
+  const [x, updates] = [c.x(0), c.x(2)];
+  const axis = normalizeAxes('ScatterElements', x.rank, [c.int('axis', 0)])[0]!;
+  const put = reductionOf(c) === 'add' ? addAlong : putAlong;
+  return put(x, indicesOf(c, axis), updates, axis);
+}
+
+function greatest(c: Call): Tensor[] {
+  c.int('sorted', 1);
+  const k = c.inputs.length > 1 ? c.scalar(1) : (c.int('k') ?? c.fail('k is missing'));
+  const { values, indices } = topK(c.x(0), k, c.int('axis', -1), c.int('largest', 1) === 1);
+  return [values, indices];
+}
+
+export const indexing: Readonly<Record<string, Operator>> = {
+  Gather: gathered,
+  GatherElements: (c) => {
+    const axis = normalizeAxes('GatherElements', c.x(0).rank, [c.int('axis', 0)])[0]!;
+    return takeAlong(c.x(0), indicesOf(c, axis), axis);
+  },
+  GatherND: gatheredNd,
+  Scatter: scattered,
+  ScatterElements: scattered,
+  ScatterND: (c) => scatterNd(c.x(0), cast(c.x(1), 'int64'), c.x(2), reductionOf(c)),
+  TopK: greatest,
+};

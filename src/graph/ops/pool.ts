@@ -1,0 +1,118 @@
+/** @file Pooling: averages and maxima over windows, over the whole image, or over a grid of given size. */
+import { describeShape, traceError } from '../errors.js';
+import { apply, applyMany, full } from '../tensor.js';
+import type { Attributes, Tensor, Vjp } from '../tensor.js';
+import { mul } from './arithmetic.js';
+import { fourSides } from './conv.js';
+import type { Padding } from './conv.js';
+import { addAlong } from './gather.js';
+import { reshape } from './layout.js';
+import { max, mean } from './reduce.js';
+import type { ReduceOptions } from './reduce.js';
+import { upsampleNearest } from './resize.js';
+import { matrix, separable, transposed } from './separable.js';
+import type { Matrix } from './separable.js';
+
+export interface PoolOptions {
+  /** Window: a number for both axes, or [vertical, horizontal]. */
+  kernel: number | readonly [number, number];
+  /** The kernel by default. */
+  stride?: number | readonly [number, number];
+  padding?: Padding;
+  /** Round the output size up; the last window may then reach over the edge. */
+  ceil?: boolean;
+}
+
+/** One axis: n inputs, `out` windows of k inputs, `stride` apart, the first starting `before` inputs before the edge. */
+interface Axis {
+  readonly n: number;
+  readonly k: number;
+  readonly stride: number;
+  readonly before: number;
+  readonly after: number;
+  readonly out: number;
+}
+
+const pair = (v: number | readonly [number, number]): readonly [number, number] => (typeof v === 'number' ? [v, v] : v);
+
+function axesOf(op: string, x: Tensor, { kernel, stride = kernel, padding = 0, ceil = false }: PoolOptions): [Axis, Axis] {
+  if (x.rank !== 4) traceError(op, `takes [B, C, H, W], not ${describeShape(x.shape)}`);
+  const pads = fourSides(padding);
+  return ([0, 1] as const).map((i): Axis => {
+    const [n, k, s, before, after] = [x.shape[2 + i]!, pair(kernel)[i], pair(stride)[i], pads[i], pads[i + 2]!];
+    if (before >= k || after >= k) traceError(op, `padding ${describeShape(pads)} is not smaller than kernel ${describeShape(pair(kernel))}`);
+    let out = Math[ceil ? 'ceil' : 'floor']((n + before + after - k) / s) + 1;
+    // A window that would see nothing but padding is left out, as in PyTorch.
+    if (ceil && (out - 1) * s >= n + before) out -= 1;
+    if (out < 1) traceError(op, `kernel ${describeShape(pair(kernel))} is larger than padded input ${describeShape(x.shape)}`);
+    return { n, k, stride: s, before, after, out };
+  }) as [Axis, Axis];
+}
+
+function attributesOf([v, h]: readonly [Axis, Axis], ceil = false): Attributes {
+  return {
+    kernel_shape: [v.k, h.k],
+    strides: [v.stride, h.stride],
+    pads: [v.before, h.before, v.after, h.after],
+    ceil_mode: ceil ? 1 : 0,
+  };
+}
+
+const pooledShape = (x: Tensor, [v, h]: readonly [Axis, Axis]): number[] => [...x.shape.slice(0, 2), v.out, h.out];
+
+/** Row i averages window i. Padding counts in the divisor if asked; what lies beyond the padding never does. */
+function averages({ n, k, stride, before, after, out }: Axis, countPadding: boolean): Matrix {
+  return matrix(out, n, (i, j) => {
+    const start = i * stride - before;
+    const end = start + k;
+    if (j < start || j >= end) return 0;
+    return 1 / (countPadding ? Math.min(end, n + after) - start : Math.min(end, n) - Math.max(start, 0));
+  });
+}
+
+/**
+ * Mean of each window: [B, C, H, W] → [B, C, H', W'].
+ *
+ * @param options.countPadding whether padded zeros count in the divisor: true by default, as in PyTorch
+ */
+export function avgPool2d(x: Tensor, options: PoolOptions & { countPadding?: boolean }): Tensor {
+  const axes = axesOf('AveragePool', x, options);
+  const { countPadding = true } = options;
+  const tiles = axes.every((a) => a.stride === a.k && a.out * a.k === a.n && a.before === 0);
+  const [v, h] = axes;
+  const back: Vjp = (g) => (tiles
+    ? mul(upsampleNearest(g, [v.k, h.k]), 1 / (v.k * h.k))
+    : separable(g, transposed(averages(v, countPadding)), transposed(averages(h, countPadding))));
+  const attributes = { ...attributesOf(axes, options.ceil), count_include_pad: countPadding ? 1 : 0 };
+  return apply({ op: 'AveragePool', inputs: [x], attributes, vjps: [back] }, pooledShape(x, axes), x.dtype);
+}
+
+/** Maximum of each window; padding never wins. [B, C, H, W] → [B, C, H', W']. The gradient goes to the first maximum. */
+export function maxPool2d(x: Tensor, options: PoolOptions): Tensor {
+  const axes = axesOf('MaxPool', x, options);
+  const attributes = attributesOf(axes, options.ceil);
+  const shape = pooledShape(x, axes);
+  const back: Vjp = (g) => {
+    // Where the maxima are is found again, so that a pass without gradients does not ask for it.
+    const specs = [{ shape, dtype: x.dtype }, { shape, dtype: 'int64' as const }];
+    const [, places] = applyMany({ op: 'MaxPool', inputs: [x], attributes }, specs) as [Tensor, Tensor];
+    return reshape(addAlong(full([x.size], 0, x.dtype), reshape(places, [g.size]), reshape(g, [g.size]), 0), x.shape);
+  };
+  return apply({ op: 'MaxPool', inputs: [x], attributes, vjps: [back] }, shape, x.dtype);
+}
+
+const SPATIAL: ReduceOptions = { axes: [2, 3], keepDims: true };
+/** [B, C, H, W] → [B, C, 1, 1] */
+export const globalAvgPool2d = (x: Tensor): Tensor => mean(x, SPATIAL);
+/** [B, C, H, W] → [B, C, 1, 1] */
+export const globalMaxPool2d = (x: Tensor): Tensor => max(x, SPATIAL);
+
+/** Means over a grid of H' × W' cells that cover the image (torch adaptive_avg_pool2d): [B, C, H, W] → [B, C, H', W']. */
+export function adaptiveAvgPool2d(x: Tensor, size: readonly [number, number]): Tensor {
+  const cells = (n: number, out: number): Matrix =>
+    matrix(out, n, (i, j) => {
+      const [start, end] = [Math.floor((i * n) / out), Math.ceil(((i + 1) * n) / out)];
+      return j >= start && j < end ? 1 / (end - start) : 0;
+    });
+  return separable(x, cells(x.shape[2]!, size[0]), cells(x.shape[3]!, size[1]));
+}

@@ -1,0 +1,65 @@
+/** @file AlignProp: DRaFT's gradient with a truncation point drawn anew for each batch. */
+import { z } from 'zod';
+import { integers, normal } from '../random/random.js';
+import { openBackprop, throughSteps } from './backprop.js';
+import type { Method } from './method.js';
+import { meanOf, perItem } from './reward-loss.js';
+import { openRoller } from './rollout.js';
+
+const options = z.strictObject({
+  /** How the first step with gradient is drawn (sd_pipeline.py:124-132). */
+  truncation: z.enum(['gaussian', 'uniform', 'fixed']).default('gaussian'),
+  /** `gaussian`: mean and deviation as shares of the number of steps; 42 and 5 of 50. */
+  mean: z.number().min(0).max(1).default(0.84),
+  deviation: z.number().positive().default(0.1),
+  /** The loss is |target − r| · scale; 10 for the aesthetic score, and 0.01 (alignprop_config.py). `null` is −r. */
+  target: z.number().nullable().default(null),
+  scale: z.number().positive().default(1),
+});
+
+/**
+ * Truncated back-propagation through time with a random truncation point b; network calls before b carry no gradient
+ * (Prabhudesai et al. 2023, §3.2). DDIM with η = 1, re-parameterised.
+ */
+export const alignprop: Method<z.infer<typeof options>> = {
+  name: 'alignprop',
+  summary: 'back-propagates the reward through sampling from a random step on',
+  paper: 'Prabhudesai et al. 2023, Aligning Text-to-Image Diffusion Models with Reward Backpropagation, arXiv 2310.03739',
+  options,
+  needs: { differentiableReward: true, stochasticSampler: false },
+  sampler: { eta: 1, lastStep: 'diffusers' },
+  async create(task, { truncation, mean, deviation, target, scale }) {
+    const roller = await openRoller(task);
+    const backprop = await openBackprop(task);
+    const count = task.plan.steps.length;
+    const draw = (round: number): number => {
+      const key = { seed: task.seed, stream: 'alignprop', step: round };
+      if (truncation === 'fixed') return count - 1;
+      if (truncation === 'uniform') return integers(key, 0, 1, count)[0]!;
+      // Rejected until it lies inside, as in the published code; rounding down keeps the last step.
+      const inside = normal(key, 0, 1024).find((z) => {
+        const b = (mean + deviation * z) * count;
+        return b >= Math.min(1, count - 1) && b < count;
+      });
+      return inside === undefined ? count - 1 : Math.floor((mean + deviation * inside) * count);
+    };
+    return {
+      async *round(prompts, round) {
+        const from = draw(round);
+        const trajectory = await roller.rollout(prompts, round);
+        const { score, gradient } = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
+        const slope = (i: number): number => (target === null ? -1 : -Math.sign(target - score[i]!)) * (scale / task.batch);
+        const gradients = await throughSteps(task, backprop, trajectory, perItem(task, gradient, slope), {
+          trained: (i) => i >= from,
+          jacobian: true,
+        });
+        const losses = Array.from(score, (r) => scale * (target === null ? -r : Math.abs(target - r)));
+        yield { gradients, loss: meanOf(losses), rewards: score, metrics: { from } };
+      },
+      async release() {
+        await roller.release();
+        await backprop.release();
+      },
+    };
+  },
+};

@@ -1,0 +1,44 @@
+/** @file DRaFT and DRaFT-K: ascend the reward by back-propagating it through sampling. */
+import { z } from 'zod';
+import { openBackprop, throughSteps } from './backprop.js';
+import type { Method } from './method.js';
+import { meanOf, rewardLoss } from './reward-loss.js';
+import { openRoller } from './rollout.js';
+
+const options = z.strictObject({
+  /** Last steps that carry gradient: `all` is DRaFT, a number DRaFT-K. The paper's best trade-off is 1 (§5.2). */
+  k: z.union([z.literal('all'), z.int().positive()]).default(1),
+});
+
+/**
+ * J(θ) = E[r(sample(θ, c, x_T), c)] (eq. 2); the sample is detached before its last K steps (§3.1). The loss is −mean r.
+ * Sampling is DDIM with η = 0, as in the paper.
+ */
+export const draft: Method<z.infer<typeof options>> = {
+  name: 'draft',
+  summary: 'back-propagates the reward through the last K sampling steps (or all)',
+  paper: 'Clark et al. 2024, Directly Fine-Tuning Diffusion Models on Differentiable Rewards, arXiv 2309.17400',
+  options,
+  needs: { differentiableReward: true, stochasticSampler: false },
+  sampler: { eta: 0, lastStep: 'diffusers' },
+  async create(task, { k }) {
+    const roller = await openRoller(task);
+    const backprop = await openBackprop(task, { jacobian: k !== 1 });
+    const from = k === 'all' ? 0 : Math.max(0, task.plan.steps.length - k);
+    return {
+      async *round(prompts, round) {
+        const trajectory = await roller.rollout(prompts, round);
+        const { score, gradient } = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
+        const gradients = await throughSteps(task, backprop, trajectory, rewardLoss(task, gradient), {
+          trained: (i) => i >= from,
+          jacobian: k !== 1,
+        });
+        yield { gradients, loss: -meanOf(score), rewards: score };
+      },
+      async release() {
+        await roller.release();
+        await backprop.release();
+      },
+    };
+  },
+};

@@ -1,0 +1,73 @@
+/** @file DRTune: gradient along the sampler's own line only, with a few trained steps and a random early stop. */
+import { z } from 'zod';
+import { integers } from '../random/random.js';
+import { combine } from '../schedulers/linear.js';
+import { accumulate, openBackprop, throughSteps } from './backprop.js';
+import type { Method } from './method.js';
+import { meanOf, perItem } from './reward-loss.js';
+import { cleanSample, openRoller } from './rollout.js';
+import { samplesOf } from './task.js';
+
+const options = z.strictObject({
+  /** Network calls that carry gradient, evenly spaced (drtune.py:20-49). */
+  k: z.int().positive().default(3),
+  /** Sampling stops up to this share of the steps early; x̂0 there is what is rewarded (drtune.py:52-73). */
+  earlyStop: z.number().min(0).max(1).default(0.4),
+  /** The loss is relu(ceiling − r); `null` is −r. 0.55 for HPSv2.1 in the published configuration. */
+  ceiling: z.number().nullable().default(null),
+});
+
+/** `k` indices below `length`, evenly spaced from a random start; all if there are not more. */
+export function trainedSteps(length: number, k: number, draw: (bound: number) => number): number[] {
+  if (k >= length) return Array.from({ length }, (_, i) => i);
+  const stride = Math.max(1, Math.floor(length / k));
+  const start = draw(length - (k - 1) * stride);
+  return Array.from({ length: k }, (_, i) => start + i * stride);
+}
+
+/**
+ * x_{i+1} = aᵢ x_i + bᵢ ε_θ(sg(x_i)): the network's input is detached at every step, so ∂x_{i+1}/∂x_i = aᵢ and nothing
+ * explodes (Wu et al. 2024, eq. 7).
+ */
+export const drtune: Method<z.infer<typeof options>> = {
+  name: 'drtune',
+  summary: 'gradient along the sampler only, never through the network\'s input; a few steps, random early stop',
+  paper: 'Wu et al. 2024, Deep Reward Supervisions for Tuning Text-to-Image Diffusion Models, arXiv 2405.00760',
+  options,
+  needs: { differentiableReward: true, stochasticSampler: false },
+  sampler: { eta: 0, lastStep: 'diffusers' },
+  async create(task, { k, earlyStop, ceiling }) {
+    const roller = await openRoller(task);
+    const backprop = await openBackprop(task, { jacobian: false });
+    const count = task.plan.steps.length;
+    return {
+      async *round(prompts, round) {
+        const draws = (item: number, bound: number): number =>
+          integers({ seed: task.seed, stream: 'drtune', step: round }, item, 1, bound)[0]!;
+        const most = Math.min(count - 1, Math.round(earlyStop * count));
+        const stop = most === 0 ? count - 1 : count - 1 - draws(0, most); // index of the step whose x̂0 is rewarded
+        const trained = new Set(trainedSteps(stop + 1, k, (bound) => draws(1, bound)));
+        const trajectory = await roller.rollout(prompts, round, stop);
+        const step = task.plan.steps[stop]!;
+        const x = trajectory.x.at(-1)!;
+        const clean = cleanSample(task, step, x, await roller.predict(x, step, prompts));
+        const { score, gradient } = await task.reward.gradient(clean, prompts);
+        const slope = (i: number): number => (ceiling === null || score[i]! < ceiling ? -1 / task.batch : 0);
+        const g = perItem(task, gradient, slope).data as Float32Array;
+        // x̂0 = cleanX · x_stop + cleanOut · ε_θ(sg(x_stop))
+        const alongX = samplesOf(task, combine([step.cleanX, g]));
+        const gradients = await throughSteps(task, backprop, trajectory, alongX, { trained: (i) => trained.has(i), jacobian: false });
+        if (trained.has(stop)) {
+          const cotangent = samplesOf(task, combine([step.cleanOut, g]));
+          accumulate(gradients, (await backprop.network(x, step, cotangent, prompts)).parameters);
+        }
+        const losses = Array.from(score, (r) => (ceiling === null ? -r : Math.max(0, ceiling - r)));
+        yield { gradients, loss: meanOf(losses), rewards: score, metrics: { stop } };
+      },
+      async release() {
+        await roller.release();
+        await backprop.release();
+      },
+    };
+  },
+};

@@ -1,0 +1,46 @@
+/** @file What a method is: a pure description of how a batch of prompts becomes gradients. */
+import type { z } from 'zod';
+import type { HostTensor } from '../graph/dtype.js';
+import type { Task } from './task.js';
+
+/** One optimiser update. */
+export interface Update {
+  /** ∂ loss / ∂ parameter, by input name: the optimiser descends. */
+  readonly gradients: ReadonlyMap<string, HostTensor>;
+  readonly loss: number;
+  /** Rewards of the samples that the update was made from. */
+  readonly rewards: Float32Array;
+  /** Further scalars worth logging. */
+  readonly metrics?: Readonly<Record<string, number>>;
+}
+
+/** A method at work on a task. */
+export interface Stepper {
+  /**
+   * One round: samples for the prompts, and the updates made from them. The caller applies each update before it asks
+   * for the next. All randomness comes from (task.seed, round).
+   *
+   * @param prompts task.batch prompts
+   */
+  round(prompts: readonly string[], round: number): AsyncGenerator<Update>;
+  release(): Promise<void>;
+}
+
+export interface Method<O = unknown> {
+  /** As on the command line. */
+  readonly name: string;
+  /** One line for lists. */
+  readonly summary: string;
+  /** Authors, year, arXiv number. */
+  readonly paper: string;
+  /** Options with the published defaults, each with its source. */
+  readonly options: z.ZodType<O>;
+  readonly needs: {
+    readonly differentiableReward: boolean;
+    /** Only samplers whose steps have noise give transitions a density. */
+    readonly stochasticSampler: boolean;
+  };
+  /** Sampler settings that the paper trains with. */
+  readonly sampler: { readonly eta: number; readonly lastStep: 'diffusers' | 'ddpo' };
+  create(task: Task, options: O): Promise<Stepper>;
+}

@@ -1,0 +1,27 @@
+/** @file From rewards and their gradients to losses that are descended. */
+import type { HostTensor } from '../graph/dtype.js';
+import { samplesOf } from './task.js';
+import type { Task } from './task.js';
+
+export function meanOf(values: ArrayLike<number>): number {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) total += values[i]!;
+  return total / values.length;
+}
+
+/** ∂/∂x of −mean(r), from ∂ Σ r / ∂x [B, C, h, w]. */
+export function rewardLoss(task: Task, gradient: HostTensor): HostTensor {
+  return perItem(task, gradient, () => -1 / task.batch);
+}
+
+/** Scales each item's gradient by its own factor: the chain rule of a loss Σ f(r_i). */
+export function perItem(task: Task, gradient: HostTensor, factor: (item: number) => number): HostTensor {
+  const g = gradient.data as Float32Array;
+  const size = g.length / task.batch;
+  const out = new Float32Array(g.length);
+  for (let i = 0; i < task.batch; i++) {
+    const f = factor(i);
+    for (let k = i * size; k < (i + 1) * size; k++) out[k] = f * g[k]!;
+  }
+  return samplesOf(task, out);
+}

@@ -1,0 +1,74 @@
+/** @file Sampling without gradients, keeping every latent: memory does not grow with what happens inside the network. */
+import type { HostTensor } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import { normal } from '../random/random.js';
+import type { Step } from '../schedulers/plan.js';
+import { combine } from '../schedulers/linear.js';
+import { drawNoise } from '../schedulers/sample.js';
+import { isMultistep, predictClean, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import { sampleSize, samplesOf } from './task.js';
+import type { Task, Which } from './task.js';
+
+/** x_0 is the noise that sampling starts from, x_S the finished sample (S = number of steps taken). */
+export interface Trajectory {
+  readonly prompts: readonly string[];
+  readonly x: readonly HostTensor[]; // S + 1 of [B, C, h, w]
+  /** The network's output at x_i, guidance included. */
+  readonly outputs: readonly HostTensor[]; // S
+  readonly steps: readonly Step[]; // S
+}
+
+export interface Roller {
+  /** The network's output. x [B, C, h, w], one step of the plan for all items or one each. */
+  predict(x: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor>;
+  /** Samples from fresh noise, through the first `stop` steps of the plan (all by default). */
+  rollout(prompts: readonly string[], round: number, stop?: number): Promise<Trajectory>;
+  release(): Promise<void>;
+}
+
+/** The same step for every item. */
+export function forBatch(task: Task, steps: Step | readonly Step[]): readonly Step[] {
+  return Array.isArray(steps) ? (steps as readonly Step[]) : new Array<Step>(task.batch).fill(steps as Step);
+}
+
+/** Compiles sampling on a task. */
+export async function openRoller(task: Task, which: Which = 'tuned'): Promise<Roller> {
+  if (isMultistep(task.plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
+  const x = input('x', [task.batch, ...task.sampleShape]);
+  const executable = await task.compile({ output: task.network(x, stepInput('step', task.batch), which) });
+  const size = sampleSize(task);
+
+  async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
+    const { output } = await executable.run({ x: samples, step: stepFeed(forBatch(task, steps)) }, prompts);
+    task.counts.denoiserCalls += task.batch;
+    return output;
+  }
+
+  return {
+    predict,
+    async rollout(prompts, round, stop = task.plan.steps.length) {
+      // Items are numbered through the whole training, so that no two start from the same noise.
+      const items = prompts.map((_, i) => round * task.batch + i);
+      const noise = (draw: number, item: number, count: number): Float32Array =>
+        normal({ seed: task.seed, stream: 'rollout', step: draw }, item, count);
+      const steps = task.plan.steps.slice(0, stop);
+      const xs = [samplesOf(task, combine([task.plan.initialStd, drawNoise(noise, 0, items, size)]))];
+      const outputs: HostTensor[] = [];
+      for (const [i, step] of steps.entries()) {
+        const at = xs[i]!;
+        const output = await predict(at, step, prompts);
+        const fresh = step.std === 0 ? {} : { noise: drawNoise(noise, i + 1, items, size) };
+        outputs.push(output);
+        xs.push(samplesOf(task, takeStep(step, at.data as Float32Array, output.data as Float32Array, fresh)));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return { prompts, x: xs, outputs, steps };
+    },
+    release: () => executable.release(),
+  };
+}
+
+/** x̂0 of a network output, on the host. */
+export function cleanSample(task: Task, step: Step, x: HostTensor, output: HostTensor): HostTensor {
+  return samplesOf(task, predictClean(step, x.data as Float32Array, output.data as Float32Array));
+}

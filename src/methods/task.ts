@@ -1,0 +1,78 @@
+/**
+ * @file What a method sees of the world: a network that denoises, a sampler's plan, a reward on samples, and the numbers
+ * that may change. It does not know whether this is Stable Diffusion, the bundled model or a Gaussian in closed form.
+ */
+import type { HostTensor, Shape } from '../graph/dtype.js';
+import { host } from '../graph/dtype.js';
+import type { Tensor } from '../graph/tensor.js';
+import type { Feeds } from '../runtime/compile.js';
+import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
+import type { Plan, Step } from '../schedulers/plan.js';
+
+/** The network as it is being trained, or as it was before. */
+export type Which = 'tuned' | 'reference';
+
+/** What was spent so far. */
+export interface Counts {
+  /** Images scored. */
+  rewardQueries: number;
+  /** Items that went forward through the network; classifier-free guidance counts twice, a backward pass not at all. */
+  denoiserCalls: number;
+}
+
+export interface ScoredGradient {
+  /** [B] */
+  readonly score: Float32Array;
+  /** ∂ Σ score / ∂ sample [B, C, h, w] */
+  readonly gradient: HostTensor;
+}
+
+/** The reward of finished samples (latents), decoding included. */
+export interface SampleReward {
+  readonly differentiable: boolean;
+  /** samples [B, C, h, w] with one prompt each → B scores */
+  score(samples: HostTensor, prompts: readonly string[]): Promise<Float32Array>;
+  /** @throws Error if the reward is not differentiable */
+  gradient(samples: HostTensor, prompts: readonly string[]): Promise<ScoredGradient>;
+}
+
+/** A compiled graph that gets weights, trained parameters and conditions by itself. */
+export interface TaskExecutable<O extends string> {
+  /** @param prompts whose conditions to feed; none if the graph calls no network */
+  run(feeds: Feeds, prompts: readonly string[]): Promise<Record<O, HostTensor>>;
+  release(): Promise<void>;
+}
+
+export interface Task {
+  /** [C, h, w] */
+  readonly sampleShape: Shape;
+  /** Items a compiled graph works on at once; methods get prompts in this number. */
+  readonly batch: number;
+  readonly seed: number;
+  readonly schedule: NoiseSchedule;
+  readonly plan: Plan;
+  readonly reward: SampleReward;
+  readonly counts: Counts;
+  /** Trained numbers by input name; changed in place between updates. */
+  readonly parameters: ReadonlyMap<string, HostTensor>;
+  /** Their graph inputs. */
+  readonly symbols: ReadonlyMap<string, Tensor>;
+  /**
+   * The network's output for noisy samples, guidance included, in a graph. Conditions come in through inputs that
+   * `compile`d graphs fill from the prompts.
+   *
+   * @param x [B, C, h, w]
+   */
+  network(x: Tensor, step: Step<Tensor>, which: Which): Tensor;
+  compile<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>>;
+}
+
+/** [B, C, h, w] from numbers. */
+export function samplesOf(task: Task, data: Float32Array): HostTensor {
+  return host(data, [task.batch, ...task.sampleShape]);
+}
+
+/** Numbers in one sample, C·h·w. */
+export function sampleSize(task: Task): number {
+  return task.sampleShape.reduce((a, b) => a * b, 1);
+}

@@ -1,0 +1,170 @@
+/**
+ * @file Models of the Hugging Face hub, through the standard cache that Python uses too
+ * (`models--org--name/{blobs,refs,snapshots}`): what lies there is not downloaded again.
+ */
+import { createHash } from 'node:crypto';
+import { access, copyFile, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import type { ListFileEntry } from '@huggingface/hub';
+import { writeAtomic } from '../formats/atomic.js';
+import { FormatError, shown } from '../formats/errors.js';
+
+/** What of a repository's files is wanted; null if they are not complete. */
+export type Choice = (files: readonly string[]) => string[] | null;
+
+export interface FetchOptions {
+  /** Bytes downloaded so far and in all; not called if nothing needs to be downloaded. */
+  bytes?: ((done: number, total: number) => void) | undefined;
+}
+
+/** Fetches a pipeline's components, tokenizers and configurations. @returns the folder of the snapshot */
+export function fetchSnapshot(repository: string, options: FetchOptions & { variant?: string } = {}): Promise<string> {
+  return fetchChosen(repository, (files) => pipelineFiles(files, options.variant), options);
+}
+
+/** Fetches these files. @returns the folder of the snapshot */
+export function fetchFiles(repository: string, wanted: readonly string[], options: FetchOptions = {}): Promise<string> {
+  return fetchChosen(repository, (files) => (wanted.every((f) => files.includes(f)) ? [...wanted] : null), options);
+}
+
+const PARTS = ['unet', 'vae', 'text_encoder', 'text_encoder_2'];
+const SMALL = /^(model_index\.json|scheduler\/scheduler_config\.json|tokenizer(_2)?\/(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json|tokenizer(_2)?\/merges\.txt)$/;
+
+/** The files of a pipeline in diffusers layout, of each component one variant of its weights. */
+export function pipelineFiles(files: readonly string[], variant?: string): string[] | null {
+  const chosen = files.filter((f) => SMALL.test(f));
+  const parts = PARTS.filter((part) => files.some((f) => f.startsWith(`${part}/`)));
+  for (const part of parts) {
+    const inside = files.filter((f) => f.startsWith(`${part}/`) && f.split('/').length === 2);
+    const weights = (variant === undefined ? ['', 'fp16', 'bf16'] : [variant]).map((v) => weightFiles(inside, v)).find((w) => w.length > 0);
+    if (!weights || !inside.includes(`${part}/config.json`)) return null;
+    chosen.push(`${part}/config.json`, ...weights);
+  }
+  const complete = ['model_index.json', 'scheduler/scheduler_config.json'].every((f) => chosen.includes(f)) &&
+    ['unet', 'vae', 'text_encoder'].every((part) => parts.includes(part)) && chosen.some((f) => f.startsWith('tokenizer/'));
+  return complete ? chosen : null;
+}
+
+/** One file, or an index with its shards, all of one variant. */
+function weightFiles(inside: readonly string[], variant: string): string[] {
+  const infix = variant && `\\.${variant}`;
+  const base = '(diffusion_pytorch_model|model)';
+  const matching = (pattern: string): string[] => inside.filter((f) => new RegExp(`/${pattern}$`).test(f));
+  const single = matching(`${base}${infix}\\.safetensors`);
+  if (single.length > 0) return single;
+  const index = matching(`${base}\\.safetensors\\.index${infix}\\.json`);
+  const shards = matching(`${base}(${infix}-\\d{5}-of-\\d{5}|-\\d{5}-of-\\d{5}${infix})\\.safetensors`);
+  return index.length > 0 && shards.length > 0 ? [...index, ...shards] : [];
+}
+
+const truthy = (value: string | undefined): boolean => /^(1|on|yes|true)$/i.test(value ?? '');
+
+async function fetchChosen(repository: string, choose: Choice, { bytes }: FetchOptions): Promise<string> {
+  const hub = await import('@huggingface/hub'); // slow to load and seldom needed
+  const storage = join(hub.getHFHubCachePath(), `models--${repository.replace('/', '--')}`);
+  const cached = await cachedSnapshot(storage);
+  if (cached && choose(await filesBelow(cached))) return cached;
+  const { HF_HUB_OFFLINE: offline, HF_TOKEN: token, HF_ENDPOINT: endpoint } = process.env;
+  if (truthy(offline)) {
+    throw new FormatError(repository, `is not completely in the cache ${storage}, and HF_HUB_OFFLINE is set`,
+      'Unset HF_HUB_OFFLINE to download it, or give the path of a folder.');
+  }
+  const access = { ...(endpoint && { hubUrl: endpoint.replace(/\/+$/, '') }), ...(token && { accessToken: token }) };
+  try {
+    const { sha } = await hub.modelInfo({ name: repository, revision: 'main', additionalFields: ['sha'], ...access });
+    const commit = hexName(sha, repository);
+    const entries = new Map<string, ListFileEntry>();
+    for await (const entry of hub.listFiles({ repo: repository, revision: commit, recursive: true, ...access })) {
+      if (entry.type === 'file') entries.set(entry.path, entry);
+    }
+    const chosen = choose([...entries.keys()]);
+    if (!chosen) {
+      throw new FormatError(repository, 'does not hold what is needed as safetensors files in diffusers layout',
+        'Choose another repository, or convert this one.');
+    }
+    const snapshot = join(storage, 'snapshots', commit);
+    const missing: ListFileEntry[] = [];
+    for (const path of chosen) if (!(await exists(join(snapshot, path)))) missing.push(entries.get(path)!);
+    const total = missing.reduce((sum, entry) => sum + entry.size, 0);
+    let done = 0;
+    for (const entry of missing) {
+      const blob = join(storage, 'blobs', hexName(entry.lfs?.oid ?? entry.oid ?? '', repository));
+      if (!(await exists(blob))) {
+        const content = await hub.downloadFile({ repo: repository, path: entry.path, revision: commit, ...access });
+        if (!content) throw new FormatError(`${repository}/${entry.path}`, 'is listed but cannot be downloaded', 'Try again later.');
+        await store(blob, content, entry, (n) => bytes?.(done + n, total));
+      }
+      done += entry.size;
+      await link(blob, join(snapshot, entry.path));
+    }
+    await writeAtomic(join(storage, 'refs', 'main'), commit);
+    return snapshot;
+  } catch (error) {
+    throw explained(error, repository);
+  }
+}
+
+/** The snapshot that `main` stood for when it was last fetched. */
+async function cachedSnapshot(storage: string): Promise<string | null> {
+  const commit = await readFile(join(storage, 'refs', 'main'), 'utf8').catch(() => '');
+  const folder = join(storage, 'snapshots', commit.trim());
+  return /^[0-9a-f]{40}$/.test(commit.trim()) && (await exists(folder)) ? folder : null;
+}
+
+/** Files that are really there (a link into `blobs` may be broken), two levels deep, as paths with "/". */
+async function filesBelow(folder: string): Promise<string[]> {
+  const files: string[] = [];
+  for (const name of await readdir(folder)) {
+    const inside = await readdir(join(folder, name)).catch(() => null);
+    const paths = inside ? inside.map((file) => `${name}/${file}`) : [name];
+    for (const path of paths) if (await exists(join(folder, path))) files.push(path);
+  }
+  return files;
+}
+
+/** A hash from the hub, which becomes a file name. */
+function hexName(value: string, repository: string): string {
+  if (/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(value)) return value;
+  throw new FormatError(repository, `the hub gives "${shown(value)}" for a hash`, 'Check HF_ENDPOINT.');
+}
+
+/** Downloads into `blobs`; the file appears there only when its size and (large files) its SHA-256 are right. */
+async function store(path: string, content: Blob, entry: ListFileEntry, onBytes: (n: number) => void): Promise<void> {
+  await writeAtomic(path, async (sink) => {
+    const hash = createHash('sha256');
+    let size = 0;
+    for await (const chunk of content.stream() as unknown as AsyncIterable<Uint8Array>) {
+      hash.update(chunk);
+      await sink(chunk);
+      onBytes((size += chunk.length));
+    }
+    if (size !== entry.size || (entry.lfs && hash.digest('hex') !== entry.lfs.oid)) {
+      throw new FormatError(entry.path, `arrived damaged (${size} of ${entry.size} bytes)`, 'Start again; what is complete is kept.');
+    }
+  });
+}
+
+/** A relative link, as Python makes it; a copy where the system has none. */
+async function link(blob: string, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await symlink(relative(dirname(path), blob), path).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') await copyFile(blob, path);
+  });
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(() => true, () => false);
+}
+
+/** The error with what the user can do about it. */
+function explained(error: unknown, repository: string): unknown {
+  if (error instanceof FormatError || !(error instanceof Error)) return error;
+  const { statusCode: status } = error as { statusCode?: number };
+  const remedies: Record<number, string> = {
+    401: 'It does not exist, or needs a token: set HF_TOKEN.',
+    403: 'Accept its licence on the hub with the account of HF_TOKEN.',
+    404: 'Check the name.',
+  };
+  const remedy = status === undefined ? 'Check the network and HF_ENDPOINT, or give the path of a folder.' : remedies[status];
+  return new FormatError(repository, `cannot be fetched from the hub (${shown(error.message)})`, remedy ?? 'Try again later.', { cause: error });
+}

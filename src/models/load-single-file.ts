@@ -1,0 +1,138 @@
+/** @file Loads a pipeline from one `.safetensors` checkpoint with the original (LDM) names of SD 1.x, 2.x or SDXL. */
+import { join } from 'node:path';
+import { readJsonFile } from '../formats/json.js';
+import type { Family } from '../formats/names/ldm-unet.js';
+import { detectSingleFile, singleFileComponent } from '../formats/names/single-file.js';
+import { openWeights } from '../formats/open-weights.js';
+import type { WeightSource } from '../formats/weights.js';
+import { componentSchema } from './components.js';
+import type { ComponentClass } from './components.js';
+import { parseConfig } from './config.js';
+import { fetchFiles } from './hub.js';
+import { assemble } from './load-folder.js';
+import type { Assembly, LoadOptions, OpenPart } from './load-folder.js';
+import type { PartName, Pipeline } from './pipeline.js';
+import type { TokenizerOverrides } from './tokenizer-files.js';
+
+export interface SingleFileOptions {
+  /**
+   * A folder in diffusers layout (its weights are not needed) that says how the model is built: for checkpoints of
+   * other sizes than the published ones, for other tokenizers, and for SD 2.x models that predict noise.
+   */
+  like?: string;
+}
+
+/** What the published models of a family share; SD 2.x at 768 pixels predicts v. */
+const SCHEDULE = {
+  num_train_timesteps: 1000, beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', set_alpha_to_one: false,
+  steps_offset: 1, clip_sample: false,
+};
+const VAE = { block_out_channels: [128, 256, 512, 512], layers_per_block: 2, sample_size: 512 };
+const CLIP_L = {
+  hidden_size: 768, intermediate_size: 3072, num_hidden_layers: 12, num_attention_heads: 12, hidden_act: 'quick_gelu', projection_dim: 768,
+  eos_token_id: 2,
+};
+const CONFIGS = {
+  sd1: {
+    unet: { cross_attention_dim: 768, attention_head_dim: 8, sample_size: 64 },
+    vae: VAE,
+    text_encoder: CLIP_L,
+    scheduler: { _class_name: 'DDIMScheduler', ...SCHEDULE },
+  },
+  sd2: {
+    unet: { cross_attention_dim: 1024, attention_head_dim: [5, 10, 20, 20], use_linear_projection: true, sample_size: 96 },
+    vae: VAE,
+    text_encoder: {
+      hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 23, num_attention_heads: 16, hidden_act: 'gelu', projection_dim: 512,
+      eos_token_id: 2,
+    },
+    scheduler: { _class_name: 'DDIMScheduler', ...SCHEDULE, prediction_type: 'v_prediction' },
+  },
+  sdxl: {
+    unet: {
+      block_out_channels: [320, 640, 1280], attention_head_dim: [5, 10, 20], transformer_layers_per_block: [1, 2, 10],
+      down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
+      up_block_types: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
+      cross_attention_dim: 2048, use_linear_projection: true, addition_embed_type: 'text_time', addition_time_embed_dim: 256,
+      projection_class_embeddings_input_dim: 2816, sample_size: 128,
+    },
+    vae: { ...VAE, scaling_factor: 0.13025, sample_size: 1024 },
+    text_encoder: CLIP_L,
+    text_encoder_2: {
+      hidden_size: 1280, intermediate_size: 5120, num_hidden_layers: 32, num_attention_heads: 20, hidden_act: 'gelu', projection_dim: 1280,
+      eos_token_id: 2,
+    },
+    scheduler: { _class_name: 'EulerDiscreteScheduler', ...SCHEDULE },
+  },
+} as const;
+
+/** All use CLIP's vocabulary; only SD 1.x and the first encoder of SDXL pad with the end token. */
+const VOCABULARY = { repository: 'openai/clip-vit-large-patch14', files: ['vocab.json', 'merges.txt', 'tokenizer_config.json'] };
+const PADDING: Record<Family, readonly TokenizerOverrides[]> = { sd1: [{}], sd2: [{ pad: '!' }], sdxl: [{}, { pad: '!' }] };
+
+/** @throws FormatError naming the file and what is wrong */
+export async function loadSingleFile(path: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
+  const file = await openWeights(path);
+  try {
+    const { like } = options;
+    const plan = like === undefined ? await publishedPlan(file) : await planLike(like);
+    const { family, configs } = plan;
+    const parts = (Object.keys(configs) as PartName[]).map((name): OpenPart => {
+      const kind = KINDS[name];
+      const source = singleFileComponent(file, family, name);
+      return { name, kind, config: parseConfig(componentSchema(kind), configs[name], `${path} (${name})`), source } as OpenPart;
+    });
+    return await assemble(parts, { ...plan, source: options.name ?? path, ...(options.onProgress && { onProgress: options.onProgress }) });
+  } finally {
+    await file.close();
+  }
+}
+
+const KINDS: Record<PartName, ComponentClass> = {
+  unet: 'UNet2DConditionModel',
+  vae: 'AutoencoderKL',
+  text_encoder: 'CLIPTextModel',
+  text_encoder_2: 'CLIPTextModelWithProjection',
+};
+
+/** How a checkpoint is built that does not say so itself. */
+interface Plan extends Pick<Assembly, 'tokenizerFolders' | 'tokenizerOverrides' | 'scheduler' | 'zeroEmptyNegative'> {
+  family: Family;
+  configs: Partial<Record<PartName, unknown>>;
+}
+
+/** The published model of the family that the file's shapes show. */
+async function publishedPlan(file: WeightSource): Promise<Plan> {
+  const { family, inChannels } = detectSingleFile(file);
+  const { scheduler, ...configs } = CONFIGS[family];
+  const guidance = singleFileComponent(file, family, 'unet').tensors.get('time_embedding.cond_proj.weight'); // LCM
+  const unet = { ...configs.unet, in_channels: inChannels, ...(guidance && { time_cond_proj_dim: guidance.shape[1] }) };
+  const folder = await fetchFiles(VOCABULARY.repository, VOCABULARY.files);
+  const tokenizerOverrides = PADDING[family];
+  return {
+    family,
+    configs: { ...configs, unet },
+    scheduler,
+    zeroEmptyNegative: family === 'sdxl',
+    tokenizerFolders: tokenizerOverrides.map(() => folder),
+    tokenizerOverrides,
+  };
+}
+
+/** The configurations of a folder in diffusers layout. */
+async function planLike(folder: string): Promise<Plan> {
+  const read = (...parts: string[]): Promise<Record<string, unknown>> => readJsonFile(join(folder, ...parts));
+  const index = await read('model_index.json');
+  const names = (Object.keys(KINDS) as PartName[]).filter((name) => Array.isArray(index[name]) && index[name][0] !== null);
+  const configs = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await read(name, 'config.json')] as const)));
+  const texts = names.filter((name) => name.startsWith('text_encoder'));
+  // OpenCLIP's encoders have another activation than OpenAI's: that tells SD 2.x from 1.x.
+  const openClip = (configs['text_encoder'] as { hidden_act?: unknown } | undefined)?.hidden_act === 'gelu';
+  return {
+    family: texts.length === 2 ? 'sdxl' : openClip ? 'sd2' : 'sd1',
+    configs,
+    scheduler: await read('scheduler', 'scheduler_config.json'),
+    zeroEmptyNegative: texts.length === 2 && index['force_zeros_for_empty_prompt'] !== false,
+    tokenizerFolders: texts.map((name) => join(folder, name.replace('text_encoder', 'tokenizer'))),
+  };
+}

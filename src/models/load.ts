@@ -1,0 +1,39 @@
+/** @file Loads a text-to-image model by what a user calls it: a folder, a single file, a hub id, or a bundled name. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { FormatError } from '../formats/errors.js';
+import { fetchSnapshot } from './hub.js';
+import { loadFolder } from './load-folder.js';
+import type { LoadOptions } from './load-folder.js';
+import { loadSingleFile } from './load-single-file.js';
+import type { SingleFileOptions } from './load-single-file.js';
+import type { Pipeline } from './pipeline.js';
+
+/** Models that come with the package, in `models/` at its root. */
+export const BUNDLED_MODELS = ['emoji'] as const;
+
+/** Folder of a bundled model; the same from `src/` and from `dist/`. */
+export function bundledFolder(name: (typeof BUNDLED_MODELS)[number]): string {
+  return join(fileURLToPath(new URL('../..', import.meta.url)), 'models', name);
+}
+
+const isBundled = (name: string): name is (typeof BUNDLED_MODELS)[number] => (BUNDLED_MODELS as readonly string[]).includes(name);
+
+/**
+ * Loads a pipeline with all its weights as float32.
+ *
+ * @param model a bundled name, a folder in diffusers layout, a `.safetensors` file with the original (LDM) names, or a
+ *   hub id `org/name`
+ * @throws FormatError that names the file, what is wrong and what to do
+ */
+export async function loadPipeline(model: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
+  if (isBundled(model)) return loadFolder(bundledFolder(model), options);
+  const found = await stat(model).catch(() => null);
+  if (found?.isDirectory()) return loadFolder(model, options);
+  if (found) return loadSingleFile(model, options);
+  if (/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(model)) {
+    return loadFolder(await fetchSnapshot(model, { ...options, bytes: options.onProgress }), { ...options, name: model });
+  }
+  throw new FormatError(model, 'is no folder, file or hub id (org/name)', `Bundled models: ${BUNDLED_MODELS.join(', ')}.`);
+}

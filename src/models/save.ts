@@ -1,0 +1,65 @@
+/** @file Writes a pipeline as a folder in diffusers layout. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeAtomic } from '../formats/atomic.js';
+import { readJsonFile } from '../formats/json.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { writeComponent } from './component-files.js';
+import type { Component, StoredType } from './component-files.js';
+import { isSdxl } from './pipeline.js';
+import type { PartName, Pipeline, TextEncoder } from './pipeline.js';
+
+const asJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+
+/** Version of diffusers whose layout this is. */
+const DIFFUSERS_VERSION = '0.30.0';
+
+/**
+ * Writes `model_index.json`, each component with its weights, the scheduler's configuration and the tokenizers.
+ * `model_index.json` comes last: a folder without it is not complete.
+ */
+export async function savePipeline(folder: string, pipeline: Pipeline, dtype: StoredType = 'float16'): Promise<void> {
+  const { unet, vae, textEncoders, scheduler } = pipeline;
+  const parts: { name: PartName; component: Component }[] = [
+    { name: 'unet', component: { kind: 'UNet2DConditionModel', config: unet, weights: weightsOf(pipeline, 'unet') } },
+    { name: 'vae', component: { ...vae, weights: weightsOf(pipeline, 'vae') } },
+    ...textEncoders.map(({ name, kind, config }) => ({ name, component: { kind, config, weights: weightsOf(pipeline, name) } })),
+  ];
+  for (const { name, component } of parts) await writeComponent(join(folder, name), component, dtype);
+  for (const encoder of textEncoders) await saveTokenizer(join(folder, tokenizerName(encoder)), encoder);
+  await writeAtomic(join(folder, 'scheduler', 'scheduler_config.json'), asJson(scheduler));
+
+  const sdxl = isSdxl(pipeline);
+  const pipelineClass = unet.time_cond_proj_dim ? 'LatentConsistencyModelPipeline' : `StableDiffusion${sdxl ? 'XL' : ''}Pipeline`;
+  const entry = (kind: string): [string, string] => [kind.startsWith('CLIP') ? 'transformers' : 'diffusers', kind];
+  const index = {
+    _class_name: pipelineClass,
+    _diffusers_version: DIFFUSERS_VERSION,
+    feature_extractor: [null, null],
+    ...(sdxl ? { force_zeros_for_empty_prompt: pipeline.zeroEmptyNegative } : { requires_safety_checker: false, safety_checker: [null, null] }),
+    scheduler: ['diffusers', scheduler['_class_name'] ?? 'DDIMScheduler'],
+    ...Object.fromEntries(parts.map(({ name, component }) => [name, entry(component.kind)])),
+    ...Object.fromEntries(textEncoders.map((encoder) => [tokenizerName(encoder), ['transformers', 'CLIPTokenizer']])),
+  };
+  await writeAtomic(join(folder, 'model_index.json'), asJson(index));
+}
+
+const tokenizerName = ({ name }: TextEncoder): string => name.replace('text_encoder', 'tokenizer');
+
+/** The weights of a part, without the part in their names. */
+export function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: PartName): Map<string, HostTensor> {
+  const prefix = `${part}.`;
+  const own = [...pipeline.weights].filter(([name]) => name.startsWith(prefix));
+  return new Map(own.map(([name, value]) => [name.slice(prefix.length), value]));
+}
+
+/** Copies a tokenizer's files; what was overridden is written into its configuration. */
+async function saveTokenizer(folder: string, { tokenizerFiles: { folder: from, overrides }, tokenizer }: TextEncoder): Promise<void> {
+  const names = (await readdir(from)).filter((name) => /^(vocab\.json|merges\.txt|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json)$/.test(name));
+  for (const name of names) await writeAtomic(join(folder, name), await readFile(join(from, name)));
+  if (overrides.pad === undefined) return;
+  for (const name of ['tokenizer_config.json', 'special_tokens_map.json']) {
+    const old = names.includes(name) ? await readJsonFile(join(from, name)) : { model_max_length: tokenizer.maxLength };
+    await writeAtomic(join(folder, name), asJson({ ...old, pad_token: overrides.pad }));
+  }
+}

@@ -1,0 +1,84 @@
+/** @file A CLIP model from a folder, as rewards and measures use it: images in a graph, texts ready embedded. */
+import { host } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import type { Tensor } from '../graph/tensor.js';
+import { imageFeatures, normalizePixels, textFeatures } from '../models/clip.js';
+import { readComponent } from '../models/component-files.js';
+import { loadTokenizer } from '../models/tokenizer-files.js';
+import { frozenWeights, rootScope } from '../nn/scope.js';
+import { compile } from '../runtime/compile.js';
+import type { CompileOptions, Executable } from '../runtime/compile.js';
+import { fitSquare } from './clip-pixels.js';
+
+export interface ClipOptions {
+  /** Folder of the tokenizer; null to embed images only. Default: the model's folder, as transformers lays it out. */
+  tokenizer?: string | null;
+  compile?: Pick<CompileOptions, 'device' | 'threads'>;
+}
+
+export interface Clip {
+  /** Length of the embeddings. */
+  readonly width: number;
+  /** All weights, named `<label>/<name>` like the frozen inputs of the traces. */
+  readonly weights: ReadonlyMap<string, HostTensor>;
+  /** Images [B, 3, H, W] in [0, 1], of any size → unit vectors [B, P]. */
+  embedImages(images: Tensor): Tensor;
+  /** Texts → unit vectors, float32 [N, P]. Each text is computed once. Texts too long are cut. */
+  embedTexts(texts: readonly string[]): Promise<HostTensor>;
+  release(): Promise<void>;
+}
+
+/** Texts that run through the encoder together. */
+const TEXT_BATCH = 8;
+
+/**
+ * Opens a `CLIPModel` folder of transformers: `config.json`, `model.safetensors` and tokenizer files.
+ *
+ * @param label begins the names of all graph inputs, so that several models fit into one graph
+ * @throws FormatError naming the file that is missing or wrong
+ */
+export async function openClip(folder: string, label: string, options: ClipOptions = {}): Promise<Clip> {
+  const { config, weights: plain } = await readComponent(folder, 'CLIPModel');
+  const tokenizer = options.tokenizer === null ? null : await loadTokenizer(options.tokenizer ?? folder);
+  const weights = new Map([...plain].map(([name, t]) => [`${label}/${name}`, t]));
+  const scope = rootScope(frozenWeights(`${label}/`));
+  const { image_size: side } = config.vision_config;
+
+  let encoder: Promise<Executable<'rows'>> | null = null;
+  const known = new Map<string, Float32Array>();
+
+  async function compute(texts: readonly string[]): Promise<void> {
+    if (!tokenizer) throw new Error(`${label} was opened for images only`);
+    const length = tokenizer.maxLength;
+    encoder ??= compile(
+      { outputs: { rows: textFeatures(scope, config, input('ids', [TEXT_BATCH, length], 'int64')) } },
+      { ...options.compile, weights },
+    );
+    const { run } = await encoder;
+    for (let start = 0; start < texts.length; start += TEXT_BATCH) {
+      const part = texts.slice(start, start + TEXT_BATCH);
+      const ids = new BigInt64Array(TEXT_BATCH * length).fill(BigInt(tokenizer.eos));
+      part.forEach((text, i) => ids.set(Array.from(tokenizer.encode(text).ids, BigInt), i * length));
+      const { rows } = await run({ ids: host(ids, [TEXT_BATCH, length], 'int64') });
+      const values = rows.data as Float32Array;
+      part.forEach((text, i) => known.set(text, values.slice(i * config.projection_dim, (i + 1) * config.projection_dim)));
+    }
+  }
+
+  return {
+    width: config.projection_dim,
+    weights,
+    embedImages: (images) => imageFeatures(scope, config, normalizePixels(fitSquare(images, side))),
+    async embedTexts(texts) {
+      await compute([...new Set(texts)].filter((text) => !known.has(text)));
+      const rows = new Float32Array(texts.length * config.projection_dim);
+      texts.forEach((text, i) => rows.set(known.get(text)!, i * config.projection_dim));
+      return host(rows, [texts.length, config.projection_dim]);
+    },
+    async release() {
+      await (await encoder)?.release();
+      encoder = null;
+    },
+  };
+}

@@ -1,0 +1,169 @@
+/** @file The rewards by name: what there is, and opening one or a weighted sum as a user writes it. */
+import { z } from 'zod';
+import { clipHead } from './clip-head.js';
+import { clipScore } from './clip-score.js';
+import { color, COLOR_PROPERTIES } from './color.js';
+import type { ColorProperty } from './color.js';
+import { emojiClip } from './emoji-clip.js';
+import { compressibility, incompressibility } from './jpeg.js';
+import { jpegSize } from './jpeg-size.js';
+import { suggestion } from './nearest.js';
+import type { Reward } from './reward.js';
+import { rotation } from './rotation.js';
+import type { ScorerOptions } from './scorer.js';
+import { style } from './style.js';
+import { symmetry } from './symmetry.js';
+import { weightedSum } from './weighted.js';
+
+export interface RewardEntry {
+  readonly name: string;
+  /** One line. */
+  readonly description: string;
+  readonly differentiable: boolean;
+  /** What may follow `?`, each with a description; values are texts. */
+  readonly options: z.ZodObject;
+  /** @param label the name that the reward gets, unique in its run */
+  open(label: string, options: Readonly<Record<string, unknown>>): Promise<Reward>;
+}
+
+function entry<S extends z.ZodRawShape>(
+  name: string,
+  description: string,
+  differentiable: boolean,
+  shape: S,
+  open: (label: string, options: z.infer<z.ZodObject<S>>) => Reward | Promise<Reward>,
+): RewardEntry {
+  const options = z.strictObject(shape);
+  return {
+    name, description, differentiable, options: options as unknown as z.ZodObject,
+    open: async (label, given) => open(label, options.parse(given) as z.infer<z.ZodObject<S>>),
+  };
+}
+
+const folder = (what: string): z.ZodString => z.string().min(1).describe(what);
+const property = z.enum(Object.keys(COLOR_PROPERTIES) as [ColorProperty, ...ColorProperty[]]);
+
+export const REWARDS: readonly RewardEntry[] = [
+  entry('emoji-clip', 'Text alignment of emoji: cosine of image and prompt in the bundled CLIP.', true, {},
+    (label) => emojiClip(label, 'emoji-clip')),
+  entry('emoji-judge', 'The same in an independently trained CLIP: the held-out judge.', true, {},
+    (label) => emojiClip(label, 'emoji-judge')),
+  entry('style', 'Log-odds that an emoji is drawn in 3D, not flat.', true, {}, style),
+  entry('compressibility', 'Minus the estimated kB of a JPEG: simple, smooth pictures.', true, {}, compressibility),
+  entry('incompressibility', 'The estimated kB of a JPEG: detail and texture.', true, {}, incompressibility),
+  entry('jpeg-compressibility', 'Minus the true kB of a JPEG file of quality 95, as in DDPO.', false, {},
+    (label) => jpegSize(label, -1)),
+  entry('jpeg-incompressibility', 'The true kB of a JPEG file of quality 95, as in DDPO.', false, {},
+    (label) => jpegSize(label, 1)),
+  entry('symmetry', 'Correlation of the image with its mirror image.', true,
+    { mirror: z.enum(['left-right', 'top-bottom']).default('left-right').describe('left-right or top-bottom') },
+    (label, { mirror }) => symmetry(label, mirror)),
+  entry('rotation', 'Minus the correlation of the image with itself turned by 90°, 180° and 270°.', true, {}, rotation),
+  entry('color', 'Mean of a property of the pixels\' colour.', true,
+    { property: property.default('brightness').describe(Object.keys(COLOR_PROPERTIES).join(', ')) },
+    (label, options) => color(label, options.property)),
+  entry('clip-score', 'Text alignment: cosine of image and prompt in a CLIP model of yours.', true,
+    {
+      folder: folder('folder of a CLIPModel as transformers writes it'),
+      tokenizer: folder('folder of the tokenizer, if it is another').optional(),
+    },
+    (label, { folder: path, tokenizer }) => clipScore(label, path, tokenizer === undefined ? {} : { tokenizer })),
+  entry('aesthetic', 'LAION\'s aesthetic predictor, about 1 to 10, on CLIP ViT-L/14.', true,
+    {
+      clip: folder('folder of openai/clip-vit-large-patch14'),
+      head: folder('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout'),
+    },
+    (label, options) => clipHead({ name: label, description: 'LAION aesthetic score', range: [3, 9], ...options })),
+];
+
+/** A reward that does not exist or is written wrongly: the user's to mend. */
+export class RewardSpecError extends Error {
+  override readonly name = 'RewardSpecError';
+}
+
+/** One reward of a run, as configuration files hold it. */
+export interface RewardSpec {
+  readonly name: string;
+  /** Share in a weighted sum. */
+  readonly weight: number;
+  /** The score enters the sum as (score − mean) / std. */
+  readonly mean: number;
+  readonly std: number;
+  readonly options: Readonly<Record<string, string>>;
+}
+
+function entryOf(name: string): RewardEntry {
+  const found = REWARDS.find((r) => r.name === name);
+  if (found) return found;
+  throw new RewardSpecError(`There is no reward "${name}". ${suggestion(name, REWARDS.map((r) => r.name))}`);
+}
+
+/** @throws RewardSpecError naming the reward and the option that is wrong, with the nearest valid names */
+export function checkSpec(spec: RewardSpec): RewardSpec {
+  const { name, options, shape } = { ...spec, shape: entryOf(spec.name).options };
+  const names = [...Object.keys(shape.shape), 'mean', 'std'];
+  const unknown = Object.keys(options).find((key) => !Object.hasOwn(shape.shape, key));
+  if (unknown !== undefined) {
+    throw new RewardSpecError(`Reward ${name} has no option "${unknown}". ${suggestion(unknown, names)}`);
+  }
+  const parsed = shape.safeParse(options);
+  if (!parsed.success) {
+    const { path, message } = parsed.error.issues[0]!;
+    const key = String(path[0]);
+    const given = Object.hasOwn(options, key) ? `"${options[key]}"` : 'missing';
+    throw new RewardSpecError(`Reward ${name}, option ${key} is ${given}: ${message}. It takes: `
+      + `${(shape.shape[key] as z.ZodType).description ?? 'a text'}.`);
+  }
+  if (!Number.isFinite(spec.weight)) throw new RewardSpecError(`Reward ${name} has the weight ${spec.weight}; it must be a number.`);
+  if (!Number.isFinite(spec.mean)) throw new RewardSpecError(`Reward ${name} has the mean ${spec.mean}; it must be a number.`);
+  if (!(spec.std > 0 && spec.std < Infinity)) {
+    throw new RewardSpecError(`Reward ${name} has the std ${spec.std}; it must be a positive number.`);
+  }
+  return spec;
+}
+
+/**
+ * Reads `NAME[:weight][?option=value&…]`. Beside the reward's own options there are `mean` and `std`, by which it is
+ * normalised. Values are taken as they stand, up to the next `&`.
+ *
+ * @throws RewardSpecError with the nearest valid names
+ */
+export function parseReward(text: string): RewardSpec {
+  const [, name = '', weight, query] = /^([^:?]*)(?::([^?]*))?(?:\?(.*))?$/s.exec(text.trim()) ?? [];
+  entryOf(name);
+  const options: Record<string, string> = {};
+  for (const pair of query ? query.split('&') : []) {
+    const at = pair.indexOf('=');
+    if (at < 1) throw new RewardSpecError(`Reward ${name}: "${pair}" is not option=value.`);
+    options[pair.slice(0, at)] = pair.slice(at + 1);
+  }
+  const { mean, std, ...own } = options;
+  // An empty text is no number, though Number('') is 0.
+  const number = (value: string | undefined, otherwise: number): number =>
+    value === undefined ? otherwise : value.trim() === '' ? NaN : Number(value);
+  return checkSpec({ name, weight: number(weight, 1), mean: number(mean, 0), std: number(std, 1), options: own });
+}
+
+/**
+ * Opens what a run is trained on or judged by: one reward, or the weighted sum of several.
+ *
+ * @throws RewardSpecError for a wrong specification; FormatError for a file that is missing or wrong
+ */
+export async function openRewards(specs: readonly RewardSpec[], options: ScorerOptions = {}): Promise<Reward> {
+  if (specs.length === 0) throw new RewardSpecError('No reward is given. Give at least one.');
+  const used = new Map<string, number>();
+  const opened: Reward[] = [];
+  try {
+    for (const spec of specs.map(checkSpec)) {
+      const count = (used.get(spec.name) ?? 0) + 1;
+      used.set(spec.name, count);
+      opened.push(await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options));
+    }
+  } catch (error) {
+    for (const reward of opened) await reward.release?.();
+    throw error;
+  }
+  const [first] = specs as [RewardSpec];
+  const plain = specs.length === 1 && first.weight === 1 && first.mean === 0 && first.std === 1;
+  return plain ? opened[0]! : weightedSum(opened.map((reward, i) => ({ ...specs[i]!, reward })), options);
+}

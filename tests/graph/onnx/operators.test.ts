@@ -1,0 +1,257 @@
+import { describe, test } from 'vitest';
+import type { HostTensor } from '../../../src/graph/dtype.js';
+import type { AttributeSpec } from './model-file.js';
+import { bool, expectSame, float32, int32, int64, noise } from './model-file.js';
+
+interface Case {
+  name?: string;
+  op: string;
+  opset?: number;
+  /** Fed at run time, in this order; `null` leaves an input out. */
+  feed?: (HostTensor | null)[];
+  /** Inputs after those, written into the file. */
+  fixed?: (HostTensor | null)[];
+  attributes?: Record<string, AttributeSpec>;
+  outputs?: HostTensor['dtype'][];
+}
+
+/** One operator of `domain` on its own, against ONNX Runtime. */
+function check(title: string, cases: Case[], domain = ''): void {
+  describe(title, () => {
+    for (const c of cases) {
+      test(`${c.op}-${c.opset ?? 17} ${c.name ?? ''}`, async () => {
+        const feeds: Record<string, HostTensor> = {};
+        const initializers: Record<string, HostTensor> = {};
+        const names = [...(c.feed ?? []).map((t, i) => (t ? ((feeds[`x${i}`] = t), `x${i}`) : '')), ...(c.fixed ?? []).map((t, i) => (t ? ((initializers[`c${i}`] = t), `c${i}`) : ''))];
+        const outputs = Object.fromEntries((c.outputs ?? ['float32']).map((dtype, i) => [`y${i}`, dtype]));
+        await expectSame(
+          {
+            opset: c.opset ?? 17,
+            domains: domain ? { [domain]: 1 } : {},
+            nodes: [{ op: c.op, domain, in: names, out: Object.keys(outputs), attributes: c.attributes ?? {} }],
+            inputs: Object.fromEntries(Object.entries(feeds).map(([k, v]) => [k, { shape: [...v.shape], dtype: v.dtype }])),
+            initializers,
+            outputs,
+          },
+          feeds,
+        );
+      });
+    }
+  });
+}
+
+const x = noise([2, 3, 4]);
+const positive = float32(Array.from(noise([2, 3, 4]).data as Float32Array, (v) => Math.abs(v) + 0.1), [2, 3, 4]);
+const image = noise([2, 4, 7, 6]);
+
+check('element by element', [
+  ...['Neg', 'Abs', 'Sign', 'Exp', 'Sin', 'Cos', 'Tan', 'Erf', 'Tanh', 'Sigmoid', 'Floor', 'Ceil', 'Relu', 'Softplus', 'Softsign', 'Elu', 'Selu', 'Celu', 'HardSigmoid', 'HardSwish', 'LeakyRelu', 'ThresholdedRelu', 'Identity'].map((op) => ({ op, feed: [noise([2, 3, 4], 5, 3)] })),
+  { op: 'Mish', opset: 18, feed: [noise([2, 3, 4], 5, 3)] },
+  { op: 'Round', feed: [float32([0.5, 1.5, 2.5, -0.5, -1.2, 3.7])] },
+  ...['Sqrt', 'Log', 'Reciprocal'].map((op) => ({ op, feed: [positive] })),
+  ...['Add', 'Sub', 'Mul', 'Div'].map((op) => ({ op, feed: [x, noise([3, 1], 2)] })),
+  { op: 'Div', name: 'of integers', feed: [int64([7, -7, 7, -7]), int64([2, 2, -2, -2])], outputs: ['int64'] as const },
+  { op: 'Mod', name: 'of integers', feed: [int64([7, -7, 7, -7]), int64([3, 3, -3, -3])], outputs: ['int64'] as const },
+  { op: 'Mod', name: 'fmod of integers', feed: [int64([7, -7, 7, -7]), int64([3, 3, -3, -3])], attributes: { fmod: 1 }, outputs: ['int64'] as const },
+  { op: 'Mod', name: 'fmod of floats', feed: [float32([7.5, -7.5, 7.5]), float32([2, 2, -2])], attributes: { fmod: 1 } },
+  { op: 'Pow', name: 'square', feed: [x], fixed: [float32([2], [])] },
+  { op: 'Pow', name: 'integer exponent', feed: [x], fixed: [int64([3], [])] },
+  { op: 'Pow', name: 'of tensors', feed: [positive, noise([4])] },
+  ...['Max', 'Min', 'Sum', 'Mean'].map((op) => ({ op, name: 'of three', feed: [x, noise([3, 1], 2), noise([4], 3)] })),
+  { op: 'Max', name: 'of one', feed: [x] },
+  { op: 'Clip', name: 'attributes', opset: 10, feed: [x], attributes: { min: { f: -0.3 }, max: { f: 0.4 } } },
+  { op: 'Clip', name: 'inputs', feed: [x], fixed: [float32([-0.3], []), float32([0.4], [])] },
+  { op: 'Clip', name: 'only max', feed: [x], fixed: [null, float32([0.4], [])] },
+  { op: 'Clip', name: 'unknown limits', feed: [x, float32([-0.3], []), float32([0.4], [])] },
+  { op: 'Clip', name: 'integers', feed: [int64([1, 5, 9])], fixed: [int64([2], []), int64([6], [])], outputs: ['int64'] },
+  ...['Less', 'Greater', 'LessOrEqual', 'GreaterOrEqual', 'Equal'].map((op) => ({ op, feed: [float32([1, 2, 3]), float32([2], [1])], outputs: ['bool'] as const })),
+  ...['And', 'Or', 'Xor'].map((op) => ({ op, feed: [bool([0, 0, 1, 1]), bool([0, 1, 0, 1])], outputs: ['bool'] as const })),
+  { op: 'Not', feed: [bool([0, 1])], outputs: ['bool'] as const },
+  { op: 'IsNaN', feed: [float32([1, NaN, Infinity])], outputs: ['bool'] as const },
+  { op: 'IsInf', feed: [float32([1, -Infinity, Infinity])], outputs: ['bool'] as const },
+  { op: 'IsInf', name: 'positive', feed: [float32([1, -Infinity, Infinity])], attributes: { detect_negative: 0 }, outputs: ['bool'] as const },
+  { op: 'Where', feed: [bool([1, 0, 1, 0]), x, noise([3, 1], 4)] },
+  { op: 'Cast', name: 'to int64', feed: [float32([1.7, -1.7, 3])], attributes: { to: 7 }, outputs: ['int64'] as const },
+  { op: 'Cast', name: 'to float', feed: [int64([1, -2])], attributes: { to: 1 } },
+  { op: 'Cast', name: 'to bool', feed: [float32([0, -2])], attributes: { to: 9 }, outputs: ['bool'] as const },
+  { op: 'CastLike', feed: [int64([1, -2]), float32([1])] },
+  { op: 'PRelu', feed: [image], fixed: [noise([4, 1, 1], 3)] },
+  { op: 'Dropout', opset: 10, feed: [x], attributes: { ratio: { f: 0.5 } } },
+  { op: 'Dropout', opset: 13, feed: [x], fixed: [float32([0.5], []), bool([0], [])] },
+  { op: 'Gelu', opset: 20, feed: [x] },
+  { op: 'Gelu', name: 'tanh', opset: 20, feed: [x], attributes: { approximate: 'tanh' } },
+  { op: 'Elu', name: 'alpha', feed: [x], attributes: { alpha: { f: 0.5 } } },
+  { op: 'Celu', name: 'alpha', feed: [x], attributes: { alpha: { f: 0.5 } } },
+]);
+
+check('softmax', [
+  ...['Softmax', 'LogSoftmax'].flatMap((op) => [
+    { op, opset: 11, feed: [x] },
+    { op, name: 'last', opset: 12, feed: [x], attributes: { axis: -1 } },
+    { op, opset: 13, feed: [x] },
+    { op, name: 'axis 1', opset: 13, feed: [x], attributes: { axis: 1 } },
+  ]),
+]);
+
+check('reductions', [
+  ...['ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceProd', 'ReduceL1', 'ReduceL2', 'ReduceSumSquare', 'ReduceLogSumExp', 'ReduceLogSum'].flatMap((op) => [
+    { op, name: 'attribute', opset: 13, feed: [positive], attributes: { axes: [0, -1], keepdims: 0 } },
+    { op, name: 'input', opset: 18, feed: [positive], fixed: [int64([1])] },
+    { op, name: 'all', opset: 18, feed: [positive] },
+  ]),
+  { op: 'ReduceSum', opset: 11, feed: [x], attributes: { axes: [1] } },
+  { op: 'ReduceSum', opset: 13, feed: [x], fixed: [int64([1])], attributes: { keepdims: 0 } },
+  { op: 'ReduceSum', name: 'nothing', opset: 13, feed: [x], attributes: { noop_with_empty_axes: 1 } },
+  { op: 'ReduceProd', name: 'of five with a zero', feed: [float32([1, 2, 0, 4, 5])] },
+  { op: 'ArgMax', feed: [x], attributes: { axis: -1 }, outputs: ['int64'] },
+  { op: 'ArgMin', feed: [x], attributes: { axis: 1, keepdims: 0 }, outputs: ['int64'] },
+]);
+
+check('layout', [
+  { op: 'Reshape', feed: [x], fixed: [int64([0, -1])] },
+  { op: 'Reshape', name: 'allowzero', opset: 14, feed: [noise([0, 3])], fixed: [int64([3, 0])], attributes: { allowzero: 1 } },
+  { op: 'Flatten', feed: [x] },
+  { op: 'Flatten', name: 'negative axis', feed: [x], attributes: { axis: -1 } },
+  { op: 'Flatten', name: 'axis 0', feed: [x], attributes: { axis: 0 } },
+  { op: 'Squeeze', opset: 11, feed: [noise([1, 3, 1])], attributes: { axes: [0] } },
+  { op: 'Squeeze', opset: 13, feed: [noise([1, 3, 1])], fixed: [int64([-1])] },
+  { op: 'Squeeze', name: 'all', opset: 13, feed: [noise([1, 3, 1])] },
+  { op: 'Unsqueeze', opset: 11, feed: [x], attributes: { axes: [0, 4] } },
+  { op: 'Unsqueeze', opset: 13, feed: [x], fixed: [int64([-1])] },
+  { op: 'Transpose', feed: [x] },
+  { op: 'Transpose', name: 'perm', feed: [x], attributes: { perm: [1, 0, 2] } },
+  { op: 'Concat', feed: [x, noise([2, 5, 4], 2)], attributes: { axis: 1 } },
+  { op: 'Concat', name: 'negative axis', feed: [x, noise([2, 3, 1], 2)], attributes: { axis: -1 } },
+  { op: 'Split', name: 'even', opset: 11, feed: [x], attributes: { axis: 2 }, outputs: ['float32', 'float32'] },
+  { op: 'Split', name: 'attribute', opset: 11, feed: [x], attributes: { axis: 1, split: [1, 2] }, outputs: ['float32', 'float32'] },
+  { op: 'Split', name: 'input', opset: 13, feed: [x], fixed: [int64([1, 3])], attributes: { axis: -1 }, outputs: ['float32', 'float32'] },
+  { op: 'Split', name: 'num_outputs', opset: 18, feed: [noise([7, 2])], attributes: { num_outputs: 3 }, outputs: ['float32', 'float32', 'float32'] },
+  { op: 'Slice', name: 'attributes', opset: 9, feed: [x], attributes: { starts: [1, -3], ends: [3, -1], axes: [1, 2] } },
+  { op: 'Slice', name: 'inputs', opset: 10, feed: [x], fixed: [int64([0, 1]), int64([2, Number.MAX_SAFE_INTEGER]), int64([0, 2])] },
+  { op: 'Slice', name: 'steps', opset: 13, feed: [noise([5, 7])], fixed: [int64([1, 0]), int64([5, 7]), int64([0, 1]), int64([3, 2])] },
+  { op: 'Slice', name: 'backwards', opset: 13, feed: [noise([5, 7])], fixed: [int64([-1, 5]), int64([-100, 0]), int64([0, 1]), int64([-1, -2])] },
+  { op: 'Slice', name: 'long step', opset: 13, feed: [noise([5])], fixed: [int64([1]), int64([5]), int64([0]), int64([99])] },
+  { op: 'Slice', name: 'nothing', opset: 13, feed: [noise([5])], fixed: [int64([3]), int64([2]), int64([0])] },
+  { op: 'Pad', name: 'attribute', opset: 10, feed: [x], attributes: { pads: [0, 1, 2, 0, 0, 1], value: { f: 3 } } },
+  { op: 'Pad', name: 'input', opset: 13, feed: [x], fixed: [int64([0, 1, 2, 0, 0, 1]), float32([2], [])] },
+  { op: 'Pad', name: 'negative', opset: 13, feed: [x], fixed: [int64([0, -1, 2, 0, 0, -1])] },
+  { op: 'Pad', name: 'reflect', opset: 13, feed: [x], fixed: [int64([0, 1, 2, 0, 2, 1])], attributes: { mode: 'reflect' } },
+  { op: 'Pad', name: 'edge', opset: 13, feed: [x], fixed: [int64([0, 1, 2, 0, 2, 1])], attributes: { mode: 'edge' } },
+  { op: 'Pad', name: 'axes', opset: 18, feed: [x], fixed: [int64([1, 2, 3, 4]), null, int64([2, 0])] },
+  { op: 'Expand', feed: [noise([3, 1])], fixed: [int64([2, 1, 4])] },
+  { op: 'Tile', feed: [x], fixed: [int64([1, 2, 3])] },
+  { op: 'Trilu', feed: [noise([2, 4, 5])] },
+  { op: 'Trilu', name: 'lower', feed: [noise([4, 4])], fixed: [int64([-1], [])], attributes: { upper: 0 } },
+  { op: 'DepthToSpace', feed: [noise([1, 8, 2, 3])], attributes: { blocksize: 2 } },
+  { op: 'DepthToSpace', name: 'CRD', feed: [noise([1, 8, 2, 3])], attributes: { blocksize: 2, mode: 'CRD' } },
+  { op: 'SpaceToDepth', feed: [noise([1, 2, 4, 6])], attributes: { blocksize: 2 } },
+]);
+
+check('values', [
+  { op: 'Shape', feed: [x], outputs: ['int64'] },
+  { op: 'Shape', name: 'part', feed: [x], attributes: { start: -2, end: 9 }, outputs: ['int64'] },
+  { op: 'Size', feed: [x], outputs: ['int64'] },
+  { op: 'ConstantOfShape', fixed: [int64([2, 3])] },
+  { op: 'ConstantOfShape', name: 'value', fixed: [int64([2, 3])], attributes: { value: { t: int64([7]) } }, outputs: ['int64'] },
+  { op: 'Range', fixed: [int64([3], []), int64([-4], []), int64([-2], [])], outputs: ['int64'] },
+  { op: 'Range', name: 'floats', fixed: [float32([0], []), float32([1], []), float32([0.3], [])] },
+  { op: 'NonZero', fixed: [bool([1, 0, 0, 1, 1, 0], [2, 3])], outputs: ['int64'] },
+  { op: 'OneHot', feed: [int64([0, 2, -1, 9], [2, 2])], fixed: [int64([4], []), float32([-1, 5])] },
+  { op: 'OneHot', name: 'axis 0', feed: [int64([0, 2, 1])], fixed: [int64([3], []), float32([0, 1])], attributes: { axis: 0 } },
+  { op: 'EyeLike', feed: [noise([3, 4])], attributes: { k: 1 } },
+  { op: 'Constant', attributes: { value: { t: noise([2, 2]) } } },
+  { op: 'Constant', name: 'float', attributes: { value_float: { f: 2.5 } } },
+  { op: 'Constant', name: 'floats', attributes: { value_floats: { fs: [1, 2] } } },
+  { op: 'Constant', name: 'int', attributes: { value_int: 3 }, outputs: ['int64'] },
+  { op: 'Constant', name: 'ints', attributes: { value_ints: [3, -4] }, outputs: ['int64'] },
+]);
+
+check('indexing', [
+  { op: 'Gather', feed: [x], fixed: [int64([2, -1, 0], [3])], attributes: { axis: 1 } },
+  { op: 'Gather', name: 'scalar', feed: [x], fixed: [int64([-1], [])], attributes: { axis: 2 } },
+  { op: 'Gather', name: 'fed indices', feed: [x, int64([1, 0, 0, 1], [2, 2])] },
+  { op: 'GatherElements', feed: [x, int64([0, 2, 1, 1, 0, -1, 2, 2], [2, 1, 4])], attributes: { axis: 1 } },
+  { op: 'GatherND', feed: [x], fixed: [int64([0, 2, 1, -1], [2, 2])] },
+  { op: 'GatherND', name: 'batched', feed: [x], fixed: [int64([2, 0], [2, 1])], attributes: { batch_dims: 1 } },
+  { op: 'ScatterND', opset: 16, feed: [x], fixed: [int64([0, 2, 1, 1], [2, 2]), noise([2, 4], 9)] },
+  { op: 'ScatterND', name: 'add', opset: 16, feed: [x], fixed: [int64([0, 2, 0, 2], [2, 2]), noise([2, 4], 9)], attributes: { reduction: 'add' } },
+  { op: 'ScatterElements', opset: 16, feed: [x], fixed: [int64([0, -1, 1, 2, 0, 1, 1, 0], [2, 1, 4]), noise([2, 1, 4], 9)], attributes: { axis: 1 } },
+  { op: 'ScatterElements', name: 'add', opset: 16, feed: [x], fixed: [int64([0, 0, 1, 2, 0, 1, 1, 0], [2, 1, 4]), noise([2, 1, 4], 9)], attributes: { axis: 1, reduction: 'add' } },
+  { op: 'Scatter', opset: 10, feed: [noise([2, 3])], fixed: [int64([1, 0], [1, 2]), noise([1, 2], 9)] },
+  { op: 'TopK', opset: 11, feed: [x], fixed: [int64([2])], outputs: ['float32', 'int64'] },
+  { op: 'TopK', name: 'least', opset: 11, feed: [x], fixed: [int64([2])], attributes: { axis: 1, largest: 0 }, outputs: ['float32', 'int64'] },
+]);
+
+check('products', [
+  { op: 'MatMul', feed: [x, noise([4, 5], 2)] },
+  { op: 'MatMul', name: 'batches', feed: [noise([2, 1, 3, 4]), noise([5, 4, 2], 2)] },
+  { op: 'MatMul', name: 'vector left', feed: [noise([4]), noise([2, 4, 3], 2)] },
+  { op: 'MatMul', name: 'vector right', feed: [x, noise([4], 2)] },
+  { op: 'MatMul', name: 'two vectors', feed: [noise([4]), noise([4], 2)] },
+  { op: 'Gemm', feed: [noise([3, 4]), noise([4, 5], 2), noise([5], 3)] },
+  { op: 'Gemm', name: 'transposed', feed: [noise([4, 3]), noise([5, 4], 2), noise([3, 1], 3)], attributes: { transA: 1, transB: 1, alpha: { f: 0.5 }, beta: { f: 2 } } },
+  { op: 'Gemm', name: 'without C', opset: 11, feed: [noise([3, 4]), noise([4, 5], 2)] },
+  ...[
+    ['ij,jk->ik', [3, 4], [4, 5]], ['bhid,bhjd->bhij', [2, 3, 4, 5], [2, 3, 6, 5]], ['bchw,bkc->bkhw', [2, 3, 4, 5], [2, 6, 3]],
+    ['...ij,...jk->...ik', [2, 3, 4], [4, 5]], ['i,j->ij', [3], [4]], ['ij,ij->', [3, 4], [3, 4]], ['ij,jk', [3, 4], [4, 5]], ['bij,bik->bkj', [2, 3, 4], [2, 3, 5]],
+  ].map(([equation, a, b]) => ({ op: 'Einsum', name: equation as string, feed: [noise(a as number[]), noise(b as number[], 2)], attributes: { equation: equation as string } })),
+  { op: 'Einsum', name: 'ijk->ki', feed: [x], attributes: { equation: 'ijk->ki' } },
+  { op: 'Einsum', name: 'three', feed: [noise([2, 3]), noise([3, 4], 2), noise([4, 5], 3)], attributes: { equation: 'ab,bc,cd->ad' } },
+]);
+
+check('convolutions', [
+  { op: 'Conv', feed: [image], fixed: [noise([5, 4, 3, 3], 2), noise([5], 3)], attributes: { pads: [1, 0, 2, 1], strides: [2, 1] } },
+  { op: 'Conv', name: 'groups', feed: [image], fixed: [noise([8, 2, 3, 2], 2)], attributes: { group: 2, dilations: [2, 1], kernel_shape: [3, 2] } },
+  { op: 'Conv', name: 'depthwise', feed: [image], fixed: [noise([4, 1, 3, 3], 2)], attributes: { group: 4, auto_pad: 'SAME_UPPER', strides: [2, 2] } },
+  { op: 'Conv', name: 'SAME_LOWER', feed: [image], fixed: [noise([5, 4, 4, 4], 2)], attributes: { auto_pad: 'SAME_LOWER', strides: [2, 1] } },
+  { op: 'Conv', name: 'VALID', feed: [image], fixed: [noise([5, 4, 2, 2], 2)], attributes: { auto_pad: 'VALID' } },
+  { op: 'Conv', name: '1-D', feed: [noise([2, 3, 9])], fixed: [noise([4, 3, 3], 2), noise([4], 3)], attributes: { pads: [1, 2], strides: [2] } },
+  { op: 'Conv', name: 'fed weights', feed: [image, noise([5, 4, 1, 1], 2)] },
+  { op: 'ConvTranspose', feed: [image], fixed: [noise([4, 3, 3, 3], 2), noise([3], 3)], attributes: { strides: [2, 2], pads: [1, 1, 1, 1], output_padding: [1, 1] } },
+  { op: 'ConvTranspose', name: 'groups', feed: [image], fixed: [noise([4, 3, 2, 2], 2)], attributes: { group: 2, strides: [2, 1] } },
+  { op: 'ConvTranspose', name: 'output_shape', feed: [image], fixed: [noise([4, 3, 3, 3], 2)], attributes: { strides: [2, 2], output_shape: [14, 12] } },
+  { op: 'ConvTranspose', name: 'SAME_UPPER', feed: [image], fixed: [noise([4, 3, 3, 3], 2)], attributes: { strides: [2, 2], auto_pad: 'SAME_UPPER' } },
+  { op: 'ConvTranspose', name: '1-D', feed: [noise([2, 3, 9])], fixed: [noise([3, 4, 3], 2)], attributes: { strides: [2] } },
+]);
+
+const four = [noise([4], 2), noise([4], 3)];
+check('normalisation', [
+  { op: 'BatchNormalization', opset: 9, feed: [image], fixed: [...four, noise([4], 4), positive4()], attributes: { epsilon: { f: 1e-3 }, momentum: { f: 0.9 } } },
+  { op: 'BatchNormalization', opset: 15, feed: [noise([3, 4])], fixed: [...four, noise([4], 4), positive4()] },
+  { op: 'InstanceNormalization', feed: [image], fixed: four },
+  { op: 'LayerNormalization', feed: [x], fixed: four },
+  { op: 'LayerNormalization', name: 'two axes', feed: [x], fixed: [noise([3, 4], 2)], attributes: { axis: 1, epsilon: { f: 1e-3 } } },
+  { op: 'LayerNormalization', name: 'statistics', feed: [x], fixed: four, outputs: ['float32', 'float32', 'float32'] },
+  { op: 'GroupNormalization', opset: 21, feed: [image], fixed: four, attributes: { num_groups: 2 } },
+  { op: 'GroupNormalization', opset: 18, feed: [image], fixed: [noise([2], 2), noise([2], 3)], attributes: { num_groups: 2 } },
+  { op: 'SimplifiedLayerNormalization', feed: [x], fixed: [noise([4], 2)], attributes: { axis: -1, epsilon: { f: 1e-5 } } },
+  { op: 'LpNormalization', feed: [x] },
+  { op: 'LpNormalization', name: 'p 1', feed: [x], attributes: { p: 1, axis: 1 } },
+  { op: 'MeanVarianceNormalization', feed: [image] },
+]);
+
+function positive4(): HostTensor {
+  return float32([0.5, 1, 2, 0.1]);
+}
+
+const qkv = (seed: number): HostTensor => noise([2, 3, 8], seed);
+check('ONNX Runtime fusions', [
+  { op: 'Gelu', feed: [x] },
+  { op: 'FastGelu', feed: [x], fixed: [noise([4], 2)] },
+  { op: 'BiasGelu', feed: [x], fixed: [noise([4], 2)] },
+  { op: 'QuickGelu', feed: [x] },
+  { op: 'QuickGelu', name: 'alpha', feed: [x], attributes: { alpha: { f: 1 } } },
+  { op: 'SkipLayerNormalization', feed: [x, noise([2, 3, 4], 7)], fixed: [...four, noise([4], 9)], attributes: { epsilon: { f: 1e-5 } } },
+  { op: 'SkipSimplifiedLayerNormalization', feed: [x, noise([2, 3, 4], 7)], fixed: [noise([4], 9)], attributes: { epsilon: { f: 1e-5 } } },
+  { op: 'FusedMatMul', feed: [noise([2, 4, 3]), noise([2, 5, 4], 2)], attributes: { transA: 1, transB: 1, alpha: { f: 0.5 } } },
+  { op: 'FusedConv', feed: [image], fixed: [noise([5, 4, 3, 3], 2), noise([5], 3)], attributes: { activation: 'Relu' } },
+  { op: 'BiasAdd', feed: [noise([2, 3, 320])], fixed: [noise([320], 2), noise([2, 3, 320], 3)] },
+  { op: 'Attention', feed: [qkv(1)], fixed: [noise([8, 24], 2), noise([24], 3)], attributes: { num_heads: 2 } },
+  { op: 'Attention', name: 'masked', feed: [qkv(1), ], fixed: [noise([8, 24], 2), noise([24], 3), int32([1, 1, 0, 1, 1, 1], [2, 3])], attributes: { num_heads: 2 } },
+  { op: 'Attention', name: 'lengths', feed: [qkv(1)], fixed: [noise([8, 24], 2), noise([24], 3), int32([2, 3])], attributes: { num_heads: 2 } },
+  { op: 'Attention', name: 'causal', feed: [qkv(1)], fixed: [noise([8, 24], 2), noise([24], 3)], attributes: { num_heads: 2, unidirectional: 1 } },
+  { op: 'MultiHeadAttention', feed: [qkv(1), qkv(2), qkv(3)], fixed: [noise([24], 3)], attributes: { num_heads: 2 } },
+  { op: 'MultiHeadAttention', name: 'masked', feed: [qkv(1), qkv(2), qkv(3)], fixed: [null, int32([1, 1, 0, 1, 1, 1], [2, 3]), noise([2, 2, 3, 3], 5)], attributes: { num_heads: 2, scale: { f: 0.3 } } },
+  { op: 'MultiHeadAttention', name: 'causal', feed: [qkv(1), qkv(2), qkv(3)], attributes: { num_heads: 2, unidirectional: 1 } },
+  { op: 'EmbedLayerNormalization', feed: [int32([1, 0, 2, 3], [2, 2]), int32([0, 1, 1, 0], [2, 2])], fixed: [noise([4, 4], 2), noise([3, 4], 3), noise([2, 4], 4), ...four, int32([1, 0, 1, 1], [2, 2])], outputs: ['float32', 'int32'] },
+], 'com.microsoft');
