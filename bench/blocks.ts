@@ -11,7 +11,7 @@ import { groupNorm, layerNorm } from '../src/graph/ops/norm.js';
 import { input, weight } from '../src/graph/tensor.js';
 import type { Tensor } from '../src/graph/tensor.js';
 
-const HEADS = 8;
+export const HEADS = 8;
 const RANK = 8;
 const TIME = 1280;
 /** Text tokens and their width. */

@@ -3,9 +3,9 @@
 const NARROW = /[ijl.,:;'|!ftr()[\]\s·−-]/;
 const WIDE = /[mwMW@%—\p{Lu}]/u;
 
-/** About the width in pixels of a text in a sans-serif font. */
+/** The width in pixels of a text in a wide sans-serif font (DejaVu); in others it is less. */
 export function textWidth(text: string, size: number): number {
-  return [...text].reduce((w, c) => w + (NARROW.test(c) ? 0.34 : WIDE.test(c) ? 0.72 : 0.55), 0) * size;
+  return [...text].reduce((w, c) => w + (NARROW.test(c) ? 0.37 : WIDE.test(c) ? 0.8 : 0.6), 0) * size;
 }
 
 export interface Box {
@@ -32,22 +32,28 @@ export interface PlacedLabel {
   readonly y: number;
 }
 
+/** A label across more of its surroundings than this could not be read. */
+const MOST_HITS = 4;
+
 /**
- * Puts each label beside its point (right, left, above or below), the first places first, where it is within `limits`
- * and clear of `taken` and of the labels before it. One without room is left out.
+ * Puts each label beside its point, where it covers the fewest of the `taken` boxes; within `limits`, and clear of the
+ * labels before it. One without room is left out.
  */
 export function placeLabels(labels: readonly Label[], size: number, limits: Box, taken: readonly Box[]): PlacedLabel[] {
-  const boxes = [...taken];
+  const placed: Box[] = [];
   return labels.flatMap(({ text, x, y }) => {
     const w = textWidth(text, size);
-    const places = [[x + 8, y + 4], [x - 8 - w, y + 4], [x - w / 2, y - 8], [x - w / 2, y + size + 6]] as const;
-    for (const [left, baseline] of places) {
-      const box = { left, right: left + w, top: baseline - size, bottom: baseline + 3 };
-      if (!inside(box, limits) || boxes.some((b) => overlap(b, box))) continue;
-      boxes.push(box);
-      return [{ text, x: left, y: baseline }];
-    }
-    return [];
+    const [right, left, middle] = [x + 8, x - 8 - w, x - w / 2];
+    const [above, below] = [y - 8, y + size + 6];
+    // The order is that of preference among places with equally many hits.
+    const places = [[right, y + 4], [left, y + 4], [middle, above], [middle, below], [right, above], [left, above], [right, below], [left, below]];
+    const free = places.map(([at, baseline]) => ({ left: at!, right: at! + w, top: baseline! - size, bottom: baseline! + 3 }))
+      .filter((box) => inside(box, limits) && !placed.some((b) => overlap(b, box)))
+      .map((box) => ({ box, hits: taken.filter((b) => overlap(b, box)).length }));
+    const best = free.toSorted((a, b) => a.hits - b.hits)[0];
+    if (!best || best.hits > MOST_HITS) return [];
+    placed.push(best.box);
+    return [{ text, x: best.box.left, y: best.box.bottom - 3 }];
   });
 }
 

@@ -1,6 +1,6 @@
 /** @file Line and scatter plots as SVG documents, for web pages, documentation and (through sharp) PNG files. */
 import sharp from 'sharp';
-import { escapeXml } from './escape.js';
+import { escapeXml } from './html.js';
 import { besideLevel, placeLabels, spreadOut, textWidth } from './plot-labels.js';
 import type { Box } from './plot-labels.js';
 import { plotStyle, SERIES_COLORS } from './plot-style.js';

@@ -22,7 +22,7 @@ export interface LoraReading {
   readonly lora: LoraFile;
   /** 'comfy' has the original code's module names with dots. */
   readonly dialect: LoraDialect | 'comfy';
-  /** Keys that were not understood, or belong to a layer that was not. */
+  /** Keys that were not understood, or belong to a layer with such a key: that layer is left out. */
   readonly unknown: readonly string[];
   /** Parts that are absent, as `module: part`. */
   readonly missing: readonly string[];
@@ -39,15 +39,15 @@ export async function readLora(path: string): Promise<LoraReading> {
   const kind = await kindOf(path);
   if (kind !== 'folder') {
     if (kind === 'missing') throw new FormatError(path, 'does not exist', 'Check the path of the LoRA.');
-    return readFile(path);
+    return readOne(path);
   }
-  if (await kindOf(join(path, PEFT_CONFIG)) === 'file') return readFile(join(path, PEFT_WEIGHTS));
+  if (await kindOf(join(path, PEFT_CONFIG)) === 'file') return readOne(join(path, PEFT_WEIGHTS));
   const parts: LoraReading[] = [];
   for (const component of LORA_COMPONENTS) {
     const folder = join(path, component);
-    if (await kindOf(join(folder, PEFT_CONFIG)) === 'file') parts.push(await readFile(join(folder, PEFT_WEIGHTS)));
+    if (await kindOf(join(folder, PEFT_CONFIG)) === 'file') parts.push(await readOne(join(folder, PEFT_WEIGHTS)));
   }
-  if (parts.length === 0) return readFile(join(path, DIFFUSERS_WEIGHTS));
+  if (parts.length === 0) return readOne(join(path, DIFFUSERS_WEIGHTS));
   const layers = new Map(parts.flatMap((part) => [...part.lora.layers]));
   const metadata = Object.assign({}, ...parts.map((part) => part.lora.metadata)) as Record<string, string>;
   return {
@@ -67,7 +67,7 @@ function loraOf(layers: ReadonlyMap<string, LoraLayer>, metadata: Readonly<Recor
   return { layers, metadata, ...(baseModel !== undefined && { baseModel }) };
 }
 
-async function readFile(path: string): Promise<LoraReading> {
+async function readOne(path: string): Promise<LoraReading> {
   const source = await openWeights(path);
   try {
     const dialect = dialectOf(source);

@@ -32,12 +32,12 @@ export interface LoraFacts {
 }
 
 /** kohya's and ModelSpec's names of the families; ModelSpec's of SD 2.x depends on the prediction. */
-const VERSIONS: Readonly<Record<string, readonly [kohya: string, modelSpec: string, side: number]>> = {
-  sd1: ['sd_v1', 'stable-diffusion-v1', 512],
-  sd2: ['sd_v2', 'stable-diffusion-v2-512', 512],
-  'sd2-v': ['sd_v2_v', 'stable-diffusion-v2-768-v', 768],
-  sdxl: ['sdxl_base_v1-0', 'stable-diffusion-xl-v1-base', 1024],
-};
+const VERSIONS = new Map<string, readonly [kohya: string, modelSpec: string, side: number]>([
+  ['sd1', ['sd_v1', 'stable-diffusion-v1', 512]],
+  ['sd2', ['sd_v2', 'stable-diffusion-v2-512', 512]],
+  ['sd2-v', ['sd_v2_v', 'stable-diffusion-v2-768-v', 768]],
+  ['sdxl', ['sdxl_base_v1-0', 'stable-diffusion-xl-v1-base', 1024]],
+]);
 
 /** ModelSpec's `implementation` of SDXL: the code that names its modules as the file does. */
 const STABILITY = 'https://github.com/Stability-AI/generative-models';
@@ -52,7 +52,7 @@ export function loraMetadata(lora: LoraFile, facts: LoraFacts = {}): Record<stri
   const layers = [...lora.layers.values()];
   const v = facts.predictionType === 'v' && lora.baseModel === 'sd2';
   const base = lora.baseModel ?? UNKNOWN_BASE;
-  const [version, architecture, side] = VERSIONS[v ? 'sd2-v' : base] ?? [base, base, undefined];
+  const [version, architecture, side] = VERSIONS.get(v ? 'sd2-v' : base) ?? [base, base, undefined];
   const resolution = facts.resolution ?? (side ? { width: side, height: side } : undefined);
   const known: Record<string, string | number | undefined> = {
     ss_output_name: facts.outputName, ss_sd_model_name: facts.baseModelName, ss_sd_model_hash: facts.baseModelHash,

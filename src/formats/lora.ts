@@ -1,5 +1,5 @@
 /** @file A LoRA as a value, whatever dialect it was read from or is written in. */
-import type { HostTensor } from '../graph/dtype.js';
+import { isFloat, type HostTensor } from '../graph/dtype.js';
 import { FormatError, shown } from './errors.js';
 
 /** Adds `alpha / r · up · down` to a weight. */
@@ -40,13 +40,15 @@ export function layersOf(lora: LoraFile, component: LoraComponent): Map<string, 
   return new Map(inside.map(([module, layer]) => [module.slice(prefix.length), layer]));
 }
 
-/** A FormatError if the two matrices of a layer cannot be multiplied, or alpha is no number. */
+/** A FormatError if the matrices of a layer are not of floats or cannot be multiplied, or alpha is no number. */
 export function checkLayer(where: string, module: string, { down, up, alpha }: LoraLayer): void {
   const shapes = [down.shape, up.shape];
   const ranks = shapes.every(({ length }) => length === 2 || length === 4);
-  if (ranks && up.shape[1] === down.shape[0] && shapes.flat().every((n) => n > 0) && Number.isFinite(alpha)) return;
+  const fit = up.shape[1] === down.shape[0] && shapes.flat().every((n) => n > 0);
+  if (ranks && fit && isFloat(down.dtype) && isFloat(up.dtype) && Number.isFinite(alpha)) return;
   throw new FormatError(`${where}: layer "${shown(module)}"`,
-    `cannot be applied: down [${down.shape.join(', ')}], up [${up.shape.join(', ')}], alpha ${alpha}`,
+    `cannot be applied: down ${down.dtype} [${down.shape.join(', ')}], up ${up.dtype} [${up.shape.join(', ')}], ` +
+    `alpha ${alpha}`,
     'The file is damaged or not a LoRA: export it again.');
 }
 

@@ -137,3 +137,8 @@ export function fromFloat32(values: Float32Array, shape: Shape, dtype: 'float32'
   for (let i = 0; i < words.length; i++) words[i] = convert(values[i]!);
   return host(words, shape, dtype);
 }
+
+/** A float32 number without axes. */
+export function scalarHost(value: number): HostTensor {
+  return host(new Float32Array([value]), []);
+}

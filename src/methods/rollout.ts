@@ -31,8 +31,8 @@ export function forBatch(task: Task, steps: Step | readonly Step[]): readonly St
   return Array.isArray(steps) ? (steps as readonly Step[]) : new Array<Step>(task.batch).fill(steps as Step);
 }
 
-/** Compiles sampling on a task. */
-export async function openRoller(task: Task, which: Which = 'tuned'): Promise<Roller> {
+/** Compiles sampling on a task. Rollouts of another `stream` share no noise with those of this one. */
+export async function openRoller(task: Task, which: Which = 'tuned', stream = 'rollout'): Promise<Roller> {
   if (isMultistep(task.plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
   const x = input('x', [task.batch, ...task.sampleShape]);
   const executable = await task.compile({ output: task.network(x, stepInput('step', task.batch), which) });
@@ -50,7 +50,7 @@ export async function openRoller(task: Task, which: Which = 'tuned'): Promise<Ro
       // Items are numbered through the whole training, so that no two start from the same noise.
       const items = prompts.map((_, i) => round * task.batch + i);
       const noise = (draw: number, item: number, count: number): Float32Array =>
-        normal({ seed: task.seed, stream: 'rollout', step: draw }, item, count);
+        normal({ seed: task.seed, stream, step: draw }, item, count);
       const steps = task.plan.steps.slice(0, stop);
       const xs = [samplesOf(task, combine([task.plan.initialStd, drawNoise(noise, 0, items, size)]))];
       const outputs: HostTensor[] = [];

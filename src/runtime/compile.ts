@@ -1,18 +1,36 @@
 /** @file Compiles a graph once and runs it many times. */
-import type { HostTensor } from '../graph/dtype.js';
+import type { HostTensor, TypedArray } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
 import { exportOnnx, graphInputs } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
 import type { Tensor } from '../graph/tensor.js';
 import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
+import { frozenParts, lookup, share } from './frozen.js';
+import type { SharedValue, Weights } from './frozen.js';
+import { isFinite, nonFiniteError } from './non-finite.js';
 
 export interface CompileOptions {
   device?: Device;
   /** Threads for one operator; all cores by default. */
   threads?: number;
-  /** Values of frozen weights (and of anything else that stays): given once, fed at each run without a copy. */
-  weights?: ReadonlyMap<string, HostTensor> | Readonly<Record<string, HostTensor>>;
+  /**
+   * Values of frozen weights (and of anything else that stays): given once. On the CPU every run reads these arrays
+   * themselves; on WebGPU they are uploaded once. Executables over the same arrays share what is made of them.
+   */
+  weights?: Weights;
+  /**
+   * Compute what depends on `weights` alone (the rotated kernels of convolution gradients, for instance) once instead of
+   * at every run. It costs memory up to the size of the weights concerned; on by default.
+   */
+  hoist?: boolean;
+  /**
+   * Make the weights part of the session, which ONNX Runtime then lays out as its kernels like them best; the session
+   * keeps copies of its own. On by default with CUDA (where they would be uploaded at every run), off otherwise.
+   */
+  bake?: boolean;
+  /** After each run look for NaN and infinity in the outputs, and name the operator that made the first one. */
+  checkFinite?: boolean;
   /** Further ONNX Runtime session options. */
   session?: SessionOptions;
 }
@@ -21,15 +39,18 @@ export type Feeds = Readonly<Record<string, HostTensor>>;
 
 /** A compiled computation with output names `O`. */
 export interface Executable<O extends string = string> {
-  /** @throws Error naming the input that is missing, unknown, or of another shape or dtype. */
+  /**
+   * Inputs that this computation does not have are ignored.
+   *
+   * @throws Error naming the input that is missing, of another shape or dtype, or fixed; NonFiniteError with `checkFinite`.
+   */
   run(feeds: Feeds): Promise<Record<O, HostTensor>>;
-  /** Frees the session; running it afterwards is an error. */
+  /** Frees the session and its share of the weights; running it afterwards is an error. */
   release(): Promise<void>;
   readonly session: Session;
-}
-
-function lookup(weights: CompileOptions['weights'], name: string): HostTensor | undefined {
-  return weights instanceof Map ? weights.get(name) : (weights as Record<string, HostTensor> | undefined)?.[name];
+  /** What was compiled, and how. */
+  readonly graph: Graph & { outputs: Readonly<Record<O, Tensor>> };
+  readonly options: CompileOptions;
 }
 
 function check(name: string, expected: Tensor, value: HostTensor): void {
@@ -40,47 +61,76 @@ function check(name: string, expected: Tensor, value: HostTensor): void {
   }
 }
 
+const bytesOf = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** The options of ONNX Runtime for a session of ours. */
+function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
+  return {
+    graphOptimizationLevel: 'all',
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    logSeverityLevel: 3,
+    ...session,
+  };
+}
+
 /**
  * Compiles the computation of `graph.outputs`. Every input that is not among `weights` must be fed at each run.
  *
- * @throws TraceError if the graph is not well formed; DeviceError if the device cannot be used.
+ * @throws TraceError if the graph is not well formed; DeviceError if the device cannot be used; Error if a weight does
+ * not fit its input.
  */
 export async function compile<O extends string>(
   graph: Graph & { outputs: Readonly<Record<O, Tensor>> },
   options: CompileOptions = {},
 ): Promise<Executable<O>> {
-  const { device = 'cpu', threads, weights } = options;
-  const expected = graphInputs(graph);
+  const { device = 'cpu', weights = {}, bake = device === 'cuda', hoist = !bake } = options;
+  const ort = sessionOptions(options);
+  for (const [name, t] of graphInputs(graph)) {
+    const value = lookup(weights, name);
+    if (value) check(name, t, value);
+  }
+  const given = hoist ? frozenParts(graph, weights, device) : new Map<Tensor, string>();
+  const expected = graphInputs({ ...graph, given });
   const fixed: Record<string, DeviceValue> = {};
+  const shared: SharedValue[] = [];
+  const baked = new Map<string, HostTensor>();
   for (const [name, t] of expected) {
     const value = lookup(weights, name);
-    if (!value) continue;
-    check(name, t, value);
-    fixed[name] = toDevice(value);
+    if (value && bake) baked.set(name, value);
+    else if (value && device !== 'webgpu') fixed[name] = toDevice(value);
+    else if (value || given.has(t)) {
+      const part = await share(t, weights, device, ort);
+      shared.push(part);
+      fixed[name] = part.value;
+    }
   }
-  const session = await createSession(exportOnnx(graph), device, {
-    graphOptimizationLevel: 'all',
-    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-    logSeverityLevel: 3,
-    // Spinning threads halve the speed as soon as another process wants the cores (docs/decisions.md).
-    extra: { session: { intra_op: { allow_spinning: '0' } } },
-    ...options.session,
-  });
+  const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
+  const session = await createSession(exportOnnx({ ...graph, given, baked }), device, { ...ort, externalData });
   const names = Object.keys(graph.outputs) as O[];
-  return {
+  const executable: Executable<O> = {
     session,
+    graph,
+    options,
     async run(feeds) {
       const values: Record<string, DeviceValue> = { ...fixed };
       for (const [name, t] of expected) {
         const value = feeds[name];
         if (value) {
+          // Other values may have been made of it.
+          if (fixed[name] || baked.has(name)) throw new Error(`input ${name} was given as a weight when compiling; it cannot change`);
           check(name, t, value);
           values[name] = toDevice(value);
-        } else if (!values[name]) throw new Error(`input ${name} (${t}) was not given`);
+        } else if (!values[name] && !baked.has(name)) throw new Error(`input ${name} (${t}) was not given`);
       }
       const results = await session.run(values);
-      return Object.fromEntries(names.map((n) => [n, toHost(results[n]!, graph.outputs[n].dtype)])) as Record<O, HostTensor>;
+      const outputs = Object.fromEntries(names.map((n) => [n, toHost(results[n]!, graph.outputs[n].dtype)])) as Record<O, HostTensor>;
+      if (options.checkFinite && !names.every((n) => isFinite(outputs[n]))) throw await nonFiniteError(executable, feeds);
+      return outputs;
     },
-    release: () => session.release(),
+    async release() {
+      for (const part of shared.splice(0)) part.release();
+      await session.release();
+    },
   };
+  return executable;
 }

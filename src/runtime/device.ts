@@ -12,33 +12,40 @@ export class DeviceError extends Error {
   override readonly name = 'DeviceError';
 }
 
-/** The devices that this build of ONNX Runtime has code for (a driver may still be missing). */
+const REMEDIES: Readonly<Record<Device, string>> = {
+  cpu: 'Reinstall onnxruntime-node',
+  webgpu: 'It needs a GPU driver (Vulkan on Linux: libvulkan1 and the driver of the card); without one use --device cpu',
+  cuda:
+    'It needs Linux x64, an NVIDIA driver, CUDA 12 with cuDNN 9, and the CUDA libraries of ONNX Runtime: ' +
+    'ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node; otherwise use --device webgpu or cpu',
+};
+
+/** The devices that this build of ONNX Runtime can be asked for (a driver or library may still be missing). */
 export function availableDevices(): Device[] {
   const names = ort.listSupportedBackends().map((b) => b.name);
   return (['cpu', 'webgpu', 'cuda'] as const).filter((d) => names.includes(d));
 }
 
-/** Opens a session on a device. @throws DeviceError if the device is missing. */
+/** Opens a session on a device. @throws DeviceError if the device is missing or does not work. */
 export async function createSession(model: Uint8Array, device: Device, options: SessionOptions): Promise<Session> {
   if (!availableDevices().includes(device)) {
-    const remedy = device === 'cuda' ? 'reinstall onnxruntime-node with its CUDA libraries (Linux x64, CUDA 12)' : 'use --device cpu';
-    throw new DeviceError(`This build of ONNX Runtime has no ${device} provider: ${remedy}.`);
+    throw new DeviceError(`This build of ONNX Runtime has no ${device} provider. ${REMEDIES[device]}.`);
   }
   try {
     return await ort.InferenceSession.create(model, { ...options, executionProviders: [device] });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    if (device !== 'cpu') throw new DeviceError(`Cannot open a session on ${device}: ${reason}. Use --device cpu.`);
-    throw error;
+    if (device === 'cpu' || !/adapter|shared library|CUDA|driver|device/i.test(reason)) throw error;
+    throw new DeviceError(`Cannot use ${device}: ${reason.trim()}. ${REMEDIES[device]}.`);
   }
 }
 
 /** Hands host numbers to ONNX Runtime without copying them. */
-export function toDevice(value: HostTensor): ort.Tensor {
+export function toDevice(value: HostTensor): DeviceValue {
   return new ort.Tensor(value.dtype as ort.Tensor.Type, value.data as never, [...value.shape]);
 }
 
 /** The numbers of a result that lies on the host. */
-export function toHost(value: ort.Tensor, dtype: DType): HostTensor {
+export function toHost(value: DeviceValue, dtype: DType): HostTensor {
   return { dtype, shape: value.dims, data: value.data as HostTensor['data'] };
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { host, type HostTensor } from '../../src/graph/dtype.js';
 import { unetFromLdm, unetToLdm, type Family } from '../../src/formats/names/ldm-unet.js';
 import { presentVae } from '../../src/formats/names/ldm-vae.js';
-import { textFromClip } from '../../src/formats/names/ldm-text.js';
+import { textFromClip, textFromOpenClip } from '../../src/formats/names/ldm-text.js';
 import { detectSingleFile, fromLdm, singleFileComponent } from '../../src/formats/names/single-file.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { readAll } from '../../src/formats/weights.js';
@@ -57,6 +57,8 @@ describe('single names', () => {
     expect(unetFromLdm('time_embed.cond_proj.weight')).toBe('time_embedding.cond_proj.weight');
     expect(textFromClip('embeddings.token_embedding.weight')).toBe('text_model.embeddings.token_embedding.weight');
     expect(textFromClip('text_model.embeddings.position_ids')).toBeUndefined();
+    expect(textFromOpenClip('constructor')).toEqual([]);
+    expect(textFromOpenClip('transformer.resblocks.0.constructor.weight')).toEqual([]);
   });
 
   it.each(['input_blocks.3.1.op', 'input_blocks.3.0.optic', 'input_blocks.1.2.x', 'output_blocks.0.2.x', 'time_embed.1',

@@ -43,28 +43,20 @@ function loraFeeds(fixture: Fixture, strength: number): Record<string, HostTenso
   return feeds;
 }
 
-test.each(VARIANTS)('U-Net %s with LoRA: prediction and gradients by latents, text states and LoRA', async (variant) => {
+async function expectReference(variant: string, checkpointing: boolean): Promise<void> {
   const fixture = await loadFixture(`unet_${variant}`);
   const adapter = loraAdapter('a', planByTargets({ rank: 4, alpha: 8 }));
-  await compareWithReference(fixture, (scope, inputs) => ({ sample: run(fixture, scope, inputs) }), {
-    adapters: [adapter], root: 'unet', feeds: loraFeeds(fixture, 1), other: (name) => loraTensor(adapter, name),
+  await compareWithReference(fixture, (scope, inputs) => ({ sample: run(fixture, scope, inputs, checkpointing) }), {
+    adapters: [adapter],
+    root: 'unet',
+    feeds: loraFeeds(fixture, 1),
+    other: (name) => loraTensor(adapter, name),
+    again: { feeds: loraFeeds(fixture, 0), outputs: { sample: 'base' } },
   });
   expect(adapter.layers.size * 2).toBe(fixture.part('lora.').size);
-});
+}
 
-test('U-Net with checkpointing has the same gradients', async () => {
-  const fixture = await loadFixture('unet_bk_sdm_tiny');
-  const adapter = loraAdapter('a', planByTargets({ rank: 4, alpha: 8 }));
-  await compareWithReference(fixture, (scope, inputs) => ({ sample: run(fixture, scope, inputs, true) }), {
-    adapters: [adapter], root: 'unet', feeds: loraFeeds(fixture, 1), other: (name) => loraTensor(adapter, name),
-  });
-});
+test.each(VARIANTS)('U-Net %s with LoRA: prediction, gradients by latents, text states and LoRA; at strength 0 without', (variant) =>
+  expectReference(variant, false));
 
-test.each(VARIANTS)('U-Net %s: a LoRA of strength 0 changes nothing', async (variant) => {
-  const fixture = await loadFixture(`unet_${variant}`);
-  for (const key of fixture.tensors.keys()) if (/^(grad|cotangent)\./.test(key)) fixture.tensors.delete(key);
-  fixture.tensors.set('cotangent.base', fixture.get('out.base'));
-  await compareWithReference(fixture, (scope, inputs) => ({ base: run(fixture, scope, inputs) }), {
-    adapters: [loraAdapter('a', planByTargets({ rank: 4 }))], root: 'unet', feeds: loraFeeds(fixture, 0),
-  });
-});
+test('U-Net with checkpointing has the same gradients', () => expectReference('bk_sdm_tiny', true));

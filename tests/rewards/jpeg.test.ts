@@ -3,6 +3,7 @@ import { encodePng, readImage } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
 import { normal, uniform } from '../../src/random/random.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import { compressibility, incompressibility } from '../../src/rewards/jpeg.js';
 import { jpegCoefficients, quantisationTable } from '../../src/rewards/jpeg-graph.js';
 import { jpegSize } from '../../src/rewards/jpeg-size.js';
@@ -72,7 +73,7 @@ describe('differentiable JPEG', () => {
   });
 
   test('ranks pictures as the true files do, and says about how many kB they take', async () => {
-    const images = discs(24);
+    const images = discs(24, 32);
     const prompts = Array.from({ length: 24 }, () => '');
     const estimated = await openScorer(compressibility('c')).score(images, prompts);
     const true_ = await openScorer(jpegSize('j', -1)).score(images, prompts);
@@ -93,7 +94,6 @@ describe('differentiable JPEG', () => {
   test('has the right gradient', () => checkGradient(compressibility('c'), pictures(2, 16), ['', ''], { step: 1e-3, tolerance: 0.03 }));
 
   test('following the gradient makes the true file larger, or smaller', async () => {
-    const { openGradient } = await import('../../src/rewards/gradient.js');
     const images = discs(4);
     const size = openScorer(jpegSize('j', 1));
     const prompts = ['', '', '', ''];

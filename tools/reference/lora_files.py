@@ -1,8 +1,8 @@
 """lora_*: LoRA files of every dialect as the reference tools write them, and the U-Net's output with each loaded.
 
 The base models and inputs are those of unet_sd1 and unet_sdxl. lora_expected.safetensors holds `<file>/out.scale_1` and
-`<file>/out.scale_05`: what diffusers (or PEFT) computes after loading that file at scale 1 and 0.5. The file with a text
-encoder's LoRA belongs to pipeline_sd1/ and has `out.prompt_embeds` of PROMPTS at scale 1.
+`<file>/out.scale_05`: what diffusers (or PEFT) computes after loading that file at scale 1 and 0.5. The file with the
+text encoder's LoRA belongs to pipeline_sd1/ and has `out.prompt_embeds` of PROMPTS at scale 1.
 """
 
 import shutil

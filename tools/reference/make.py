@@ -20,7 +20,7 @@ GENERATORS = ["engine_blocks", "engine_operators", "engine_pillow", "schedulers"
 
 
 def run(generators, folder):
-    environment = os.environ | {"PYTHONHASHSEED": "0", "ATTUNE_FIXTURES": str(folder)}
+    environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "ATTUNE_FIXTURES": str(folder)}
     for name in generators:
         print(f"-- {name}", flush=True)
         subprocess.run([sys.executable, HERE / f"{name}.py"], env=environment, check=True)

@@ -1,8 +1,9 @@
 """onnx_*.onnx: small vision and vision-language networks as PyTorch's two exporters write them, with dynamic batch.
 
 ts09 to ts17 come from the TorchScript exporter, dynamo18 and dynamo20 from torch.export; the dynamo files lose only
-their source-line notes. onnx_external/ is the MobileNet with its weights in a second file. onnx_io.safetensors holds `<model>/in.*`, `out.*`, `cotangent.*` and the gradients by the pixels,
-at batch 3 (exported at batch 2); every file was run with ONNX Runtime and agrees with PyTorch.
+their source-line notes. onnx_external/ is the MobileNet with its weights in a second file. onnx_io.safetensors holds
+`<model>/in.*`, `out.*`, `cotangent.*` and the gradients by the pixels, at batch 3 (exported at batch 2); every file was
+run with ONNX Runtime and agrees with PyTorch.
 """
 
 import contextlib
@@ -63,7 +64,7 @@ class MobileNet(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A pre-activation residual block, so that a batch norm stays after export, and Inception's pooled concatenation."""
+    """A pre-activation residual block, so that a batch norm survives export, and Inception's pooled concatenation."""
 
     def __init__(self):
         super().__init__()
@@ -163,7 +164,8 @@ def make():
             for key, value in zip(outputs, found):
                 torch.testing.assert_close(torch.from_numpy(value), named[key].detach(), rtol=1e-4, atol=1e-5)
             print(f"{path.name}: {path.stat().st_size / 1024:.0f} KB")
-        cases[name] = {"files": [f"onnx_{name}_{e}.onnx" for e in exporters], "inputs": list(inputs), "outputs": outputs}
+        files = [f"onnx_{name}_{e}.onnx" for e in exporters]
+        cases[name] = {"files": files, "inputs": list(inputs), "outputs": outputs}
     external()
     save("onnx_io", tensors, {"cases": cases})
 

@@ -1,4 +1,4 @@
-"""tokenizer_cases.json: awkward texts, encoded by transformers' CLIPTokenizer with a small vocabulary and with CLIP's own.
+"""tokenizer_cases.json: awkward texts, encoded by transformers' CLIPTokenizer with a small vocabulary and CLIP's own.
 
 The small vocabulary is that of pipeline_sd1/tokenizer; CLIP's own is OpenAI's bpe_simple_vocab_16e6.txt.gz.
 """

@@ -11,7 +11,7 @@ export interface LoraKey {
 
 export interface Collected {
   readonly layers: Map<string, LoraLayer>;
-  /** Keys that are not understood, and those of layers that have such a part. */
+  /** Keys that are not understood or occur twice, and all those of a layer that has such a part. */
   readonly unknown: string[];
   /** Parts that a layer lacks, as `module: part`. Such layers are left out. */
   readonly missing: string[];
@@ -28,22 +28,23 @@ export async function collectLayers(
   alphaOf: (module: string, rank: number) => number,
 ): Promise<Collected> {
   const unknown: string[] = [];
+  const spoiled = new Set<string>(); // modules with a part that is not supported
   const modules = new Map<string, Map<LoraKey['part'], string>>();
   for (const key of source.tensors.keys()) {
     const parsed = parse(key);
     const parts = parsed && (modules.get(parsed.module) ?? new Map<LoraKey['part'], string>());
-    if (!parts || (parsed.part !== 'other' && parts.has(parsed.part))) {
+    if (parts && parsed.part !== 'other' && !parts.has(parsed.part)) {
+      modules.set(parsed.module, parts.set(parsed.part, key));
+    } else {
       unknown.push(key);
-      continue;
+      if (parsed) spoiled.add(parsed.module);
     }
-    parts.set(parsed.part, key);
-    modules.set(parsed.module, parts);
   }
   const layers = new Map<string, LoraLayer>();
   const missing: string[] = [];
   for (const [module, parts] of modules) {
     const [down, up, alpha] = [parts.get('down'), parts.get('up'), parts.get('alpha')];
-    if (parts.has('other')) unknown.push(...parts.values());
+    if (spoiled.has(module)) unknown.push(...parts.values());
     else if (!down || !up) missing.push(`${module}: ${[!down && 'down', !up && 'up'].filter(Boolean).join(' and ')}`);
     else {
       const matrices = { down: await source.read(down), up: await source.read(up), alpha: 0 };

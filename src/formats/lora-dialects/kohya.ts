@@ -22,11 +22,16 @@ const PREFIXES: Readonly<Record<string, string>> = {
   lora_unet: 'unet', lora_te: 'text_encoder', lora_te1: 'text_encoder', lora_te2: 'text_encoder_2',
 };
 
+const PARTS = new Map<string, LoraKey['part']>(
+  [['lora_down.weight', 'down'], ['lora_up.weight', 'up'], ['alpha', 'alpha']],
+);
+
 /** Whether a key is of this dialect. */
 export function isKohya(key: string): boolean {
   return /^lora_(unet|te|te1|te2)_/.test(key);
 }
 
+/** What a key holds, in our names; undefined if it is not of this dialect. */
 export function parseKohya(key: string): LoraKey | undefined {
   const match = /^(lora_unet|lora_te1|lora_te2|lora_te)_([^.]+)\.(.+)$/.exec(key);
   if (!match) return undefined;
@@ -37,8 +42,7 @@ export function parseKohya(key: string): LoraKey | undefined {
   const known = component === 'unet' ? isUnetPath(dotted) : isTextPath(dotted);
   const path = known ? dotted : component === 'unet' ? unetFromLdm(dotted) : undefined;
   if (!path) return undefined;
-  const part = { 'lora_down.weight': 'down', 'lora_up.weight': 'up', alpha: 'alpha' }[end] ?? 'other';
-  return { module: `${component}.${path}`, part: part as LoraKey['part'] };
+  return { module: `${component}.${path}`, part: PARTS.get(end) ?? 'other' };
 }
 
 /**

@@ -1,17 +1,17 @@
 /** @file Text-encoder tensor names of OpenCLIP → ours, which are those of transformers' CLIPTextModel. */
 import type { Target } from './renamed-source.js';
 
-const OUTER: Readonly<Record<string, string>> = {
-  'token_embedding.weight': 'text_model.embeddings.token_embedding.weight',
-  'positional_embedding': 'text_model.embeddings.position_embedding.weight',
-  'ln_final.weight': 'text_model.final_layer_norm.weight',
-  'ln_final.bias': 'text_model.final_layer_norm.bias',
-};
+const OUTER = new Map([
+  ['token_embedding.weight', 'text_model.embeddings.token_embedding.weight'],
+  ['positional_embedding', 'text_model.embeddings.position_embedding.weight'],
+  ['ln_final.weight', 'text_model.final_layer_norm.weight'],
+  ['ln_final.bias', 'text_model.final_layer_norm.bias'],
+]);
 
-const INNER: Readonly<Record<string, string>> = {
-  'ln_1': 'layer_norm1', 'ln_2': 'layer_norm2', 'mlp.c_fc': 'mlp.fc1', 'mlp.c_proj': 'mlp.fc2',
-  'attn.out_proj': 'self_attn.out_proj',
-};
+const INNER = new Map([
+  ['ln_1', 'layer_norm1'], ['ln_2', 'layer_norm2'], ['mlp.c_fc', 'mlp.fc1'], ['mlp.c_proj', 'mlp.fc2'],
+  ['attn.out_proj', 'self_attn.out_proj'],
+]);
 
 /**
  * Our tensors behind an OpenCLIP one.
@@ -20,7 +20,7 @@ const INNER: Readonly<Record<string, string>> = {
  * @returns none if the tensor is not used or the name not known
  */
 export function textFromOpenClip(path: string, layers = Infinity): Target[] {
-  const outer = OUTER[path];
+  const outer = OUTER.get(path);
   if (outer) return [{ name: outer }];
   // OpenCLIP multiplies by the projection from the right, a linear layer from the left.
   if (path === 'text_projection') {
@@ -35,7 +35,7 @@ export function textFromOpenClip(path: string, layers = Infinity): Target[] {
       { name: `${prefix}self_attn.${part}_proj.${kind}`, third: i as 0 | 1 | 2 }
     ));
   }
-  const inner = INNER[module];
+  const inner = INNER.get(module);
   return inner ? [{ name: `${prefix}${inner}.${kind}` }] : [];
 }
 

@@ -13,6 +13,11 @@ export interface Graph {
   readonly inputs?: readonly Tensor[];
   /** Tensors that are not computed here but come as inputs of these names. */
   readonly given?: ReadonlyMap<Tensor, string>;
+  /**
+   * Values of inputs, by name, that become part of the model. Their numbers stay outside the file, under the input's name
+   * as location: a model larger than 2 GB cannot be one file, and whoever loads it need not copy them.
+   */
+  readonly baked?: ReadonlyMap<string, HostTensor>;
 }
 
 /**
@@ -73,6 +78,12 @@ function tensorProto(name: string, value: HostTensor): object {
   return { name, dims: [...value.shape], dataType: ELEMENT_TYPES[value.dtype], rawData };
 }
 
+function externalProto(name: string, { shape, dtype, data }: HostTensor): object {
+  const place = { location: name, offset: 0, length: data.length * bytesPerElement(dtype) };
+  const externalData = Object.entries(place).map(([key, value]) => ({ key, value: String(value) }));
+  return { name, dims: [...shape], dataType: ELEMENT_TYPES[dtype], dataLocation: 1 /* EXTERNAL */, externalData };
+}
+
 function attributeProto(name: string, value: Attribute): object {
   if (typeof value === 'number') return { name, i: value, type: ATTRIBUTE_TYPES.int };
   if (typeof value === 'string') return { name, s: Buffer.from(value), type: ATTRIBUTE_TYPES.string };
@@ -100,7 +111,8 @@ export function exportOnnx(graph: Graph): Uint8Array {
   const outputs = Object.entries(graph.outputs);
   const nodes = scheduleOf(graph);
   const inputs = graphInputs(graph);
-  const initializer: object[] = [];
+  const baked = graph.baked ?? new Map<string, HostTensor>();
+  const initializer: object[] = [...baked].filter(([name]) => inputs.has(name)).map(([name, value]) => externalProto(name, value));
   const shared = new Map<string, string>();
   const renamed = new Map<Tensor, string>(graph.given);
   const nameOf = (t: Tensor): string => renamed.get(resolve(t)) ?? valueName(t);
@@ -141,7 +153,7 @@ export function exportOnnx(graph: Graph): Uint8Array {
       name: 'attune',
       node,
       initializer,
-      input: [...inputs].map(([name, t]) => valueInfo(name, t.shape, ELEMENT_TYPES[t.dtype])),
+      input: [...inputs].filter(([name]) => !baked.has(name)).map(([name, t]) => valueInfo(name, t.shape, ELEMENT_TYPES[t.dtype])),
       output: outputs.map(([name, t]) => valueInfo(name, t.shape, ELEMENT_TYPES[t.dtype])),
     },
   });

@@ -241,17 +241,27 @@ function sliceOffsets(indices: HostTensor, shape: Shape): number[] {
   });
 }
 
+/** Replaces elements, or adds to them; int64 cells add up too. */
+function put(to: Cells, at: number, v: Cell, node: Node): void {
+  to[at] = node.attributes['reduction'] === 'add' ? (to[at] as number) + (v as number) : v;
+}
+
 const kernelScatterNd: Kernel = ([x, indices, updates], node, out) => {
   const result = x!.data.slice();
   const run = sizeOf(out.shape.slice(indices!.shape.at(-1)!));
-  const add = node.attributes['reduction'] === 'add';
   const [to, from] = [cells(result), cells(updates!.data)];
   sliceOffsets(indices!, out.shape).forEach((at, row) => {
-    for (let i = 0; i < run; i++) {
-      const v = from[row * run + i]!;
-      to[at + i] = add ? (to[at + i] as number) + (v as number) : v;
-    }
+    for (let i = 0; i < run; i++) put(to, at + i, from[row * run + i]!, node);
   });
+  return result;
+};
+
+const kernelScatterElements: Kernel = ([x, indices, updates], node, out) => {
+  const axis = attribute(node, 'axis', 0);
+  const own = strides(out.shape);
+  const result = x!.data.slice();
+  const [to, from, picks] = [cells(result), cells(updates!.data), cells(indices!.data)];
+  walk(indices!.shape, [own.with(axis, 0)], (i, [at]) => put(to, at! + inRange(picks[i]!, out.shape[axis]!) * own[axis]!, from[i]!, node));
   return result;
 };
 
@@ -317,6 +327,7 @@ export const KERNELS: Readonly<Record<string, Kernel>> = {
     return result;
   },
   ScatterND: kernelScatterNd,
+  ScatterElements: kernelScatterElements,
   ReduceSum: reduction((a, b) => a + b, 'zero'),
   ReduceMean: reduction((a, b) => a + b, 'zero', true),
   ReduceProd: reduction((a, b) => a * b, 'one'),

@@ -9,6 +9,7 @@ import { describeNode, toNumber } from './decode.js';
 import type { AttributeMessage, FunctionMessage, GraphMessage, ModelMessage, NodeMessage, OpsetMessage, TensorMessage } from './decode.js';
 import { LIMITS, OnnxError, shown } from './error.js';
 import { fold } from './fold.js';
+import { inOrder } from './order.js';
 import { findOperator, normalDomain } from './operators/index.js';
 
 /** A decoded model, checked for what can be told without tracing. */
@@ -95,7 +96,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
       if (name === '') return null;
       const value = frame.scope.get(name);
       if (value !== undefined) return value;
-      return fail(`reads ${JSON.stringify(shown(name))}, which nothing before it makes: the value is missing, or the operators form a cycle`, node);
+      return fail(`reads ${JSON.stringify(shown(name))}, which nothing makes`, node);
     };
     const start = nodeCount();
     const results = apply(node, node.input.map(read), frame);
@@ -151,7 +152,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
 
   const runNodes = (nodes: readonly NodeMessage[], frame: Frame): void => {
     if (frame.depth > LIMITS.depth) fail(`functions or branches lie more than ${LIMITS.depth} deep in each other`);
-    for (const node of nodes) {
+    for (const node of inOrder(nodes, (n) => fail('depends on itself: the operators form a cycle', n))) {
       try {
         runNode(node, frame);
       } catch (cause) {

@@ -1,7 +1,7 @@
 /** @file Two-dimensional convolution and its transpose, with stride, padding, dilation and groups. */
 import type { Shape } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
-import { apply, literal } from '../tensor.js';
+import { apply, bridge, literal } from '../tensor.js';
 import type { Attributes, Tensor, Vjp } from '../tensor.js';
 import { concat, pad, reshape, slice, transpose } from './layout.js';
 import { gemm, matmul } from './matmul.js';
@@ -37,6 +37,8 @@ function geometry(options: ConvOptions): Geometry {
   const { stride, padding, dilation, groups = 1 } = options;
   return { stride: pair(stride), dilation: pair(dilation), pads: fourSides(padding), groups };
 }
+
+const optionsOf = ({ pads, ...rest }: Geometry): ConvOptions => ({ ...rest, padding: pads });
 
 function attributesOf({ stride, dilation, pads, groups }: Geometry, kernel: Shape): Attributes {
   return {
@@ -104,11 +106,29 @@ function rotate(w: Tensor): Tensor {
   return reshape(matmul(reshape(w, [o * c, taps]), literal(exchange, [taps, taps], w.dtype)), w.shape);
 }
 
+/*
+ * A convolution, its gradient by the input and its gradient by the weight are three faces of one trilinear form, so the
+ * gradient of each is made of the other two. Said with a bridge, second derivatives do not go through what a gradient is
+ * computed with.
+ */
+
+/** Gradient by the input, given that of the output. */
+function convInputGradient(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): Tensor {
+  const rules: Vjp[] = [(u) => conv2d(u, w, undefined, optionsOf(geo)), (u) => convWeightGradient(u, g, w.shape, geo)];
+  return bridge([inputGradientValue(g, w, shape, geo)], [g, w], rules)[0]!;
+}
+
+/** Gradient by the weight, given that of the output. */
+function convWeightGradient(x: Tensor, g: Tensor, shape: Shape, geo: Geometry): Tensor {
+  const rules: Vjp[] = [(u) => convInputGradient(g, u, x.shape, geo), (u) => conv2d(x, u, undefined, optionsOf(geo))];
+  return bridge([weightGradientValue(x, g, shape, geo)], [x, g], rules)[0]!;
+}
+
 /**
- * Gradient by the input. With stride 1 it is a convolution with the kernel rotated and its channels swapped, which runs
+ * With stride 1 the gradient by the input is a convolution with the kernel rotated and its channels swapped, which runs
  * at the speed of the forward convolution; ConvTranspose reaches about 60% of that (docs/decisions.md).
  */
-function convInputGradient(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): Tensor {
+function inputGradientValue(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): Tensor {
   const reach = ([0, 1] as const).map((i) => geo.dilation[i] * (w.shape[2 + i]! - 1));
   const pads = geo.pads.map((p, side) => reach[side % 2]! - p);
   if (geo.stride[0] === 1 && geo.stride[1] === 1 && pads.every((p) => p >= 0)) {
@@ -116,15 +136,15 @@ function convInputGradient(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): T
     const kernel = rotate(swapChannels(w, geo.groups));
     return conv2d(g, kernel, undefined, { padding, dilation: geo.dilation, groups: geo.groups });
   }
-  return convTranspose2d(g, w, undefined, { ...geo, padding: geo.pads, outputSize: shape.slice(2) as [number, number] });
+  return convTranspose2d(g, w, undefined, { ...optionsOf(geo), outputSize: shape.slice(2) as [number, number] });
 }
 
 /**
- * Gradient by the weight: one matrix product for each tap of the kernel, of the output's gradient with the input as that
- * tap saw it. The input is kept channels-last, so that what a tap saw is copied in long runs. This runs at about the
+ * The gradient by the weight is one matrix product for each tap of the kernel, of the output's gradient with the input as
+ * that tap saw it. The input is kept channels-last, so that what a tap saw is copied in long runs. This runs at about the
  * speed of the forward convolution; one product over all taps' patches at once takes up to twice as long.
  */
-function convWeightGradient(x: Tensor, g: Tensor, shape: Shape, geo: Geometry): Tensor {
+function weightGradientValue(x: Tensor, g: Tensor, shape: Shape, geo: Geometry): Tensor {
   const [o, c, kh, kw] = shape as [number, number, number, number];
   const [b, , oh, ow] = g.shape as [number, number, number, number];
   const { groups, stride, dilation, pads: [top, left, bottom, right] } = geo;
@@ -170,9 +190,8 @@ export function convTranspose2d(x: Tensor, w: Tensor, b?: Tensor, options: ConvT
   if (extra.some((e, i) => e < 0 || (e > 0 && e >= geo.stride[i]!))) {
     traceError('ConvTranspose', `output ${describeShape(size)} is not reachable from ${describeShape(x.shape)}`);
   }
-  const forward: ConvOptions = { stride: geo.stride, dilation: geo.dilation, padding: geo.pads, groups: geo.groups };
   const vjps: Vjp[] = [
-    (g) => conv2d(g, w, undefined, forward),
+    (g) => conv2d(g, w, undefined, optionsOf(geo)),
     (g) => convWeightGradient(g, x, w.shape, geo),
     (g) => sum(g, { axes: [0, 2, 3] }),
   ];

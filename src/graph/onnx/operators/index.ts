@@ -7,14 +7,17 @@ import { indexing } from './indexing.js';
 import { layout } from './layout.js';
 import { microsoft } from './microsoft.js';
 import { normalization } from './normalization.js';
+import { pooling } from './pooling.js';
 import { product } from './product.js';
 import { reduction } from './reduction.js';
+import { resizing } from './resizing.js';
 import { values } from './values.js';
 
 // Maps: a file may name an operator "constructor".
 const OPERATORS: ReadonlyMap<string, ReadonlyMap<string, Operator>> = new Map([
   ['', new Map(Object.entries({
-    ...activation, ...convolutions, ...elementwise, ...indexing, ...layout, ...normalization, ...product, ...reduction, ...values,
+    ...activation, ...convolutions, ...elementwise, ...indexing, ...layout, ...normalization, ...pooling,
+    ...product, ...reduction, ...resizing, ...values,
   }))],
   ['com.microsoft', new Map(Object.entries(microsoft))],
 ]);

@@ -1,6 +1,7 @@
 /** @file ONNX operators that read and write at indices, and running sums. */
 import type { DType } from '../../dtype.js';
 import { cast } from '../../ops/arithmetic.js';
+import { cumSum } from '../../ops/cumulative.js';
 import { addAlong, gather, takeAlong } from '../../ops/gather.js';
 import { gatherNd, putAlong, scatterNd } from '../../ops/gather-nd.js';
 import { concat, expand } from '../../ops/layout.js';
@@ -58,6 +59,10 @@ function greatest(c: Call): Tensor[] {
   return [values, indices];
 }
 
+function runningSum(c: Call): Tensor {
+  return cumSum(c.x(0), c.scalar(1), { exclusive: c.int('exclusive', 0) === 1, reverse: c.int('reverse', 0) === 1 });
+}
+
 export const indexing: Readonly<Record<string, Operator>> = {
   Gather: gathered,
   GatherElements: (c) => {
@@ -69,4 +74,5 @@ export const indexing: Readonly<Record<string, Operator>> = {
   ScatterElements: scattered,
   ScatterND: (c) => scatterNd(c.x(0), cast(c.x(1), 'int64'), c.x(2), reductionOf(c)),
   TopK: greatest,
+  CumSum: runningSum,
 };

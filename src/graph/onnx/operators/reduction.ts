@@ -1,9 +1,10 @@
 /** @file ONNX reductions; their axes are an attribute in older operator sets and an input in newer ones. */
 import { abs, log, mul, sqrt, square } from '../../ops/arithmetic.js';
-import { narrow, reshape } from '../../ops/layout.js';
+import { narrow, reshape, unsqueeze } from '../../ops/layout.js';
 import { logSumExp, max, mean, min, normalizeAxes, sum } from '../../ops/reduce.js';
 import type { ReduceOptions } from '../../ops/reduce.js';
-import { apply, full } from '../../tensor.js';
+import { argMax, argMin } from '../../ops/topk.js';
+import { full } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Operator } from '../call.js';
 
@@ -35,14 +36,13 @@ function product(x: Tensor, options: ReduceOptions): Tensor {
   return options.keepDims ? reduced : reshape(reduced, x.shape.filter((_, i) => !axes.includes(i)));
 }
 
-/** The index of the greatest (least) element along an axis; no gradient. */
-const extremeIndex = (op: 'ArgMax' | 'ArgMin'): Operator => (c) => {
+/** The index of the greatest (least) element along an axis. */
+const extremeIndex = (f: (x: Tensor, axis: number) => Tensor): Operator => (c) => {
   const x = c.x(0);
-  const axis = normalizeAxes(op, x.rank, [c.int('axis', 0)])[0]!;
-  const keepdims = c.int('keepdims', 1);
-  const attributes = { axis, keepdims, select_last_index: c.int('select_last_index', 0) };
-  const shape = keepdims === 1 ? x.shape.with(axis, 1) : x.shape.filter((_, i) => i !== axis);
-  return apply({ op, inputs: [x], attributes }, shape, 'int64');
+  const axis = normalizeAxes(c.node.opType, x.rank, [c.int('axis', 0)])[0]!;
+  if (c.int('select_last_index', 0) !== 0) c.fail('select_last_index is not supported');
+  const y = f(x, axis);
+  return c.int('keepdims', 1) === 1 ? unsqueeze(y, axis) : y;
 };
 
 export const reduction: Readonly<Record<string, Operator>> = {
@@ -56,6 +56,6 @@ export const reduction: Readonly<Record<string, Operator>> = {
   ReduceSumSquare: reduce((x, options) => sum(square(x), options)),
   ReduceLogSum: reduce((x, options) => log(sum(x, options))),
   ReduceLogSumExp: reduce(logSumExp),
-  ArgMax: extremeIndex('ArgMax'),
-  ArgMin: extremeIndex('ArgMin'),
+  ArgMax: extremeIndex(argMax),
+  ArgMin: extremeIndex(argMin),
 };

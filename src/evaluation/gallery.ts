@@ -1,0 +1,60 @@
+/** @file Pictures side by side: the base model's and the tuned one's from the same seed, at any LoRA strength. */
+import { dataUri, EMPTY, Html, html } from './html.js';
+import { numberText } from './ticks.js';
+
+/** One prompt and seed. */
+export interface Pair {
+  readonly prompt: string;
+  readonly seed: number;
+  /** Picture files (PNG, JPEG or WebP). */
+  readonly base: Uint8Array;
+  readonly tuned: Uint8Array;
+}
+
+/** One LoRA strength: what it scores, and its pictures for the same prompts and seeds as the pairs. */
+export interface Strength {
+  readonly strength: number;
+  readonly reward: number;
+  readonly diversity: number;
+  readonly heldOutReward?: number;
+  /** One for each pair, in their order; or none. */
+  readonly images: readonly Uint8Array[];
+}
+
+/** Shows the pictures of the strength that the slider stands at, and says what it scores. */
+export const GALLERY_SCRIPT = `
+const slider = document.getElementById('strength');
+if (slider) {
+  const said = slider.parentElement.querySelector('output');
+  const show = () => {
+    for (const stack of document.querySelectorAll('.stack'))
+      [...stack.querySelectorAll('img')].forEach((img, i) => img.classList.toggle('on', i === Number(slider.value)));
+    said.textContent = JSON.parse(slider.dataset.texts)[slider.value];
+  };
+  slider.addEventListener('input', show);
+  show();
+}
+`;
+
+const picture = (bytes: Uint8Array, alt: string, on = false): Html =>
+  html`<img${new Html(on ? ' class="on"' : '')} src="${dataUri(bytes)}" alt="${alt}">`;
+
+const scoreText = ({ strength, reward, diversity, heldOutReward: heldOut }: Strength): string =>
+  `× ${strength}: reward ${numberText(reward)}${heldOut === undefined ? '' : `, held-out ${numberText(heldOut)}`}, diversity ${numberText(diversity)}`;
+
+/** Cards of pairs; a slider over the strengths where they come with pictures of all pairs. */
+export function gallery(pairs: readonly Pair[], sweep: readonly Strength[]): Html {
+  const steps = sweep.filter((s) => s.images.length === pairs.length && pairs.length > 0)
+    .toSorted((a, b) => a.strength - b.strength);
+  const full = Math.max(0, steps.findIndex((s) => s.strength === 1));
+  const control = steps.length < 2 ? EMPTY : html`<div class="strength"><label for="strength">LoRA strength</label>
+<input type="range" id="strength" min="0" max="${steps.length - 1}" value="${full}" data-texts="${JSON.stringify(steps.map(scoreText))}">
+<output>${scoreText(steps[full]!)}</output></div>`;
+  const cards = pairs.map((pair, i) => {
+    const tuned = steps.length < 2 ? [picture(pair.tuned, `tuned: ${pair.prompt}`, true)]
+      : steps.map((s, k) => picture(s.images[i]!, `strength ${s.strength}: ${pair.prompt}`, k === full));
+    return html`<figure class="card"><div class="pair"><div>${picture(pair.base, `base: ${pair.prompt}`)}<span>base</span></div>
+<div><div class="stack">${tuned}</div><span>tuned</span></div></div><figcaption>${pair.prompt} <span class="muted">· seed ${pair.seed}</span></figcaption></figure>`;
+  });
+  return html`${control}<div class="gallery">${cards}</div>`;
+}

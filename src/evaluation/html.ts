@@ -1,0 +1,71 @@
+/** @file HTML from templates that escape what is put into them, and the page that reports are written on. */
+import { createHash } from 'node:crypto';
+import { PAGE_STYLE } from './page-style.js';
+
+const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\'': '&#39;' };
+
+/** Text for element content or a quoted attribute: no markup, and no control characters, which XML cannot hold. */
+export function escapeXml(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]|[\p{Cs}\ufffe\uffff]/gu, ' ').replace(/[&<>"']/g, (c) => ENTITIES[c]!);
+}
+
+/** Markup, as against text that is still to be escaped. */
+export class Html {
+  constructor(readonly markup: string) {}
+}
+
+type Content = string | number | Html | readonly Html[];
+
+/** A template whose strings and numbers are escaped; `Html`, alone or in lists, is put in as it is. */
+export function html(parts: TemplateStringsArray, ...values: readonly Content[]): Html {
+  const text = (value: Content): string => {
+    if (value instanceof Html) return value.markup;
+    return typeof value === 'object' ? value.map((v) => v.markup).join('') : escapeXml(String(value));
+  };
+  return new Html(parts.map((part, i) => (i === 0 ? part : text(values[i - 1]!) + part)).join(''));
+}
+
+export const EMPTY = new Html('');
+
+/**
+ * A whole page, in light or dark as the reader's system prefers. Its security policy lets it load nothing and run
+ * nothing but `script`.
+ */
+export function page(title: string, body: Html, script = ''): string {
+  const hash = createHash('sha256').update(script).digest('base64');
+  const policy = `default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-${hash}'`;
+  const { markup } = html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>${title}</title>
+<style>${new Html(PAGE_STYLE)}</style>
+</head>
+<body><main>${body}</main><script>${new Html(script)}</script></body>
+</html>
+`;
+  return markup;
+}
+
+const MAGIC: readonly [mime: string, test: (bytes: Uint8Array) => boolean][] = [
+  ['image/png', (b) => b[0] === 0x89 && b[1] === 0x50],
+  ['image/jpeg', (b) => b[0] === 0xff && b[1] === 0xd8],
+  ['image/webp', (b) => b[8] === 0x57 && b[9] === 0x45],
+];
+
+/** A picture file (PNG, JPEG or WebP) as an address that holds it. */
+export function dataUri(bytes: Uint8Array): string {
+  const mime = MAGIC.find(([, test]) => test(bytes))?.[0];
+  if (!mime) throw new Error('a report holds PNG, JPEG and WebP pictures only');
+  return `data:${mime};base64,${Buffer.from(bytes).toString('base64')}`;
+}
+
+/** A table; columns after the first are numbers, set to the right. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], marked = -1): Html {
+  const cells = (row: readonly string[]): Html[] => row.map((cell, i) => (i === 0 ? html`<th scope="row">${cell}</th>` : html`<td>${cell}</td>`));
+  return html`<div class="scroll"><table><thead><tr>${head.map((h) => html`<th scope="col">${h}</th>`)}</tr></thead>
+<tbody>${rows.map((row, i) => html`<tr${new Html(i === marked ? ' class="best"' : '')}>${cells(row)}</tr>`)}</tbody></table></div>`;
+}

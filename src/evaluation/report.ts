@@ -1,0 +1,197 @@
+/** @file The report of a run: one self-contained page, for people. A pure function of the run's numbers and pictures. */
+import { gallery, GALLERY_SCRIPT } from './gallery.js';
+import type { Pair, Strength } from './gallery.js';
+import type { Evaluation, GuardOptions, Verdict } from './hacking-guard.js';
+import { EMPTY, Html, html, page, table } from './html.js';
+import { plot } from './plot.js';
+import type { PlotOptions, Point, Series } from './plot.js';
+import { numberText } from './ticks.js';
+
+/** What a line of `metrics.jsonl` says of a training step. */
+export interface StepMetrics {
+  readonly step: number;
+  readonly reward: number;
+  readonly loss: number;
+  readonly gradNorm: number;
+}
+
+export interface RunReport {
+  /** "draft-lv on emoji-clip", say. */
+  readonly title: string;
+  readonly rewardName: string;
+  readonly heldOutName?: string;
+  /** Deviation of the base model's reward between images: the unit of the gain. */
+  readonly rewardDeviation: number;
+  readonly steps: readonly StepMetrics[];
+  /** The base model's first. */
+  readonly evaluations: readonly Evaluation[];
+  readonly guard: GuardOptions;
+  readonly verdict: Verdict;
+  readonly pairs: readonly Pair[];
+  readonly sweep: readonly Strength[];
+  /** Seed, device, duration, versions and the like, as name and value. */
+  readonly facts: readonly (readonly [name: string, value: string])[];
+  /** The resolved configuration: plain objects, lists and values. */
+  readonly config: unknown;
+  /** What lies beside the report, as path and meaning. */
+  readonly files: readonly (readonly [path: string, meaning: string])[];
+}
+
+/** The page as a text. */
+export function renderReport(run: RunReport): string {
+  const body = html`<header><h1>${run.title}</h1>${lead(run)}</header>
+${tiles(run)}${verdictNote(run)}
+${run.pairs.length > 0 ? html`<h2>Before and after</h2>
+<p class="muted">The same prompts and seeds through the base model and through the saved LoRA.</p>${gallery(run.pairs, run.sweep)}` : EMPTY}
+<h2>Reward against diversity</h2>
+<p class="muted">What a gain costs. Up and to the right is better; a curve that falls steeply is a model that learns to repeat itself.</p>
+<div class="plots">${fronts(run)}</div>
+<h2>Training</h2><div class="plots">${curves(run)}</div>
+<h2>Evaluations</h2>${evaluationTable(run)}
+${run.sweep.length > 0 ? html`<h2>LoRA strengths</h2>${sweepTable(run)}` : EMPTY}
+<h2>Particulars</h2>${particulars(run)}
+<footer>Written by Attune. This page is complete in itself and loads nothing.</footer>`;
+  return page(run.title, body, GALLERY_SCRIPT);
+}
+
+const base = (run: RunReport): Evaluation => run.evaluations[0]!;
+const best = (run: RunReport): Evaluation => run.evaluations[run.verdict.best]!;
+const signed = (x: number, digits = 2): string => `${x < 0 ? '−' : '+'}${numberText(Math.abs(x), digits)}`;
+const percent = (x: number): string => `${Math.round(100 * x)}%`;
+const deviations = (run: RunReport): number => (best(run).reward - base(run).reward) / run.rewardDeviation;
+
+function lead(run: RunReport): Html {
+  const [from, to] = [base(run), best(run)];
+  if (run.verdict.best === 0) return html`<p class="lead">No evaluation was better than the base model's.</p>`;
+  const judge = from.heldOutReward === undefined || to.heldOutReward === undefined ? ''
+    : ` The independent judge's score went from ${numberText(from.heldOutReward)} to ${numberText(to.heldOutReward)}.`;
+  const gain = Number.isFinite(deviations(run)) ? ` (${signed(deviations(run))} standard deviations of the base model's images)` : '';
+  return html`<p class="lead">At step ${to.step}, the best, the reward is ${numberText(to.reward)} against ${numberText(from.reward)} before${gain}.${judge}
+The images of one prompt are ${percent(to.diversity / from.diversity)} as diverse as before.</p>`;
+}
+
+function tiles(run: RunReport): Html {
+  const [from, to] = [base(run), best(run)];
+  const tile = (name: string, value: string, note: string): Html =>
+    html`<div class="tile"><span>${name}</span><b>${value}</b><span>${note}</span></div>`;
+  return html`<div class="tiles">
+${tile(`Reward: ${run.rewardName}`, numberText(to.reward), `${numberText(from.reward)} before`)}
+${to.heldOutReward === undefined || from.heldOutReward === undefined ? EMPTY
+    : tile(`Held out: ${run.heldOutName ?? 'judge'}`, numberText(to.heldOutReward), `${numberText(from.heldOutReward)} before`)}
+${tile('Diversity', percent(to.diversity / from.diversity), `${numberText(to.diversity)}, ${numberText(from.diversity)} before`)}
+${tile('Fréchet distance', numberText(to.frechet), 'to the base model\'s samples')}</div>`;
+}
+
+function verdictNote({ verdict: { stop } }: RunReport): Html {
+  return stop ? html`<p class="note"><b>The guard stopped the run:</b> ${stop.reason}.</p>` : EMPTY;
+}
+
+const SIZE = { width: 400, height: 270 };
+const chart = (series: readonly Series[], options: PlotOptions): Html => new Html(plot(series, { ...SIZE, ...options }));
+
+const labelled = (x: number, y: number, label: string | undefined): Point => ({ x, y, ...(label !== undefined && { label }) });
+
+function fronts(run: RunReport): Html[] {
+  const limit = run.guard.minDiversity * base(run).diversity;
+  const named = new Map([[run.evaluations.length - 1, `step ${run.evaluations.at(-1)!.step}`],
+    [run.verdict.best, `best, step ${best(run).step}`], [0, 'base']]);
+  const checkpoints = run.evaluations.map((e, i) => labelled(e.reward, e.diversity, named.get(i)));
+  // Strength 0 is the base model, which already has its name.
+  const strengths = run.sweep.map((s) =>
+    labelled(s.reward, s.diversity, s.strength > 0 && Number.isInteger(2 * s.strength) ? `× ${s.strength}` : undefined));
+  const front = chart([
+    { name: 'training steps', points: checkpoints, marks: 'both' },
+    { name: 'LoRA strength', points: strengths, marks: 'both', color: 1 },
+  ], { title: 'Reward against diversity', x: run.rewardName, y: 'diversity', levels: [{ y: limit, label: 'the guard\'s limit' }] });
+  if (run.sweep.length < 2) return [front];
+  const bySweep = (title: string, y: string, of: (s: Strength) => number | undefined, color: number): Html =>
+    chart([{ name: y, color, marks: 'both', points: run.sweep.map((s) => ({ x: s.strength, y: of(s) ?? NaN })) }],
+      { title, x: 'LoRA strength', y });
+  return [
+    front,
+    bySweep('Reward by LoRA strength', run.rewardName, (s) => s.reward, 0),
+    bySweep('Diversity by LoRA strength', 'mean pairwise distance', (s) => s.diversity, 2),
+    ...(run.sweep.some((s) => s.heldOutReward !== undefined)
+      ? [bySweep('Held-out reward by LoRA strength', run.heldOutName ?? 'judge', (s) => s.heldOutReward, 1)] : []),
+  ];
+}
+
+function curves(run: RunReport): Html[] {
+  const steps = (of: (s: StepMetrics) => number): Point[] => run.steps.map((s) => ({ x: s.step, y: of(s) }));
+  const evaluated = (of: (e: Evaluation) => number | undefined): Point[] =>
+    run.evaluations.map((e) => ({ x: e.step, y: of(e) ?? NaN }));
+  const noisy = (name: string, points: readonly Point[], color: number): Series[] =>
+    [{ name, points: thinned(points), faint: true, color }, { name, points: thinned(runningMean(points)), color }];
+  const heldOut: Series = {
+    name: 'held-out', color: 1, marks: 'both', points: evaluated((e) => e.heldOutReward), spread: run.evaluations.map((e) => e.heldOutError ?? 0),
+  };
+  return [
+    chart([...noisy('batches', steps((s) => s.reward), 0), { name: 'evaluated', color: 4, marks: 'both', points: evaluated((e) => e.reward) }],
+      { title: 'Reward', x: 'step', y: run.rewardName }),
+    ...(run.evaluations.some((e) => e.heldOutReward !== undefined)
+      ? [chart([heldOut], { title: 'Held-out reward', x: 'step', y: `${run.heldOutName ?? 'judge'}, ± standard error` })] : []),
+    chart([{ name: 'diversity', color: 2, marks: 'both', points: evaluated((e) => e.diversity) }], {
+      title: 'Diversity', x: 'step', y: 'mean pairwise distance within a prompt',
+      levels: [{ y: run.guard.minDiversity * base(run).diversity, label: 'the guard\'s limit' }],
+    }),
+    chart([{ name: 'Fréchet distance', color: 3, marks: 'both', points: evaluated((e) => e.frechet) }],
+      { title: 'Fréchet distance', x: 'step', y: 'to the base model\'s samples' }),
+    chart(noisy('loss', steps((s) => s.loss), 0), { title: 'Loss', x: 'step', y: 'loss' }),
+    chart(noisy('gradient', steps((s) => s.gradNorm), 0), { title: 'Gradient norm', x: 'step', y: 'norm before clipping' }),
+  ];
+}
+
+/** Exponential running mean over about a twentieth of the points, corrected for its start. */
+function runningMean(points: readonly Point[]): Point[] {
+  const keep = 1 - 1 / Math.max(5, points.length / 20);
+  let [sum, weight] = [0, 0];
+  return points.map(({ x, y }) => {
+    if (Number.isFinite(y)) [sum, weight] = [keep * sum + y, keep * weight + 1];
+    return { x, y: sum / weight };
+  });
+}
+
+const MOST_POINTS = 300;
+
+/** At most MOST_POINTS points, each the mean of its neighbours: a long run must not make a large page. */
+function thinned(points: readonly Point[]): Point[] {
+  const size = Math.ceil(points.length / MOST_POINTS);
+  if (size <= 1) return [...points];
+  return Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
+    const part = points.slice(i * size, (i + 1) * size);
+    const mean = (of: (p: Point) => number): number => part.reduce((s, p) => s + of(p), 0) / part.length;
+    return { x: mean((p) => p.x), y: mean((p) => p.y) };
+  });
+}
+
+const orDash = (x: number | undefined): string => (x === undefined ? '–' : numberText(x));
+
+function evaluationTable(run: RunReport): Html {
+  const rows = run.evaluations.map((e, i) => [
+    i === 0 ? 'base model' : `step ${e.step}${i === run.verdict.best ? ', best' : ''}`,
+    numberText(e.reward), orDash(e.heldOutReward), numberText(e.diversity), percent(e.diversity / base(run).diversity), numberText(e.frechet),
+  ]);
+  return table(['', 'reward', 'held-out', 'diversity', 'of the base', 'Fréchet'], rows, run.verdict.best);
+}
+
+function sweepTable(run: RunReport): Html {
+  const rows = run.sweep.map((s) =>
+    [`× ${s.strength}`, numberText(s.reward), orDash(s.heldOutReward), numberText(s.diversity), percent(s.diversity / base(run).diversity)]);
+  return table(['strength', 'reward', 'held-out', 'diversity', 'of the base'], rows);
+}
+
+function particulars(run: RunReport): Html {
+  const list = (rows: readonly (readonly [string, string])[]): Html =>
+    html`<table class="plain">${rows.map(([name, value]) => html`<tr><th scope="row">${name}</th><td><code>${value}</code></td></tr>`)}</table>`;
+  return html`${list(run.facts)}
+${run.files.length > 0 ? html`<details open><summary>Files</summary>${list(run.files.map(([path, meaning]) => [meaning, path]))}</details>` : EMPTY}
+<details><summary>Configuration</summary>${list(flattened(run.config))}</details>`;
+}
+
+/** Nested values as rows of dotted path and text. */
+function flattened(value: unknown, path = ''): [string, string][] {
+  if (typeof value !== 'object' || value === null) return [[path, String(value)]];
+  const entries = Object.entries(value);
+  if (entries.length === 0) return [[path, Array.isArray(value) ? '[]' : '{}']];
+  return entries.flatMap(([key, v]) => flattened(v, path ? `${path}.${key}` : key));
+}

@@ -1,0 +1,136 @@
+/**
+ * @file What depends on frozen weights alone: found in a graph, computed once, shared by all executables over the same
+ * weights, and fed afterwards. The rotated kernels of convolution gradients are the case that matters: at 16 × 16 × 1280
+ * rotating takes as long as the convolution (docs/decisions.md).
+ */
+import { bytesPerElement, sizeOf } from '../graph/dtype.js';
+import type { HostTensor, TypedArray } from '../graph/dtype.js';
+import { exportOnnx, schedule } from '../graph/onnx/export.js';
+import type { Graph } from '../graph/onnx/export.js';
+import { resolve } from '../graph/tensor.js';
+import type { Node, Tensor } from '../graph/tensor.js';
+import { createSession, toDevice } from './device.js';
+import type { Device, DeviceValue, SessionOptions } from './device.js';
+
+export type Weights = ReadonlyMap<string, HostTensor> | Readonly<Record<string, HostTensor>>;
+
+export function lookup(weights: Weights, name: string): HostTensor | undefined {
+  return weights instanceof Map ? weights.get(name) : (weights as Readonly<Record<string, HostTensor>>)[name];
+}
+
+/** The same numbers as `leaf`, in another shape at most. */
+function viewed(tensor: Tensor): Tensor {
+  let t = resolve(tensor);
+  while (t.node.op === 'Reshape') t = resolve(t.node.inputs[0]!);
+  return t;
+}
+
+const bytes = (t: { shape: readonly number[]; dtype: HostTensor['dtype'] }): number => sizeOf(t.shape) * bytesPerElement(t.dtype);
+
+/**
+ * The tensors of `graph` that can be given instead of computed: they depend on frozen weights with known values and on
+ * constants only, something else depends on them, and they are no larger than the weights they are made of (so that a
+ * broadcast, or weights kept in half precision, stay as they are).
+ *
+ * @returns each tensor with the name under which to feed it
+ */
+export function frozenParts(graph: Graph, weights: Weights, device: Device): Map<Tensor, string> {
+  /** For nodes made of frozen weights and constants alone: those weights. */
+  const made = new Map<Node, ReadonlySet<Tensor>>();
+  const found = new Map<Tensor, string>();
+  const offer = (t: Tensor): void => {
+    const leaves = made.get(t.node)!;
+    const room = [...leaves].reduce((n, leaf) => n + bytes(leaf), 0);
+    if (t.node.op === '@input' || leaves.size === 0 || bytes(t) > room) return;
+    // On the CPU a view costs nothing; elsewhere it would be a second copy.
+    if (device === 'cpu' || viewed(t).node.op !== '@input') found.set(t, `frozen:${t.node.op}_${t.node.id}_${t.index}`);
+  };
+  for (const node of schedule(Object.values(graph.outputs))) {
+    const inputs = node.inputs.flatMap((t) => (t ? [resolve(t)] : []));
+    if (node.op === '@constant') made.set(node, new Set());
+    else if (node.op === '@input') {
+      if (node.frozen && lookup(weights, node.name!)) made.set(node, new Set(node.outputs));
+    } else if (inputs.every((t) => made.has(t.node))) {
+      made.set(node, new Set(inputs.flatMap((t) => [...made.get(t.node)!])));
+    } else for (const t of inputs) if (made.has(t.node)) offer(t);
+  }
+  return found;
+}
+
+interface Entry {
+  readonly value: Promise<DeviceValue>;
+  users: number;
+}
+
+/** Values by the first weight they are made of, so that they go when the weights go. */
+const entries = new WeakMap<TypedArray, Map<string, Entry>>();
+const ids = new WeakMap<TypedArray, number>();
+let nextId = 0;
+
+function idOf(data: TypedArray): number {
+  const id = ids.get(data) ?? nextId++;
+  ids.set(data, id);
+  return id;
+}
+
+/** Says what a frozen tensor is, in terms of its weights' arrays: equal text, equal numbers. */
+function expression(tensor: Tensor, weights: Weights, leaves: TypedArray[]): string {
+  const { node, index } = resolve(tensor);
+  const value = node.op === '@input' ? lookup(weights, node.name!) : node.value;
+  if (value) {
+    if (node.op === '@input') leaves.push(value.data);
+    const small = node.op === '@constant' && value.data.length <= 64;
+    return `${value.dtype}[${value.shape.join()}]:${small ? `(${value.data.join()})` : idOf(value.data)}`;
+  }
+  const inputs = node.inputs.map((t) => (t ? expression(t, weights, leaves) : ''));
+  return `${node.domain}.${node.op}${JSON.stringify(node.attributes)}(${inputs.join()})#${index}`;
+}
+
+/** A value that executables share; the last one to let go frees it. */
+export interface SharedValue {
+  readonly value: DeviceValue;
+  release(): void;
+}
+
+async function compute(tensor: Tensor, weights: Weights, device: Device, options: SessionOptions): Promise<DeviceValue> {
+  const source = viewed(tensor);
+  const stored = source.node.op === '@input' ? lookup(weights, source.node.name!) : undefined;
+  if (stored && device === 'cpu') return toDevice({ ...stored, shape: tensor.shape });
+  const graph = { outputs: { value: tensor } };
+  const feeds: Record<string, DeviceValue> = {};
+  for (const { op, name } of schedule([tensor])) {
+    if (op === '@input') feeds[name!] = toDevice(lookup(weights, name!)!);
+  }
+  const location: SessionOptions = device === 'webgpu' ? { preferredOutputLocation: 'gpu-buffer' } : {};
+  const session = await createSession(exportOnnx(graph), device, { ...options, ...location });
+  const { value } = await session.run(feeds);
+  await session.release();
+  return value!;
+}
+
+/** Computes a frozen tensor on the device, or finds it where another executable has done so. */
+export async function share(tensor: Tensor, weights: Weights, device: Device, options: SessionOptions): Promise<SharedValue> {
+  const leaves: TypedArray[] = [];
+  const key = `${device}:${expression(tensor, weights, leaves)}[${tensor.shape.join()}]`;
+  const home = leaves[0]!;
+  const known = entries.get(home) ?? new Map<string, Entry>();
+  entries.set(home, known);
+  const entry = known.get(key) ?? { value: compute(tensor, weights, device, options), users: 0 };
+  known.set(key, entry);
+  entry.users += 1;
+  try {
+    const value = await entry.value;
+    return {
+      value,
+      release() {
+        entry.users -= 1;
+        if (entry.users > 0) return;
+        known.delete(key);
+        if (value.location !== 'cpu') value.dispose();
+      },
+    };
+  } catch (error) {
+    known.delete(key);
+    throw error;
+  }
+}

@@ -1,0 +1,168 @@
+/** @file What a run leaves for others: LoRA files in all dialects (read back and compared), the strength sweep, the report. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { judge } from '../evaluation/hacking-guard.js';
+import type { GaussianStatistics } from '../evaluation/frechet.js';
+import { renderReport } from '../evaluation/report.js';
+import type { StepMetrics } from '../evaluation/report.js';
+import { writeAtomic } from '../formats/atomic.js';
+import { encodePng } from '../formats/image.js';
+import { imageGrid } from '../formats/image-grid.js';
+import { LORA_DIALECTS, readLora, writeLora } from '../formats/lora-file.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { baseModelOf } from '../models/pipeline.js';
+import { savePipeline } from '../models/save.js';
+import { loraFromFile, loraToFile } from '../nn/lora-values.js';
+import type { Measured } from './evaluate.js';
+import { values } from './parameters.js';
+import type { PipelineTask } from './pipeline-task.js';
+import type { Session } from './session.js';
+import type { MetricsRow } from './run-folder.js';
+import { imageAt } from './train.js';
+import type { TrainResult } from './train.js';
+
+/** File names below `lora/`; PEFT's is a folder. */
+const FILES = {
+  kohya: 'kohya.safetensors',
+  diffusers: 'pytorch_lora_weights.safetensors',
+  'diffusers-old': 'pytorch_lora_weights_old_names.safetensors',
+  peft: 'peft',
+} as const;
+
+/** Puts parameter values into the task, in place. */
+export function loadParameters(task: PipelineTask, from: ReadonlyMap<string, HostTensor>): void {
+  for (const [name, t] of task.parameters) values(t).set(values(from.get(name)!));
+}
+
+/**
+ * Writes the trained weights: a LoRA in every dialect, or the full model in diffusers layout. Each LoRA file is read
+ * back by its own names and compared; then the parameters of the task are those of the diffusers file, so that what is
+ * measured and shown afterwards is what was saved.
+ *
+ * @throws Error if a file does not give back what was written
+ */
+export async function writeWeights(session: Session, folder: string, step: number): Promise<string[]> {
+  const { task, pipeline, config } = session;
+  if (!task.adapter) {
+    const tuned = [...task.parameters].map(([name, t]): [string, HostTensor] => [name.slice('tuned/'.length), t]);
+    await savePipeline(join(folder, 'model'), { ...pipeline, weights: new Map([...pipeline.weights, ...tuned]) }, 'float32');
+    return ['model'];
+  }
+  const baseModel = baseModelOf(pipeline);
+  const metadata = {
+    'attune.method': config.method.name,
+    'attune.rewards': config.rewards.join(' + '),
+    'attune.config': JSON.stringify(config),
+    'attune.manifest': JSON.stringify(session.manifest),
+  };
+  const lora = loraToFile(task.adapter, task.parameters, { metadata, ...(baseModel === undefined ? {} : { baseModel }) });
+  const facts = {
+    outputName: 'attune', title: `${config.method.name} on ${config.rewards.join(' + ')}`, baseModelName: config.model,
+    learningRate: config.lr, seed: config.seed, steps: step, optimizer: 'AdamW',
+  };
+  const written: string[] = [];
+  for (const dialect of LORA_DIALECTS) {
+    const path = join(folder, 'lora', FILES[dialect]);
+    await writeLora(path, lora, dialect, { facts, targets: { unet: config.lora.targets } });
+    const back = loraFromFile(task.adapter, (await readLora(path)).lora, path);
+    const worst = largestDifference(task.parameters, back);
+    if (worst > 1e-5) {
+      await rm(path, { recursive: true, force: true });
+      throw new Error(`${path} does not give back the LoRA (off by ${worst}); it was removed. Please report this.`);
+    }
+    if (dialect === 'diffusers') loadParameters(task, back);
+    written.push(join('lora', FILES[dialect]));
+  }
+  return written;
+}
+
+function largestDifference(a: ReadonlyMap<string, HostTensor>, b: ReadonlyMap<string, HostTensor>): number {
+  let worst = 0;
+  for (const [name, t] of a) {
+    const other = b.get(name);
+    if (!other) return Infinity;
+    const [x, y] = [values(t), values(other)];
+    for (let i = 0; i < x.length; i++) worst = Math.max(worst, Math.abs(x[i]! - y[i]!));
+  }
+  return worst;
+}
+
+export interface Swept {
+  readonly strength: number;
+  readonly measured: Measured;
+}
+
+/** Measures the saved LoRA at each strength, on the same prompts and noise. */
+export async function sweepStrengths(session: Session, base: GaussianStatistics | null, step: number): Promise<Swept[]> {
+  const { task, config, evaluator } = session;
+  if (!task.adapter) return [];
+  const swept: Swept[] = [];
+  for (const strength of config.evaluation.sweep) {
+    task.setStrength(strength);
+    swept.push({ strength, measured: await evaluator.measure(step, base) });
+  }
+  task.setStrength(1);
+  return swept;
+}
+
+/** Pairs of pictures that the report and the before/after sheet show. */
+const SHOWN = 24;
+
+/** `before-after.png`: the same prompts and seeds, base model above, tuned model below. */
+export async function beforeAfter(before: Measured, after: Measured): Promise<Buffer> {
+  const { prompts } = before;
+  const firsts = prompts.map((p, i) => (prompts.indexOf(p) === i ? i : -1)).filter((i) => i >= 0).slice(0, 8);
+  const row = (m: Measured): HostTensor[] => firsts.map((i) => imageAt(m.images, i));
+  const labels = [...firsts.map((i) => prompts[i]!), ...firsts.map(() => 'tuned')];
+  return encodePng(await imageGrid([...row(before), ...row(after)], { columns: firsts.length, labels, minWidth: 128 }));
+}
+
+const png = (m: Pick<Measured, 'images'>, i: number): Promise<Buffer> => encodePng(imageAt(m.images, i));
+
+type UpdateRow = MetricsRow & StepMetrics;
+
+/** Lines of updates; the first line is the base model's evaluation alone. */
+const isUpdate = (row: MetricsRow): row is UpdateRow => row['reward'] !== undefined;
+
+/** Writes `report.html`. */
+export async function writeReport(
+  session: Session, folder: string, result: TrainResult, rows: readonly MetricsRow[], before: Measured, after: Measured,
+  swept: readonly Swept[], files: readonly string[],
+): Promise<void> {
+  const { config } = session;
+  const spread = [...before.prompts.keys()].filter((i) => i % Math.max(1, Math.floor(before.prompts.length / SHOWN)) === 0);
+  const shown = spread.slice(0, SHOWN);
+  const heldOut = session.manifest['heldOut'] as string | null;
+  const mean = before.rewards.reduce((a, b) => a + b, 0) / before.rewards.length;
+  const deviation = Math.sqrt(before.rewards.reduce((a, r) => a + (r - mean) ** 2, 0) / Math.max(1, before.rewards.length - 1));
+  const page = renderReport({
+    title: `${config.method.name} on ${config.rewards.join(' + ')}`,
+    rewardName: config.rewards.join(' + '),
+    ...(heldOut === null ? {} : { heldOutName: heldOut }),
+    rewardDeviation: deviation,
+    steps: rows.filter(isUpdate),
+    evaluations: result.evaluations,
+    guard: config.guard,
+    verdict: judge(result.evaluations, config.guard),
+    pairs: await Promise.all(shown.map(async (i) => ({
+      prompt: before.prompts[i]!, seed: i, base: await png(before, i), tuned: await png(after, i),
+    }))),
+    sweep: await Promise.all(swept.map(async ({ strength, measured: { evaluation, ...measured } }) => ({
+      strength,
+      reward: evaluation.reward,
+      diversity: evaluation.diversity,
+      ...(evaluation.heldOutReward !== undefined && { heldOutReward: evaluation.heldOutReward }),
+      images: await Promise.all(shown.map((i) => png(measured, i))),
+    }))),
+    facts: Object.entries(session.manifest).map(([k, v]) => [k, typeof v === 'object' ? JSON.stringify(v) : String(v)] as const),
+    config,
+    files: [
+      ...files.map((f) => [f, 'trained weights'] as const),
+      ['metrics.jsonl', 'every update and evaluation'],
+      ['config.yaml', 'the resolved configuration'],
+      ['manifest.json', 'hashes, versions, seed'],
+      ['checkpoints/', 'to go on with --resume'],
+    ],
+  });
+  await writeAtomic(join(folder, 'report.html'), page);
+}

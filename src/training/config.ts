@@ -1,0 +1,183 @@
+/** @file The configuration of a run: every setting with its default and meaning; file < environment < flags. */
+import { readFile } from 'node:fs/promises';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
+import { LORA_TARGETS } from '../nn/lora.js';
+import { suggestion } from '../rewards/nearest.js';
+
+const positive = z.number().positive();
+const whole = z.int().positive();
+
+const loraSchema = z.strictObject({
+  /** Rank of B·A; 8 in DRaFT's small-scale experiments and in nabla-GFN. */
+  rank: whole.default(8),
+  /** Constant alpha on B·A, alpha/rank; the rank by default, so that the factor is 1. */
+  alpha: positive.optional(),
+  rankStabilised: z.boolean().default(false),
+  /** Ends of layer paths. */
+  targets: z.array(z.string().min(1)).min(1).default([...LORA_TARGETS.attention]),
+});
+
+const evaluationSchema = z.strictObject({
+  /** Updates between evaluations; 0 evaluates only before and after. */
+  every: z.int().nonnegative().default(20),
+  /** Prompts that are sampled, from the start of the prompt list (or of `promptSet`). */
+  prompts: whole.default(12),
+  /** Images of each of them. */
+  images: z.int().min(2).default(4),
+  /** Another list to evaluate on; the training prompts by default. */
+  promptSet: z.string().optional(),
+  /** A reward that is never trained on. `auto`: the bundled judge for the bundled model, none otherwise. */
+  heldOut: z.string().nullable().default('auto'),
+  /** CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one. */
+  features: z.string().nullable().default('auto'),
+  /** Strengths of the LoRA that the report sweeps at the end. */
+  sweep: z.array(z.number()).default([0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]),
+});
+
+const guardSchema = z.strictObject({
+  enabled: z.boolean().default(true),
+  minDiversity: z.number().min(0).max(1).default(GUARD_DEFAULTS.minDiversity),
+  tolerance: z.number().nonnegative().default(GUARD_DEFAULTS.tolerance),
+  patience: whole.default(GUARD_DEFAULTS.patience),
+  maxFrechet: positive.nullable().default(GUARD_DEFAULTS.maxFrechet),
+});
+
+export const configSchema = z.strictObject({
+  /** Bundled name, diffusers folder, single file or hub id. */
+  model: z.string().min(1).default('emoji'),
+  method: z.strictObject({ name: z.string().min(1).default('draft-lv') }).loose().default({ name: 'draft-lv' }),
+  /** NAME[:weight][?option=value]; several are summed. */
+  rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip']),
+  /** Bundled list, or a text, CSV or JSONL file. */
+  prompts: z.string().min(1).default('animals'),
+  /** Updates of the optimiser. */
+  steps: whole.default(60),
+  /** Images per update. */
+  batch: whole.default(8),
+  /** Updates' gradients averaged into one step of the optimiser. */
+  accumulate: whole.default(1),
+  lr: positive.default(1e-3),
+  schedule: z.enum(['constant', 'cosine', 'linear']).default('constant'),
+  warmup: z.int().nonnegative().default(0),
+  beta1: z.number().min(0).lt(1).default(0.9),
+  beta2: z.number().min(0).lt(1).default(0.999),
+  weightDecay: z.number().nonnegative().default(1e-4),
+  /** Largest norm of all gradients together; null for none. */
+  clip: positive.nullable().default(1),
+  /** Average the weights over updates; null for none. */
+  ema: z.number().min(0).lt(1).nullable().default(null),
+  /** `lora`, or `full` for all weights of the U-Net. */
+  train: z.enum(['lora', 'full']).default('lora'),
+  lora: loraSchema.prefault({}),
+  /** Where the method does not care; the sampler of its paper by default. */
+  sampler: z.enum(['ddim', 'ddpm']).default('ddim'),
+  samplingSteps: whole.default(20),
+  guidance: z.number().min(0).default(3),
+  negativePrompt: z.string().default(''),
+  /** Image side in pixels; the model's own by default. */
+  size: whole.optional(),
+  checkpointing: z.boolean().default(false),
+  seed: z.int().nonnegative().default(0),
+  /** Updates between checkpoints. */
+  checkpointEvery: whole.default(20),
+  evaluation: evaluationSchema.prefault({}),
+  guard: guardSchema.prefault({}),
+  device: z.enum(['cpu', 'webgpu', 'cuda']).default('cpu'),
+  threads: whole.optional(),
+});
+
+/** Everything that decides what a run computes. */
+export type RunConfig = z.infer<typeof configSchema>;
+
+/** A configuration that is wrong: its message names the field and the remedy. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+type Tree = Record<string, unknown>;
+
+/** Sets `a.b.c` in a tree. @throws ConfigError for a path through something that is not a section */
+export function setPath(tree: Tree, path: string, value: unknown): void {
+  const keys = path.split('.');
+  let at = tree;
+  for (const key of keys.slice(0, -1)) {
+    if (key === '__proto__') throw new ConfigError(`there is no setting "${path}"`);
+    at[key] ??= {};
+    if (typeof at[key] !== 'object' || at[key] === null || Array.isArray(at[key])) {
+      throw new ConfigError(`${path}: "${key}" is a value, not a section`);
+    }
+    at = at[key] as Tree;
+  }
+  at[keys.at(-1)!] = value;
+}
+
+/** Reads `dotted.key=value`; the value is YAML, so numbers, booleans and lists come out as such. */
+export function parseAssignment(text: string): [path: string, value: unknown] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new ConfigError(`"${text}" is not of the form dotted.key=value`);
+  try {
+    return [text.slice(0, at), parse(text.slice(at + 1))];
+  } catch {
+    throw new ConfigError(`${text.slice(0, at)}: "${text.slice(at + 1)}" is not a value that YAML understands; quote it`);
+  }
+}
+
+/** A configuration file (YAML or JSON). @throws ConfigError if it is missing or not a map */
+export async function readConfigFile(path: string): Promise<Tree> {
+  const text = await readFile(path, 'utf8').catch(() => {
+    throw new ConfigError(`cannot read the configuration ${path}`);
+  });
+  let value: unknown;
+  try {
+    value = parse(text, { maxAliasCount: 100 });
+  } catch (error) {
+    throw new ConfigError(`${path}: ${error instanceof Error ? error.message.split('\n')[0] : 'not YAML'}`);
+  }
+  if (value === null) return {};
+  if (typeof value !== 'object' || Array.isArray(value)) throw new ConfigError(`${path} must hold settings, one a line`);
+  return value as Tree;
+}
+
+/** Settings from `ATTUNE_<PATH>`, dots as double underscores: ATTUNE_METHOD__NAME=draft. */
+export function environmentSettings(env: Readonly<Record<string, string | undefined>>): [string, unknown][] {
+  return Object.entries(env).flatMap(([name, value]): [string, unknown][] => {
+    if (!name.startsWith('ATTUNE_SET_') || value === undefined) return [];
+    const words = name.slice('ATTUNE_SET_'.length).toLowerCase().split('__');
+    const path = words.map((w) => w.replace(/_(\w)/g, (_, c: string) => c.toUpperCase())).join('.');
+    return [parseAssignment(`${path}=${value}`)];
+  });
+}
+
+/** Every key path of the schema, for suggestions. */
+function knownPaths(schema: z.ZodObject, prefix = ''): string[] {
+  return Object.entries(schema.shape).flatMap(([key, field]) => {
+    const inner = unwrap(field as z.ZodType);
+    return inner instanceof z.ZodObject ? knownPaths(inner, `${prefix}${key}.`) : [`${prefix}${key}`];
+  });
+}
+
+function unwrap(field: z.ZodType): z.ZodType {
+  const inner = (field.def as { innerType?: z.ZodType }).innerType;
+  return inner ? unwrap(inner) : field;
+}
+
+/**
+ * The full configuration from layers of settings, later ones winning.
+ *
+ * @throws ConfigError naming the field that is unknown (with the nearest one) or wrong
+ */
+export function resolveConfig(file: Tree, assignments: readonly (readonly [string, unknown])[]): RunConfig {
+  const tree = structuredClone(file);
+  for (const [path, value] of assignments) setPath(tree, path, value);
+  const result = configSchema.safeParse(tree);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const path = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const key = [...issue.path, issue.keys[0]!].join('.');
+    throw new ConfigError(`there is no setting "${key}". ${suggestion(key, knownPaths(configSchema))}`);
+  }
+  throw new ConfigError(`${path}: ${issue.message}`);
+}

@@ -1,0 +1,88 @@
+/** @file Measures a model: fixed prompts and seeds, reward, held-out reward, diversity, Fréchet distance to the base. */
+import { diversity } from '../evaluation/diversity.js';
+import type { FeatureExtractor } from '../evaluation/features.js';
+import { frechetDistance, gaussianStatistics } from '../evaluation/frechet.js';
+import type { GaussianStatistics } from '../evaluation/frechet.js';
+import type { Evaluation } from '../evaluation/hacking-guard.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { host } from '../graph/dtype.js';
+import type { Roller } from '../methods/rollout.js';
+import { meanOf } from '../methods/reward-loss.js';
+import type { Scorer } from '../rewards/scorer.js';
+import type { PipelineTask } from './pipeline-task.js';
+import type { Progress } from './progress.js';
+
+export interface EvaluatorParts {
+  task: PipelineTask;
+  /** Samples with a stream of its own, so that evaluation images share no noise with training. */
+  roller: Roller;
+  prompts: readonly string[];
+  /** Images of each prompt. */
+  images: number;
+  reward: Scorer;
+  heldOut: Scorer | null;
+  features: FeatureExtractor | null;
+  progress: Progress;
+}
+
+export interface Measured {
+  readonly evaluation: Evaluation;
+  /** [N, 3, H, W], prompt by prompt. */
+  readonly images: HostTensor;
+  /** N prompts. */
+  readonly prompts: readonly string[];
+  readonly rewards: Float32Array;
+}
+
+export interface Evaluator {
+  /** @param base statistics of the base model's samples; without them the Fréchet distance is 0 */
+  measure(step: number, base: GaussianStatistics | null): Promise<Measured & { statistics: GaussianStatistics | null }>;
+}
+
+const deviation = (values: Float32Array): number => {
+  const m = meanOf(values);
+  return Math.sqrt(values.reduce((s, v) => s + (v - m) ** 2, 0) / Math.max(1, values.length - 1));
+};
+
+export function openEvaluator(parts: EvaluatorParts): Evaluator {
+  const { task, roller, reward, heldOut, features, progress } = parts;
+  const prompts = parts.prompts.flatMap((p) => new Array<string>(parts.images).fill(p));
+  return {
+    async measure(step, base) {
+      const images = await sampleImages(task, roller, prompts, progress);
+      const rewards = await reward.score(images, prompts);
+      const held = heldOut && (await heldOut.score(images, prompts));
+      const rows = features && (await features.images(images));
+      const statistics = rows && gaussianStatistics(rows);
+      const evaluation: Evaluation = {
+        step,
+        reward: meanOf(rewards),
+        ...(held && { heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length) }),
+        diversity: rows ? diversity(rows, prompts) : 0,
+        frechet: statistics && base ? frechetDistance(statistics, base) : 0,
+      };
+      return { evaluation, images, prompts, rewards, statistics };
+    },
+  };
+}
+
+/** One image per prompt; image i is made from noise i, whatever the batch. */
+export async function sampleImages(
+  task: PipelineTask, roller: Roller, prompts: readonly string[], progress: Progress,
+): Promise<HostTensor> {
+  let all: Float32Array | null = null;
+  let shape: readonly number[] = [];
+  for (let start = 0; start < prompts.length; start += task.batch) {
+    const part = prompts.slice(start, start + task.batch);
+    // The last batch is filled up with its own last prompt.
+    const full = [...part, ...new Array<string>(task.batch - part.length).fill(part.at(-1)!)];
+    const { x } = await roller.rollout(full, start / task.batch);
+    const images = await task.decode(x.at(-1)!);
+    shape = images.shape.slice(1);
+    const size = images.data.length / task.batch;
+    all ??= new Float32Array(prompts.length * size);
+    all.set((images.data as Float32Array).subarray(0, part.length * size), start * size);
+    progress.step(start + part.length, prompts.length, 'images sampled');
+  }
+  return host(all!, [prompts.length, ...shape]);
+}

@@ -1,0 +1,207 @@
+/** @file A loaded text-to-image pipeline, an adapter and a reward as the task that methods train on. */
+import type { HostTensor } from '../graph/dtype.js';
+import { host, scalarHost } from '../graph/dtype.js';
+import { grad } from '../graph/grad.js';
+import { concat } from '../graph/ops/layout.js';
+import { sum } from '../graph/ops/reduce.js';
+import { input } from '../graph/tensor.js';
+import type { Tensor } from '../graph/tensor.js';
+import type { Counts, SampleReward, Task, TaskExecutable, Which } from '../methods/task.js';
+import { joinConditions, unetDenoiser } from '../models/denoiser.js';
+import type { Condition } from '../models/denoiser.js';
+import { decodeImages } from '../models/latents.js';
+import { conditionInputs, latentFactor, latentShape, partScope } from '../models/pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
+import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
+import { initialLora } from '../nn/lora-values.js';
+import { frozenWeights, trainableWeights } from '../nn/scope.js';
+import type { Adapter, WeightSource } from '../nn/scope.js';
+import { checkScores, RewardError } from '../rewards/reward.js';
+import type { Reward } from '../rewards/reward.js';
+import { compile } from '../runtime/compile.js';
+import type { CompileOptions, Feeds } from '../runtime/compile.js';
+import { guide, splitGuided } from '../schedulers/guidance.js';
+import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
+import type { Plan, Step } from '../schedulers/plan.js';
+import { openConditions } from './conditions.js';
+
+/** What is trained: a LoRA on the U-Net, or all of its weights. */
+export type Adaptation = { readonly kind: 'lora'; readonly options: LoraOptions } | { readonly kind: 'full' };
+
+export interface PipelineTaskOptions {
+  batch: number;
+  seed: number;
+  schedule: NoiseSchedule;
+  plan: Plan;
+  /** Classifier-free guidance; 1 is none, and saves half of the network calls. */
+  guidance: number;
+  negativePrompt: string;
+  height: number;
+  width: number;
+  adaptation: Adaptation;
+  reward: Reward;
+  /** Recompute the inside of each block in backward passes. */
+  checkpointing: boolean;
+  compile: Pick<CompileOptions, 'device' | 'threads'>;
+}
+
+export interface PipelineTask extends Task {
+  readonly pipeline: Pipeline;
+  /** The LoRA that is trained, or null for full fine-tuning. */
+  readonly adapter: LoraAdapter | null;
+  /** Images of samples [B, C, h, w] → [B, 3, H, W] in [0, 1]. */
+  decode(samples: HostTensor): Promise<HostTensor>;
+  readonly parameters: Map<string, HostTensor>;
+  /** How strongly the adapter acts from now on; 0 is the base model. */
+  setStrength(value: number): void;
+  release(): Promise<void>;
+}
+
+const ADAPTER = 'lora';
+
+/** The network with and without what is trained, over one set of frozen weights. */
+function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boolean) {
+  const frozen = frozenWeights();
+  const symbols = new Map<string, Tensor>();
+  const build = (source: WeightSource, adapters: readonly Adapter[]) =>
+    unetDenoiser(partScope('unet', source, adapters), pipeline.unet, { checkpointing });
+  const reference = build(frozen, []);
+  if (adaptation.kind === 'full') {
+    const source = trainableWeights('tuned/', (name, t) => symbols.set(`tuned/${name}`, t));
+    return { frozen, symbols, adapter: null, reference, tuned: build(source, []) };
+  }
+  const adapter = loraAdapter(ADAPTER, planByTargets(adaptation.options));
+  return { frozen, symbols, adapter, reference, tuned: build(frozen, [adapter]) };
+}
+
+/** Opens a task. Every prompt that will be asked for is encoded on first use and then remembered. */
+export async function openPipelineTask(pipeline: Pipeline, options: PipelineTaskOptions): Promise<PipelineTask> {
+  const { batch, guidance, plan, adaptation, reward } = options;
+  const guided = guidance !== 1;
+  const [, ...sampleShape] = latentShape(pipeline, batch, options.height, options.width);
+  const factor = latentFactor(pipeline);
+  const imageShape = [batch, 3, sampleShape[1]! * factor, sampleShape[2]! * factor];
+  const { frozen, symbols, adapter, reference, tuned } = networks(pipeline, adaptation, options.checkpointing);
+  const positive: Condition = conditionInputs(pipeline, batch, 'condition/');
+  const negative: Condition = conditionInputs(pipeline, batch, 'negative/');
+  const conditions = await openConditions(pipeline, options);
+
+  function network(x: Tensor, step: Step<Tensor>, which: Which): Tensor {
+    const f = which === 'tuned' ? tuned : reference;
+    if (!guided) return f(x, step.timestep, positive);
+    // One pass over [unconditional, conditional], the usual order.
+    const times = concat([step.timestep, step.timestep], 0);
+    const [uncond, cond] = splitGuided(f(concat([x, x], 0), times, joinConditions(negative, positive)));
+    return guide(uncond, cond, guidance);
+  }
+
+  // Tracing once tells which layers the adapter sits on.
+  const probe = { timestep: input('t', [batch]) } as unknown as Step<Tensor>;
+  network(input('x', [batch, ...sampleShape]), probe, 'tuned');
+  if (adapter) for (const [name, t] of loraParameters(adapter)) symbols.set(name, t);
+  const parameters = adapter
+    ? initialLora(adapter, options.seed)
+    : new Map([...symbols.keys()].map((name): [string, HostTensor] => {
+      const t = pipeline.weights.get(name.slice('tuned/'.length))!;
+      return [name, { ...t, data: t.data.slice() }];
+    }));
+  let strength: Feeds = { [`${ADAPTER}.scale`]: scalarHost(1) };
+
+  async function compileGraph<O extends string>(
+    outputs: Readonly<Record<O, Tensor>>,
+    weights: ReadonlyMap<string, HostTensor> = pipeline.weights,
+  ): Promise<TaskExecutable<O>> {
+    const executable = await compile<O>({ outputs }, { ...options.compile, weights });
+    return {
+      async run(feeds, prompts) {
+        const conditioned = prompts.length > 0 ? await conditions.feeds(prompts, guided) : {};
+        return executable.run({ ...Object.fromEntries(parameters), ...strength, ...conditioned, ...feeds });
+      },
+      release: () => executable.release(),
+    };
+  }
+
+  const counts: Counts = { rewardQueries: 0, denoiserCalls: 0 };
+  const latents = input('latents', [batch, ...sampleShape]);
+  const images = decodeImages(partScope('vae', frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
+  const decoder = await compileGraph({ images });
+  const rewards = await openSampleReward(reward, latents, images, pipeline, compileGraph, counts, decoder);
+
+  return {
+    pipeline, adapter, sampleShape, batch, plan, counts, parameters, symbols, network,
+    seed: options.seed,
+    schedule: options.schedule,
+    reward: rewards.reward,
+    compile: (outputs) => compileGraph(outputs),
+    async decode(samples) {
+      const { images: decoded } = await decoder.run({ latents: samples }, []);
+      return host(decoded.data, imageShape);
+    },
+    setStrength(value) {
+      strength = { [`${ADAPTER}.scale`]: scalarHost(value) };
+    },
+    async release() {
+      await decoder.release();
+      await rewards.release();
+      await conditions.release();
+    },
+  };
+}
+
+type CompileGraph = <O extends string>(
+  outputs: Readonly<Record<O, Tensor>>, weights?: ReadonlyMap<string, HostTensor>,
+) => Promise<TaskExecutable<O>>;
+
+/** The reward of latents: decoder and reward in one graph where the reward can be traced. */
+async function openSampleReward(
+  reward: Reward, latents: Tensor, images: Tensor, pipeline: Pipeline, compileGraph: CompileGraph, counts: Counts,
+  decoder: TaskExecutable<'images'>,
+): Promise<{ reward: SampleReward; release(): Promise<void> }> {
+  if (!reward.differentiable) {
+    return {
+      reward: {
+        differentiable: false,
+        async score(samples, prompts) {
+          const { images: decoded } = await decoder.run({ latents: samples }, []);
+          const score = await reward.score(decoded, prompts);
+          checkScores(reward.name, score, prompts);
+          counts.rewardQueries += prompts.length;
+          return score;
+        },
+        async gradient() {
+          throw new RewardError(`reward ${reward.name} is a black box: it has no gradient. Use ddpo, d3po, dpo or sharpen-rlhf`);
+        },
+      },
+      release: async () => {},
+    };
+  }
+  const weights = new Map([...pipeline.weights, ...reward.weights]);
+  const score = reward.trace(images);
+  const gradient = grad(sum(score), [latents])[0]!;
+  const both = await compileGraph({ score, gradient }, weights);
+  const forward = await compileGraph({ score }, weights);
+  return {
+    reward: {
+      differentiable: true,
+      async score(samples, prompts) {
+        const result = await forward.run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
+        const scores = result.score.data;
+        checkScores(reward.name, scores, prompts);
+        counts.rewardQueries += prompts.length;
+        return scores;
+      },
+      async gradient(samples, prompts) {
+        const result = await both.run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
+        const scores = result.score.data;
+        checkScores(reward.name, scores, prompts);
+        counts.rewardQueries += prompts.length;
+        return { score: scores, gradient: result.gradient };
+      },
+    },
+    async release() {
+      await both.release();
+      await forward.release();
+    },
+  };
+}

@@ -1,0 +1,149 @@
+/** @file From a configuration to the parts of a run: model, rewards, prompts, task, evaluator. */
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { openFeatures } from '../evaluation/features.js';
+import type { FeatureExtractor } from '../evaluation/features.js';
+import { findMethod, METHODS } from '../methods/index.js';
+import type { Method } from '../methods/method.js';
+import { openRoller } from '../methods/rollout.js';
+import { bundledFolder, loadPipeline } from '../models/load.js';
+import { nativeSize } from '../models/pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { openRewards, parseReward } from '../rewards/registry.js';
+import { suggestion } from '../rewards/nearest.js';
+import type { Reward } from '../rewards/reward.js';
+import { openScorer } from '../rewards/scorer.js';
+import { samplers } from '../schedulers/index.js';
+import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
+import { ConfigError } from './config.js';
+import type { RunConfig } from './config.js';
+import { openEvaluator } from './evaluate.js';
+import type { Evaluator } from './evaluate.js';
+import { openPipelineTask } from './pipeline-task.js';
+import type { PipelineTask } from './pipeline-task.js';
+import type { Progress } from './progress.js';
+import { loadPrompts } from './prompts.js';
+import type { PromptSet } from './prompts.js';
+import { hashTensors } from './run-folder.js';
+
+export interface Session {
+  readonly config: RunConfig;
+  readonly pipeline: Pipeline;
+  readonly method: Method<never>;
+  readonly methodOptions: never;
+  readonly task: PipelineTask;
+  readonly prompts: PromptSet;
+  readonly evaluator: Evaluator;
+  /** What identifies the run: hashes, versions, seed, device. */
+  readonly manifest: Readonly<Record<string, unknown>>;
+  release(): Promise<void>;
+}
+
+const version = (createRequire(import.meta.url)('../../package.json') as { version: string }).version;
+
+/** The method of a configuration with its options checked. @throws ConfigError naming the nearest valid name */
+export function chosenMethod(config: RunConfig): { method: Method<never>; options: never } {
+  const { name, ...given } = config.method;
+  const method = findMethod(name);
+  if (!method) throw new ConfigError(`there is no method "${name}". ${suggestion(name, METHODS.map((m) => m.name))}`);
+  const parsed = method.options.safeParse(given);
+  if (parsed.success) return { method, options: parsed.data };
+  const issue = parsed.error.issues[0]!;
+  const field = issue.code === 'unrecognized_keys' ? issue.keys[0]! : issue.path.join('.');
+  throw new ConfigError(`method.${field}: ${issue.message} (method ${name}; see attune list methods)`);
+}
+
+const isBundled = (config: RunConfig): boolean => config.model === 'emoji';
+
+async function heldOutReward(config: RunConfig): Promise<Reward | null> {
+  const { heldOut } = config.evaluation;
+  const name = heldOut === 'auto' ? (isBundled(config) ? 'emoji-judge' : null) : heldOut;
+  if (name === null) return null;
+  if (config.rewards.some((r) => parseReward(r).name === parseReward(name).name)) {
+    throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
+  }
+  return openRewards([parseReward(name)]);
+}
+
+async function featureSpace(config: RunConfig): Promise<FeatureExtractor | null> {
+  const { features } = config.evaluation;
+  const root = bundledFolder('emoji');
+  if (features === null || (features === 'auto' && !isBundled(config))) return null;
+  if (features === 'auto') return openFeatures(join(root, 'emoji-clip'), { tokenizer: null });
+  return openFeatures(features, { tokenizer: null });
+}
+
+/** Opens everything that a run needs. Mistakes in names and files are found here, before any hour is spent. */
+export async function openSession(config: RunConfig, progress: Progress): Promise<Session> {
+  const { method, options: methodOptions } = chosenMethod(config);
+  const prompts = await loadPrompts(config.prompts);
+  const evaluationPrompts = config.evaluation.promptSet ? await loadPrompts(config.evaluation.promptSet) : prompts;
+  progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
+  const reward = await openRewards(config.rewards.map(parseReward));
+  if (method.needs.differentiableReward && !reward.differentiable) {
+    throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
+  }
+  const heldOut = await heldOutReward(config);
+  const features = await featureSpace(config);
+  progress.phase(`loading model ${config.model}`);
+  const pipeline = await loadPipeline(config.model, { onProgress: (done, total) => progress.step(done, total, 'bytes') });
+  const size = config.size ?? nativeSize(pipeline);
+  if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
+  const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);
+  const { eta, lastStep } = method.sampler;
+  const planned = { ...scheduler.options, ...(config.sampler === 'ddim' ? { eta, lastStep } : {}) };
+  const plan = samplers[config.sampler].plan(scheduler.schedule, config.samplingSteps, planned);
+  progress.phase('compiling');
+  const compile = { device: config.device, ...(config.threads === undefined ? {} : { threads: config.threads }) };
+  const task = await openPipelineTask(pipeline, {
+    batch: config.batch,
+    seed: config.seed,
+    schedule: scheduler.schedule,
+    plan,
+    guidance: config.guidance,
+    negativePrompt: config.negativePrompt,
+    height: size,
+    width: size,
+    adaptation: config.train === 'full' ? { kind: 'full' } : { kind: 'lora', options: loraOptions(config) },
+    reward,
+    checkpointing: config.checkpointing,
+    compile,
+  });
+  const roller = await openRoller(task, 'tuned', 'evaluation');
+  const scorers = [openScorer(reward, { compile }), heldOut && openScorer(heldOut, { compile })] as const;
+  const evaluator = openEvaluator({
+    task, roller, features, progress,
+    prompts: evaluationPrompts.prompts.slice(0, config.evaluation.prompts),
+    images: config.evaluation.images,
+    reward: scorers[0],
+    heldOut: scorers[1],
+  });
+  return {
+    config, pipeline, method, methodOptions, task, prompts, evaluator,
+    manifest: {
+      attune: version,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+      device: config.device,
+      seed: config.seed,
+      model: { name: config.model, sha256: hashTensors(pipeline.weights) },
+      rewards: { names: config.rewards, ...(reward.differentiable && { sha256: hashTensors(reward.weights) }) },
+      heldOut: heldOut?.name ?? null,
+      prompts: { name: prompts.name, count: prompts.prompts.length },
+      method: { name: method.name, paper: method.paper },
+    },
+    async release() {
+      await roller.release();
+      for (const scorer of scorers) await scorer?.release();
+      await features?.release();
+      await task.release();
+      await reward.release?.();
+      await heldOut?.release?.();
+    },
+  };
+}
+
+function loraOptions(config: RunConfig) {
+  const { rank, alpha, rankStabilised, targets } = config.lora;
+  return { rank, rankStabilised, targets, ...(alpha === undefined ? {} : { alpha }) };
+}

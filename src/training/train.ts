@@ -1,0 +1,248 @@
+/** @file Reward fine-tuning: rounds of a method, updates of the optimiser, evaluations, checkpoints, the guard. */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { judge } from '../evaluation/hacking-guard.js';
+import type { Evaluation } from '../evaluation/hacking-guard.js';
+import type { GaussianStatistics } from '../evaluation/frechet.js';
+import { encodePng } from '../formats/image.js';
+import { imageGrid } from '../formats/image-grid.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { host } from '../graph/dtype.js';
+import { accumulate } from '../methods/backprop.js';
+import { meanOf } from '../methods/reward-loss.js';
+import type { Stepper, Update } from '../methods/method.js';
+import { updateAdamW, initAdamW } from './adamw.js';
+import type { AdamWState } from './adamw.js';
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import type { RunState } from './checkpoint.js';
+import type { RunConfig } from './config.js';
+import { updateEma } from './ema.js';
+import type { Evaluator, Measured } from './evaluate.js';
+import { learningRate } from './learning-rate.js';
+import { clipNorm, copyOf, globalNorm, values } from './parameters.js';
+import type { PipelineTask } from './pipeline-task.js';
+import type { Progress } from './progress.js';
+import { drawPrompts } from './prompts.js';
+import type { PromptSet } from './prompts.js';
+import type { MetricsRow, RunFolder } from './run-folder.js';
+
+export interface TrainParts {
+  config: RunConfig;
+  task: PipelineTask;
+  stepper: Stepper;
+  prompts: PromptSet;
+  evaluator: Evaluator;
+  folder: RunFolder;
+  resume: boolean;
+  progress: Progress;
+  shouldStop: () => boolean;
+}
+
+export interface TrainResult {
+  readonly evaluations: readonly Evaluation[];
+  /** Index of the best evaluation by the guard's rule. */
+  readonly best: number;
+  /** The parameters at the best evaluation. */
+  readonly bestParameters: ReadonlyMap<string, HostTensor>;
+  /** The base model's images and the last ones, of the same prompts and noise. */
+  readonly before: Measured | null;
+  /** Why it ended. */
+  readonly ended: 'finished' | 'interrupted' | { readonly guard: string };
+  readonly step: number;
+}
+
+const storedValues = z.object({
+  evaluations: z.array(z.custom<Evaluation>()),
+  baseCount: z.number(),
+  pending: z.int().nonnegative(),
+});
+
+interface State {
+  step: number;
+  round: number;
+  optimizer: AdamWState;
+  average: Map<string, HostTensor> | null;
+  /** Gradients of updates that wait for the rest of their accumulation. */
+  gradients: Map<string, HostTensor>;
+  pending: number;
+  evaluations: Evaluation[];
+  best: Map<string, HostTensor>;
+  base: GaussianStatistics | null;
+}
+
+function freshState(parts: TrainParts): State {
+  const { task, config } = parts;
+  return {
+    step: 0,
+    round: 0,
+    optimizer: initAdamW(task.parameters),
+    average: config.ema === null ? null : copyOf(task.parameters),
+    gradients: new Map(),
+    pending: 0,
+    evaluations: [],
+    best: copyOf(task.parameters),
+    base: null,
+  };
+}
+
+function stored({ task }: TrainParts, state: State): RunState {
+  const { optimizer, average, gradients, best, base } = state;
+  const statistics = base && new Map([
+    ['mean', host(base.mean, [base.mean.length], 'float64')],
+    ['covariance', host(base.covariance, [base.mean.length, base.mean.length], 'float64')],
+  ]);
+  return {
+    step: state.step,
+    round: state.round,
+    rewardQueries: task.counts.rewardQueries,
+    denoiserCalls: task.counts.denoiserCalls,
+    tensors: {
+      parameters: task.parameters, m: optimizer.m, v: optimizer.v, gradients, best,
+      ...(average && { average }),
+      ...(statistics && { base: statistics }),
+    },
+    values: { evaluations: state.evaluations, baseCount: base?.count ?? 0, pending: state.pending },
+  };
+}
+
+function restored(parts: TrainParts, run: RunState): State {
+  const { task } = parts;
+  const kept = storedValues.parse(run.values);
+  const set = (name: string): Map<string, HostTensor> => new Map(run.tensors[name] ?? []);
+  for (const [name, t] of set('parameters')) task.parameters.set(name, t);
+  Object.assign(task.counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
+  const base = run.tensors['base'];
+  return {
+    step: run.step,
+    round: run.round,
+    optimizer: { step: run.step, m: set('m'), v: set('v') },
+    average: run.tensors['average'] ? set('average') : null,
+    gradients: set('gradients'),
+    pending: kept.pending,
+    evaluations: kept.evaluations,
+    best: set('best'),
+    base: base ? {
+      count: kept.baseCount,
+      mean: base.get('mean')!.data as Float64Array,
+      covariance: base.get('covariance')!.data as Float64Array,
+    } : null,
+  };
+}
+
+/** Runs until the last step, an interruption or the guard. */
+export async function train(parts: TrainParts): Promise<TrainResult> {
+  const { config, task, stepper, folder, progress, evaluator } = parts;
+  const checkpoints = join(folder.path, 'checkpoints');
+  const found = parts.resume ? await loadCheckpoint(checkpoints, progress.warn) : null;
+  const state = found ? restored(parts, found) : freshState(parts);
+  await folder.rewind(state.step);
+  let before: Measured | null = null;
+  const recent: number[] = [];
+
+  /** Evaluates with the averaged weights if there are any: they are what is saved. */
+  async function evaluate(): Promise<MetricsRow> {
+    progress.phase(state.step === 0 ? 'evaluating the base model' : `evaluating at step ${state.step}`);
+    const own = copyOf(task.parameters);
+    if (state.average) for (const [name, t] of state.average) values(task.parameters.get(name)!).set(values(t));
+    const spent = { ...task.counts };
+    const measured = await evaluator.measure(state.step, state.base);
+    Object.assign(task.counts, spent); // what measuring costs is not the method's
+    state.base ??= measured.statistics;
+    state.evaluations.push(measured.evaluation);
+    if (state.step === 0) before = measured;
+    if (judge(state.evaluations, config.guard).best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
+    for (const [name, t] of own) values(task.parameters.get(name)!).set(values(t));
+    await saveGrid(folder, measured, state.step);
+    const { reward, heldOutReward, diversity, frechet } = measured.evaluation;
+    return { step: state.step, evalReward: reward, diversity, frechet, ...(heldOutReward !== undefined && { heldOutReward }) };
+  }
+
+  async function checkpoint(): Promise<void> {
+    await saveCheckpoint(checkpoints, stored(parts, state), 2);
+  }
+
+  function apply(update: Update): MetricsRow | null {
+    accumulate(state.gradients, update.gradients);
+    state.pending += 1;
+    if (state.pending < config.accumulate) return null;
+    for (const g of state.gradients.values()) {
+      const x = values(g);
+      for (let i = 0; i < x.length; i++) x[i]! /= state.pending;
+    }
+    const norm = config.clip === null ? globalNorm(state.gradients) : clipNorm(state.gradients, config.clip);
+    if (!Number.isFinite(norm)) throw new Error(`the gradient became ${norm} at step ${state.step + 1}; lower --lr, or resume an earlier checkpoint`);
+    const lr = learningRate(config.lr, state.step, config.steps, config.schedule, config.warmup);
+    const { beta1, beta2, weightDecay } = config;
+    updateAdamW(task.parameters, state.gradients, state.optimizer, lr, { beta1, beta2, epsilon: 1e-8, weightDecay });
+    if (state.average) updateEma(state.average, task.parameters, config.ema!, state.step);
+    state.step += 1;
+    state.gradients = new Map();
+    state.pending = 0;
+    return { step: state.step, reward: meanOf(update.rewards), loss: update.loss, gradNorm: norm, lr, ...update.metrics };
+  }
+
+  let ended: TrainResult['ended'] = 'finished';
+  let saved = state.step;
+  if (state.evaluations.length === 0) await folder.log(await evaluate());
+  const verdict = (): string | null => (config.guard.enabled ? (judge(state.evaluations, config.guard).stop?.reason ?? null) : null);
+  const stopped = verdict();
+  if (stopped !== null) ended = { guard: stopped };
+  progress.phase(`training with ${config.method.name} from step ${state.step} to ${config.steps}`);
+  while (ended === 'finished' && state.step < config.steps) {
+    const names = drawPrompts(parts.prompts, config.seed, state.round, task.batch);
+    let began = performance.now();
+    for await (const update of stepper.round(names, state.round)) {
+      const row = apply(update);
+      if (!row) continue;
+      const seconds = (performance.now() - began) / 1000;
+      began = performance.now();
+      const due = state.step === config.steps || (config.evaluation.every > 0 && state.step % config.evaluation.every === 0);
+      recent.push(row['reward']!);
+      progress.step(state.step, config.steps, trend(recent));
+      const evaluated = due ? await evaluate() : {};
+      const { rewardQueries, denoiserCalls } = task.counts;
+      await folder.log({ ...row, rewardQueries, denoiserCalls, seconds, ...evaluated });
+      const reason = due ? verdict() : null;
+      if (reason !== null) ended = { guard: reason };
+      if (ended !== 'finished' || state.step >= config.steps) break;
+    }
+    state.round += 1;
+    if (parts.shouldStop() && ended === 'finished' && state.step < config.steps) ended = 'interrupted';
+    if (state.step - saved >= config.checkpointEvery || ended !== 'finished' || state.step >= config.steps) {
+      await checkpoint();
+      saved = state.step;
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const { best } = judge(state.evaluations, config.guard);
+  return { evaluations: state.evaluations, best, bestParameters: state.best, before, ended, step: state.step };
+}
+
+/** The reward and how it moves: the mean of the last updates against the mean of those before. */
+function trend(rewards: readonly number[]): string {
+  const half = Math.max(1, Math.min(10, Math.floor(rewards.length / 2)));
+  const now = meanOf(rewards.slice(-half));
+  const before = meanOf(rewards.slice(-2 * half, -half));
+  const arrow = rewards.length < 2 || Number.isNaN(before) ? '' : now >= before ? ` ▲${(now - before).toPrecision(2)}` : ` ▼${(before - now).toPrecision(2)}`;
+  return `reward ${now.toPrecision(4)}${arrow}`;
+}
+
+/** Pictures of one prompt in a row. */
+export async function saveGrid(folder: RunFolder, measured: Measured, step: number): Promise<void> {
+  const sheet = await gridOf(measured);
+  const [, height, width] = sheet.shape as [number, number, number];
+  await folder.picture(`step-${String(step).padStart(6, '0')}`, await encodePng(sheet), width, height, step);
+}
+
+export async function gridOf({ images, prompts }: Pick<Measured, 'images' | 'prompts'>): Promise<HostTensor> {
+  const pictures = prompts.map((_, i) => imageAt(images, i));
+  const columns = prompts.filter((p) => p === prompts[0]).length;
+  return imageGrid(pictures, { columns: columns * 3, labels: prompts, minWidth: 96 });
+}
+
+/** Picture i of [N, 3, H, W] as [3, H, W]. */
+export function imageAt(images: HostTensor, i: number): HostTensor {
+  const [, ...shape] = images.shape;
+  const size = shape.reduce((a, b) => a * b, 1);
+  return host((images.data as Float32Array).subarray(i * size, (i + 1) * size), shape);
+}

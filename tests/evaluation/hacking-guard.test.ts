@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest';
+import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
+import type { Evaluation } from '../../src/evaluation/hacking-guard.js';
+
+/** Evaluations every 10 steps from columns; what is not given stays as in the base model. */
+function run(columns: Partial<Record<'reward' | 'heldOutReward' | 'diversity' | 'frechet', (number | undefined)[]>>): Evaluation[] {
+  const length = Math.max(...Object.values(columns).map((c) => c.length));
+  return Array.from({ length }, (_, i) => ({
+    step: 10 * i,
+    reward: columns.reward?.[i] ?? i,
+    ...(columns.heldOutReward && { heldOutReward: columns.heldOutReward[i]!, heldOutError: 0.1 }),
+    diversity: columns.diversity?.[i] ?? 1,
+    frechet: columns.frechet?.[i] ?? 0,
+  }));
+}
+
+describe('best', () => {
+  test('has the highest held-out reward, not the highest reward', () => {
+    expect(judge(run({ reward: [0, 1, 2, 3], heldOutReward: [0, 0.3, 0.4, 0.35] })).best).toBe(2);
+  });
+  test('keeps the diversity', () => {
+    expect(judge(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.49, 0.5] })).best).toBe(3);
+    expect(judge(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.4, 0.3] })).best).toBe(1);
+    const strict = { ...GUARD_DEFAULTS, minDiversity: 0.9 };
+    expect(judge(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.4, 0.3] }), strict).best).toBe(0);
+  });
+  test('keeps the Fréchet distance where it is limited', () => {
+    const history = run({ heldOutReward: [0, 0.3, 0.4], frechet: [0, 1, 5] });
+    expect(judge(history).best).toBe(2);
+    expect(judge(history, { ...GUARD_DEFAULTS, maxFrechet: 2 }).best).toBe(1);
+  });
+  test('is the base model if nothing beats it, and the earliest among equals', () => {
+    expect(judge(run({ heldOutReward: [0.5, 0.4, 0.5] })).best).toBe(0);
+    expect(judge(run({ heldOutReward: [0.1, 0.4, 0.4] })).best).toBe(1);
+  });
+  test('goes by the reward where there is no judge', () => {
+    expect(judge(run({ reward: [0, 2, 1] })).best).toBe(1);
+  });
+});
+
+describe('stop', () => {
+  const ruleAt = (history: Evaluation[], options = GUARD_DEFAULTS): [number, string][] =>
+    history.flatMap((_, i) => {
+      const { stop } = judge(history.slice(0, i + 1), options);
+      return stop ? [[i, stop.rule] as [number, string]] : [];
+    });
+
+  test('not while all goes well', () => {
+    expect(ruleAt(run({ heldOutReward: [0, 0.1, 0.2, 0.3, 0.4], diversity: [1, 0.9, 0.8, 0.7, 0.6] }))).toEqual([]);
+  });
+  test('when the diversity stays below half of the base model\'s', () => {
+    expect(ruleAt(run({ diversity: [0.6, 0.4, 0.29, 0.4, 0.29, 0.28] }))).toEqual([[5, 'diversity']]);
+    expect(judge(run({ diversity: [0.6, 0.4, 0.29, 0.24] })).stop?.reason).toBe(
+      'in 2 evaluations in a row, at step 30 diversity is 40% of the base model\'s, below 50%');
+    expect(ruleAt(run({ diversity: [1, 0.4, 0.4, 0.4] }), { ...GUARD_DEFAULTS, patience: 3 })).toEqual([[3, 'diversity']]);
+  });
+  test('when the judge turns away while the reward rises', () => {
+    // Fallen by more than 2 · √2 · 0.1 ≈ 0.283 from the best, 0.5.
+    const heldOutReward = [0, 0.5, 0.2, 0.3, 0.21, 0.2];
+    expect(ruleAt(run({ heldOutReward }))).toEqual([[5, 'held-out']]);
+    expect(judge(run({ heldOutReward })).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward is 0.2, '
+      + 'down from 0.5 at step 10, while the reward rose from 1 to 5');
+    expect(judge(run({ heldOutReward })).best).toBe(1);
+  });
+  test('not when the reward falls with the judge: that is no hacking', () => {
+    expect(ruleAt(run({ heldOutReward: [0, 0.5, 0.1, 0.1, 0.1], reward: [0, 3, 2, 1, 0] }))).toEqual([]);
+  });
+  test('when the images stray too far, if a limit is set', () => {
+    const history = run({ frechet: [0, 3, 5, 6] });
+    expect(ruleAt(history)).toEqual([]);
+    expect(ruleAt(history, { ...GUARD_DEFAULTS, maxFrechet: 4 })).toEqual([[3, 'frechet']]);
+  });
+  test('never at the base model\'s own evaluation, and not without it', () => {
+    expect(judge(run({ frechet: [9] }), { ...GUARD_DEFAULTS, maxFrechet: 4, patience: 1 })).toEqual({ stop: null, best: 0 });
+    expect(() => judge([])).toThrow('base model');
+  });
+});

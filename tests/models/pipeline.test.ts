@@ -1,0 +1,199 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
+import { readAll } from '../../src/formats/weights.js';
+import { host } from '../../src/graph/dtype.js';
+import type { HostTensor } from '../../src/graph/dtype.js';
+import { input } from '../../src/graph/tensor.js';
+import { joinConditions, unetDenoiser } from '../../src/models/denoiser.js';
+import { decodeImages } from '../../src/models/latents.js';
+import { loadPipeline } from '../../src/models/load.js';
+import { conditionInputs, latentShape, partScope } from '../../src/models/pipeline.js';
+import type { Pipeline } from '../../src/models/pipeline.js';
+import { encodePrompts, tokenize } from '../../src/models/prompt.js';
+import { savePipeline } from '../../src/models/save.js';
+import { frozenWeights } from '../../src/nn/scope.js';
+import { compile } from '../../src/runtime/compile.js';
+import { samplers } from '../../src/schedulers/index.js';
+import { sample } from '../../src/schedulers/sample.js';
+import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { loadFixture, maxError } from './fixture.js';
+import type { Fixture } from './fixture.js';
+
+const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
+const folder = join(fixtures, 'pipeline_sd1');
+let expected: Fixture;
+let scratch: string;
+
+beforeAll(async () => {
+  expected = await loadFixture('pipeline_sd1_expected');
+  scratch = await mkdtemp(join(tmpdir(), 'attune-pipeline-'));
+});
+afterAll(() => rm(scratch, { recursive: true, force: true }));
+
+/** Two images as diffusers makes them: DDIM, guided, from the fixture's noise. */
+async function images(pipeline: Pipeline): Promise<{ latents: Float32Array[]; images: HostTensor }> {
+  const { prompts, negative, steps, guidance } = expected.meta as { prompts: string[]; negative: string; steps: number; guidance: number };
+  const shape = latentShape(pipeline, 2, 128, 64);
+  const source = frozenWeights();
+  const [x, t] = [input('x', shape), input('t', [4])];
+  const conditions = [conditionInputs(pipeline, 2, 'negative.'), conditionInputs(pipeline, 2, 'positive.')] as const;
+  const double = input('double', [4, ...shape.slice(1)]);
+  const denoiser = unetDenoiser(partScope('unet', source), pipeline.unet);
+  const network = await compile({ outputs: { out: denoiser(double, t, joinConditions(...conditions)) } }, { weights: pipeline.weights });
+  const decoder = await compile({ outputs: { images: decodeImages(partScope('vae', source), pipeline.vae, x) } }, { weights: pipeline.weights });
+  const positive = await encodePrompts(pipeline, prompts);
+  const none = await encodePrompts(pipeline, [negative, negative]);
+  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'test');
+  const latents: Float32Array[] = [];
+  const size = shape.slice(1).reduce((a, b) => a * b);
+  const noise = expected.get('in.latents').data as Float32Array;
+  const result = await sample(async (values, step) => {
+    const doubled = new Float32Array([...values, ...values]);
+    const { out } = await network.run({
+      double: host(doubled, double.shape),
+      t: host(new Float32Array(4).fill(step.timestep), [4]),
+      'positive.context': positive.context,
+      'negative.context': none.context,
+    });
+    const data = out.data as Float32Array;
+    const half = data.length / 2;
+    return Float32Array.from({ length: half }, (_, i) => data[i]! + guidance * (data[half + i]! - data[i]!));
+  }, samplers.ddim.plan(schedule, steps, options), (_, item, count) => noise.slice(item * count, (item + 1) * count), [0, 1], size,
+  ({ x: now }) => void latents.push(now));
+  const decoded = await decoder.run({ x: host(result, shape) });
+  await Promise.all([network.release(), decoder.release()]);
+  return { latents, images: decoded.images };
+}
+
+function expectSame(actual: Pipeline, wanted: Pipeline): void {
+  const { weights, source: _, textEncoders: texts, ...rest } = actual;
+  const { weights: wantedWeights, source: __, textEncoders: wantedTexts, ...wantedRest } = wanted;
+  expect(rest).toEqual(wantedRest);
+  expect(texts.map((t) => t.config)).toEqual(wantedTexts.map((t) => t.config));
+  expect([...weights.keys()].toSorted()).toEqual([...wantedWeights.keys()].toSorted());
+  for (const [name, { data }] of wantedWeights) expect(bytes(weights.get(name)!.data).equals(bytes(data)), name).toBe(true);
+}
+
+const bytes = (data: HostTensor['data']): Buffer => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+
+async function expectReference(pipeline: Pipeline): Promise<void> {
+  const made = await images(pipeline);
+  const steps = expected.get('out.latents');
+  const all = new Float32Array(made.latents.flatMap((l) => [...l]));
+  expect(maxError(host(all, steps.shape), steps)).toBeLessThan(2e-3); // guidance 5 multiplies rounding at each step
+  const reference = expected.get('out.images_uint8');
+  const [count, height, width] = reference.shape as [number, number, number];
+  let worst = 0;
+  for (let i = 0; i < count; i++) {
+    for (let p = 0; p < height * width; p++) {
+      for (let c = 0; c < 3; c++) {
+        const value = Number(made.images.data[(i * 3 + c) * height * width + p]) * 255;
+        worst = Math.max(worst, Math.abs(value - Number(reference.data[(i * height * width + p) * 3 + c])));
+      }
+    }
+  }
+  expect(worst).toBeLessThan(1);
+}
+
+describe('a pipeline', () => {
+  test('from a folder encodes prompts as diffusers does', async () => {
+    const pipeline = await loadPipeline(folder);
+    const { prompts, negative } = expected.meta as { prompts: string[]; negative: string };
+    const { ids } = tokenize(pipeline, [...prompts, negative]);
+    expect(ids[0]!.data).toEqual(expected.get('out.input_ids').data);
+    const { context, truncated } = await encodePrompts(pipeline, prompts);
+    expect(maxError(context, expected.get('out.prompt_embeds'))).toBeLessThan(1e-4);
+    expect(truncated).toEqual([null, null]);
+    const many = await encodePrompts(pipeline, new Array<string>(9).fill(negative));
+    const last = (many.context.data as Float32Array).slice(-many.context.data.length / 9);
+    expect(maxError(host(last, [1, 77, 16]), expected.get('out.negative_embeds'))).toBeLessThan(1e-4);
+  });
+
+  test('from a folder makes the images of diffusers', async () => {
+    const progress: [number, number][] = [];
+    const pipeline = await loadPipeline(folder, { onProgress: (done, total) => progress.push([done, total]) });
+    expect(progress.at(-1)![0]).toBe(progress.at(-1)![1]);
+    expect(progress.every(([done], i) => i === 0 || done >= progress[i - 1]![0])).toBe(true);
+    await expectReference(pipeline);
+  });
+
+  test('from a single file with the original names is the same', async () => {
+    expectSame(await loadPipeline(join(fixtures, 'single_file_sd1.safetensors'), { like: folder }), await loadPipeline(folder));
+  });
+
+  test('is the same after saving and loading, in float16 within its rounding', async () => {
+    const pipeline = await loadPipeline(folder);
+    await savePipeline(join(scratch, 'full'), pipeline, 'float32');
+    expectSame(await loadPipeline(join(scratch, 'full')), pipeline);
+    await savePipeline(join(scratch, 'half'), pipeline);
+    const half = await loadPipeline(join(scratch, 'half'));
+    for (const [name, value] of pipeline.weights) {
+      const stored = half.weights.get(name)!.data;
+      const wrong = (value.data as Float32Array).findIndex((v, i) => Math.abs(Number(stored[i]) - v) > 1e-7 + Math.abs(v) / 2000);
+      expect(wrong, name).toBe(-1);
+    }
+  });
+});
+
+describe('bad input', () => {
+  /** A copy of the pipeline to damage. */
+  async function copy(name: string): Promise<string> {
+    const to = join(scratch, name);
+    await cp(folder, to, { recursive: true });
+    return to;
+  }
+  const edit = async (path: string, change: (json: Record<string, unknown>) => unknown): Promise<void> => {
+    const json = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+    change(json);
+    await writeFile(path, JSON.stringify(json));
+  };
+  const editWeights = async (path: string, change: (tensors: Map<string, HostTensor>) => unknown): Promise<void> => {
+    const source = await openSafetensors(path);
+    const tensors = await readAll(source);
+    await source.close();
+    change(tensors);
+    await writeSafetensors(path, tensors);
+  };
+
+  test.each([
+    ['an unknown key', 'unet/config.json', { new_thing: 3 }, /unet.config\.json: unknown key "new_thing"/],
+    ['an unsupported value', 'unet/config.json', { class_embed_type: 'timestep' }, /"class_embed_type": "timestep" is not supported/],
+    ['an unsupported block', 'unet/config.json', { up_block_types: ['UpBlock2D', 'AttnUpBlock2D'] }, /"up_block_types\.1": "AttnUpBlock2D"/],
+    ['lists of different length', 'unet/config.json', { block_out_channels: [4, 8] }, /"down_block_types".*has 4 entries for 2 blocks/],
+    ['another class', 'model_index.json', { unet: ['diffusers', 'FluxTransformer2DModel'] }, /"unet" is a FluxTransformer2DModel/],
+    ['an unknown component', 'model_index.json', { controlnet: ['diffusers', 'ControlNetModel'] }, /unknown key "controlnet"/],
+    ['another pipeline', 'model_index.json', { _class_name: 'FluxPipeline' }, /"_class_name" is FluxPipeline/],
+    ['an unsupported activation', 'text_encoder/config.json', { hidden_act: 'tanh' }, /text_encoder.config\.json: "hidden_act": "tanh"/],
+    ['parts of another width', 'unet/config.json', { cross_attention_dim: 20 }, /width 20, the text encoders give 16/],
+    ['an inpainting U-Net', 'unet/config.json', { in_channels: 9 }, /takes 9 channels, the VAE has 4/],
+    ['a wrong vocabulary', 'text_encoder/config.json', { vocab_size: 20 }, /text_encoder knows 20 tokens/],
+  ])('%s is named with its file', async (name, file, change, message) => {
+    const at = await copy(name);
+    await edit(join(at, file), (json) => Object.assign(json, change));
+    await expect(loadPipeline(at)).rejects.toThrow(message);
+  });
+
+  test('missing, unexpected and misshaped weights are listed', async () => {
+    const at = await copy('weights');
+    await editWeights(join(at, 'unet', 'diffusion_pytorch_model.safetensors'), (tensors) => {
+      tensors.delete('conv_in.bias');
+      tensors.set('conv_out.weight', host(new Float32Array(4), [2, 2]));
+      tensors.set('extra', host(new Float32Array(1), [1]));
+    });
+    const error = await loadPipeline(at).catch((e: unknown) => e as Error) as Error;
+    expect(error.message).toMatch(/"conv_in.bias" is missing/);
+    expect(error.message).toMatch(/"conv_out.weight" is \[2, 2\], not \[4, 4, 3, 3\]/);
+    expect(error.message).toMatch(/"extra" is not expected/);
+    expect(error.message).toContain(join(at, 'unet'));
+  });
+
+  test('what is no model at all says what would be', async () => {
+    await expect(loadPipeline('no such thing')).rejects.toThrow(/no folder, file or hub id.*emoji/);
+    await expect(loadPipeline(scratch)).rejects.toThrow(/model_index\.json/);
+    await expect(loadPipeline(join(fixtures, 'unet_sd1.safetensors'))).rejects.toThrow(/model\.diffusion_model/);
+  });
+});

@@ -1,0 +1,72 @@
+import { describe, expect, test } from 'vitest';
+import { openRewards, parseReward, RewardSpecError, REWARDS } from '../../src/rewards/registry.js';
+import { openScorer } from '../../src/rewards/scorer.js';
+import { pictures } from './helpers.js';
+
+describe('NAME[:weight][?option=value&…]', () => {
+  test.each([
+    ['symmetry', { name: 'symmetry', weight: 1, mean: 0, std: 1, options: {} }],
+    ['symmetry:0.5', { weight: 0.5 }],
+    ['symmetry:-2?mirror=top-bottom', { weight: -2, options: { mirror: 'top-bottom' } }],
+    ['color:1e-1?property=red&mean=0.2&std=0.05', { weight: 0.1, mean: 0.2, std: 0.05, options: { property: 'red' } }],
+    ['clip-score?folder=C:\\models\\a=b?c', { options: { folder: 'C:\\models\\a=b?c' } }],
+  ])('%s', (text, expected) => expect(parseReward(text)).toMatchObject(expected));
+
+  test.each([
+    ['symetry', 'There is no reward "symetry". Did you mean symmetry?'],
+    ['compress', 'Did you mean compressibility or incompressibility or jpeg-compressibility?'],
+    ['', 'There is no reward ""'],
+    ['symmetry:much', 'symmetry has the weight NaN'],
+    ['symmetry:', 'symmetry has the weight NaN'],
+    ['symmetry?mirror=left', 'symmetry, option mirror is "left"'],
+    ['symmetry?miror=left', 'no option "miror". Did you mean mirror?'],
+    ['symmetry?mirror', '"mirror" is not option=value'],
+    ['symmetry?std=0', 'std 0'],
+    ['symmetry?mean=x', 'mean NaN'],
+    ['symmetry?constructor=1', 'no option "constructor"'],
+    ['clip-score', 'option folder is missing'],
+  ])('%s is refused', (text, message) => {
+    expect(() => parseReward(text)).toThrow(RewardSpecError);
+    expect(() => parseReward(text)).toThrow(message);
+  });
+});
+
+describe('opening', () => {
+  const images = pictures(2, 16);
+  const score = async (...texts: string[]): Promise<Float32Array> =>
+    openScorer(await openRewards(texts.map(parseReward))).score(images, ['', '']);
+
+  test('one reward is itself; several, or a weighted one, a sum', async () => {
+    expect((await openRewards([parseReward('symmetry')])).name).toBe('symmetry');
+    const [symmetry, red] = [await score('symmetry'), await score('color?property=red')];
+    const sum = await score('symmetry:2', 'color?property=red&std=0.5&mean=0.1');
+    sum.forEach((s, i) => expect(s).toBeCloseTo(2 * symmetry[i]! + (red[i]! - 0.1) / 0.5, 5));
+    expect((await score('symmetry:3'))[1]).toBeCloseTo(3 * symmetry[1]!, 5);
+  });
+
+  test('the same reward twice gets two names', async () => {
+    const sum = await openRewards(['color?property=red', 'color?property=blue'].map(parseReward));
+    expect(sum.name).toBe('color+color#2');
+    const [both, red, blue] = [await openScorer(sum).score(images, ['', '']), await score('color?property=red'), await score('color?property=blue')];
+    both.forEach((s, i) => expect(s).toBeCloseTo(red[i]! + blue[i]!, 5));
+  });
+
+  test('no reward, and a configuration that was not checked, are refused', async () => {
+    await expect(openRewards([])).rejects.toThrow(RewardSpecError);
+    await expect(openRewards([{ ...parseReward('symmetry'), name: 'nope' }])).rejects.toThrow(RewardSpecError);
+  });
+
+  test('every entry that needs no files opens as what the list says', async () => {
+    const free = REWARDS.filter((r) => !['emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic'].includes(r.name));
+    expect(free.length).toBeGreaterThan(6);
+    for (const entry of free) {
+      const reward = await openRewards([parseReward(entry.name)]);
+      expect(reward.differentiable).toBe(entry.differentiable);
+      const [low, high] = reward.range;
+      (await openScorer(reward).score(pictures(2, 64), ['', ''])).forEach((s) => {
+        expect(s, entry.name).toBeGreaterThanOrEqual(low);
+        expect(s, entry.name).toBeLessThanOrEqual(high);
+      });
+    }
+  });
+});
