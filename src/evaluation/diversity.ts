@@ -37,7 +37,8 @@ function length(row: Float32Array): number {
 
 function averaged(features: HostTensor, prompts: readonly string[], unit: boolean): number {
   if (features.shape.length !== 2 || features.shape[0] !== prompts.length) {
-    throw new Error(`diversity of features [${features.shape.join(', ')}] needs one prompt a row, not ${prompts.length}`);
+    const shape = features.shape.join(', ');
+    throw new Error(`diversity of features [${shape}] needs one prompt a row, not ${prompts.length}`);
   }
   const groups = [...rowsByPrompt(prompts).values()].filter((rows) => rows.length > 1);
   if (groups.length === 0) throw new Error('diversity needs at least two images of one prompt');

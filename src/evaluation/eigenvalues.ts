@@ -48,13 +48,15 @@ function tridiagonalize(a: SquareMatrix, n: number): { diagonal: Float64Array; o
 /** Enough for any matrix; three or four iterations a value are usual. */
 const MAX_ITERATIONS = 60;
 
-/** QL with implicit Wilkinson shifts; `d` holds the diagonal, `e[i]` the entry between i and i + 1. Both are overwritten. */
+/** QL with implicit Wilkinson shifts. `d` is the diagonal, `e[i]` the entry between i and i + 1; both are overwritten. */
 function tridiagonalEigenvalues(d: Float64Array, e: Float64Array): Float64Array {
   const n = d.length;
+  const negligible = (i: number): boolean =>
+    Math.abs(e[i]!) <= Number.EPSILON * (Math.abs(d[i]!) + Math.abs(d[i + 1]!));
   for (let low = 0; low < n; low++) {
     for (let iteration = 0; ; iteration++) {
       let high = low;
-      while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!))) high++;
+      while (high < n - 1 && !negligible(high)) high++;
       if (high === low) break;
       if (iteration === MAX_ITERATIONS) throw new Error('the eigenvalues do not converge; is every feature finite?');
       // Shift: the eigenvalue of the leading 2 × 2 block that is nearer to its corner.

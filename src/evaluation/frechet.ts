@@ -41,11 +41,12 @@ export function gaussianStatistics(features: HostTensor): GaussianStatistics {
 }
 
 /**
- * ‖μ₁ − μ₂‖² + tr(C₁ + C₂ − 2 (C₁^½ C₂ C₁^½)^½), the squared 2-Wasserstein distance of the two Gaussians (Heusel et al.,
- * arXiv 1706.08500). With any factor C₁ = L·Lᵀ the last term is the sum of the roots of the eigenvalues of Lᵀ C₂ L.
+ * ‖μ₁ − μ₂‖² + tr(C₁ + C₂ − 2 (C₁^½ C₂ C₁^½)^½), the squared 2-Wasserstein distance of the two Gaussians (Heusel et
+ * al., arXiv 1706.08500). With any factor C₁ = L·Lᵀ, the trace of the root is the sum of the roots of the eigenvalues
+ * of Lᵀ C₂ L.
  *
  * From few images the covariances are poor and the distance is biased upwards, by an amount that falls as 1/N: compare
- * only distances made from equal numbers of images, and read them against that of two independent sets of the same kind.
+ * only distances made from equal numbers of images, and read them against that of two independent sets of one kind.
  */
 export function frechetDistance(a: GaussianStatistics, b: GaussianStatistics): number {
   const n = a.mean.length;
@@ -109,7 +110,9 @@ async function parseStatistics(source: WeightSource, path: string): Promise<Gaus
   const { data: mean } = await source.read('mean');
   const { data: covariance, shape } = await source.read('covariance');
   if (!(mean instanceof Float64Array) || !(covariance instanceof Float64Array)) throw wrong('does not hold float64');
-  if (shape.length !== 2 || shape.some((d) => d !== mean.length)) throw wrong(`has a covariance of [${shape.join(', ')}]`);
+  if (shape.length !== 2 || shape.some((d) => d !== mean.length)) {
+    throw wrong(`has a covariance of [${shape.join(', ')}]`);
+  }
   const count = Number(source.metadata['count']);
   if (!Number.isSafeInteger(count) || count < 2) throw wrong('does not say of how many images it is made');
   if ([...mean, ...covariance].some((x) => !Number.isFinite(x))) throw wrong('holds numbers that are not finite');

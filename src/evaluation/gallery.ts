@@ -39,8 +39,10 @@ if (slider) {
 const picture = (bytes: Uint8Array, alt: string, on = false): Html =>
   html`<img${new Html(on ? ' class="on"' : '')} src="${dataUri(bytes)}" alt="${alt}">`;
 
-const scoreText = ({ strength, reward, diversity, heldOutReward: heldOut }: Strength): string =>
-  `× ${strength}: reward ${numberText(reward)}${heldOut === undefined ? '' : `, held-out ${numberText(heldOut)}`}, diversity ${numberText(diversity)}`;
+function scoreText({ strength, reward, diversity, heldOutReward }: Strength): string {
+  const heldOut = heldOutReward === undefined ? '' : `, held-out ${numberText(heldOutReward)}`;
+  return `× ${strength}: reward ${numberText(reward)}${heldOut}, diversity ${numberText(diversity)}`;
+}
 
 /** Cards of pairs; a slider over the strengths where they come with pictures of all pairs. */
 export function gallery(pairs: readonly Pair[], sweep: readonly Strength[]): Html {
@@ -48,13 +50,16 @@ export function gallery(pairs: readonly Pair[], sweep: readonly Strength[]): Htm
     .toSorted((a, b) => a.strength - b.strength);
   const full = Math.max(0, steps.findIndex((s) => s.strength === 1));
   const control = steps.length < 2 ? EMPTY : html`<div class="strength"><label for="strength">LoRA strength</label>
-<input type="range" id="strength" min="0" max="${steps.length - 1}" value="${full}" data-texts="${JSON.stringify(steps.map(scoreText))}">
+<input type="range" id="strength" min="0" max="${steps.length - 1}" value="${full}"
+ data-texts="${JSON.stringify(steps.map(scoreText))}">
 <output>${scoreText(steps[full]!)}</output></div>`;
   const cards = pairs.map((pair, i) => {
     const tuned = steps.length < 2 ? [picture(pair.tuned, `tuned: ${pair.prompt}`, true)]
       : steps.map((s, k) => picture(s.images[i]!, `strength ${s.strength}: ${pair.prompt}`, k === full));
-    return html`<figure class="card"><div class="pair"><div>${picture(pair.base, `base: ${pair.prompt}`)}<span>base</span></div>
-<div><div class="stack">${tuned}</div><span>tuned</span></div></div><figcaption>${pair.prompt} <span class="muted">· seed ${pair.seed}</span></figcaption></figure>`;
+    return html`<figure class="card"><div class="pair">
+<div>${picture(pair.base, `base: ${pair.prompt}`)}<span>base</span></div>
+<div><div class="stack">${tuned}</div><span>tuned</span></div></div>
+<figcaption>${pair.prompt} <span class="muted">· seed ${pair.seed}</span></figcaption></figure>`;
   });
   return html`${control}<div class="gallery">${cards}</div>`;
 }

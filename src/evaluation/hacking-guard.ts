@@ -29,11 +29,11 @@ export interface GuardOptions {
   tolerance: number;
   /** Consecutive evaluations that must agree before the run is stopped; one may be chance. */
   patience: number;
-  /** Largest Fréchet distance to the base model's samples; null for no limit, since its scale depends on the features. */
+  /** Largest Fréchet distance to the base model's samples; null: no limit, since its scale depends on the features. */
   maxFrechet: number | null;
 }
 
-/** Half the diversity is far above what the direct methods keep unguarded (about a fifth: arXiv 2412.07775, Table 1). */
+/** Half the diversity: the direct methods, unguarded, keep about a fifth (arXiv 2412.07775, Table 1). */
 export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, tolerance: 2, patience: 2, maxFrechet: null };
 
 export type GuardRule = 'diversity' | 'held-out' | 'frechet';
@@ -48,8 +48,8 @@ export interface Verdict {
 /**
  * Judges a run.
  *
- * Best: of the evaluations with at least `minDiversity` of the base's diversity (and at most `maxFrechet`), the one with
- * the highest held-out reward, or the highest reward where no judge is given; the earliest among equals.
+ * Best: of the evaluations with at least `minDiversity` of the base's diversity (and at most `maxFrechet`), the one
+ * with the highest held-out reward, or the highest reward where no judge is given; the earliest among equals.
  *
  * Stop, when the last `patience` evaluations all
  * - `diversity`: have less than `minDiversity` of the base's diversity; or
@@ -81,19 +81,21 @@ export function judge(history: readonly Evaluation[], options: GuardOptions = GU
   const recent = history.slice(1).slice(-patience);
   const agree = (test: (e: Evaluation) => boolean): boolean => recent.length === patience && recent.every(test);
   const last = history.at(-1)!;
-  const at = `in ${patience} evaluations in a row, at step ${last.step} `;
-  const stopped = (rule: GuardRule, reason: string): Verdict => ({ stop: { rule, reason }, best });
+  const stopped = (rule: GuardRule, what: string): Verdict =>
+    ({ stop: { rule, reason: `in ${patience} evaluations in a row, at step ${last.step} ${what}` }, best });
 
   if (agree(collapsed)) {
     const kept = Math.round((100 * last.diversity) / base.diversity);
-    return stopped('diversity', `${at}diversity is ${kept}% of the base model's, below ${Math.round(100 * minDiversity)}%`);
+    return stopped('diversity', `diversity is ${kept}% of the base model's, below ${Math.round(100 * minDiversity)}%`);
   }
   if (agree(fallen)) {
-    return stopped('held-out', `${at}the held-out reward is ${shown(last.heldOutReward!)}, down from `
-      + `${shown(top.heldOutReward!)} at step ${top.step}, while the reward rose from ${shown(top.reward)} to ${shown(last.reward)}`);
+    return stopped('held-out', `the held-out reward is ${shown(last.heldOutReward!)}, down from `
+      + `${shown(top.heldOutReward!)} at step ${top.step}, while the reward rose from ${shown(top.reward)} `
+      + `to ${shown(last.reward)}`);
   }
   if (agree(strayed)) {
-    return stopped('frechet', `${at}the Fréchet distance to the base model's samples is ${shown(last.frechet)}, above ${maxFrechet}`);
+    const distance = shown(last.frechet);
+    return stopped('frechet', `the Fréchet distance to the base model's samples is ${distance}, above ${maxFrechet}`);
   }
   return { stop: null, best };
 }

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { PAGE_STYLE } from './page-style.js';
 
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\'': '&#39;' };
+const ENTITIES: Readonly<Record<string, string>> =
+  { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\'': '&#39;' };
 
 /** Text for element content or a quoted attribute: no markup, and no control characters, which XML cannot hold. */
 export function escapeXml(text: string): string {
@@ -63,9 +64,11 @@ export function dataUri(bytes: Uint8Array): string {
   return `data:${mime};base64,${Buffer.from(bytes).toString('base64')}`;
 }
 
-/** A table; columns after the first are numbers, set to the right. */
+/** A table; columns after the first are numbers, set to the right. The row `marked` stands out. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], marked = -1): Html {
-  const cells = (row: readonly string[]): Html[] => row.map((cell, i) => (i === 0 ? html`<th scope="row">${cell}</th>` : html`<td>${cell}</td>`));
+  const body = rows.map(([first = '', ...rest], i) =>
+    html`<tr${i === marked ? new Html(' class="best"') : EMPTY}><th scope="row">${first}</th>
+${rest.map((cell) => html`<td>${cell}</td>`)}</tr>`);
   return html`<div class="scroll"><table><thead><tr>${head.map((h) => html`<th scope="col">${h}</th>`)}</tr></thead>
-<tbody>${rows.map((row, i) => html`<tr${new Html(i === marked ? ' class="best"' : '')}>${cells(row)}</tr>`)}</tbody></table></div>`;
+<tbody>${body}</tbody></table></div>`;
 }

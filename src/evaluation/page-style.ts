@@ -1,18 +1,18 @@
 /** @file The style sheet of report pages: one column on a phone, light and dark. */
-import { COLORS } from './plot-style.js';
+import { COLORS, FONT_FAMILY } from './plot-style.js';
 import type { Theme } from './plot-style.js';
 
 function variables(theme: Theme): string {
-  const { surface, ink, muted, grid, axis, series } = COLORS[theme];
+  const { surface, ink, muted, grid, series } = COLORS[theme];
   const page = theme === 'light' ? '#f4f3ee' : '#111110';
-  return `--page:${page};--surface:${surface};--ink:${ink};--muted:${muted};--line:${grid};--edge:${axis};--accent:${series[0]}`;
+  return `--page:${page};--surface:${surface};--ink:${ink};--muted:${muted};--line:${grid};--accent:${series[0]}`;
 }
 
 export const PAGE_STYLE = `
 :root{${variables('light')}}
 @media (prefers-color-scheme:dark){:root{${variables('dark')}}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 ${FONT_FAMILY}}
 main{max-width:1080px;margin:0 auto;padding:clamp(16px,4vw,40px)}
 h1{font-size:clamp(22px,4.5vw,32px);line-height:1.2;letter-spacing:-.01em;margin:0 0 6px}
 h2{font-size:20px;line-height:1.3;margin:44px 0 4px}
@@ -27,7 +27,7 @@ p{margin:6px 0;max-width:72ch}
 .note{border-left:3px solid var(--accent);padding:2px 0 2px 14px;margin:16px 0}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:16px;margin:16px 0}
 .plots svg{display:block;width:100%;height:auto;border:1px solid var(--line);border-radius:10px}
-.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,230px),1fr));gap:14px;margin:14px 0}
+.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(46%,230px),1fr));gap:12px;margin:14px 0}
 .card{margin:0;padding:10px}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:8px}
 .pair img{display:block;width:100%;aspect-ratio:1;object-fit:contain;border-radius:6px;background:#fff}
@@ -35,7 +35,8 @@ p{margin:6px 0;max-width:72ch}
 figcaption{font-size:14px;padding:6px 2px 0;overflow-wrap:anywhere}
 .stack img{display:none}
 .stack img.on{display:block}
-.strength{display:flex;flex-wrap:wrap;align-items:center;gap:6px 14px;position:sticky;top:0;z-index:1;background:var(--page);padding:10px 0}
+.strength{display:flex;flex-wrap:wrap;align-items:center;gap:6px 14px;padding:10px 0}
+.strength{position:sticky;top:0;z-index:1;background:var(--page)}
 .strength input{flex:1 1 220px;max-width:420px;accent-color:var(--accent)}
 .strength output{font-variant-numeric:tabular-nums;min-width:15em}
 .scroll{overflow-x:auto;margin:12px 0}

@@ -1,6 +1,6 @@
 /** @file Where texts go in a plot, so that they neither overlap nor leave it. */
 
-const NARROW = /[ijl.,:;'|!ftr()[\]\s·−-]/;
+const NARROW = /[ijl.,:;'|!ftr()[\]\s·-]/;
 const WIDE = /[mwMW@%—\p{Lu}]/u;
 
 /** The width in pixels of a text in a wide sans-serif font (DejaVu); in others it is less. */
@@ -15,8 +15,10 @@ export interface Box {
   readonly bottom: number;
 }
 
-const overlap = (a: Box, b: Box): boolean => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-const inside = (a: Box, b: Box): boolean => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
+const overlap = (a: Box, b: Box): boolean =>
+  a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+const inside = (a: Box, b: Box): boolean =>
+  a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
 
 export interface Label {
   readonly text: string;
@@ -46,8 +48,11 @@ export function placeLabels(labels: readonly Label[], size: number, limits: Box,
     const [right, left, middle] = [x + 8, x - 8 - w, x - w / 2];
     const [above, below] = [y - 8, y + size + 6];
     // The order is that of preference among places with equally many hits.
-    const places = [[right, y + 4], [left, y + 4], [middle, above], [middle, below], [right, above], [left, above], [right, below], [left, below]];
-    const free = places.map(([at, baseline]) => ({ left: at!, right: at! + w, top: baseline! - size, bottom: baseline! + 3 }))
+    const places: (readonly [x: number, baseline: number])[] = [
+      [right, y + 4], [left, y + 4], [middle, above], [middle, below],
+      [right, above], [left, above], [right, below], [left, below],
+    ];
+    const free = places.map(([at, baseline]) => ({ left: at, right: at + w, top: baseline - size, bottom: baseline + 3 }))
       .filter((box) => inside(box, limits) && !placed.some((b) => overlap(b, box)))
       .map((box) => ({ box, hits: taken.filter((b) => overlap(b, box)).length }));
     const best = free.toSorted((a, b) => a.hits - b.hits)[0];
@@ -57,8 +62,10 @@ export function placeLabels(labels: readonly Label[], size: number, limits: Box,
   });
 }
 
-/** Where a text of `width` along a level (a horizontal line at `y`) meets the fewest boxes: its ends, above or below. */
-export function besideLevel(y: number, width: number, size: number, limits: Box, taken: readonly Box[]): { x: number; y: number } {
+/** Where a text of `width` along a level (a horizontal line at `y`) meets the fewest boxes: at its ends or middle. */
+export function besideLevel(
+  y: number, width: number, size: number, limits: Box, taken: readonly Box[],
+): { x: number; y: number } {
   const places = [limits.right - width, limits.left + 4, (limits.left + limits.right - width) / 2]
     .flatMap((x) => [{ x, y: y - 4 }, { x, y: y + size + 2 }]).filter((p) => p.y < limits.bottom - 2);
   const hits = ({ x, y: baseline }: { x: number; y: number }): number => {

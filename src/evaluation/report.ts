@@ -136,31 +136,29 @@ function curves(run: RunReport): Html[] {
     }),
     chart([{ name: 'Fréchet distance', color: 3, marks: 'both', points: evaluated((e) => e.frechet) }],
       { title: 'Fréchet distance', x: 'step', y: 'to the base model\'s samples' }),
-    chart(noisy('loss', steps((s) => s.loss), 0), { title: 'Loss', x: 'step', y: 'loss' }),
+    chart(noisy('loss', steps((s) => s.loss), 0), { title: 'Loss', x: 'step', y: 'what is minimised' }),
     chart(noisy('gradient', steps((s) => s.gradNorm), 0), { title: 'Gradient norm', x: 'step', y: 'norm before clipping' }),
   ];
 }
 
-/** Exponential running mean over about a twentieth of the points, corrected for its start. */
+/** Mean over a twentieth of the points, centred on each, so that it does not lag behind. */
 function runningMean(points: readonly Point[]): Point[] {
-  const keep = 1 - 1 / Math.max(5, points.length / 20);
-  let [sum, weight] = [0, 0];
-  return points.map(({ x, y }) => {
-    if (Number.isFinite(y)) [sum, weight] = [keep * sum + y, keep * weight + 1];
-    return { x, y: sum / weight };
-  });
+  const half = Math.max(2, Math.round(points.length / 40));
+  return points.map(({ x }, i) => ({ x, y: meanOf(points.slice(Math.max(0, i - half), i + half + 1), (p) => p.y) }));
 }
+
+const meanOf = (points: readonly Point[], of: (p: Point) => number): number =>
+  points.reduce((sum, p) => sum + of(p), 0) / points.length;
 
 const MOST_POINTS = 300;
 
-/** At most MOST_POINTS points, each the mean of its neighbours: a long run must not make a large page. */
+/** At most so many points, each the mean of its neighbours: a long run must not make a large page. */
 function thinned(points: readonly Point[]): Point[] {
   const size = Math.ceil(points.length / MOST_POINTS);
   if (size <= 1) return [...points];
   return Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
     const part = points.slice(i * size, (i + 1) * size);
-    const mean = (of: (p: Point) => number): number => part.reduce((s, p) => s + of(p), 0) / part.length;
-    return { x: mean((p) => p.x), y: mean((p) => p.y) };
+    return { x: meanOf(part, (p) => p.x), y: meanOf(part, (p) => p.y) };
   });
 }
 

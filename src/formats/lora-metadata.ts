@@ -50,10 +50,10 @@ export function loraMetadata(lora: LoraFile, facts: LoraFacts = {}): Record<stri
   const kept = Object.entries(lora.metadata)
     .filter(([key]) => !/^(format|lora_adapter_metadata|sshs_.*|modelspec\.hash_sha256)$/.test(key));
   const layers = [...lora.layers.values()];
-  const v = facts.predictionType === 'v' && lora.baseModel === 'sd2';
+  const said = facts.predictionType ?? lora.metadata['modelspec.prediction_type'];
+  const v = lora.baseModel === 'sd2' && (said ?? (lora.metadata.ss_base_model_version === 'sd_v2_v' && 'v')) === 'v';
   const base = lora.baseModel ?? UNKNOWN_BASE;
   const [version, architecture, side] = VERSIONS.get(v ? 'sd2-v' : base) ?? [base, base, undefined];
-  const resolution = facts.resolution ?? (side ? { width: side, height: side } : undefined);
   const known: Record<string, string | number | undefined> = {
     ss_output_name: facts.outputName, ss_sd_model_name: facts.baseModelName, ss_sd_model_hash: facts.baseModelHash,
     ss_learning_rate: facts.learningRate, ss_seed: facts.seed, ss_steps: facts.steps, ss_epoch: facts.epoch,
@@ -61,13 +61,14 @@ export function loraMetadata(lora: LoraFile, facts: LoraFacts = {}): Record<stri
     ss_training_started_at: facts.startedAt, ss_training_finished_at: facts.finishedAt, ss_session_id: facts.sessionId,
     'modelspec.title': facts.title ?? facts.outputName, 'modelspec.description': facts.description,
     'modelspec.author': facts.author, 'modelspec.prediction_type': facts.predictionType,
-    'modelspec.resolution': resolution && `${resolution.width}x${resolution.height}`,
+    'modelspec.resolution': facts.resolution && `${facts.resolution.width}x${facts.resolution.height}`,
     'modelspec.date': facts.finishedAt === undefined ? undefined
       : new Date(facts.finishedAt * 1000).toISOString().slice(0, 19),
   };
   return {
     ...Object.fromEntries(Object.keys(known).filter((key) => key.startsWith('ss_')).map((key) => [key, 'None'])),
     'modelspec.title': 'LoRA',
+    ...(side && { 'modelspec.resolution': `${side}x${side}` }),
     'modelspec.implementation': lora.baseModel === 'sdxl' ? STABILITY : 'diffusers',
     ss_network_module: 'networks.lora',
     ss_network_args: '{}',

@@ -10,14 +10,15 @@ export const describeShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 
 const HERE = new URL('.', import.meta.url).pathname;
 
-/** The first stack frame outside this folder: the line that called the operator. */
+/** The first stack frame in a file outside this folder: the line that called the operator. */
 function callerLine(): string {
   const depth = Error.stackTraceLimit;
   // A gradient rule runs many frames below the caller of `grad`.
   Error.stackTraceLimit = 100;
   const frames = (new Error().stack ?? '').split('\n').slice(1);
   Error.stackTraceLimit = depth;
-  const frame = frames.find((line) => !line.includes(HERE));
+  // Array.map and its like have frames without a file.
+  const frame = frames.find((line) => !line.includes(HERE) && !line.includes('(<anonymous>)'));
   return frame ? ` (${frame.trim()})` : '';
 }
 

@@ -4,9 +4,10 @@ import { describeShape } from '../graph/errors.js';
 import { exportOnnx, graphInputs } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
 import type { Tensor } from '../graph/tensor.js';
+import { blockConvolutions, channelBlock } from './blocked-convolution.js';
 import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
-import { frozenParts, lookup, share } from './frozen.js';
+import { hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
 
@@ -48,9 +49,11 @@ export interface Executable<O extends string = string> {
   /** Frees the session and its share of the weights; running it afterwards is an error. */
   release(): Promise<void>;
   readonly session: Session;
-  /** What was compiled, and how. */
+  /** What was asked for, and how. */
   readonly graph: Graph & { outputs: Readonly<Record<O, Tensor>> };
   readonly options: CompileOptions;
+  /** What the session computes in its place, with the operators that suit the device. */
+  readonly compiled: Graph;
 }
 
 function check(name: string, expected: Tensor, value: HostTensor): void {
@@ -73,6 +76,11 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
   };
 }
 
+async function blocked<G extends Graph>(graph: G): Promise<G> {
+  const block = await channelBlock();
+  return block === null ? graph : blockConvolutions(graph, block);
+}
+
 /**
  * Compiles the computation of `graph.outputs`. Every input that is not among `weights` must be fed at each run.
  *
@@ -89,28 +97,30 @@ export async function compile<O extends string>(
     const value = lookup(weights, name);
     if (value) check(name, t, value);
   }
-  const given = hoist ? frozenParts(graph, weights, device) : new Map<Tensor, string>();
-  const expected = graphInputs({ ...graph, given });
+  const lowered = device === 'cpu' && !bake ? await blocked(graph) : graph;
+  const { graph: compiled, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
+  const expected = graphInputs(compiled);
   const fixed: Record<string, DeviceValue> = {};
   const shared: SharedValue[] = [];
   const baked = new Map<string, HostTensor>();
   for (const [name, t] of expected) {
     const value = lookup(weights, name);
+    const part = parts.get(name) ?? (value && device === 'webgpu' ? t : undefined);
     if (value && bake) baked.set(name, value);
-    else if (value && device !== 'webgpu') fixed[name] = toDevice(value);
-    else if (value || given.has(t)) {
-      const part = await share(t, weights, device, ort);
-      shared.push(part);
-      fixed[name] = part.value;
-    }
+    else if (part) {
+      const held = await share(part, weights, device, ort);
+      shared.push(held);
+      fixed[name] = held.value;
+    } else if (value) fixed[name] = toDevice(value);
   }
   const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
-  const session = await createSession(exportOnnx({ ...graph, given, baked }), device, { ...ort, externalData });
+  const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData });
   const names = Object.keys(graph.outputs) as O[];
   const executable: Executable<O> = {
     session,
     graph,
     options,
+    compiled,
     async run(feeds) {
       const values: Record<string, DeviceValue> = { ...fixed };
       for (const [name, t] of expected) {

@@ -5,12 +5,13 @@
  */
 import { bytesPerElement, sizeOf } from '../graph/dtype.js';
 import type { HostTensor, TypedArray } from '../graph/dtype.js';
-import { exportOnnx, schedule } from '../graph/onnx/export.js';
+import { exportOnnx, schedule, valueName } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
-import { resolve } from '../graph/tensor.js';
+import { applyMany, resolve, weight } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
 import { createSession, toDevice } from './device.js';
 import type { Device, DeviceValue, SessionOptions } from './device.js';
+import { rewrite } from './rewrite.js';
 
 export type Weights = ReadonlyMap<string, HostTensor> | Readonly<Record<string, HostTensor>>;
 
@@ -27,34 +28,51 @@ function viewed(tensor: Tensor): Tensor {
 
 const bytes = (t: { shape: readonly number[]; dtype: HostTensor['dtype'] }): number => sizeOf(t.shape) * bytesPerElement(t.dtype);
 
+/** A graph in which tensors made of frozen weights have become inputs. */
+export interface Hoisted<G extends Graph> {
+  readonly graph: G;
+  /** What to feed under each new name. */
+  readonly parts: ReadonlyMap<string, Tensor>;
+}
+
 /**
- * The tensors of `graph` that can be given instead of computed: they depend on frozen weights with known values and on
- * constants only, something else depends on them, and they are no larger than the weights they are made of (so that a
- * broadcast, or weights kept in half precision, stay as they are).
- *
- * @returns each tensor with the name under which to feed it
+ * Takes out of a graph what can be given instead of computed: tensors that depend on frozen weights with known values and
+ * on constants only, that something else depends on, and that are no larger than the weights they are made of (so that
+ * a broadcast, or weights kept in half precision, stay as they are).
  */
-export function frozenParts(graph: Graph, weights: Weights, device: Device): Map<Tensor, string> {
+export function hoistFrozen<G extends Graph>(graph: G, weights: Weights, device: Device): Hoisted<G> {
   /** For nodes made of frozen weights and constants alone: those weights. */
   const made = new Map<Node, ReadonlySet<Tensor>>();
-  const found = new Map<Tensor, string>();
-  const offer = (t: Tensor): void => {
-    const leaves = made.get(t.node)!;
-    const room = [...leaves].reduce((n, leaf) => n + bytes(leaf), 0);
-    if (t.node.op === '@input' || leaves.size === 0 || bytes(t) > room) return;
-    // On the CPU a view costs nothing; elsewhere it would be a second copy.
-    if (device === 'cpu' || viewed(t).node.op !== '@input') found.set(t, `frozen:${t.node.op}_${t.node.id}_${t.index}`);
-  };
   for (const node of schedule(Object.values(graph.outputs))) {
-    const inputs = node.inputs.flatMap((t) => (t ? [resolve(t)] : []));
+    const inputs = node.inputs.flatMap((t) => (t ? [resolve(t).node] : []));
     if (node.op === '@constant') made.set(node, new Set());
     else if (node.op === '@input') {
       if (node.frozen && lookup(weights, node.name!)) made.set(node, new Set(node.outputs));
-    } else if (inputs.every((t) => made.has(t.node))) {
-      made.set(node, new Set(inputs.flatMap((t) => [...made.get(t.node)!])));
-    } else for (const t of inputs) if (made.has(t.node)) offer(t);
+    } else if (inputs.every((from) => made.has(from))) made.set(node, new Set(inputs.flatMap((from) => [...made.get(from)!])));
   }
-  return found;
+  const worthwhile = (t: Tensor): boolean => {
+    const leaves = [...(made.get(t.node) ?? [])];
+    if (t.node.op === '@input' || leaves.length === 0) return false;
+    // On the CPU a view costs nothing; elsewhere it would be a second copy.
+    if (device !== 'cpu' && viewed(t).node.op === '@input') return false;
+    return bytes(t) <= leaves.reduce((n, leaf) => n + bytes(leaf), 0);
+  };
+  const parts = new Map<string, Tensor>();
+  const inputs = new Map<Tensor, Tensor>();
+  const hoist = (t: Tensor): Tensor => {
+    if (!worthwhile(t)) return t;
+    const name = `${[...made.get(t.node)!].map(valueName).join('+')} as ${valueName(t)}`;
+    if (!inputs.has(t)) inputs.set(t, weight(name, t.shape, t.dtype));
+    parts.set(name, t);
+    return inputs.get(t)!;
+  };
+  return {
+    graph: rewrite(graph, (node, from) => {
+      if (made.has(node) || !from.some((t) => t && worthwhile(t))) return null;
+      return applyMany({ ...node, inputs: from.map((t) => t && hoist(t)), vjps: [] }, node.outputs);
+    }),
+    parts,
+  };
 }
 
 interface Entry {

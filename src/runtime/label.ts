@@ -23,5 +23,5 @@ export function labelOf(node: Node): string {
 
 /** Operators of a graph by their name in the ONNX file. */
 export function nodesByName(graph: Graph): Map<string, Node> {
-  return new Map(schedule(Object.values(graph.outputs), graph.given).map((node) => [valueName(node.outputs[0]!), node]));
+  return new Map(schedule(Object.values(graph.outputs)).map((node) => [valueName(node.outputs[0]!), node]));
 }

@@ -99,7 +99,7 @@ export async function profile(executable: Executable, feeds: Feeds, runs = 3): P
     await twin.release();
     const [file] = await readdir(folder);
     const events = JSON.parse(await readFile(join(folder, file!), 'utf8')) as TraceEvent[];
-    const labels = new Map([...nodesByName(graph)].map(([name, node]) => [name, labelOf(node)]));
+    const labels = new Map([...nodesByName(twin.compiled)].map(([name, node]) => [name, labelOf(node)]));
     return { ...summarise(events, runs, labels), peakBytes: peak };
   } finally {
     await rm(folder, { recursive: true, force: true });

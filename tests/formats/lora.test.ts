@@ -1,46 +1,17 @@
-import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { fromFloat32, host, toFloat32, type HostTensor } from '../../src/graph/dtype.js';
+import { host, toFloat32 } from '../../src/graph/dtype.js';
 import { parseDotted } from '../../src/formats/lora-dialects/dotted.js';
 import { parseKohya } from '../../src/formats/lora-dialects/kohya.js';
 import { LORA_DIALECTS, readLora, writeLora } from '../../src/formats/lora-file.js';
-import { scaleOf, type LoraFile, type LoraLayer } from '../../src/formats/lora.js';
+import { scaleOf, type LoraFile } from '../../src/formats/lora.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { UNETS, clipText, diffusersUNet, ldmUNet } from './architectures.js';
 import { expectSturdy, pickle, plain, random, scratch, tensor, zip } from './helpers.js';
+import { ATTN, Q, TEXT, layer, pair, readKeys, sample } from './lora-samples.js';
 
 const folder = scratch();
-const ATTN = 'down_blocks.0.attentions.0.transformer_blocks.0';
-const TEXT = 'text_model.encoder.layers.0';
-
-function layer(inputs: number, outputs: number, rank: number, alpha: number, seed: number): LoraLayer {
-  return { down: tensor([rank, inputs], seed), up: tensor([outputs, rank], seed + 100), alpha };
-}
-
-/** A LoRA with layers of all kinds. */
-function sample(family: 'sd1' | 'sd2' | 'sdxl' = 'sd1', uniform = false): LoraFile {
-  const width = { sd1: 768, sd2: 1024, sdxl: 2048 }[family];
-  const rank = (r: number) => (uniform ? 4 : r);
-  const alpha = (a: number) => (uniform ? 4 : a);
-  const conv = { down: tensor([rank(2), 8, 3, 3], 5), up: tensor([8, rank(2), 1, 1], 6), alpha: alpha(1.5) };
-  const layers = new Map<string, LoraLayer>([
-    [`unet.${ATTN}.attn1.to_q`, layer(8, 8, 4, 4, 1)],
-    [`unet.${ATTN}.attn1.to_out.0`, layer(8, 8, 4, alpha(2), 2)],
-    [`unet.${ATTN}.attn2.to_k`, layer(width, 8, 4, 4, 3)],
-    [`unet.${ATTN}.ff.net.0.proj`, layer(8, 64, rank(8), 4, 4)],
-    ['unet.mid_block.resnets.1.conv2', conv],
-    [`text_encoder.${TEXT}.self_attn.out_proj`, layer(8, 8, 4, 4, 7)],
-    [`text_encoder.${TEXT}.mlp.fc1`, { ...layer(8, 32, 4, 4, 8), down: half(tensor([4, 8], 8)) }],
-  ]);
-  if (family === 'sdxl') layers.set(`text_encoder_2.${TEXT}.self_attn.q_proj`, layer(8, 8, 4, 4, 9));
-  return { baseModel: family, layers, metadata: { 'attune.method': 'draft', ss_seed: '7' } };
-}
-
-function half(full: HostTensor): HostTensor {
-  return fromFloat32(toFloat32(full), full.shape, 'float16');
-}
 
 const comparable = (lora: LoraFile) => Object.fromEntries([...lora.layers].sort().map(([module, l]) => (
   [module, { down: plain(l.down), up: plain(l.up), alpha: l.alpha }]
@@ -51,16 +22,6 @@ async function keysOf(path: string): Promise<string[]> {
   await source.close();
   return [...source.tensors.keys()].sort();
 }
-
-/** Writes tensors by key and reads them as a LoRA. */
-async function read(name: string, tensors: Record<string, HostTensor>, metadata: Record<string, string> = {}) {
-  const path = join(folder, `${name}.safetensors`);
-  await writeSafetensors(path, Object.entries(tensors), metadata);
-  return readLora(path);
-}
-
-const pair = (down: string, up: string) => ({ [down]: tensor([4, 8], 1), [up]: tensor([8, 4], 2) });
-const Q = `unet.${ATTN}.attn1.to_q`;
 
 const FAMILIES = ['sd1', 'sd2', 'sdxl'] as const;
 
@@ -147,11 +108,11 @@ describe('kohya', () => {
   it('without alpha has scale 1, with half the rank half', async () => {
     const key = 'lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q';
     const matrices = pair(`${key}.lora_down.weight`, `${key}.lora_up.weight`);
-    const without = await read('no-alpha', matrices);
+    const without = await readKeys(folder, 'no-alpha', matrices);
     expect(scaleOf(without.lora.layers.get(Q)!)).toBe(1);
     const integer = host(BigInt64Array.of(2n), [], 'int64'); // so diffusers' converter writes it
     for (const two of [host(Uint16Array.of(0x4000), [], 'float16'), host(Float32Array.of(2), [1]), integer]) {
-      const halved = await read('half-alpha', { ...matrices, [`${key}.alpha`]: two });
+      const halved = await readKeys(folder, 'half-alpha', { ...matrices, [`${key}.alpha`]: two });
       expect(scaleOf(halved.lora.layers.get(Q)!)).toBe(0.5);
     }
   });
@@ -159,13 +120,13 @@ describe('kohya', () => {
   it.each([['lora_te_', 'text_encoder'], ['lora_te1_', 'text_encoder'], ['lora_te2_', 'text_encoder_2']])(
     'reads %s as %s', async (prefix, component) => {
       const key = `${prefix}text_model_encoder_layers_11_self_attn_q_proj`;
-      const { lora } = await read('te', pair(`${key}.lora_down.weight`, `${key}.lora_up.weight`));
+      const { lora } = await readKeys(folder, 'te', pair(`${key}.lora_down.weight`, `${key}.lora_up.weight`));
       expect([...lora.layers.keys()]).toEqual([`${component}.text_model.encoder.layers.11.self_attn.q_proj`]);
     });
 
   it('reports what it does not understand and what is missing', async () => {
     const name = (module: string) => `lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_${module}`;
-    const reading = await read('odd-keys', {
+    const reading = await readKeys(folder, 'odd-keys', {
       ...pair(`${name('to_q')}.lora_down.weight`, `${name('to_q')}.lora_up.weight`),
       [`${name('to_k')}.lora_down.weight`]: tensor([4, 8]),
       [`${name('to_k').replace('attn1', 'attn2')}.lora_down.weight`]: tensor([4, 8]),
@@ -216,7 +177,7 @@ describe('diffusers', () => {
 
   it('reads the names of every age', async () => {
     const t = `text_encoder.${TEXT}`;
-    const reading = await read('ages', {
+    const reading = await readKeys(folder, 'ages', {
       ...pair(`unet.${ATTN}.attn1.to_q.lora.down.weight`, `unet.${ATTN}.attn1.to_q.lora.up.weight`),
       ...pair(`unet.${ATTN}.attn1.to_k.lora_A.weight`, `unet.${ATTN}.attn1.to_k.lora_B.weight`),
       ...pair(`unet.${ATTN}.attn1.processor.to_v_lora.down.weight`, `unet.${ATTN}.attn1.processor.to_v_lora.up.weight`),
@@ -244,7 +205,7 @@ describe('diffusers', () => {
     ['rank-stabilised', { 'unet.lora_alpha': 4, 'unet.use_rslora': true }, 8], // 4 / √4 = 8 / 4
     ['settings of the text encoder only', { 'text_encoder.lora_alpha': 9 }, 4],
   ])('takes alpha from %s', async (_, settings, alpha) => {
-    const { lora } = await read('settings', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`),
+    const { lora } = await readKeys(folder, 'settings', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`),
       { format: 'pt', lora_adapter_metadata: JSON.stringify(settings) });
     expect(lora.layers.get(Q)!.alpha).toBe(alpha);
   });
@@ -254,7 +215,7 @@ describe('diffusers', () => {
     ['{"unet.lora_alpha":"8"}', /alpha that is no number/],
     ['{"unet.alpha_pattern":{"(a+)+$":1}}', /pattern "\(a\+\)\+\$" in alpha_pattern/],
   ])('refuses the settings %s', async (text, reason) => {
-    await expect(read('settings', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), { lora_adapter_metadata: text }))
+    await expect(readKeys(folder, 'settings', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), { lora_adapter_metadata: text }))
       .rejects.toThrow(reason);
   });
 });
@@ -293,7 +254,7 @@ describe('PEFT and ComfyUI', () => {
 
   it('reads the original names with dots', async () => {
     const key = 'diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q';
-    const reading = await read('comfy', {
+    const reading = await readKeys(folder, 'comfy', {
       ...pair(`${key}.lora_A.weight`, `${key}.lora_B.weight`), [`${key}.alpha`]: host(Float32Array.of(2), []),
     });
     expect(reading.dialect).toBe('comfy');
@@ -323,99 +284,20 @@ describe('PEFT and ComfyUI', () => {
   });
 });
 
-describe('metadata', () => {
-  it('has what other tools look for, and hashes that are right', async () => {
-    const path = join(folder, 'meta.safetensors');
-    const lora = sample('sd2', true);
-    const layers = new Map([...lora.layers, ['unet.mid_block.resnets.0.conv1', layer(1 << 17, 8, 4, 4, 11)]]);
-    const facts = {
-      outputName: 'reds', learningRate: 0.001, seed: 3, steps: 100, finishedAt: 1.7e9, predictionType: 'v' as const,
-    };
-    await writeLora(path, { ...lora, layers }, 'kohya', { facts });
-    const source = await openSafetensors(path);
-    await source.close();
-    expect(source.metadata).toMatchObject({
-      ss_v2: 'True', ss_base_model_version: 'sd_v2_v', ss_network_module: 'networks.lora', ss_network_dim: '4',
-      ss_network_alpha: '4', ss_network_args: '{}', ss_output_name: 'reds', ss_sd_model_name: 'None', ss_seed: '3',
-      ss_learning_rate: '0.001', ss_steps: '100', ss_epoch: 'None', ss_training_finished_at: '1700000000',
-      ss_session_id: 'None', 'attune.method': 'draft', 'modelspec.sai_model_spec': '1.0.1',
-      'modelspec.architecture': 'stable-diffusion-v2-768-v/lora', 'modelspec.implementation': 'diffusers',
-      'modelspec.title': 'reds', 'modelspec.resolution': '768x768', 'modelspec.date': '2023-11-14T22:13:20',
-      'modelspec.prediction_type': 'v',
-    });
-    const bytes = readFileSync(path);
-    const body = bytes.subarray(8 + Number(bytes.readBigUInt64LE()));
-    const hash = createHash('sha256').update(body).digest('hex');
-    expect(source.metadata.sshs_model_hash).toBe(hash);
-    expect(source.metadata['modelspec.hash_sha256']).toBe(`0x${hash}`);
-    // The older hash is that of a part of the file as it would be with the training entries alone.
-    const training = Object.fromEntries(Object.entries(source.metadata).filter(([key]) => key.startsWith('ss_')));
-    const bare = join(folder, 'bare.safetensors');
-    const again = await openSafetensors(path);
-    const tensors: [string, HostTensor][] = [];
-    for (const name of again.tensors.keys()) tensors.push([name, await again.read(name)]);
-    await again.close();
-    await writeSafetensors(bare, tensors, training);
-    const part = readFileSync(bare).subarray(0x100000, 0x110000);
-    expect(part.length).toBe(0x10000);
-    expect(source.metadata.sshs_legacy_hash).toBe(createHash('sha256').update(part).digest('hex').slice(0, 8));
-  });
-
-  it('says so where ranks differ, and forgets what no longer holds', async () => {
-    const path = join(folder, 'mixed.safetensors');
-    const metadata = { lora_adapter_metadata: '{', sshs_model_hash: 'old', ss_network_dim: '99' };
-    await writeLora(path, { ...sample(), metadata }, 'kohya');
-    const source = await openSafetensors(path);
-    await source.close();
-    expect(source.metadata).toMatchObject({ ss_network_dim: 'Dynamic', ss_network_alpha: 'Dynamic', ss_v2: 'False' });
-    expect(source.metadata.lora_adapter_metadata).toBeUndefined();
-    expect(source.metadata.sshs_model_hash).toMatch(/^[0-9a-f]{64}$/);
-  });
-});
-
-describe('the base model', () => {
-  const key = `unet.${ATTN}.attn2.to_v`;
-  const attn2 = (width: number) => (
-    { [`${key}.lora_A.weight`]: tensor([1, width]), [`${key}.lora_B.weight`]: tensor([8, 1]) }
-  );
-  it.each<[string, Record<string, HostTensor>, Record<string, string>, string | undefined]>([
-    ['768', attn2(768), {}, 'sd1'], ['1024', attn2(1024), {}, 'sd2'], ['2048', attn2(2048), {}, 'sdxl'],
-    ['shape before text', attn2(768), { ss_base_model_version: 'sdxl_base_v1-0' }, 'sd1'],
-    ['another width', attn2(64), {}, undefined],
-    ['another width with a name', attn2(64), { ss_base_model_version: 'emoji' }, 'emoji'],
-    ['no cross-attention', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), {}, undefined],
-    ['no cross-attention, sdxl in text', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`),
-      { ss_base_model_version: 'sdxl_base_v1-0' }, 'sdxl'],
-    ['ModelSpec', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`),
-      { 'modelspec.architecture': 'stable-diffusion-v2-512/lora' }, 'sd2'],
-  ])('by %s', async (_, tensors, metadata, expected) => {
-    expect((await read('base', tensors, metadata)).lora.baseModel).toBe(expected);
-  });
-
-  it.each(['emoji', 'constructor', undefined])('of another model (%s) keeps its name', async (name) => {
-    const layers = new Map([[Q, layer(8, 8, 4, 4, 1)]]);
-    for (const dialect of LORA_DIALECTS) {
-      const path = join(folder, `${name}-${dialect}`);
-      await writeLora(path, { ...(name && { baseModel: name }), metadata: {}, layers }, dialect);
-      expect((await readLora(path)).lora.baseModel).toBe(name);
-    }
-  });
-});
-
 describe('bad input', () => {
   it('names file, layer and remedy', async () => {
     await expect(readLora(join(folder, 'gone'))).rejects.toThrow(/gone: does not exist/);
     await expect(readLora(folder)).rejects.toThrow(/pytorch_lora_weights.safetensors: cannot be opened/);
-    await expect(read('flux', { 'transformer.x.lora_A.weight': tensor([1, 1]) })).rejects.toThrow(
+    await expect(readKeys(folder, 'flux', { 'transformer.x.lora_A.weight': tensor([1, 1]) })).rejects.toThrow(
       /flux.safetensors: holds no LoRA layer .*"transformer.x.lora_A.weight".* SD 1.x/);
-    await expect(read('shapes', { [`${Q}.lora_A.weight`]: tensor([4, 8]), [`${Q}.lora_B.weight`]: tensor([8, 5]) }))
+    await expect(readKeys(folder, 'shapes', { [`${Q}.lora_A.weight`]: tensor([4, 8]), [`${Q}.lora_B.weight`]: tensor([8, 5]) }))
       .rejects.toThrow(/shapes.safetensors: layer "unet.*to_q": .*: down float32 \[4, 8\], up float32 \[8, 5\]/);
     const integers = host(new Int8Array(32), [4, 8], 'int8');
     const bytes = { ...pair('x', `${Q}.lora_B.weight`), [`${Q}.lora_A.weight`]: integers };
-    await expect(read('bytes', bytes)).rejects.toThrow(/down int8 \[4, 8\]/);
-    await expect(read('vector', { [`${Q}.lora_A.weight`]: tensor([4]), [`${Q}.lora_B.weight`]: tensor([4]) }))
+    await expect(readKeys(folder, 'bytes', bytes)).rejects.toThrow(/down int8 \[4, 8\]/);
+    await expect(readKeys(folder, 'vector', { [`${Q}.lora_A.weight`]: tensor([4]), [`${Q}.lora_B.weight`]: tensor([4]) }))
       .rejects.toThrow(/cannot be applied/);
-    await expect(read('alpha', { ...pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), [`${Q}.alpha`]: tensor([2]) }))
+    await expect(readKeys(folder, 'alpha', { ...pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), [`${Q}.alpha`]: tensor([2]) }))
       .rejects.toThrow(/alpha NaN/);
   });
 

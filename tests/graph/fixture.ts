@@ -24,14 +24,15 @@ export function under(tensors: ReadonlyMap<string, HostTensor>, prefix: string):
   return new Map([...tensors].filter(([k]) => k.startsWith(prefix)).map(([k, v]) => [k.slice(prefix.length), v]));
 }
 
-/** Largest difference, in units of the largest expected number. */
-export function relativeError(found: HostTensor, expected: HostTensor): number {
+const largest = (values: Iterable<number>): number => {
+  let most = 0;
+  for (const v of values) if (!(Math.abs(v) <= most)) most = Math.abs(v);
+  return most;
+};
+
+/** Largest difference, in units of the largest number of `scale`. */
+export function relativeError(found: HostTensor, expected: HostTensor, scale = expected): number {
   if (String(found.shape) !== String(expected.shape)) throw new Error(`shape ${found.shape} instead of ${expected.shape}`);
-  let [difference, size] = [0, 0];
-  for (let i = 0; i < expected.data.length; i++) {
-    const [a, b] = [Number(found.data[i]), Number(expected.data[i])];
-    difference = Number.isNaN(a) ? NaN : Math.max(difference, Math.abs(a - b));
-    size = Math.max(size, Math.abs(b));
-  }
-  return difference / size;
+  const [a, b, s] = [found, expected, scale].map((t) => Array.from(t.data as Float32Array, Number)) as [number[], number[], number[]];
+  return largest(b.map((v, i) => a[i]! - v)) / largest(s);
 }

@@ -43,7 +43,7 @@ async function withLoras(variant: string, loras: readonly LoraFile[], weights?: 
   adapters.forEach((adapter, i) => {
     for (const [name, value] of loraFromFile(adapter, loras[i]!, 'test')) feeds[name] = value;
   });
-  const executable = await compile({ outputs: { out } }, { weights: weights ?? weightsOf(fixture) });
+  const executable = await compile({ outputs: { out } }, { threads: 1, weights: weights ?? weightsOf(fixture) });
   const run = async (...strengths: number[]): Promise<HostTensor> => {
     const scales = strengths.map((s, i) => [`lora${i}.scale`, host(new Float32Array([s]), [])]);
     return (await executable.run({ ...feeds, ...Object.fromEntries(scales) })).out;
@@ -90,7 +90,7 @@ test('a LoRA of the text encoder changes the prompt as in diffusers', async () =
   const scale = host(new Float32Array([1]), []);
   encodeText(pipeline, [input('ids', [1, 77], 'int64')], frozenWeights(), [adapter]);
   const feeds = { ...Object.fromEntries(loraFromFile(adapter, lora, file)), 'a.scale': scale };
-  const { context } = await encodePrompts(pipeline, prompts, { adapters: [adapter], feeds });
+  const { context } = await encodePrompts(pipeline, prompts, { adapters: [adapter], feeds, threads: 1 });
   expect(maxError(context, (await loadFixture('lora_expected')).get(`${file}/out.prompt_embeds`))).toBeLessThan(TOLERANCE);
 });
 

@@ -43,10 +43,10 @@ async function images(pipeline: Pipeline): Promise<{ latents: Float32Array[]; im
   const conditions = [conditionInputs(pipeline, 2, 'negative.'), conditionInputs(pipeline, 2, 'positive.')] as const;
   const double = input('double', [4, ...shape.slice(1)]);
   const denoiser = unetDenoiser(partScope('unet', source), pipeline.unet);
-  const network = await compile({ outputs: { out: denoiser(double, t, joinConditions(...conditions)) } }, { weights: pipeline.weights });
-  const decoder = await compile({ outputs: { images: decodeImages(partScope('vae', source), pipeline.vae, x) } }, { weights: pipeline.weights });
-  const positive = await encodePrompts(pipeline, prompts);
-  const none = await encodePrompts(pipeline, [negative, negative]);
+  const network = await compile({ outputs: { out: denoiser(double, t, joinConditions(...conditions)) } }, { threads: 1, weights: pipeline.weights });
+  const decoder = await compile({ outputs: { images: decodeImages(partScope('vae', source), pipeline.vae, x) } }, { threads: 1, weights: pipeline.weights });
+  const positive = await encodePrompts(pipeline, prompts, { threads: 1 });
+  const none = await encodePrompts(pipeline, [negative, negative], { threads: 1 });
   const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'test');
   const latents: Float32Array[] = [];
   const size = shape.slice(1).reduce((a, b) => a * b);
@@ -105,10 +105,10 @@ describe('a pipeline', () => {
     const { prompts, negative } = expected.meta as { prompts: string[]; negative: string };
     const { ids } = tokenize(pipeline, [...prompts, negative]);
     expect(ids[0]!.data).toEqual(expected.get('out.input_ids').data);
-    const { context, truncated } = await encodePrompts(pipeline, prompts);
+    const { context, truncated } = await encodePrompts(pipeline, prompts, { threads: 1 });
     expect(maxError(context, expected.get('out.prompt_embeds'))).toBeLessThan(1e-4);
     expect(truncated).toEqual([null, null]);
-    const many = await encodePrompts(pipeline, new Array<string>(9).fill(negative));
+    const many = await encodePrompts(pipeline, new Array<string>(9).fill(negative), { threads: 1 });
     const last = (many.context.data as Float32Array).slice(-many.context.data.length / 9);
     expect(maxError(host(last, [1, 77, 16]), expected.get('out.negative_embeds'))).toBeLessThan(1e-4);
   });

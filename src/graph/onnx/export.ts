@@ -11,8 +11,6 @@ export interface Graph {
   readonly outputs: Readonly<Record<string, Tensor>>;
   /** Inputs that must exist in the model even if nothing reads them. */
   readonly inputs?: readonly Tensor[];
-  /** Tensors that are not computed here but come as inputs of these names. */
-  readonly given?: ReadonlyMap<Tensor, string>;
   /**
    * Values of inputs, by name, that become part of the model. Their numbers stay outside the file, under the input's name
    * as location: a model larger than 2 GB cannot be one file, and whoever loads it need not copy them.
@@ -20,18 +18,14 @@ export interface Graph {
   readonly baked?: ReadonlyMap<string, HostTensor>;
 }
 
-/**
- * Nodes that the tensors depend on, each after what it reads; gradient-only inputs of bridges do not count. What makes
- * a `given` tensor is left out.
- */
-export function schedule(tensors: readonly Tensor[], given?: ReadonlyMap<Tensor, string>): Node[] {
+/** Nodes that the tensors depend on, each after what it reads; gradient-only inputs of bridges do not count. */
+export function schedule(tensors: readonly Tensor[]): Node[] {
   const order: Node[] = [];
   const seen = new Set<Node>();
   const stack: { node: Node; next: number }[] = [];
   const visit = (tensor: Tensor): void => {
-    const real = resolve(tensor);
-    const { node } = real;
-    if (seen.has(node) || given?.has(real)) return;
+    const { node } = resolve(tensor);
+    if (seen.has(node)) return;
     seen.add(node);
     stack.push({ node, next: 0 });
   };
@@ -47,7 +41,7 @@ export function schedule(tensors: readonly Tensor[], given?: ReadonlyMap<Tensor,
   return order;
 }
 
-const scheduleOf = ({ outputs, inputs = [], given }: Graph): Node[] => schedule([...Object.values(outputs), ...inputs], given);
+const scheduleOf = ({ outputs, inputs = [] }: Graph): Node[] => schedule([...Object.values(outputs), ...inputs]);
 
 /** Inputs that the outputs really depend on, by name. @throws TraceError if two inputs share a name. */
 export function graphInputs(graph: Graph): Map<string, Tensor> {
@@ -58,7 +52,6 @@ export function graphInputs(graph: Graph): Map<string, Tensor> {
     if (found.has(name) && found.get(name) !== node.outputs[0]) traceError('input', `two inputs are named ${name}`);
     found.set(name, node.outputs[0]!);
   }
-  for (const [tensor, name] of graph.given ?? []) found.set(name, tensor);
   return found;
 }
 
@@ -114,7 +107,7 @@ export function exportOnnx(graph: Graph): Uint8Array {
   const baked = graph.baked ?? new Map<string, HostTensor>();
   const initializer: object[] = [...baked].filter(([name]) => inputs.has(name)).map(([name, value]) => externalProto(name, value));
   const shared = new Map<string, string>();
-  const renamed = new Map<Tensor, string>(graph.given);
+  const renamed = new Map<Tensor, string>();
   const nameOf = (t: Tensor): string => renamed.get(resolve(t)) ?? valueName(t);
   const node: object[] = [];
   const domains = new Set<string>();

@@ -16,7 +16,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   const open = shape.indexOf(-1);
   const known = sizeOf(shape.filter((d) => d !== -1));
   const target = open < 0 ? shape : shape.map((d) => (d === -1 ? x.size / known : d));
-  if (sizeOf(target) !== x.size) {
+  if (sizeOf(target) !== x.size || target.some((d) => !Number.isInteger(d) || d < 0)) {
     traceError('Reshape', `${describeShape(x.shape)} (${x.size} elements) cannot become ${describeShape(shape)}`);
   }
   if (sameShape(x.shape, target)) return x;

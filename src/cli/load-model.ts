@@ -1,0 +1,33 @@
+/** @file Loading what a command works with, with progress and warnings for people. */
+import { readLora } from '../formats/lora-file.js';
+import type { LoraReading } from '../formats/lora-file.js';
+import { loadPipeline } from '../models/load.js';
+import type { Pipeline } from '../models/pipeline.js';
+import type { LoraUse } from '../sampling/lora-apply.js';
+import type { Progress } from '../training/progress.js';
+import type { LoraArgument } from './option-values.js';
+
+const MEGABYTE = 1e6;
+
+/** Loads a model by bundled name, folder, file or hub id. @throws FormatError */
+export async function loadModel(model: string, progress: Progress): Promise<Pipeline> {
+  progress.phase(`loading model ${model}`);
+  return loadPipeline(model, {
+    onProgress: (done, total) => progress.step(Math.round(done / MEGABYTE), Math.round(total / MEGABYTE), 'MB'),
+  });
+}
+
+/** Reads a LoRA and warns of what it holds that is left out. @throws FormatError */
+export async function loadLora(path: string, progress: Progress): Promise<LoraReading> {
+  const reading = await readLora(path);
+  const left = reading.unknown.length + reading.missing.length;
+  if (left > 0) progress.warn(`${path}: ${left} key(s) are not understood or incomplete and left out; see attune lora inspect ${path}`);
+  return reading;
+}
+
+/** Reads LoRAs to apply, in their order. @throws FormatError */
+export async function loadLoras(loras: readonly LoraArgument[], progress: Progress): Promise<LoraUse[]> {
+  const uses: LoraUse[] = [];
+  for (const { path, strength } of loras) uses.push({ where: path, lora: (await loadLora(path, progress)).lora, strength });
+  return uses;
+}

@@ -1,0 +1,51 @@
+/** @file Writing a LoRA, reading it back through its own names, and telling the result. */
+import { LORA_DIALECTS, readLora, writeLora } from '../../formats/lora-file.js';
+import type { LoraDialect, LoraReading } from '../../formats/lora-file.js';
+import type { LoraFile } from '../../formats/lora.js';
+import type { StoredType } from '../../models/component-files.js';
+import { compareLoras } from '../../sampling/read-back.js';
+import { staged } from '../staged.js';
+import { Option } from 'commander';
+
+export const STORED_TYPES: readonly StoredType[] = ['float32', 'float16', 'bfloat16'];
+
+/** `--to`. */
+export const dialectOption = (flags: string): Option =>
+  new Option(flags, 'dialect: kohya for A1111, ComfyUI and InvokeAI; diffusers; diffusers-old for versions before 0.22; peft, a folder')
+    .choices(LORA_DIALECTS);
+
+/** `--dtype`. */
+export const dtypeOption = (description: string): Option => new Option('--dtype <type>', description).choices(STORED_TYPES);
+
+/** The dialect to write where none is asked for: ComfyUI's own names can only be read, and it reads kohya's. */
+export const sameDialect = ({ dialect }: LoraReading): LoraDialect => (dialect === 'comfy' ? 'kohya' : dialect);
+
+export interface Exported {
+  readonly out: string;
+  readonly dialect: LoraDialect;
+  readonly layers: number;
+  /** Largest difference between what was meant and what was read back. */
+  readonly difference: number;
+}
+
+/**
+ * Writes a LoRA in place only if it reads back as `wanted`.
+ *
+ * @param stored what is written: `wanted`, perhaps in another number format
+ * @throws OverflowError, ReadBackError; UsageError if `out` cannot be written
+ */
+export async function exportLora(out: string, wanted: LoraFile, stored: LoraFile, dialect: LoraDialect): Promise<Exported> {
+  const difference = await staged(out, dialect === 'peft' ? 'folder' : 'file', async (path) => {
+    await writeLora(path, stored, dialect);
+    return compareLoras(wanted, (await readLora(path)).lora);
+  });
+  return { out, dialect, layers: stored.layers.size, difference };
+}
+
+/** Prints the result of an export. */
+export function tellExport(exported: Exported, json: boolean): void {
+  const { out, dialect, layers, difference } = exported;
+  process.stdout.write(json
+    ? `${JSON.stringify(exported)}\n`
+    : `${out}\n${dialect}, ${layers} layers; read back, the largest difference is ${difference.toPrecision(2)}\n`);
+}

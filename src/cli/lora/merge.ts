@@ -1,0 +1,76 @@
+/** @file `attune lora merge`: LoRAs into a checkpoint, or several LoRAs into one. */
+import { Command } from 'commander';
+import type { LoraDialect } from '../../formats/lora-file.js';
+import type { StoredType } from '../../models/component-files.js';
+import { loadPipeline } from '../../models/load.js';
+import { savePipeline } from '../../models/save.js';
+import { applyLoras } from '../../sampling/lora-apply.js';
+import { joinLoras, loraAs } from '../../sampling/lora-edit.js';
+import { compareWeights } from '../../sampling/read-back.js';
+import { UsageError } from '../arguments.js';
+import { loadLoras, loadModel } from '../load-model.js';
+import { collectLora } from '../option-values.js';
+import type { LoraArgument } from '../option-values.js';
+import { staged } from '../staged.js';
+import { terminalProgress } from '../terminal.js';
+import { dialectOption, dtypeOption, exportLora, tellExport } from './export.js';
+
+interface Flags {
+  model?: string;
+  lora: LoraArgument[];
+  out: string;
+  to?: LoraDialect;
+  dtype: StoredType;
+  json?: boolean;
+  quiet?: boolean;
+}
+
+async function mergeIntoModel(model: string, flags: Flags): Promise<void> {
+  const { out, dtype } = flags;
+  if (flags.to !== undefined) throw new UsageError('--to is for LoRAs joined into one; a merged model has the diffusers layout');
+  const progress = terminalProgress(flags.quiet === true);
+  const uses = await loadLoras(flags.lora, progress);
+  const pipeline = await loadModel(model, progress);
+  const merged = await applyLoras(pipeline, uses);
+  const changed = [...merged.weights].filter(([name, value]) => pipeline.weights.get(name) !== value).length;
+  const difference = await staged(out, 'folder', async (path) => {
+    progress.phase(`writing ${out}`);
+    await savePipeline(path, merged, dtype);
+    progress.phase('reading it back');
+    return compareWeights(merged.weights, (await loadPipeline(path)).weights, dtype);
+  });
+  process.stdout.write(flags.json
+    ? `${JSON.stringify({ out, weights: merged.weights.size, changed, dtype, difference })}\n`
+    : `${out}\n${changed} of ${merged.weights.size} weights changed; read back, the largest difference is ` +
+      `${difference.toPrecision(2)} (${dtype})\n`);
+}
+
+async function joinIntoOne(flags: Flags): Promise<void> {
+  const { out, to = 'kohya', dtype } = flags;
+  if (flags.lora.length < 2) throw new UsageError('one LoRA alone: give --model to merge it into, or more LoRAs to join; to change its strength there is attune lora scale');
+  const joined = joinLoras(await loadLoras(flags.lora, terminalProgress(flags.quiet === true)));
+  tellExport(await exportLora(out, joined, loraAs(joined, dtype), to), flags.json === true);
+}
+
+const EXAMPLES = `
+Examples:
+  attune lora merge --model emoji --lora runs/first/lora/kohya.safetensors:0.8 --out emoji-tuned
+  attune lora merge --lora style.safetensors:0.5 --lora subject.safetensors --out both.safetensors
+`;
+
+export function mergeCommand(): Command {
+  return new Command('merge')
+    .description('Merge LoRAs into a model (a new folder in diffusers layout) or, without --model, several into one LoRA.')
+    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id')
+    .requiredOption('--lora <file[:scale]>', 'repeatable; scale 1 by default, negative and above 1 too', collectLora, [])
+    .requiredOption('--out <path>', 'folder of the model, or file of the LoRA')
+    .addOption(dialectOption('--to <dialect>').conflicts('model'))
+    .addOption(dtypeOption('number format').default('float16'))
+    .option('--json', 'the result as JSON')
+    .option('--quiet', 'no progress')
+    .addHelpText('after', EXAMPLES)
+    .action((flags: Flags) => {
+      if (flags.lora.length === 0) throw new UsageError('no LoRA; give --lora FILE[:scale] at least once');
+      return flags.model === undefined ? joinIntoOne(flags) : mergeIntoModel(flags.model, flags);
+    });
+}

@@ -1,0 +1,28 @@
+/** @file Sampling settings of a model where the user gives none. */
+import { baseModelOf, isSdxl, nativeSize } from '../models/pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
+import type { SamplerName } from '../schedulers/index.js';
+
+/** Steps: consistency models are made for few; the others have converged by then for the eye. */
+export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm' ? 4 : 25);
+
+/**
+ * Guidance: 7.5 of Stable Diffusion 1 and 2 and 5 of SDXL are what their own pipelines take; 3 suits the small models that
+ * `attune pretrain` makes.
+ */
+export function defaultGuidance(pipeline: Pipeline): number {
+  if (baseModelOf(pipeline) === undefined) return 3;
+  return isSdxl(pipeline) ? 5 : 7.5;
+}
+
+/** Side in pixels: what the model was trained on, or that of the first Stable Diffusion. */
+export const defaultSize = (pipeline: Pipeline): number => nativeSize(pipeline) ?? 512;
+
+/** Pixels that go through the network together; beyond it a larger batch needs more memory and is no faster. */
+const PIXELS = 16 * 64 * 64;
+
+/** Images a batch: as many as fit, spread evenly over the batches. */
+export function defaultBatch(count: number, height: number, width: number): number {
+  const most = Math.max(1, Math.floor(PIXELS / (height * width)));
+  return Math.ceil(count / Math.ceil(count / most));
+}

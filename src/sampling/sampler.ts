@@ -1,0 +1,115 @@
+/** @file From prompts and seeds to images: encoder, denoising loop and decoder of a pipeline at work. */
+import { host } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { concat } from '../graph/ops/layout.js';
+import { input } from '../graph/tensor.js';
+import type { Tensor } from '../graph/tensor.js';
+import { joinConditions, unetDenoiser } from '../models/denoiser.js';
+import { decodeImages } from '../models/latents.js';
+import { conditionInputs, latentShape, partScope } from '../models/pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { frozenWeights } from '../nn/scope.js';
+import { normal } from '../random/random.js';
+import { compile } from '../runtime/compile.js';
+import type { CompileOptions } from '../runtime/compile.js';
+import { guide, splitGuided } from '../schedulers/guidance.js';
+import type { Plan } from '../schedulers/plan.js';
+import { sample } from '../schedulers/sample.js';
+import { encodeConditions, hasGuidanceInput, NEGATIVE, POSITIVE } from './conditions.js';
+
+export interface SampleJob {
+  /** Image i is made of prompt i from seed + i, whatever else is made with it. */
+  readonly prompts: readonly string[];
+  readonly seed: number;
+  readonly negativePrompt: string;
+  /** Classifier-free guidance; 1 is none, and calls the network half as often. */
+  readonly guidance: number;
+  readonly plan: Plan;
+  readonly height: number;
+  readonly width: number;
+  /** Images made together. */
+  readonly batch: number;
+  readonly compile: Pick<CompileOptions, 'device' | 'threads'>;
+  /** Called after each denoising step; an error thrown here ends the sampling. */
+  readonly onStep?: (done: number, total: number) => void;
+}
+
+export interface SampledImage {
+  readonly index: number;
+  readonly seed: number;
+  readonly prompt: string;
+  readonly image: HostTensor; // [3, H, W] in [0, 1]
+}
+
+/** Prompts that are encoded ahead: text states of many thousand would not fit into memory. */
+const ENCODED = 256;
+
+/**
+ * Makes a job's images, batch by batch. Sessions are closed when the generator ends or is left.
+ *
+ * @throws RangeError if the size is impossible; NonFiniteError if the network gives NaN or infinity
+ */
+export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGenerator<SampledImage[]> {
+  const { prompts, seed, plan, batch, guidance } = job;
+  const shape = latentShape(pipeline, batch, job.height, job.width);
+  const guided = guidance !== 1 && !hasGuidanceInput(pipeline);
+  const options = { ...job.compile, weights: pipeline.weights, checkFinite: true };
+  const network = await compile({ outputs: { output: networkGraph(pipeline, shape, guidance, guided) } }, options);
+  const latents = input('latents', shape);
+  const images = decodeImages(partScope('vae', frozenWeights()), pipeline.vae, latents);
+  const decoder = await compile({ outputs: { images } }, options).catch(async (error: unknown) => {
+    await network.release();
+    throw error;
+  });
+  const size = latents.size / batch;
+  const total = Math.ceil(prompts.length / batch) * plan.steps.length;
+  let done = 0;
+  const conditions = { ...job, negativePrompt: guided ? job.negativePrompt : null };
+  const stride = Math.ceil(ENCODED / batch) * batch;
+  try {
+    for (let ahead = 0; ahead < prompts.length; ahead += stride) {
+      const some = prompts.slice(ahead, ahead + stride);
+      const feeds = await encodeConditions(pipeline, some, conditions, job.compile);
+      for (let start = ahead; start < ahead + some.length; start += batch) {
+        // The last batch is filled up with its own last image.
+        const items = Array.from({ length: batch }, (_, i) => Math.min(start + i, prompts.length - 1));
+        const condition = feeds(items.map((i) => prompts[i]!));
+        const x = await sample(
+          async (values, step) => {
+            const timestep = host(new Float32Array(batch).fill(step.timestep), [batch]);
+            return (await network.run({ ...condition, latents: host(values, shape), timestep })).output.data as Float32Array;
+          },
+          plan,
+          (draw, item, count) => normal({ seed: seed + item, stream: 'sample', step: draw }, 0, count),
+          items, size,
+          async () => {
+            job.onStep?.(++done, total);
+            await new Promise((resolve) => setImmediate(resolve)); // signals arrive between steps
+          },
+        );
+        const decoded = await decoder.run({ latents: host(x, shape) });
+        yield items.slice(0, prompts.length - start).map((index, i) => (
+          { index, seed: seed + index, prompt: prompts[index]!, image: imageAt(decoded.images, i) }));
+      }
+    }
+  } finally {
+    await Promise.all([network.release(), decoder.release()]);
+  }
+}
+
+/** The network's output for `latents` at `timestep`, guidance included: [B, C, h, w]. */
+function networkGraph(pipeline: Pipeline, shape: readonly number[], guidance: number, guided: boolean): Tensor {
+  const [batch] = shape as [number];
+  const [x, time] = [input('latents', shape), input('timestep', [batch])];
+  const denoiser = unetDenoiser(partScope('unet', frozenWeights()), pipeline.unet);
+  const positive = conditionInputs(pipeline, batch, POSITIVE);
+  if (!guided) return denoiser(x, time, positive);
+  const both = joinConditions(conditionInputs(pipeline, batch, NEGATIVE), positive);
+  return guide(...splitGuided(denoiser(concat([x, x], 0), concat([time, time], 0), both)), guidance);
+}
+
+/** One image of a batch [B, 3, H, W], with numbers of its own. */
+function imageAt({ data, shape }: HostTensor, i: number): HostTensor {
+  const size = data.length / shape[0]!;
+  return host((data as Float32Array).slice(i * size, (i + 1) * size), shape.slice(1));
+}

@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
+import { dataUri, escapeXml, html, page } from '../../src/evaluation/html.js';
+import { renderReport } from '../../src/evaluation/report.js';
+import type { RunReport } from '../../src/evaluation/report.js';
+import { encodePng } from '../../src/formats/image.js';
+import { host } from '../../src/graph/dtype.js';
+
+const png = await encodePng(host(new Float32Array(3 * 4).fill(0.5), [3, 2, 2]));
+const hostile = '"><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>';
+
+function run(changes: Partial<RunReport> = {}): RunReport {
+  const evaluations = [0, 10, 20].map((step, i) => ({
+    step, reward: 0.2 + 0.1 * i, heldOutReward: 0.3 + 0.02 * i, heldOutError: 0.01, diversity: 0.5 - 0.05 * i, frechet: 0.1 * i,
+  }));
+  return {
+    title: 'draft on emoji-clip',
+    rewardName: 'emoji-clip',
+    heldOutName: 'emoji-judge',
+    rewardDeviation: 0.05,
+    steps: Array.from({ length: 1000 }, (_, i) => ({ step: i + 1, reward: 0.2 + i / 5000, loss: -i, gradNorm: 1 })),
+    evaluations,
+    guard: GUARD_DEFAULTS,
+    verdict: judge(evaluations),
+    pairs: [{ prompt: 'a cat', seed: 1, base: png, tuned: png }],
+    sweep: [0, 0.5, 1, 1.5].map((strength) => ({ strength, reward: strength, diversity: 0.5, heldOutReward: 0.3, images: [png] })),
+    facts: [['seed', '1']],
+    config: { method: { name: 'draft', k: 'all' }, prompts: ['a', 'b'], empty: {} },
+    files: [['lora/x.safetensors', 'the LoRA']],
+    ...changes,
+  };
+}
+
+describe('html', () => {
+  test('escapes strings and keeps markup', () => {
+    const inner = html`<b title="${'a"b'}">${'<i>'}</b>`;
+    expect(html`${[inner, inner]}${1}`.markup).toBe('<b title="a&quot;b">&lt;i&gt;</b>'.repeat(2) + '1');
+    expect(escapeXml('a\u0000b\u001bc\nd\'')).toBe('a b c\nd&#39;');
+  });
+  test('a page may run its own script and nothing else', () => {
+    const text = page('t', html`<p>x</p>`, 'let a = "</p>" < 1;');
+    const hash = createHash('sha256').update('let a = "</p>" < 1;').digest('base64');
+    expect(text).toContain(`script-src &#39;sha256-${hash}&#39;`);
+    expect(text).toContain('default-src &#39;none&#39;');
+  });
+  test('pictures are told by their bytes', () => {
+    expect(dataUri(png)).toMatch(/^data:image\/png;base64,iVBOR/);
+    expect(() => dataUri(Buffer.from('<svg/>'))).toThrow('PNG, JPEG and WebP');
+  });
+});
+
+describe('report', () => {
+  test('says in words and figures what came out', () => {
+    const text = renderReport(run());
+    expect(text).toContain('At step 20, the best, the reward is 0.400 against 0.200 before (+4.0 standard deviations');
+    expect(text).toContain('went from 0.300 to 0.340');
+    expect(text).toContain('80% as diverse');
+    expect(text.match(/<svg /g)).toHaveLength(10);
+    expect(text).toContain('<tr class="best"><th scope="row">step 20, best</th><td>0.400</td><td>0.340</td><td>0.400</td><td>80%</td><td>0.200</td></tr>');
+    expect(text).toContain('method.k</th><td><code>all');
+    expect(text).toContain('prompts.1</th><td><code>b');
+    expect(text).toContain('× 1.5: reward 1.50, held-out 0.300, diversity 0.500');
+    expect(text).not.toContain('NaN');
+    expect(text).not.toContain('undefined');
+  });
+
+  test('says so when nothing was gained, and why the guard stopped', () => {
+    const text = renderReport(run({ verdict: { best: 0, stop: { rule: 'diversity', reason: 'all images are alike' } } }));
+    expect(text).toContain('No evaluation was better');
+    expect(text).toContain('The guard stopped the run:</b> all images are alike.');
+  });
+
+  test('does without judge, pictures, sweep and steps', () => {
+    const evaluations = run().evaluations.map(({ step, reward, diversity, frechet }) => ({ step, reward, diversity, frechet }));
+    const text = renderReport(run({ evaluations, verdict: judge(evaluations), pairs: [], sweep: [], steps: [], files: [], rewardDeviation: 0 }));
+    expect(text).not.toContain('Held');
+    expect(text).not.toContain('Before and after');
+    expect(text).not.toContain('undefined');
+    expect(text).not.toContain('NaN');
+    expect(text).not.toContain('Infinity');
+  });
+
+  test('escapes everything and asks for nothing', () => {
+    const sweep = run().sweep;
+    const text = renderReport(run({
+      title: hostile, rewardName: hostile, heldOutName: hostile, facts: [[hostile, hostile]], files: [[hostile, hostile]],
+      config: { [hostile]: hostile }, pairs: [{ prompt: hostile, seed: 1, base: png, tuned: png }], sweep,
+      verdict: { best: 1, stop: { rule: 'held-out', reason: hostile } },
+    }));
+    const tags = text.match(/<[a-z][^<>]*>/g)!;
+    expect(tags.filter((tag) => tag.startsWith('<script'))).toEqual(['<script>']);
+    const names = tags.map((tag) => tag.replace(/"[^"]*"/g, '""'));
+    expect(names.filter((tag) => /\son\w+=/.test(tag))).toEqual([]);
+    // Pictures lie in the page; the only address is the name of SVG.
+    const addresses = tags.flatMap((tag) => [...tag.matchAll(/\s(?:src|href|xmlns)="([^"]{0,30})/g)].map((m) => m[1]!));
+    expect(new Set(addresses.map((a) => (a.startsWith('data:image/png;') ? 'data' : a)))).toEqual(new Set(['data', 'http://www.w3.org/2000/svg']));
+    expect(text).not.toMatch(/url\(|@import/);
+  });
+
+  test('stays small for a long run', () => {
+    const steps = Array.from({ length: 20_000 }, (_, i) => ({ step: i + 1, reward: Math.sin(i), loss: i, gradNorm: 1 }));
+    expect(renderReport(run({ steps })).length).toBeLessThan(200_000);
+  });
+});
