@@ -7,14 +7,16 @@ import type { LoraUse } from '../sampling/lora-apply.js';
 import type { Progress } from '../training/progress.js';
 import type { LoraArgument } from './option-values.js';
 
-const MEGABYTE = 1e6;
+/** Bytes as whole megabytes, such that all of them are reached at the end only. */
+const megabytes = (done: number, total: number): [number, number] => {
+  const all = Math.ceil(total / 1e6);
+  return [done === total ? all : Math.floor(done / 1e6), all];
+};
 
 /** Loads a model by bundled name, folder, file or hub id. @throws FormatError */
 export async function loadModel(model: string, progress: Progress): Promise<Pipeline> {
   progress.phase(`loading model ${model}`);
-  return loadPipeline(model, {
-    onProgress: (done, total) => progress.step(Math.round(done / MEGABYTE), Math.round(total / MEGABYTE), 'MB'),
-  });
+  return loadPipeline(model, { onProgress: (done, total) => progress.step(...megabytes(done, total), 'MB') });
 }
 
 /** Reads a LoRA and warns of what it holds that is left out. @throws FormatError */

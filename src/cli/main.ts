@@ -1,12 +1,15 @@
 #!/usr/bin/env node
 /** @file The `attune` command: reads arguments, runs one command, turns errors into messages and exit codes. */
 import { Command, CommanderError } from 'commander';
+import { listCommand } from './list.js';
+import { loraCommand } from './lora.js';
 import { pretrainCommand } from './pretrain.js';
+import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
 import { isChild, obeyParent, supervise } from './supervise.js';
 
 /** Mistakes of the user (arguments, configuration, files): exit code 2. Anything else that fails: 1. */
-const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError', 'RewardSpecError', 'SamplingError']);
+const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError', 'RewardSpecError', 'SamplingError', 'OverflowError']);
 
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
 const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'compare', 'search', 'plan']);
@@ -17,7 +20,7 @@ function program(): Command {
     .version('0.1.0')
     .showHelpAfterError('(add --help for what is possible)')
     .exitOverride();
-  for (const command of [trainCommand(), pretrainCommand()]) attune.addCommand(command.exitOverride());
+  for (const command of [trainCommand(), sampleCommand(), pretrainCommand(), loraCommand(), listCommand()]) attune.addCommand(command.exitOverride());
   return attune;
 }
 

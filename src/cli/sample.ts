@@ -86,7 +86,7 @@ function checked<T>(compute: () => T): T {
 async function chosenPrompts({ prompt, prompts, count }: Flags): Promise<string[]> {
   const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
   if (list.length === 0) throw new UsageError('no prompt; give --prompt TEXT ("" for none), or --prompts with a file or a name of attune list prompts');
-  return list.flatMap((text) => new Array<string>(count).fill(text));
+  return list.flatMap((text) => Array.from({ length: count }, () => text));
 }
 
 /** Everything that is needed to make the images; mistakes are found here, before the work begins. */

@@ -2,7 +2,7 @@
 import sharp from 'sharp';
 import { escapeXml } from './html.js';
 import { besideLevel, placeLabels, spreadOut, textWidth } from './plot-labels.js';
-import type { Box } from './plot-labels.js';
+import type { Box, PlacedLabel } from './plot-labels.js';
 import { plotStyle, SERIES_COLORS } from './plot-style.js';
 import type { Theme } from './plot-style.js';
 import { axis, numberText, tickText } from './ticks.js';
@@ -47,6 +47,11 @@ const DOT = 4.5;
 
 const f = (n: number): string => String(Math.round(n * 100) / 100);
 
+function text(content: string, x: number, y: number, attributes: Readonly<Record<string, string | number>> = {}): string {
+  const all = Object.entries({ class: 'mut', 'font-size': FONT, ...attributes }).map(([key, v]) => ` ${key}="${v}"`);
+  return `<text x="${f(x)}" y="${f(y)}"${all.join('')}>${escapeXml(content)}</text>`;
+}
+
 interface Frame {
   left: number;
   right: number;
@@ -68,13 +73,14 @@ export function plot(series: readonly Series[], options: PlotOptions): string {
   const ys = axis([...drawn.flatMap(reach), ...levels.map((l) => l.y)], height / 55);
 
   // One series is named by the axis; a few lines by labels at their ends; more, or crowded ones, by a legend.
-  const ends = named.length > 1 && named.length <= 4
-    && named.every((s) => s.marks !== 'points' && textWidth(s.name, FONT) < width / 4 && s.points.every((p) => p.label === undefined));
+  const ends = named.length > 1 && named.length <= 4 && named.every((s) => s.marks !== 'points'
+    && textWidth(s.name, FONT) < width / 4 && s.points.every((p) => p.label === undefined));
   const legend = !ends && named.length > 1 ? legendRows(named, width - 2 * GAP) : { svg: '', height: 0 };
   const widest = (texts: readonly string[]): number => Math.max(...texts.map((t) => textWidth(t, FONT)));
+  const tickWidth = ({ ticks, decimals }: Axis): number => widest(ticks.map((t) => tickText(t, decimals)));
   const frame = place(xs, ys, {
-    left: GAP + widest(ys.ticks.map((t) => tickText(t, ys.decimals))) + 6,
-    right: width - (ends ? widest(named.map((s) => s.name)) + 14 : widest(xs.ticks.map((t) => tickText(t, xs.decimals))) / 2 + 6),
+    left: GAP + tickWidth(ys) + 6,
+    right: width - (ends ? widest(named.map((s) => s.name)) + 14 : tickWidth(xs) / 2 + 6),
     top: 50 + legend.height,
     bottom: height - 38,
   });
@@ -89,12 +95,12 @@ export function plot(series: readonly Series[], options: PlotOptions): string {
     pointLabels(frame, named),
     levelLabels(frame, drawn, levels),
   ];
-  const head = `<text x="${GAP}" y="18" class="ink" font-size="14" font-weight="600">${escapeXml(title)}</text>`
-    + `<text x="${GAP}" y="${f(frame.top - 11)}" class="mut" font-size="${FONT}">${escapeXml(options.y)}</text>`
-    + `<text x="${f(frame.right)}" y="${height - 6}" class="mut" font-size="${FONT}" text-anchor="end">${escapeXml(options.x)}</text>`;
+  const head = text(title, GAP, 18, { class: 'ink', 'font-size': 14, 'font-weight': 600 })
+    + text(options.y, GAP, frame.top - 11)
+    + text(options.x, frame.right, height - 6, { 'text-anchor': 'end' });
   const label = escapeXml(`${title}: ${options.y} by ${options.x}, ${named.map((s) => s.name).join(', ')}`);
-  return `<svg xmlns="http://www.w3.org/2000/svg" class="ap" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" `
-    + `role="img" aria-label="${label}"><style>${plotStyle(theme)}</style>`
+  return `<svg xmlns="http://www.w3.org/2000/svg" class="ap" viewBox="0 0 ${width} ${height}" width="${width}" `
+    + `height="${height}" role="img" aria-label="${label}"><style>${plotStyle(theme)}</style>`
     + `<rect class="bg" width="${width}" height="${height}" rx="6"/>${head}${legend.svg}${body.join('')}</svg>`;
 }
 
@@ -131,10 +137,10 @@ function grid(frame: Frame, xs: Axis, ys: Axis): string {
   const rows = ys.ticks.map((t) => {
     const y = f(frame.y(t));
     return `<path class="grid" d="M${f(left)} ${y}H${f(right)}"/>`
-      + `<text x="${f(left - 6)}" y="${f(frame.y(t) + 4)}" class="mut" font-size="${FONT}" text-anchor="end">${tickText(t, ys.decimals)}</text>`;
+      + text(tickText(t, ys.decimals), left - 6, frame.y(t) + 4, { 'text-anchor': 'end' });
   });
   const columns = xs.ticks.map((t) => `<path class="axis" d="M${f(frame.x(t))} ${f(bottom)}v4"/>`
-    + `<text x="${f(frame.x(t))}" y="${f(bottom + 17)}" class="mut" font-size="${FONT}" text-anchor="middle">${tickText(t, xs.decimals)}</text>`);
+    + text(tickText(t, xs.decimals), frame.x(t), bottom + 17, { 'text-anchor': 'middle' }));
   return `${rows.join('')}<path class="axis" d="M${f(left)} ${f(bottom)}H${f(right)}"/>${columns.join('')}`;
 }
 
@@ -164,8 +170,9 @@ function marks(frame: Frame, { name, points, marks: kind = 'line', color }: Draw
   }).join('');
 }
 
-const edged = ({ text, x, y }: { text: string; x: number; y: number }): string =>
-  `<text x="${f(x)}" y="${f(y)}" class="mut edge" font-size="${SMALL}">${escapeXml(text)}</text>`;
+/** Small text that stays readable across lines. */
+const edged = (label: PlacedLabel): string =>
+  text(label.text, label.x, label.y, { class: 'mut edge', 'font-size': SMALL });
 
 const around = (x: number, y: number): Box => ({ left: x - DOT, right: x + DOT, top: y - DOT, bottom: y + DOT });
 
@@ -198,8 +205,7 @@ function alongLine(frame: Frame, { points, marks: kind }: Drawn): Box[] {
 function endLabels(frame: Frame, series: readonly Drawn[]): string {
   const ends = series.map((s) => s.points.at(-1)!);
   const heights = spreadOut(ends.map((p) => frame.y(p.y)), FONT + 3, frame.bottom);
-  return series.map((s, i) =>
-    `<text x="${f(frame.x(ends[i]!.x) + 9)}" y="${f(heights[i]! + 4)}" class="ink" font-size="${FONT}">${escapeXml(s.name)}</text>`).join('');
+  return series.map((s, i) => text(s.name, frame.x(ends[i]!.x) + 9, heights[i]! + 4, { class: 'ink' })).join('');
 }
 
 /** Names with their marks, in as many rows as they need. */
@@ -212,7 +218,7 @@ function legendRows(series: readonly Drawn[], room: number): { svg: string; heig
     const key = kind === 'points'
       ? `<circle class="f${color}" cx="${x + 7}" cy="${y - 4}" r="4.5"/>`
       : `<path class="line l${color}" d="M${x} ${y - 4}h14"/>`;
-    const item = `${key}<text x="${x + 20}" y="${y}" class="ink" font-size="${FONT}">${escapeXml(name)}</text>`;
+    const item = key + text(name, x + 20, y, { class: 'ink' });
     x += need;
     return item;
   });

@@ -1,4 +1,4 @@
-/** @file The report of a run: one self-contained page, for people. A pure function of the run's numbers and pictures. */
+/** @file The report of a run: one self-contained page, a pure function of the run's numbers and pictures. */
 import { gallery, GALLERY_SCRIPT } from './gallery.js';
 import type { Pair, Strength } from './gallery.js';
 import type { Evaluation, GuardOptions, Verdict } from './hacking-guard.js';
@@ -39,12 +39,14 @@ export interface RunReport {
 
 /** The page as a text. */
 export function renderReport(run: RunReport): string {
+  const pictures = run.pairs.length === 0 ? EMPTY : html`<h2>Before and after</h2>
+<p class="muted">The same prompts and seeds through the base model and through the saved LoRA.</p>
+${gallery(run.pairs, run.sweep)}`;
   const body = html`<header><h1>${run.title}</h1>${lead(run)}</header>
-${tiles(run)}${verdictNote(run)}
-${run.pairs.length > 0 ? html`<h2>Before and after</h2>
-<p class="muted">The same prompts and seeds through the base model and through the saved LoRA.</p>${gallery(run.pairs, run.sweep)}` : EMPTY}
+${tiles(run)}${verdictNote(run)}${pictures}
 <h2>Reward against diversity</h2>
-<p class="muted">What a gain costs. Up and to the right is better; a curve that falls steeply is a model that learns to repeat itself.</p>
+<p class="muted">What a gain costs. Up and to the right is better; a curve that falls steeply is a model that learns to
+repeat itself.</p>
 <div class="plots">${fronts(run)}</div>
 <h2>Training</h2><div class="plots">${curves(run)}</div>
 <h2>Evaluations</h2>${evaluationTable(run)}
@@ -56,29 +58,33 @@ ${run.sweep.length > 0 ? html`<h2>LoRA strengths</h2>${sweepTable(run)}` : EMPTY
 
 const base = (run: RunReport): Evaluation => run.evaluations[0]!;
 const best = (run: RunReport): Evaluation => run.evaluations[run.verdict.best]!;
+const judgeName = (run: RunReport): string => run.heldOutName ?? 'judge';
 const signed = (x: number, digits = 2): string => `${x < 0 ? '−' : '+'}${numberText(Math.abs(x), digits)}`;
 const percent = (x: number): string => `${Math.round(100 * x)}%`;
-const deviations = (run: RunReport): number => (best(run).reward - base(run).reward) / run.rewardDeviation;
+const kept = (run: RunReport, diversity: number): string => percent(diversity / base(run).diversity);
 
 function lead(run: RunReport): Html {
   const [from, to] = [base(run), best(run)];
   if (run.verdict.best === 0) return html`<p class="lead">No evaluation was better than the base model's.</p>`;
   const judge = from.heldOutReward === undefined || to.heldOutReward === undefined ? ''
     : ` The independent judge's score went from ${numberText(from.heldOutReward)} to ${numberText(to.heldOutReward)}.`;
-  const gain = Number.isFinite(deviations(run)) ? ` (${signed(deviations(run))} standard deviations of the base model's images)` : '';
-  return html`<p class="lead">At step ${to.step}, the best, the reward is ${numberText(to.reward)} against ${numberText(from.reward)} before${gain}.${judge}
-The images of one prompt are ${percent(to.diversity / from.diversity)} as diverse as before.</p>`;
+  const gain = (to.reward - from.reward) / run.rewardDeviation;
+  const unit = Number.isFinite(gain) ? ` (${signed(gain)} standard deviations of the base model's images)` : '';
+  return html`<p class="lead">At step ${to.step}, the best, the reward is ${numberText(to.reward)} against
+${numberText(from.reward)} before${unit}.${judge}
+The images of one prompt are ${kept(run, to.diversity)} as diverse as before.</p>`;
 }
 
 function tiles(run: RunReport): Html {
   const [from, to] = [base(run), best(run)];
   const tile = (name: string, value: string, note: string): Html =>
     html`<div class="tile"><span>${name}</span><b>${value}</b><span>${note}</span></div>`;
+  const before = (value: number): string => `${numberText(value)} before`;
+  const heldOut = to.heldOutReward === undefined || from.heldOutReward === undefined ? EMPTY
+    : tile(`Held out: ${judgeName(run)}`, numberText(to.heldOutReward), before(from.heldOutReward));
   return html`<div class="tiles">
-${tile(`Reward: ${run.rewardName}`, numberText(to.reward), `${numberText(from.reward)} before`)}
-${to.heldOutReward === undefined || from.heldOutReward === undefined ? EMPTY
-    : tile(`Held out: ${run.heldOutName ?? 'judge'}`, numberText(to.heldOutReward), `${numberText(from.heldOutReward)} before`)}
-${tile('Diversity', percent(to.diversity / from.diversity), `${numberText(to.diversity)}, ${numberText(from.diversity)} before`)}
+${tile(`Reward: ${run.rewardName}`, numberText(to.reward), before(from.reward))}${heldOut}
+${tile('Diversity', kept(run, to.diversity), `${numberText(to.diversity)}, ${before(from.diversity)}`)}
 ${tile('Fréchet distance', numberText(to.frechet), 'to the base model\'s samples')}</div>`;
 }
 
@@ -87,22 +93,24 @@ function verdictNote({ verdict: { stop } }: RunReport): Html {
 }
 
 const SIZE = { width: 400, height: 270 };
-const chart = (series: readonly Series[], options: PlotOptions): Html => new Html(plot(series, { ...SIZE, ...options }));
-
-const labelled = (x: number, y: number, label: string | undefined): Point => ({ x, y, ...(label !== undefined && { label }) });
+const chart = (series: readonly Series[], options: PlotOptions): Html =>
+  new Html(plot(series, { ...SIZE, ...options }));
+const guardLimit = (run: RunReport): { y: number; label: string } =>
+  ({ y: run.guard.minDiversity * base(run).diversity, label: 'the guard\'s limit' });
+const labelled = (x: number, y: number, label: string | undefined): Point =>
+  ({ x, y, ...(label !== undefined && { label }) });
 
 function fronts(run: RunReport): Html[] {
-  const limit = run.guard.minDiversity * base(run).diversity;
   const named = new Map([[run.evaluations.length - 1, `step ${run.evaluations.at(-1)!.step}`],
     [run.verdict.best, `best, step ${best(run).step}`], [0, 'base']]);
   const checkpoints = run.evaluations.map((e, i) => labelled(e.reward, e.diversity, named.get(i)));
   // Strength 0 is the base model, which already has its name.
-  const strengths = run.sweep.map((s) =>
-    labelled(s.reward, s.diversity, s.strength > 0 && Number.isInteger(2 * s.strength) ? `× ${s.strength}` : undefined));
+  const strengths = run.sweep.map(({ strength, reward, diversity }) =>
+    labelled(reward, diversity, strength > 0 && Number.isInteger(2 * strength) ? `× ${strength}` : undefined));
   const front = chart([
     { name: 'training steps', points: checkpoints, marks: 'both' },
     { name: 'LoRA strength', points: strengths, marks: 'both', color: 1 },
-  ], { title: 'Reward against diversity', x: run.rewardName, y: 'diversity', levels: [{ y: limit, label: 'the guard\'s limit' }] });
+  ], { title: 'Reward against diversity', x: run.rewardName, y: 'diversity', levels: [guardLimit(run)] });
   if (run.sweep.length < 2) return [front];
   const bySweep = (title: string, y: string, of: (s: Strength) => number | undefined, color: number): Html =>
     chart([{ name: y, color, marks: 'both', points: run.sweep.map((s) => ({ x: s.strength, y: of(s) ?? NaN })) }],
@@ -112,7 +120,7 @@ function fronts(run: RunReport): Html[] {
     bySweep('Reward by LoRA strength', run.rewardName, (s) => s.reward, 0),
     bySweep('Diversity by LoRA strength', 'mean pairwise distance', (s) => s.diversity, 2),
     ...(run.sweep.some((s) => s.heldOutReward !== undefined)
-      ? [bySweep('Held-out reward by LoRA strength', run.heldOutName ?? 'judge', (s) => s.heldOutReward, 1)] : []),
+      ? [bySweep('Held-out reward by LoRA strength', judgeName(run), (s) => s.heldOutReward, 1)] : []),
   ];
 }
 
@@ -122,22 +130,21 @@ function curves(run: RunReport): Html[] {
     run.evaluations.map((e) => ({ x: e.step, y: of(e) ?? NaN }));
   const noisy = (name: string, points: readonly Point[], color: number): Series[] =>
     [{ name, points: thinned(points), faint: true, color }, { name, points: thinned(runningMean(points)), color }];
-  const heldOut: Series = {
-    name: 'held-out', color: 1, marks: 'both', points: evaluated((e) => e.heldOutReward), spread: run.evaluations.map((e) => e.heldOutError ?? 0),
-  };
+  const dots = (name: string, color: number, of: (e: Evaluation) => number | undefined): Series =>
+    ({ name, color, marks: 'both', points: evaluated(of) });
+  const x = 'step';
+  const heldOut = { ...dots('held-out', 1, (e) => e.heldOutReward), spread: run.evaluations.map((e) => e.heldOutError ?? 0) };
+  const judged = run.evaluations.some((e) => e.heldOutReward !== undefined);
   return [
-    chart([...noisy('batches', steps((s) => s.reward), 0), { name: 'evaluated', color: 4, marks: 'both', points: evaluated((e) => e.reward) }],
-      { title: 'Reward', x: 'step', y: run.rewardName }),
-    ...(run.evaluations.some((e) => e.heldOutReward !== undefined)
-      ? [chart([heldOut], { title: 'Held-out reward', x: 'step', y: `${run.heldOutName ?? 'judge'}, ± standard error` })] : []),
-    chart([{ name: 'diversity', color: 2, marks: 'both', points: evaluated((e) => e.diversity) }], {
-      title: 'Diversity', x: 'step', y: 'mean pairwise distance within a prompt',
-      levels: [{ y: run.guard.minDiversity * base(run).diversity, label: 'the guard\'s limit' }],
-    }),
-    chart([{ name: 'Fréchet distance', color: 3, marks: 'both', points: evaluated((e) => e.frechet) }],
-      { title: 'Fréchet distance', x: 'step', y: 'to the base model\'s samples' }),
-    chart(noisy('loss', steps((s) => s.loss), 0), { title: 'Loss', x: 'step', y: 'what is minimised' }),
-    chart(noisy('gradient', steps((s) => s.gradNorm), 0), { title: 'Gradient norm', x: 'step', y: 'norm before clipping' }),
+    chart([...noisy('batches', steps((s) => s.reward), 0), dots('evaluated', 4, (e) => e.reward)],
+      { title: 'Reward', x, y: run.rewardName }),
+    ...(judged ? [chart([heldOut], { title: 'Held-out reward', x, y: `${judgeName(run)}, ± standard error` })] : []),
+    chart([dots('diversity', 2, (e) => e.diversity)],
+      { title: 'Diversity', x, y: 'mean pairwise distance within a prompt', levels: [guardLimit(run)] }),
+    chart([dots('Fréchet distance', 3, (e) => e.frechet)],
+      { title: 'Fréchet distance', x, y: 'to the base model\'s samples' }),
+    chart(noisy('loss', steps((s) => s.loss), 0), { title: 'Loss', x, y: 'what is minimised' }),
+    chart(noisy('gradient', steps((s) => s.gradNorm), 0), { title: 'Gradient norm', x, y: 'norm before clipping' }),
   ];
 }
 
@@ -167,22 +174,26 @@ const orDash = (x: number | undefined): string => (x === undefined ? '–' : num
 function evaluationTable(run: RunReport): Html {
   const rows = run.evaluations.map((e, i) => [
     i === 0 ? 'base model' : `step ${e.step}${i === run.verdict.best ? ', best' : ''}`,
-    numberText(e.reward), orDash(e.heldOutReward), numberText(e.diversity), percent(e.diversity / base(run).diversity), numberText(e.frechet),
+    numberText(e.reward), orDash(e.heldOutReward),
+    numberText(e.diversity), kept(run, e.diversity), numberText(e.frechet),
   ]);
   return table(['', 'reward', 'held-out', 'diversity', 'of the base', 'Fréchet'], rows, run.verdict.best);
 }
 
 function sweepTable(run: RunReport): Html {
   const rows = run.sweep.map((s) =>
-    [`× ${s.strength}`, numberText(s.reward), orDash(s.heldOutReward), numberText(s.diversity), percent(s.diversity / base(run).diversity)]);
+    [`× ${s.strength}`, numberText(s.reward), orDash(s.heldOutReward), numberText(s.diversity), kept(run, s.diversity)]);
   return table(['strength', 'reward', 'held-out', 'diversity', 'of the base'], rows);
 }
 
 function particulars(run: RunReport): Html {
+  const row = ([name, value]: readonly [string, string]): Html =>
+    html`<tr><th scope="row">${name}</th><td><code>${value}</code></td></tr>`;
   const list = (rows: readonly (readonly [string, string])[]): Html =>
-    html`<table class="plain">${rows.map(([name, value]) => html`<tr><th scope="row">${name}</th><td><code>${value}</code></td></tr>`)}</table>`;
+    html`<table class="plain">${rows.map(row)}</table>`;
+  const files = run.files.map(([path, meaning]) => [meaning, path] as const);
   return html`${list(run.facts)}
-${run.files.length > 0 ? html`<details open><summary>Files</summary>${list(run.files.map(([path, meaning]) => [meaning, path]))}</details>` : EMPTY}
+${files.length > 0 ? html`<details open><summary>Files</summary>${list(files)}</details>` : EMPTY}
 <details><summary>Configuration</summary>${list(flattened(run.config))}</details>`;
 }
 

@@ -40,14 +40,14 @@ export async function openBackprop(task: Task, { jacobian = true } = {}): Promis
   const names = [...task.symbols.keys()];
   const wrt = [...task.symbols.values(), ...(jacobian ? [x] : [])];
   const grads = vjp([output], wrt, [cotangent]);
-  const outputs: Record<string, Tensor> = Object.fromEntries(names.map((name, i) => [name, grads[i]!]));
-  if (jacobian) outputs['@x'] = grads.at(-1)!;
+  const outputs: Record<string, Tensor> = Object.fromEntries(names.map((name, i) => [`grad/${name}`, grads[i]!]));
+  if (jacobian) outputs['grad/x'] = grads.at(-1)!;
   const executable = await task.compile(outputs);
   return {
     async network(at, steps, g, prompts) {
       const results = await executable.run({ x: at, step: stepFeed(forBatch(task, steps)), cotangent: g }, prompts);
-      const gx = results['@x'] ?? samplesOf(task, new Float32Array(at.data.length));
-      return { x: gx, parameters: new Map(names.map((name) => [name, results[name]!])) };
+      const gx = results['grad/x'] ?? samplesOf(task, new Float32Array(at.data.length));
+      return { x: gx, parameters: new Map(names.map((name) => [name, results[`grad/${name}`]!])) };
     },
     release: () => executable.release(),
   };

@@ -44,6 +44,7 @@ export async function openClip(folder: string, label: string, options: ClipOptio
   const weights = new Map([...plain].map(([name, t]) => [`${label}/${name}`, t]));
   const scope = rootScope(frozenWeights(`${label}/`));
   const { image_size: side } = config.vision_config;
+  const width = config.projection_dim;
 
   let encoder: Promise<Executable<'rows'>> | null = null;
   const known = new Map<string, Float32Array>();
@@ -62,19 +63,19 @@ export async function openClip(folder: string, label: string, options: ClipOptio
       part.forEach((text, i) => ids.set(Array.from(tokenizer.encode(text).ids, BigInt), i * length));
       const { rows } = await run({ ids: host(ids, [TEXT_BATCH, length], 'int64') });
       const values = rows.data as Float32Array;
-      part.forEach((text, i) => known.set(text, values.slice(i * config.projection_dim, (i + 1) * config.projection_dim)));
+      part.forEach((text, i) => known.set(text, values.slice(i * width, (i + 1) * width)));
     }
   }
 
   return {
-    width: config.projection_dim,
+    width,
     weights,
     embedImages: (images) => imageFeatures(scope, config, normalizePixels(fitSquare(images, side))),
     async embedTexts(texts) {
       await compute([...new Set(texts)].filter((text) => !known.has(text)));
-      const rows = new Float32Array(texts.length * config.projection_dim);
-      texts.forEach((text, i) => rows.set(known.get(text)!, i * config.projection_dim));
-      return host(rows, [texts.length, config.projection_dim]);
+      const rows = new Float32Array(texts.length * width);
+      texts.forEach((text, i) => rows.set(known.get(text)!, i * width));
+      return host(rows, [texts.length, width]);
     },
     async release() {
       await (await encoder)?.release();

@@ -16,8 +16,8 @@ const KEY = /^(?:layers\.(\d+)\.)?(weight|bias)$/;
 /** Names of the layers' prefixes in order, '' for a single one; checks that they lead from `width` numbers to one. */
 function layersOf(tensors: ReadonlyMap<string, HostTensor>, width: number, where: string): string[] {
   const fail = (problem: string): never => {
-    throw new FormatError(where, problem, 'A head holds "weight" [1, P] and "bias" [1], or such pairs as "layers.N.weight" …, '
-      + `P = ${width} for this CLIP model.`);
+    throw new FormatError(where, problem, 'A head holds "weight" [1, P] and "bias" [1], or pairs "layers.N.weight" and '
+      + `"layers.N.bias", with P = ${width} for this CLIP model.`);
   };
   const numbers = new Map<string, number>();
   for (const name of tensors.keys()) {
@@ -30,11 +30,12 @@ function layersOf(tensors: ReadonlyMap<string, HostTensor>, width: number, where
     const shape = tensors.get(`${prefix}weight`)?.shape ?? [];
     const bias = tensors.get(`${prefix}bias`)?.shape ?? [];
     if (shape.length !== 2 || shape[1] !== size || bias.length !== 1 || bias[0] !== shape[0]) {
-      fail(`has "${prefix}weight" [${shape.join(', ')}] and "${prefix}bias" [${bias.join(', ')}] where ${size} numbers come in`);
+      const pair = `"${prefix}weight" [${shape.join(', ')}] and "${prefix}bias" [${bias.join(', ')}]`;
+      fail(`has ${pair} where ${size} numbers come in`);
     }
     size = shape[0]!;
   }
-  if (prefixes.length === 0 || size !== 1) fail(`yields ${prefixes.length === 0 ? 'nothing' : `${size} numbers`}, not one score`);
+  if (prefixes.length === 0 || size !== 1) fail(`yields ${prefixes.length && size} numbers, not one score`);
   return prefixes;
 }
 

@@ -4,8 +4,8 @@ import { resize } from '../graph/ops/resize.js';
 import type { Tensor } from '../graph/tensor.js';
 
 /**
- * [B, 3, H, W] → [B, 3, side, side]: the shortest side resized to `side` with Pillow's bicubic filter, the longer one to
- * the same scale (rounded down) and cropped to its middle, as transformers' CLIPImageProcessor does.
+ * [B, 3, H, W] → [B, 3, side, side]: the shortest side resized to `side` with Pillow's bicubic filter, the longer one
+ * to the same scale (rounded down) and cropped to its middle, as transformers' CLIPImageProcessor does.
  */
 export function fitSquare(images: Tensor, side: number): Tensor {
   const [, , height, width] = images.shape as [number, number, number, number];

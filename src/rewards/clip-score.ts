@@ -11,7 +11,9 @@ import type { DifferentiableReward } from './reward.js';
  * cos(image embedding, text embedding of the image's own prompt), of any CLIP model in transformers' layout. The paper
  * prints 2.5 · max(cos, 0), others 100 · cos; this is the cosine itself.
  */
-export async function clipScore(name: string, folder: string, options: ClipOptions = {}): Promise<DifferentiableReward> {
+export async function clipScore(
+  name: string, folder: string, options: ClipOptions = {},
+): Promise<DifferentiableReward> {
   const clip = await openClip(folder, name, options);
   const inputs = new Map<number, Tensor>();
   const textName = (batch: number): string => `${name}/text${batch}`;

@@ -3,7 +3,7 @@ import { add, div, mul, sqrt, square, sub } from '../graph/ops/arithmetic.js';
 import { mean } from '../graph/ops/reduce.js';
 import type { Tensor } from '../graph/tensor.js';
 
-/** Added to variances, of pixels in [0, 1]: a picture of one colour correlates 0 with anything, with a finite gradient. */
+/** Added to variances of pixels in [0, 1], so that a picture of one colour correlates 0 with anything, smoothly. */
 const EPSILON = 1e-4;
 
 /**

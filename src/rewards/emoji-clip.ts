@@ -5,8 +5,8 @@ import { clipScore } from './clip-score.js';
 import type { DifferentiableReward } from './reward.js';
 
 /**
- * `emoji-clip` is what is trained on. `emoji-judge`, of another shape and trained independently, is the held-out reward:
- * what only fools the first does not please the second.
+ * `emoji-clip` is what is trained on. `emoji-judge`, of another shape and trained independently, is the held-out
+ * reward: what only fools the first does not please the second.
  */
 export type EmojiClip = 'emoji-clip' | 'emoji-judge';
 

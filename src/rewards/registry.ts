@@ -114,10 +114,12 @@ export function checkSpec(spec: RewardSpec): RewardSpec {
     throw new RewardSpecError(`Reward ${name}, option ${key} is ${given}: ${message}. It takes: `
       + `${(shape.shape[key] as z.ZodType).description ?? 'a text'}.`);
   }
-  if (!Number.isFinite(spec.weight)) throw new RewardSpecError(`Reward ${name} has the weight ${spec.weight}; it must be a number.`);
-  if (!Number.isFinite(spec.mean)) throw new RewardSpecError(`Reward ${name} has the mean ${spec.mean}; it must be a number.`);
-  if (!(spec.std > 0 && spec.std < Infinity)) {
-    throw new RewardSpecError(`Reward ${name} has the std ${spec.std}; it must be a positive number.`);
+  for (const key of ['weight', 'mean', 'std'] as const) {
+    const value = spec[key];
+    if (!Number.isFinite(value) || (key === 'std' && value <= 0)) {
+      const needed = key === 'std' ? 'a positive number' : 'a number';
+      throw new RewardSpecError(`Reward ${name} has the ${key} ${value}; it must be ${needed}.`);
+    }
   }
   return spec;
 }

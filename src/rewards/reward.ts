@@ -73,7 +73,8 @@ export function checkBatch(name: string, images: HostTensor, prompts: readonly s
 export function checkScores(name: string, scores: unknown, prompts: readonly string[]): asserts scores is Float32Array {
   if (!(scores instanceof Float32Array) || scores.length !== prompts.length) {
     const given = scores instanceof Float32Array ? `${scores.length}` : `${typeof scores} instead of float32`;
-    throw new RewardError(`reward ${name} returned ${given} scores for ${prompts.length} images; it must return one each`);
+    const due = `it must return one for each of ${prompts.length} images`;
+    throw new RewardError(`reward ${name} returned ${given} scores; ${due}`);
   }
   const bad = scores.findIndex((s) => !Number.isFinite(s));
   if (bad >= 0) {

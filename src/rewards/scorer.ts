@@ -1,4 +1,4 @@
-/** @file Runs a reward on pictures in memory: compiled once per image size, in batches of one size, each query counted. */
+/** @file Runs a reward on pictures in memory: compiled once per image size, in batches, each query counted. */
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import { compile } from '../runtime/compile.js';
@@ -35,7 +35,7 @@ async function compileScore(
 ): Promise<Executable<'score'>> {
   const score = reward.trace(input('images', shape));
   if (score.rank !== 1 || score.shape[0] !== shape[0]) {
-    throw new RewardError(`reward ${reward.name} is traced to ${score} for ${shape[0]} images; it must be [${shape[0]}]`);
+    throw new RewardError(`reward ${reward.name} is traced to ${score} for ${shape[0]} images, not to [${shape[0]}]`);
   }
   return compile({ outputs: { score } }, { ...options.compile, weights: reward.weights });
 }

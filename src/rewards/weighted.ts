@@ -26,7 +26,8 @@ interface Affine {
 /** weight · (r − mean) / std as scale · r + shift */
 function affine({ reward, weight = 1, mean = 0, std = 1 }: Part): Affine {
   if (![weight, mean, std].every(Number.isFinite) || std <= 0) {
-    throw new RewardError(`reward ${reward.name}: weight ${weight}, mean ${mean} and std ${std} must be finite, std positive`);
+    const given = `weight ${weight}, mean ${mean} and std ${std}`;
+    throw new RewardError(`reward ${reward.name}: ${given} must be finite, and std positive`);
   }
   return { scale: weight / std, shift: (-weight * mean) / std };
 }
@@ -41,7 +42,7 @@ export function weightedSum(parts: readonly Part[], options: ScorerOptions = {})
   if (parts.length === 0) throw new RewardError('a weighted sum needs at least one reward');
   const names = parts.map(({ reward }) => reward.name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) throw new RewardError(`two parts of a weighted sum are named ${twice}; give one another name`);
+  if (twice !== undefined) throw new RewardError(`two parts of a weighted sum are named ${twice}; rename one`);
   const maps = parts.map(affine);
   const bound = (side: 0 | 1): number => parts.reduce((total, { reward }, i) => {
     const { scale, shift } = maps[i]!;

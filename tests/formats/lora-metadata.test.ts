@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { LORA_DIALECTS, readLora, writeLora } from '../../src/formats/lora-file.js';
-import type { LoraFile } from '../../src/formats/lora.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { scratch, tensor } from './helpers.js';
 import { ATTN, Q, layer, pair, readKeys, sample } from './lora-samples.js';

@@ -215,8 +215,8 @@ describe('diffusers', () => {
     ['{"unet.lora_alpha":"8"}', /alpha that is no number/],
     ['{"unet.alpha_pattern":{"(a+)+$":1}}', /pattern "\(a\+\)\+\$" in alpha_pattern/],
   ])('refuses the settings %s', async (text, reason) => {
-    await expect(readKeys(folder, 'settings', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), { lora_adapter_metadata: text }))
-      .rejects.toThrow(reason);
+    const layers = pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`);
+    await expect(readKeys(folder, 'settings', layers, { lora_adapter_metadata: text })).rejects.toThrow(reason);
   });
 });
 
@@ -285,19 +285,20 @@ describe('PEFT and ComfyUI', () => {
 });
 
 describe('bad input', () => {
+  const [A, B] = [`${Q}.lora_A.weight`, `${Q}.lora_B.weight`];
   it('names file, layer and remedy', async () => {
     await expect(readLora(join(folder, 'gone'))).rejects.toThrow(/gone: does not exist/);
     await expect(readLora(folder)).rejects.toThrow(/pytorch_lora_weights.safetensors: cannot be opened/);
     await expect(readKeys(folder, 'flux', { 'transformer.x.lora_A.weight': tensor([1, 1]) })).rejects.toThrow(
       /flux.safetensors: holds no LoRA layer .*"transformer.x.lora_A.weight".* SD 1.x/);
-    await expect(readKeys(folder, 'shapes', { [`${Q}.lora_A.weight`]: tensor([4, 8]), [`${Q}.lora_B.weight`]: tensor([8, 5]) }))
+    await expect(readKeys(folder, 'shapes', { [A]: tensor([4, 8]), [B]: tensor([8, 5]) }))
       .rejects.toThrow(/shapes.safetensors: layer "unet.*to_q": .*: down float32 \[4, 8\], up float32 \[8, 5\]/);
     const integers = host(new Int8Array(32), [4, 8], 'int8');
-    const bytes = { ...pair('x', `${Q}.lora_B.weight`), [`${Q}.lora_A.weight`]: integers };
+    const bytes = { ...pair('x', B), [A]: integers };
     await expect(readKeys(folder, 'bytes', bytes)).rejects.toThrow(/down int8 \[4, 8\]/);
-    await expect(readKeys(folder, 'vector', { [`${Q}.lora_A.weight`]: tensor([4]), [`${Q}.lora_B.weight`]: tensor([4]) }))
+    await expect(readKeys(folder, 'vector', { [A]: tensor([4]), [B]: tensor([4]) }))
       .rejects.toThrow(/cannot be applied/);
-    await expect(readKeys(folder, 'alpha', { ...pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), [`${Q}.alpha`]: tensor([2]) }))
+    await expect(readKeys(folder, 'alpha', { ...pair(A, B), [`${Q}.alpha`]: tensor([2]) }))
       .rejects.toThrow(/alpha NaN/);
   });
 

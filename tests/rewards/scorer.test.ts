@@ -65,7 +65,7 @@ describe('scorer', () => {
     const score = (r: Parameters<typeof openScorer>[0]): Promise<Float32Array> => openScorer(r).score(images5, prompts5);
     await expect(openScorer(means).score(images5, ['a'])).rejects.toThrow('reward box got 5 images with 1 prompts');
     await expect(openScorer(means).score(host(new Float32Array(48), [3, 4, 4]), [])).rejects.toThrow('box scores images of');
-    await expect(score(blackBox(async () => new Float32Array(3)))).rejects.toThrow('box returned 3 scores for 5 images');
+    await expect(score(blackBox(async () => new Float32Array(3)))).rejects.toThrow('box returned 3 scores; it must return one for each of 5');
     await expect(score(blackBox(async () => [1, 2, 3, 4, 5] as unknown as Float32Array))).rejects.toThrow('box returned object');
     await expect(score(blackBox(async () => Float32Array.of(0, 0, NaN, 0, 0)))).rejects.toThrow('box returned NaN for image 2 ("abc")');
     await expect(score(pixelReward({ name: 'wide', description: '', range: [0, 1], trace: (x) => mean(x, { axes: [2, 3] }) })))

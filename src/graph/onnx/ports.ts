@@ -53,23 +53,33 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
   const misnamed = Object.keys(options.dims ?? {}).find((name) => !used.has(name));
   if (misnamed !== undefined) fail(`has no dimension ${misnamed} (option dims); its open dimensions are ${[...used].map(shown).join(', ')}`);
 
-  return infos.map((info): Port => {
-    const name = info.name;
-    const elementType = info.type?.tensorType?.elemType;
+  const resolved = infos.map((info) => {
+    const shape = options.shapes?.[info.name] ?? declaredShape(info);
+    return { info, shape: shape?.map((d) => (typeof d === 'string' ? (sizes.get(d) ?? d) : d)) };
+  });
+  const open = resolved.filter(({ shape }) => !shape || shape.some((d) => typeof d !== 'number'));
+  if (open.length > 0) fail(openDimensions(open));
+  return resolved.map(({ info: { name, type }, shape }): Port => {
+    const elementType = type?.tensorType?.elemType;
     if (elementType === undefined) return fail(`input ${shown(name)} is not a tensor`);
     const dtype = computeDtype(elementType) ?? fail(`input ${shown(name)} has elements of type ${elementTypeName(elementType)}, which is not supported`);
-    const declared = declaredShape(info);
-    const shape = options.shapes?.[name] ?? declared?.map((d) => (typeof d === 'string' ? (sizes.get(d) ?? d) : d));
-    if (!shape) return fail(`input ${shown(name)} has no shape: give one, { shapes: { ${JSON.stringify(shown(name))}: [...] } }`);
-    const open = shape.find((d) => typeof d !== 'number');
-    if (open !== undefined) {
-      const remedy = open === null ? `{ shapes: { ${JSON.stringify(shown(name))}: [...] } }` : `{ dims: { ${JSON.stringify(shown(open))}: ... } }`;
-      return fail(`input ${shown(name)} has the open shape ${describe(shape)}: say how large it is, ${remedy}`);
-    }
     const sized = shape as Shape;
     if (sized.length > LIMITS.rank || sized.some((d) => !Number.isSafeInteger(d) || d < 0) || sized.reduce((n, d) => n * d, 1) > LIMITS.elements) {
       fail(`input ${shown(name)} has the impossible shape ${describeShape(sized)}`);
     }
     return { name, shape: sized, dtype };
   });
+}
+
+/** Says which dimensions are open and what to write to close them. */
+function openDimensions(open: readonly { info: ValueInfoMessage; shape: readonly Dimension[] | undefined }[]): string {
+  const list = open.map(({ info, shape }) => `${shown(info.name)} ${shape ? describe(shape) : '(any shape)'}`);
+  const named = new Set(open.flatMap(({ shape }) => shape?.filter((d) => typeof d === 'string') ?? []));
+  const nameless = open.filter(({ shape }) => !shape || shape.includes(null));
+  const entries = (names: readonly string[], value: string): string => names.map((n) => `${JSON.stringify(shown(n))}: ${value}`).join(', ');
+  const remedies = [
+    ...(named.size ? [`dims: { ${entries([...named], '…')} }`] : []),
+    ...(nameless.length ? [`shapes: { ${entries(nameless.map(({ info }) => info.name), '[…]')} }`] : []),
+  ];
+  return `leaves shapes of its inputs open: ${list.join(', ')}. Give the options { ${remedies.join(', ')} }`;
 }

@@ -1,0 +1,90 @@
+/** @file A task small enough for finite differences: a nonlinear two-layer network on samples of 12 numbers. */
+import { host } from '../../src/graph/dtype.js';
+import type { HostTensor } from '../../src/graph/dtype.js';
+import { grad } from '../../src/graph/grad.js';
+import { add, mul, sin, square, sub, tanh } from '../../src/graph/ops/arithmetic.js';
+import { reshape } from '../../src/graph/ops/layout.js';
+import { linear } from '../../src/graph/ops/matmul.js';
+import { sum } from '../../src/graph/ops/reduce.js';
+import { input } from '../../src/graph/tensor.js';
+import type { Tensor } from '../../src/graph/tensor.js';
+import type { Task } from '../../src/methods/task.js';
+import { normal } from '../../src/random/random.js';
+import { compile } from '../../src/runtime/compile.js';
+import { ddim } from '../../src/schedulers/ddim.js';
+import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
+
+export interface TinyOptions {
+  steps?: number;
+  eta?: number;
+  lastStep?: 'diffusers' | 'ddpo';
+  batch?: number;
+  seed?: number;
+  differentiable?: boolean;
+}
+
+const HIDDEN = 6;
+
+/** Reward of samples x [B, 3, 2, 2]: Σ sin(x) − 0.1·(x − prompt length / 10)², so that prompts matter. */
+export function tinyReward(x: Tensor, target: Tensor): Tensor {
+  const flat = reshape(x, [x.shape[0]!, 12]);
+  return sum(sub(sin(flat), mul(square(sub(flat, target)), 0.1)), { axes: [1] });
+}
+
+const targetsOf = (prompts: readonly string[]): HostTensor =>
+  host(Float32Array.from(prompts, (p) => p.length / 10), [prompts.length, 1]);
+
+export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
+  const { steps = 4, eta = 0, lastStep = 'diffusers', batch = 2, seed = 1 } = options;
+  const alphasCumprod = cumulativeAlphas(makeBetas('scaled_linear', 1000, 0.00085, 0.012));
+  const schedule = { alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType: 'epsilon' as const };
+  const plan = ddim(schedule, steps, { eta, lastStep, stepsOffset: 1 });
+  const symbols = new Map<string, Tensor>();
+  const shapes: Record<string, number[]> = { w1: [HIDDEN, 12], b1: [HIDDEN], w2: [12, HIDDEN], time: [HIDDEN] };
+  for (const [name, shape] of Object.entries(shapes)) symbols.set(name, input(name, shape));
+  const parameters = new Map<string, HostTensor>(Object.entries(shapes).map(([name, shape]) => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    return [name, host(normal({ seed: 3, stream: name, step: 0 }, 0, size).map((v) => v * 0.4), shape)];
+  }));
+  const reference = new Map([...parameters].map(([name, t]) => [`reference/${name}`, { ...t, data: t.data.slice() }]));
+  const target = input('target', [batch, 1]);
+  const network: Task['network'] = (x, step, which) => {
+    const p = (name: string): Tensor => (which === 'tuned' ? symbols.get(name)! : frozen.get(name)!);
+    const flat = reshape(x, [batch, 12]);
+    const clock = mul(reshape(step.timestep, [batch, 1]), 1e-3);
+    const hidden = tanh(add(add(linear(flat, p('w1'), p('b1')), mul(clock, p('time'))), mul(target, 0.1)));
+    return add(reshape(linear(hidden, p('w2')), x.shape), mul(x, 0.5));
+  };
+  const frozen = new Map(Object.entries(shapes).map(([name, shape]) => [name, input(`reference/${name}`, shape)]));
+  const counts = { rewardQueries: 0, denoiserCalls: 0 };
+  const taskCompile: Task['compile'] = async (outputs) => {
+    const executable = await compile({ outputs }, { threads: 1 });
+    return {
+      run: (feeds, prompts) => executable.run({
+        ...Object.fromEntries(parameters), ...Object.fromEntries(reference),
+        ...(prompts.length > 0 && { target: targetsOf(prompts) }), ...feeds,
+      }),
+      release: () => executable.release(),
+    };
+  };
+  const samples = input('samples', [batch, 3, 2, 2]);
+  const score = tinyReward(samples, target);
+  const both = await taskCompile({ score, gradient: grad(sum(score), [samples])[0]! });
+  return {
+    sampleShape: [3, 2, 2], batch, seed, schedule, plan, counts, parameters, symbols, network,
+    compile: taskCompile,
+    reward: {
+      differentiable: options.differentiable ?? true,
+      async score(x, prompts) {
+        counts.rewardQueries += prompts.length;
+        return (await both.run({ samples: x }, prompts)).score.data as Float32Array;
+      },
+      async gradient(x, prompts) {
+        counts.rewardQueries += prompts.length;
+        const result = await both.run({ samples: x }, prompts);
+        return { score: result.score.data as Float32Array, gradient: result.gradient };
+      },
+    },
+  };
+}
+
