@@ -48,7 +48,7 @@ function tridiagonalize(a: SquareMatrix, n: number): { diagonal: Float64Array; o
 /** Enough for any matrix; three or four iterations a value are usual. */
 const MAX_ITERATIONS = 60;
 
-/** QL with implicit Wilkinson shifts. `d` is the diagonal, `e[i]` the entry between i and i + 1; both are overwritten. */
+/** QL with implicit Wilkinson shifts. `d` is the diagonal, `e[i]` the entry between i and i + 1. Both are lost. */
 function tridiagonalEigenvalues(d: Float64Array, e: Float64Array): Float64Array {
   const n = d.length;
   const negligible = (i: number): boolean =>

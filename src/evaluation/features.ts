@@ -31,17 +31,18 @@ export interface FeatureOptions extends ClipOptions {
 export async function openFeatures(folder: string, options: FeatureOptions = {}): Promise<FeatureExtractor> {
   const { batch = 16, ...clipOptions } = options;
   const clip = await openClip(folder, 'features', clipOptions);
-  const compiled = new Map<string, Promise<Executable<'rows'>>>();
+  const compiled = new Map<string, Executable<'rows'>>();
+  const compileFor = (shape: readonly number[]): Promise<Executable<'rows'>> => {
+    const rows = clip.embedImages(input('images', shape));
+    return compile({ outputs: { rows } }, { ...options.compile, weights: clip.weights });
+  };
   return {
     width: clip.width,
     async images(images) {
       const shape = [batch, ...images.shape.slice(1)];
       const key = shape.join();
-      if (!compiled.has(key)) {
-        const rows = clip.embedImages(input('images', shape));
-        compiled.set(key, compile({ outputs: { rows } }, { ...options.compile, weights: clip.weights }));
-      }
-      const executable = await compiled.get(key)!;
+      const executable = compiled.get(key) ?? await compileFor(shape);
+      compiled.set(key, executable);
       const n = images.shape[0]!;
       const features = new Float32Array(n * clip.width);
       for (let start = 0; start < n; start += batch) {
@@ -53,7 +54,7 @@ export async function openFeatures(folder: string, options: FeatureOptions = {})
     },
     texts: (texts) => clip.embedTexts(texts),
     async release() {
-      for (const executable of compiled.values()) await (await executable).release();
+      for (const executable of compiled.values()) await executable.release();
       compiled.clear();
       await clip.release();
     },

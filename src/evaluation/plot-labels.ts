@@ -52,7 +52,8 @@ export function placeLabels(labels: readonly Label[], size: number, limits: Box,
       [right, y + 4], [left, y + 4], [middle, above], [middle, below],
       [right, above], [left, above], [right, below], [left, below],
     ];
-    const free = places.map(([at, baseline]) => ({ left: at, right: at + w, top: baseline - size, bottom: baseline + 3 }))
+    const free = places
+      .map(([at, baseline]) => ({ left: at, right: at + w, top: baseline - size, bottom: baseline + 3 }))
       .filter((box) => inside(box, limits) && !placed.some((b) => overlap(b, box)))
       .map((box) => ({ box, hits: taken.filter((b) => overlap(b, box)).length }));
     const best = free.toSorted((a, b) => a.hits - b.hits)[0];

@@ -47,7 +47,9 @@ const DOT = 4.5;
 
 const f = (n: number): string => String(Math.round(n * 100) / 100);
 
-function text(content: string, x: number, y: number, attributes: Readonly<Record<string, string | number>> = {}): string {
+type Attributes = Readonly<Record<string, string | number>>;
+
+function text(content: string, x: number, y: number, attributes: Attributes = {}): string {
   const all = Object.entries({ class: 'mut', 'font-size': FONT, ...attributes }).map(([key, v]) => ` ${key}="${v}"`);
   return `<text x="${f(x)}" y="${f(y)}"${all.join('')}>${escapeXml(content)}</text>`;
 }
@@ -159,12 +161,11 @@ function line(frame: Frame, { points, marks: kind = 'line', color, faint }: Draw
   return `<path class="line l${color}${faint ? ' faint' : ''}" d="${pathOf(frame, points)}"/>`;
 }
 
-/** Dots, and over each an invisible larger disc that shows the numbers under the pointer. */
+/** Dots, at the end only of a plain line, and over each an invisible disc that shows the numbers under the pointer. */
 function marks(frame: Frame, { name, points, marks: kind = 'line', color }: Drawn): string {
-  return points.map((p, i) => {
+  return (kind === 'line' ? points.slice(-1) : points).map((p) => {
     const [x, y] = [f(frame.x(p.x)), f(frame.y(p.y))];
-    const dot = kind !== 'line' || i === points.length - 1
-      ? `<circle class="f${color} halo" cx="${x}" cy="${y}" r="${DOT}"/>` : '';
+    const dot = `<circle class="f${color} halo" cx="${x}" cy="${y}" r="${DOT}"/>`;
     const tip = `${name}${p.label === undefined ? '' : ` (${p.label})`}: ${numberText(p.x)}, ${numberText(p.y)}`;
     return `${dot}<circle class="hit" cx="${x}" cy="${y}" r="9"><title>${escapeXml(tip)}</title></circle>`;
   }).join('');
@@ -216,8 +217,8 @@ function legendRows(series: readonly Drawn[], room: number): { svg: string; heig
     if (x > GAP && x + need > room) [x, row] = [GAP, row + 1];
     const y = 38 + row * 18;
     const key = kind === 'points'
-      ? `<circle class="f${color}" cx="${x + 7}" cy="${y - 4}" r="4.5"/>`
-      : `<path class="line l${color}" d="M${x} ${y - 4}h14"/>`;
+      ? `<circle class="f${color}" cx="${f(x + 7)}" cy="${y - 4}" r="4.5"/>`
+      : `<path class="line l${color}" d="M${f(x)} ${y - 4}h14"/>`;
     const item = key + text(name, x + 20, y, { class: 'ink' });
     x += need;
     return item;

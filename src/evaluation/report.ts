@@ -133,7 +133,8 @@ function curves(run: RunReport): Html[] {
   const dots = (name: string, color: number, of: (e: Evaluation) => number | undefined): Series =>
     ({ name, color, marks: 'both', points: evaluated(of) });
   const x = 'step';
-  const heldOut = { ...dots('held-out', 1, (e) => e.heldOutReward), spread: run.evaluations.map((e) => e.heldOutError ?? 0) };
+  const spread = run.evaluations.map((e) => e.heldOutError ?? 0);
+  const heldOut = { ...dots('held-out', 1, (e) => e.heldOutReward), spread };
   const judged = run.evaluations.some((e) => e.heldOutReward !== undefined);
   return [
     chart([...noisy('batches', steps((s) => s.reward), 0), dots('evaluated', 4, (e) => e.reward)],
@@ -181,8 +182,8 @@ function evaluationTable(run: RunReport): Html {
 }
 
 function sweepTable(run: RunReport): Html {
-  const rows = run.sweep.map((s) =>
-    [`× ${s.strength}`, numberText(s.reward), orDash(s.heldOutReward), numberText(s.diversity), kept(run, s.diversity)]);
+  const rows = run.sweep.map(({ strength, reward, heldOutReward, diversity }) =>
+    [`× ${strength}`, numberText(reward), orDash(heldOutReward), numberText(diversity), kept(run, diversity)]);
   return table(['strength', 'reward', 'held-out', 'diversity', 'of the base'], rows);
 }
 

@@ -1,5 +1,5 @@
 /** @file The symbolic tensor: a static shape, a dtype and the operator that makes it. Tracing builds a graph of these. */
-import { arrayType, host, isFloat, sizeOf } from './dtype.js';
+import { arrayType, fromFloat32, host, isFloat, sizeOf } from './dtype.js';
 import type { DType, HostTensor, Shape } from './dtype.js';
 import { describeShape, traceError } from './errors.js';
 
@@ -121,7 +121,7 @@ export function literal(values: number | readonly number[], shape?: Shape, dtype
   const list = typeof values === 'number' ? [values] : values;
   const size = shape ?? (typeof values === 'number' ? [] : [list.length]);
   if (dtype === 'int64') return constant(host(BigInt64Array.from(list, (v) => BigInt(v)), size, dtype));
-  if (dtype === 'float16' || dtype === 'bfloat16') traceError('literal', `makes no ${dtype}: cast a float32 instead`);
+  if (dtype === 'float16' || dtype === 'bfloat16') return constant(fromFloat32(Float32Array.from(list), size, dtype));
   return constant(host((arrayType(dtype) as typeof Float32Array).from(list), size, dtype));
 }
 

@@ -32,7 +32,8 @@ const CLIP_L = {
   hidden_size: 768, intermediate_size: 3072, num_hidden_layers: 12, num_attention_heads: 12, hidden_act: 'quick_gelu', projection_dim: 768,
   eos_token_id: 2,
 };
-const CONFIGS = {
+/** Configurations by family and part; what they leave out is the default of the reference libraries. */
+export const PUBLISHED = {
   sd1: {
     unet: { cross_attention_dim: 768, attention_head_dim: 8, sample_size: 64 },
     vae: VAE,
@@ -66,6 +67,14 @@ const CONFIGS = {
   },
 } as const;
 
+/** The class of each part of a single file. */
+export const COMPONENT_KINDS = {
+  unet: 'UNet2DConditionModel',
+  vae: 'AutoencoderKL',
+  text_encoder: 'CLIPTextModel',
+  text_encoder_2: 'CLIPTextModelWithProjection',
+} as const satisfies Record<PartName, ComponentClass>;
+
 /** All use CLIP's vocabulary; only SD 1.x and the first encoder of SDXL pad with the end token. */
 const VOCABULARY = { repository: 'openai/clip-vit-large-patch14', files: ['vocab.json', 'merges.txt', 'tokenizer_config.json'] };
 const PADDING: Record<Family, readonly TokenizerOverrides[]> = { sd1: [{}], sd2: [{ pad: '!' }], sdxl: [{}, { pad: '!' }] };
@@ -78,7 +87,7 @@ export async function loadSingleFile(path: string, options: LoadOptions & Single
     const plan = like === undefined ? await publishedPlan(file) : await planLike(like);
     const { family, configs } = plan;
     const parts = (Object.keys(configs) as PartName[]).map((name): OpenPart => {
-      const kind = KINDS[name];
+      const kind = COMPONENT_KINDS[name];
       const source = singleFileComponent(file, family, name);
       return { name, kind, config: parseConfig(componentSchema(kind), configs[name], `${path} (${name})`), source } as OpenPart;
     });
@@ -87,13 +96,6 @@ export async function loadSingleFile(path: string, options: LoadOptions & Single
     await file.close();
   }
 }
-
-const KINDS: Record<PartName, ComponentClass> = {
-  unet: 'UNet2DConditionModel',
-  vae: 'AutoencoderKL',
-  text_encoder: 'CLIPTextModel',
-  text_encoder_2: 'CLIPTextModelWithProjection',
-};
 
 /** How a checkpoint is built that does not say so itself. */
 interface Plan extends Pick<Assembly, 'tokenizerFolders' | 'tokenizerOverrides' | 'scheduler' | 'zeroEmptyNegative'> {
@@ -104,7 +106,7 @@ interface Plan extends Pick<Assembly, 'tokenizerFolders' | 'tokenizerOverrides' 
 /** The published model of the family that the file's shapes show. */
 async function publishedPlan(file: WeightSource): Promise<Plan> {
   const { family, inChannels } = detectSingleFile(file);
-  const { scheduler, ...configs } = CONFIGS[family];
+  const { scheduler, ...configs } = PUBLISHED[family];
   const guidance = singleFileComponent(file, family, 'unet').tensors.get('time_embedding.cond_proj.weight'); // LCM
   const unet = { ...configs.unet, in_channels: inChannels, ...(guidance && { time_cond_proj_dim: guidance.shape[1] }) };
   const folder = await fetchFiles(VOCABULARY.repository, VOCABULARY.files);
@@ -123,7 +125,7 @@ async function publishedPlan(file: WeightSource): Promise<Plan> {
 async function planLike(folder: string): Promise<Plan> {
   const read = (...parts: string[]): Promise<Record<string, unknown>> => readJsonFile(join(folder, ...parts));
   const index = await read('model_index.json');
-  const names = (Object.keys(KINDS) as PartName[]).filter((name) => Array.isArray(index[name]) && index[name][0] !== null);
+  const names = (Object.keys(COMPONENT_KINDS) as PartName[]).filter((name) => Array.isArray(index[name]) && index[name][0] !== null);
   const configs = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await read(name, 'config.json')] as const)));
   const texts = names.filter((name) => name.startsWith('text_encoder'));
   // OpenCLIP's encoders have another activation than OpenAI's: that tells SD 2.x from 1.x.

@@ -95,7 +95,7 @@ function transformer(scope: Scope, x: Tensor, heads: number, depth: number, inpu
 }
 
 /** `BasicTransformerBlock`: self-attention, cross-attention, feed-forward: x [B, N, C] → same. */
-function transformerLayer(scope: Scope, x: Tensor, context: Tensor, heads: number): Tensor {
+export function transformerLayer(scope: Scope, x: Tensor, context: Tensor, heads: number): Tensor {
   const options = { heads, names: DIFFUSION_PROJECTIONS, bias: false };
   let h = add(x, multiHeadAttention(scope.at('attn1'), layerNorm(scope.at('norm1'), x), options));
   h = add(h, multiHeadAttention(scope.at('attn2'), layerNorm(scope.at('norm2'), h), { ...options, context }));

@@ -34,7 +34,7 @@ export function vaeEncode(scope: Scope, config: VaeConfig, image: Tensor, option
     }
     if (i < widths.length - 1) h = downsampleAsymmetric(block.at('downsamplers.0'), h);
   });
-  h = out(encoder, config, run((x) => midBlock(encoder.at('mid_block'), config, x), h), 2 * latent);
+  h = out(encoder, config, run((x) => vaeMidBlock(encoder.at('mid_block'), config, x), h), 2 * latent);
   const moments = config.use_quant_conv ? conv(scope.at('quant_conv'), h, 2 * latent, { kernel: 1 }) : h;
   return { mean: narrow(moments, 1, 0, latent), logvar: clip(narrow(moments, 1, latent, 2 * latent), -30, 20) };
 }
@@ -51,7 +51,7 @@ export function vaeDecode(scope: Scope, config: VaeConfig, latents: Tensor, opti
   const run = segment(options);
   const z = config.use_post_quant_conv ? conv(scope.at('post_quant_conv'), latents, latents.shape[1]!, { kernel: 1 }) : latents;
   let h = conv(decoder.at('conv_in'), z, widths[0]!);
-  h = run((x) => midBlock(decoder.at('mid_block'), config, x), h);
+  h = run((x) => vaeMidBlock(decoder.at('mid_block'), config, x), h);
   widths.forEach((width, i) => {
     const block = decoder.at('up_blocks').at(i);
     for (let j = 0; j <= config.layers_per_block; j++) {
@@ -64,7 +64,8 @@ export function vaeDecode(scope: Scope, config: VaeConfig, latents: Tensor, opti
 
 const resnet = (config: VaeConfig): ResnetOptions => ({ groups: config.norm_num_groups, epsilon: EPSILON });
 
-function midBlock(scope: Scope, config: VaeConfig, x: Tensor): Tensor {
+/** The middle of encoder and decoder: residual block, attention over all positions, residual block. */
+export function vaeMidBlock(scope: Scope, config: VaeConfig, x: Tensor): Tensor {
   const width = x.shape[1]!;
   const first = resnetBlock(scope.at('resnets.0'), x, width, resnet(config));
   const mixed = config.mid_block_add_attention ? spatialAttention(scope.at('attentions.0'), config, first) : first;

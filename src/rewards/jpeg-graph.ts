@@ -35,14 +35,17 @@ export function quantisationTable(base: readonly number[], quality: number): num
   return base.map((q) => Math.min(255, Math.max(1, Math.floor((q * scale + 50) / 100))));
 }
 
-/** JFIF's conversion from RGB, without the offset of 128: chroma is centred on 0, luma is centred below. */
+/** JFIF's conversion from RGB: Y in [0, 1], Cb and Cr in [−½, ½]. */
 const YCBCR = [
   [0.299, 0.587, 0.114],
   [-0.168735892, -0.331264108, 0.5],
   [0.5, -0.418687589, -0.081312411],
 ];
 
-/** D with D·v the orthonormal cosine transform of 8 numbers, as the 64 × 64 matrix of both directions: x·M. */
+/**
+ * [64, 64]: a block as a row times this is its orthonormal cosine transform in both directions, in units of the table's
+ * steps.
+ */
 function blockTransform(table: readonly number[]): Tensor {
   const d = (k: number, n: number): number =>
     (k === 0 ? Math.SQRT1_2 : 1) * 0.5 * Math.cos(((2 * n + 1) * k * Math.PI) / 16);

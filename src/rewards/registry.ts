@@ -100,7 +100,8 @@ function entryOf(name: string): RewardEntry {
 
 /** @throws RewardSpecError naming the reward and the option that is wrong, with the nearest valid names */
 export function checkSpec(spec: RewardSpec): RewardSpec {
-  const { name, options, shape } = { ...spec, shape: entryOf(spec.name).options };
+  const { name, options } = spec;
+  const { options: shape } = entryOf(name);
   const names = [...Object.keys(shape.shape), 'mean', 'std'];
   const unknown = Object.keys(options).find((key) => !Object.hasOwn(shape.shape, key));
   if (unknown !== undefined) {

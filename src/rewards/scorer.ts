@@ -43,7 +43,7 @@ async function compileScore(
 /** Opens any reward, differentiable or not, as a function of images and their prompts. */
 export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer {
   const { batch = BATCH } = options;
-  const compiled = new Map<string, Promise<Executable<'score'>>>();
+  const compiled = new Map<string, Executable<'score'>>();
   let queries = 0;
 
   async function scoreCompiled(
@@ -51,8 +51,8 @@ export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer 
   ): Promise<Float32Array> {
     const shape = [batch, ...images.shape.slice(1)];
     const key = shape.join();
-    if (!compiled.has(key)) compiled.set(key, compileScore(differentiable, shape, options));
-    const executable = await compiled.get(key)!;
+    const executable = compiled.get(key) ?? await compileScore(differentiable, shape, options);
+    compiled.set(key, executable);
     const scores = new Float32Array(prompts.length);
     for (let start = 0; start < prompts.length; start += batch) {
       const own = Array.from({ length: batch }, (_, i) => prompts[Math.min(start + i, prompts.length - 1)]!);
@@ -78,7 +78,7 @@ export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer 
       return scores;
     },
     async release() {
-      for (const executable of compiled.values()) await (await executable).release();
+      for (const executable of compiled.values()) await executable.release();
       compiled.clear();
     },
   };

@@ -91,7 +91,7 @@ export function weightedSum(parts: readonly Part[], options: ScorerOptions = {})
   };
 }
 
-/** "0.5 · " and "−0.2 + 0.5 · " before a name. */
+/** What stands before a name: "0.5 · ", or "-0.2 + 0.5 · ", or nothing. */
 function term({ scale, shift }: Affine): string {
   const number = (x: number): string => String(Number(x.toPrecision(4)));
   return `${shift === 0 ? '' : `${number(shift)} + `}${scale === 1 ? '' : `${number(scale)} · `}`;

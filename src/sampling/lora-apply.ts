@@ -35,12 +35,13 @@ const NAMED = 3;
 export function checkFit({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: Pipeline): void {
   const problems = misfits(lora, pipeline.weights);
   if (problems.length === 0) return;
-  const [made, given] = [lora.baseModel ?? 'an unknown model', baseModelOf(pipeline) ?? 'a model of another size'];
+  const [made, given] = [lora.baseModel, baseModelOf(pipeline)];
+  const families = made !== undefined && made !== given ? `It was made for ${made}${given === undefined ? '' : `, the model is ${given}`}. ` : '';
   const more = problems.length > NAMED ? `; and ${problems.length - NAMED} more` : '';
   throw new FormatError(where,
     `does not fit ${pipeline.source}: ${problems.length} of its ${lora.layers.size} layers do not ` +
     `(${problems.slice(0, NAMED).join('; ')}${more})`,
-    `The LoRA was made for ${made}, the model is ${given}: take another --model or LoRA.`);
+    `${families}Take the model that it was made for, or another LoRA.`);
 }
 
 /**

@@ -2,8 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
 import type { Evaluation } from '../../src/evaluation/hacking-guard.js';
 
+type Column = 'reward' | 'heldOutReward' | 'diversity' | 'frechet';
+
 /** Evaluations every 10 steps from columns; what is not given stays as in the base model. */
-function run(columns: Partial<Record<'reward' | 'heldOutReward' | 'diversity' | 'frechet', (number | undefined)[]>>): Evaluation[] {
+function run(columns: Partial<Record<Column, number[]>>): Evaluation[] {
   const length = Math.max(...Object.values(columns).map((c) => c.length));
   return Array.from({ length }, (_, i) => ({
     step: 10 * i,
@@ -52,14 +54,15 @@ describe('stop', () => {
     expect(ruleAt(run({ diversity: [0.6, 0.4, 0.29, 0.4, 0.29, 0.28] }))).toEqual([[5, 'diversity']]);
     expect(judge(run({ diversity: [0.6, 0.4, 0.29, 0.24] })).stop?.reason).toBe(
       'in 2 evaluations in a row, at step 30 diversity is 40% of the base model\'s, below 50%');
-    expect(ruleAt(run({ diversity: [1, 0.4, 0.4, 0.4] }), { ...GUARD_DEFAULTS, patience: 3 })).toEqual([[3, 'diversity']]);
+    const patient = { ...GUARD_DEFAULTS, patience: 3 };
+    expect(ruleAt(run({ diversity: [1, 0.4, 0.4, 0.4] }), patient)).toEqual([[3, 'diversity']]);
   });
   test('when the judge turns away while the reward rises', () => {
     // Fallen by more than 2 · √2 · 0.1 ≈ 0.283 from the best, 0.5.
     const heldOutReward = [0, 0.5, 0.2, 0.3, 0.21, 0.2];
     expect(ruleAt(run({ heldOutReward }))).toEqual([[5, 'held-out']]);
-    expect(judge(run({ heldOutReward })).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward is 0.2, '
-      + 'down from 0.5 at step 10, while the reward rose from 1 to 5');
+    expect(judge(run({ heldOutReward })).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
+      + 'is 0.2, down from 0.5 at step 10, while the reward rose from 1 to 5');
     expect(judge(run({ heldOutReward })).best).toBe(1);
   });
   test('not when the reward falls with the judge: that is no hacking', () => {
@@ -71,7 +74,8 @@ describe('stop', () => {
     expect(ruleAt(history, { ...GUARD_DEFAULTS, maxFrechet: 4 })).toEqual([[3, 'frechet']]);
   });
   test('never at the base model\'s own evaluation, and not without it', () => {
-    expect(judge(run({ frechet: [9] }), { ...GUARD_DEFAULTS, maxFrechet: 4, patience: 1 })).toEqual({ stop: null, best: 0 });
+    const strict = { ...GUARD_DEFAULTS, maxFrechet: 4, patience: 1 };
+    expect(judge(run({ frechet: [9] }), strict)).toEqual({ stop: null, best: 0 });
     expect(() => judge([])).toThrow('base model');
   });
 });

@@ -12,7 +12,8 @@ const hostile = '"><script>alert(1)</script><img src=http://evil.example/x onerr
 
 function run(changes: Partial<RunReport> = {}): RunReport {
   const evaluations = [0, 10, 20].map((step, i) => ({
-    step, reward: 0.2 + 0.1 * i, heldOutReward: 0.3 + 0.02 * i, heldOutError: 0.01, diversity: 0.5 - 0.05 * i, frechet: 0.1 * i,
+    step, reward: 0.2 + 0.1 * i, heldOutReward: 0.3 + 0.02 * i, heldOutError: 0.01,
+    diversity: 0.5 - 0.05 * i, frechet: 0.1 * i,
   }));
   return {
     title: 'draft on emoji-clip',
@@ -24,7 +25,8 @@ function run(changes: Partial<RunReport> = {}): RunReport {
     guard: GUARD_DEFAULTS,
     verdict: judge(evaluations),
     pairs: [{ prompt: 'a cat', seed: 1, base: png, tuned: png }],
-    sweep: [0, 0.5, 1, 1.5].map((strength) => ({ strength, reward: strength, diversity: 0.5, heldOutReward: 0.3, images: [png] })),
+    sweep: [0, 0.5, 1, 1.5].map((strength) =>
+      ({ strength, reward: strength, diversity: 0.5, heldOutReward: 0.3, images: [png] })),
     facts: [['seed', '1']],
     config: { method: { name: 'draft', k: 'all' }, prompts: ['a', 'b'], empty: {} },
     files: [['lora/x.safetensors', 'the LoRA']],
@@ -50,42 +52,50 @@ describe('html', () => {
   });
 });
 
+// Not toContain: a failure would print the whole page.
+const says = (text: string, part: string): void =>
+  expect(text.replaceAll('\n', ' ').includes(part.replaceAll('\n', ' ')), part).toBe(true);
+const hides = (text: string, part: string): void => expect(text.includes(part), part).toBe(false);
+
 describe('report', () => {
   test('says in words and figures what came out', () => {
     const text = renderReport(run());
-    expect(text).toContain('At step 20, the best, the reward is 0.400 against 0.200 before (+4.0 standard deviations');
-    expect(text).toContain('went from 0.300 to 0.340');
-    expect(text).toContain('80% as diverse');
+    says(text, 'At step 20, the best, the reward is 0.400 against 0.200 before (+4.0 standard deviations');
+    says(text, 'went from 0.300 to 0.340');
+    says(text, '80% as diverse');
     expect(text.match(/<svg /g)).toHaveLength(10);
-    expect(text).toContain('<tr class="best"><th scope="row">step 20, best</th><td>0.400</td><td>0.340</td><td>0.400</td><td>80%</td><td>0.200</td></tr>');
-    expect(text).toContain('method.k</th><td><code>all');
-    expect(text).toContain('prompts.1</th><td><code>b');
-    expect(text).toContain('× 1.5: reward 1.50, held-out 0.300, diversity 0.500');
-    expect(text).not.toContain('NaN');
-    expect(text).not.toContain('undefined');
+    says(text, '<tr class="best"><th scope="row">step 20, best</th>\n'
+      + '<td>0.400</td><td>0.340</td><td>0.400</td><td>80%</td><td>0.200</td></tr>');
+    says(text, 'method.k</th><td><code>all');
+    says(text, 'prompts.1</th><td><code>b');
+    says(text, '× 1.5: reward 1.50, held-out 0.300, diversity 0.500');
+    hides(text, 'NaN');
+    hides(text, 'undefined');
   });
 
   test('says so when nothing was gained, and why the guard stopped', () => {
-    const text = renderReport(run({ verdict: { best: 0, stop: { rule: 'diversity', reason: 'all images are alike' } } }));
-    expect(text).toContain('No evaluation was better');
-    expect(text).toContain('The guard stopped the run:</b> all images are alike.');
+    const stop = { rule: 'diversity', reason: 'all images are alike' } as const;
+    const text = renderReport(run({ verdict: { best: 0, stop } }));
+    says(text, 'No evaluation was better');
+    says(text, 'The guard stopped the run:</b> all images are alike.');
   });
 
   test('does without judge, pictures, sweep and steps', () => {
-    const evaluations = run().evaluations.map(({ step, reward, diversity, frechet }) => ({ step, reward, diversity, frechet }));
-    const text = renderReport(run({ evaluations, verdict: judge(evaluations), pairs: [], sweep: [], steps: [], files: [], rewardDeviation: 0 }));
-    expect(text).not.toContain('Held');
-    expect(text).not.toContain('Before and after');
-    expect(text).not.toContain('undefined');
-    expect(text).not.toContain('NaN');
-    expect(text).not.toContain('Infinity');
+    const evaluations = [0, 10].map((step) => ({ step, reward: step, diversity: 1, frechet: 0 }));
+    const nothing = { pairs: [], sweep: [], steps: [], files: [], rewardDeviation: 0 };
+    const text = renderReport(run({ evaluations, verdict: judge(evaluations), ...nothing }));
+    hides(text, 'Held');
+    hides(text, 'Before and after');
+    hides(text, 'undefined');
+    hides(text, 'NaN');
+    hides(text, 'Infinity');
   });
 
   test('escapes everything and asks for nothing', () => {
-    const sweep = run().sweep;
     const text = renderReport(run({
-      title: hostile, rewardName: hostile, heldOutName: hostile, facts: [[hostile, hostile]], files: [[hostile, hostile]],
-      config: { [hostile]: hostile }, pairs: [{ prompt: hostile, seed: 1, base: png, tuned: png }], sweep,
+      title: hostile, rewardName: hostile, heldOutName: hostile, facts: [[hostile, hostile]],
+      files: [[hostile, hostile]], config: { [hostile]: hostile },
+      pairs: [{ prompt: hostile, seed: 1, base: png, tuned: png }],
       verdict: { best: 1, stop: { rule: 'held-out', reason: hostile } },
     }));
     const tags = text.match(/<[a-z][^<>]*>/g)!;
@@ -94,12 +104,13 @@ describe('report', () => {
     expect(names.filter((tag) => /\son\w+=/.test(tag))).toEqual([]);
     // Pictures lie in the page; the only address is the name of SVG.
     const addresses = tags.flatMap((tag) => [...tag.matchAll(/\s(?:src|href|xmlns)="([^"]{0,30})/g)].map((m) => m[1]!));
-    expect(new Set(addresses.map((a) => (a.startsWith('data:image/png;') ? 'data' : a)))).toEqual(new Set(['data', 'http://www.w3.org/2000/svg']));
-    expect(text).not.toMatch(/url\(|@import/);
+    const kinds = new Set(addresses.map((a) => (a.startsWith('data:image/png;') ? 'data' : a)));
+    expect(kinds).toEqual(new Set(['data', 'http://www.w3.org/2000/svg']));
+    expect(/url\(|@import/.test(text)).toBe(false);
   });
 
   test('stays small for a long run', () => {
-    const steps = Array.from({ length: 20_000 }, (_, i) => ({ step: i + 1, reward: Math.sin(i), loss: i, gradNorm: 1 }));
+    const steps = Array.from({ length: 20_000 }, (_, i) => ({ step: i, reward: Math.sin(i), loss: i, gradNorm: 1 }));
     expect(renderReport(run({ steps })).length).toBeLessThan(200_000);
   });
 });

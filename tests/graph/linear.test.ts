@@ -61,18 +61,18 @@ const norms: Case[] = [
   { name: 'normalize', inputs: [[3, 4, 2]], f: (x) => n.normalize(x, 1) },
 ];
 
-const [B, H, N, M] = [2, 2, 5, 6];
+const [B, H, N, M] = [2, 2, 3, 4];
 const QKV = [[B, H, N, 4], [B, H, M, 4], [B, H, M, 3]];
 const attend = (mask?: readonly number[], blockBytes?: number, scale?: number): Case => ({
   name: `attention, mask [${mask}], blocks of ${blockBytes}`,
   inputs: mask ? [...QKV, mask] : QKV,
   f: (q, k, v, bias) => attention(q!, k!, v!, { mask: bias, blockBytes, scale }),
 });
-// 5 × 6 scores of 4 bytes a head: blocks of two heads, of one, of two queries of a head.
+// 3 × 4 scores of 4 bytes a head: blocks of two heads, of one, of two queries of a head.
 const attentions: Case[] = [
-  attend(), attend(undefined, undefined, 0.3), attend(undefined, 240, 0.3), attend(undefined, 120), attend(undefined, 48),
+  attend(), attend(undefined, undefined, 0.3), attend(undefined, 96, 0.3), attend(undefined, 48), attend(undefined, 32),
   ...[[N, M], [1, M], [B, 1, N, M], [B, H, N, M], [B, 1, 1, M]].map((mask) => attend(mask)),
-  attend([N, M], 48), attend([B, 1, N, M], 120), attend([1, H, 1, M], 240),
+  attend([N, M], 32), attend([B, 1, N, M], 48), attend([1, H, 1, M], 96),
 ];
 
 for (const [name, cases] of Object.entries({ products, convolutions, norms, attentions })) {

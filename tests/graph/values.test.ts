@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { host } from '../../src/graph/dtype.js';
+import { fromFloat32, host } from '../../src/graph/dtype.js';
 import * as m from '../../src/graph/ops/arithmetic.js';
 import { cumSum } from '../../src/graph/ops/cumulative.js';
 import { addAlong, embedding, oneHot } from '../../src/graph/ops/gather.js';
@@ -94,6 +94,16 @@ test('resizing with corners that keep their place', async () => {
     cubic: resize(x, [1, 3], { mode: 'cubic', alignCorners: true }), twice: upsampleNearest(x, [2, 1]),
   });
   expect(found).toEqual({ linear: [0, 1.5, 3, 4.5, 6], one: [0, 0], cubic: [0, 3, 6], twice: [0, 3, 6, 0, 3, 6] });
+});
+
+test('half precision is stored and widened', async () => {
+  const x = input('x', [2], 'float16');
+  const y = m.square(m.cast(x, 'float32'));
+  const found = await evaluate({
+    y, dx: m.cast(grad(sum(y), [x])[0]!, 'float32'), unused: m.cast(grad(sum(y), [input('z', [2], 'float16')])[0]!, 'float32'),
+    half: m.cast(full([2], 0.5, 'float16'), 'float32'), brain: m.cast(literal([3, -1.5], [2], 'bfloat16'), 'float32'),
+  }, { x: fromFloat32(Float32Array.of(1.5, -2), [2], 'float16') });
+  expect(found).toEqual({ y: [2.25, 4], dx: [3, -4], unused: [0, 0], half: [0.5, 0.5], brain: [3, -1.5] });
 });
 
 test('powers: full of ones for 0, no NaN at zero', async () => {

@@ -38,8 +38,8 @@ export async function tinyClip(size = 16): Promise<string> {
       num_attention_heads: 2, projection_dim: 10, eos_token_id: 3071,
     },
     vision_config: {
-      image_size: size, patch_size: 8, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2,
-      projection_dim: 10,
+      image_size: size, patch_size: 8, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1,
+      num_attention_heads: 2, projection_dim: 10,
     },
   });
   const folder = await mkdtemp(join(tmpdir(), 'attune-clip-'));
@@ -61,7 +61,8 @@ export async function checkGradient(
   const { gradient } = await scorer.run(images, prompts);
   const size = images.data.length / shape[0];
   for (let trial = 0; trial < 3; trial++) {
-    const direction = uniform({ seed: trial, stream: 'direction', step: 0 }, 0, images.data.length).map((u) => 2 * u - 1);
+    const key = { seed: trial, stream: 'direction', step: 0 };
+    const direction = uniform(key, 0, images.data.length).map((u) => 2 * u - 1);
     const moved = async (sign: number): Promise<Float32Array> => {
       const data = images.data.map((v, k) => v + sign * step * direction[k]!);
       return (await scorer.run(host(data, shape), prompts)).score;

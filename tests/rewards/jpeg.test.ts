@@ -21,10 +21,11 @@ function discs(n: number, size = 64): Images {
     const u = uniform(key, i, 6 * n);
     const grain = normal({ ...key, stream: 'grain' }, i, 3 * plane);
     for (let d = 0; d <= i / 2; d++) {
-      const [x0, y0, r, ...rgb] = u.slice(6 * d, 6 * d + 6) as unknown as [number, number, number, number, number, number];
+      const [x0, y0, r] = [u[6 * d]!, u[6 * d + 1]!, u[6 * d + 2]!];
       for (let k = 0; k < plane; k++) {
         const [dx, dy] = [(k % size) / size - x0, Math.floor(k / size) / size - y0];
-        if (Math.hypot(dx, dy) < 0.1 + 0.3 * r) for (let c = 0; c < 3; c++) data[(i * 3 + c) * plane + k] = rgb[c]!;
+        if (Math.hypot(dx, dy) > 0.1 + 0.3 * r) continue;
+        for (let c = 0; c < 3; c++) data[(i * 3 + c) * plane + k] = u[6 * d + 3 + c]!;
       }
     }
     const amount = 0.03 * u[6 * n - 1]!;
@@ -91,7 +92,8 @@ describe('differentiable JPEG', () => {
     expect(kb).toBeGreaterThan(0.6);
   });
 
-  test('has the right gradient', () => checkGradient(compressibility('c'), pictures(2, 16), ['', ''], { step: 1e-3, tolerance: 0.03 }));
+  test('has the right gradient', () =>
+    checkGradient(compressibility('c'), pictures(2, 16), ['', ''], { step: 1e-3, tolerance: 0.03 }));
 
   test('following the gradient makes the true file larger, or smaller', async () => {
     const images = discs(4);

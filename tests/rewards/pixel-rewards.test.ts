@@ -56,7 +56,8 @@ describe('rotation', () => {
       const dot = (p: number[], q: number[]): number => p.reduce((s, v, i) => s + v * q[i]!, 0) / p.length;
       return dot(a, b) / (dot(a, a) + 1e-4);
     });
-    expect(await scoreOf(rotation('r'), picture)).toBeCloseTo(-(correlations[0]! + correlations[1]! + correlations[2]!) / 3, 4);
+    const mean = correlations.reduce((s, c) => s + c, 0) / 3;
+    expect(await scoreOf(rotation('r'), picture)).toBeCloseTo(-mean, 4);
   });
 
   test('needs square images', async () => {

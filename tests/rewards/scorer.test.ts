@@ -6,7 +6,7 @@ import { input } from '../../src/graph/tensor.js';
 import { color } from '../../src/rewards/color.js';
 import { openGradient } from '../../src/rewards/gradient.js';
 import { pixelReward, RewardError } from '../../src/rewards/reward.js';
-import type { BlackBoxReward, DifferentiableReward } from '../../src/rewards/reward.js';
+import type { BlackBoxReward, DifferentiableReward, Reward } from '../../src/rewards/reward.js';
 import { openScorer } from '../../src/rewards/scorer.js';
 import { weightedSum } from '../../src/rewards/weighted.js';
 import { checkGradient, pictures } from './helpers.js';
@@ -15,7 +15,9 @@ import { checkGradient, pictures } from './helpers.js';
 const promptLength: DifferentiableReward = {
   name: 'prompt-length', description: '', range: [0, 10], differentiable: true, weights: new Map(),
   trace: (images) => mul(mean(images, { axes: [1, 2, 3] }), input(`lengths${images.shape[0]}`, [images.shape[0]!])),
-  feeds: async (prompts) => ({ [`lengths${prompts.length}`]: host(Float32Array.from(prompts, (p) => p.length), [prompts.length]) }),
+  async feeds(prompts) {
+    return { [`lengths${prompts.length}`]: host(Float32Array.from(prompts, (p) => p.length), [prompts.length]) };
+  },
 };
 
 const blackBox = (score: BlackBoxReward['score']): BlackBoxReward =>
@@ -23,11 +25,13 @@ const blackBox = (score: BlackBoxReward['score']): BlackBoxReward =>
 const means = blackBox(async (images, prompts) => {
   const data = images.data as Float32Array;
   const size = data.length / prompts.length;
-  return Float32Array.from(prompts, (_, i) => data.subarray(i * size, (i + 1) * size).reduce((a, b) => a + b, 0) / size);
+  const rows = prompts.map((_, i) => data.subarray(i * size, (i + 1) * size));
+  return Float32Array.from(rows, (row) => row.reduce((a, b) => a + b, 0) / size);
 });
 
 const images5 = pictures(5, 8);
 const prompts5 = ['a', 'ab', 'abc', 'abcd', 'abcde'];
+const scoreOf = (reward: Reward): Promise<Float32Array> => openScorer(reward).score(images5, prompts5);
 
 describe('scorer', () => {
   test('scores each image with its own prompt, whatever the batch and the order', async () => {
@@ -50,7 +54,8 @@ describe('scorer', () => {
   });
 
   test('counts each image once, padding and failures not at all', async () => {
-    const scorer = openScorer(weightedSum([{ reward: color('a', 'red') }, { reward: color('b', 'blue') }]), { batch: 4 });
+    const sum = weightedSum([{ reward: color('a', 'red') }, { reward: color('b', 'blue') }]);
+    const scorer = openScorer(sum, { batch: 4 });
     expect(scorer.queries).toBe(0);
     await scorer.score(images5, prompts5);
     await scorer.score(pictures(1, 8), ['x']);
@@ -62,18 +67,18 @@ describe('scorer', () => {
   });
 
   test('names the reward when it gets or gives what it must not', async () => {
-    const score = (r: Parameters<typeof openScorer>[0]): Promise<Float32Array> => openScorer(r).score(images5, prompts5);
+    const image = host(new Float32Array(48), [3, 4, 4]);
     await expect(openScorer(means).score(images5, ['a'])).rejects.toThrow('reward box got 5 images with 1 prompts');
-    await expect(openScorer(means).score(host(new Float32Array(48), [3, 4, 4]), [])).rejects.toThrow('box scores images of');
-    await expect(score(blackBox(async () => new Float32Array(3)))).rejects.toThrow('box returned 3 scores; it must return one for each of 5');
-    await expect(score(blackBox(async () => [1, 2, 3, 4, 5] as unknown as Float32Array))).rejects.toThrow('box returned object');
-    await expect(score(blackBox(async () => Float32Array.of(0, 0, NaN, 0, 0)))).rejects.toThrow('box returned NaN for image 2 ("abc")');
-    await expect(score(pixelReward({ name: 'wide', description: '', range: [0, 1], trace: (x) => mean(x, { axes: [2, 3] }) })))
-      .rejects.toThrow('wide is traced to float32[8, 3]');
-    const infinite = pixelReward({
-      name: 'infinite', description: '', range: [0, 1], trace: (x) => log(mul(mean(x, { axes: [1, 2, 3] }), 0)),
-    });
-    await expect(score(infinite)).rejects.toThrow('infinite returned -Infinity');
+    await expect(openScorer(means).score(image, [])).rejects.toThrow('box scores images of');
+    const returning = (scores: unknown): Promise<Float32Array> => scoreOf(blackBox(async () => scores as Float32Array));
+    await expect(returning(new Float32Array(3))).rejects.toThrow('box returned 3 scores; it must return one for each');
+    await expect(returning([1, 2, 3, 4, 5])).rejects.toThrow('box returned object');
+    await expect(returning(Float32Array.of(0, 0, NaN, 0, 0))).rejects.toThrow('box returned NaN for image 2 ("abc")');
+    const traced = (name: string, trace: DifferentiableReward['trace']): Promise<Float32Array> =>
+      scoreOf(pixelReward({ name, description: '', range: [0, 1], trace }));
+    await expect(traced('wide', (x) => mean(x, { axes: [2, 3] }))).rejects.toThrow('wide is traced to float32[8, 3]');
+    await expect(traced('infinite', (x) => log(mul(mean(x, { axes: [1, 2, 3] }), 0)))).rejects
+      .toThrow('infinite returned -Infinity');
   });
 });
 
@@ -101,12 +106,11 @@ describe('gradient', () => {
 describe('weighted sum', () => {
   const red = { reward: color('red', 'red'), weight: 2, mean: 0.1, std: 0.5 };
   const dark = { reward: color('dark', 'darkness'), weight: -1 };
-  const score = (r: Parameters<typeof openScorer>[0]): Promise<Float32Array> => openScorer(r).score(images5, prompts5);
 
   test('adds normalised parts, each with its prompts, and stays differentiable', async () => {
     const total = weightedSum([red, dark, { reward: promptLength, weight: 0.1 }]);
-    const [r, d, p] = [await score(red.reward), await score(dark.reward), await score(promptLength)];
-    const scores = await score(total);
+    const [r, d, p] = [await scoreOf(red.reward), await scoreOf(dark.reward), await scoreOf(promptLength)];
+    const scores = await scoreOf(total);
     scores.forEach((s, i) => expect(s).toBeCloseTo((2 * (r[i]! - 0.1)) / 0.5 - d[i]! + 0.1 * p[i]!, 5));
     expect(total.differentiable).toBe(true);
     expect(total.name).toBe('red+dark+prompt-length');
@@ -122,8 +126,8 @@ describe('weighted sum', () => {
     const box = { ...means, release: async () => void released++ };
     const total = weightedSum([red, { reward: box, weight: 3 }]);
     expect(total.differentiable).toBe(false);
-    const [r, b] = [await score(red.reward), await score(means)];
-    (await score(total)).forEach((s, i) => expect(s).toBeCloseTo((2 * (r[i]! - 0.1)) / 0.5 + 3 * b[i]!, 5));
+    const [r, b] = [await scoreOf(red.reward), await scoreOf(means)];
+    (await scoreOf(total)).forEach((s, i) => expect(s).toBeCloseTo((2 * (r[i]! - 0.1)) / 0.5 + 3 * b[i]!, 5));
     await total.release?.();
     expect(released).toBe(1);
   });

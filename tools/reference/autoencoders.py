@@ -7,7 +7,7 @@ from common import differentiate, prefixed, randomise, save, tensor
 KL = dict(in_channels=3, out_channels=3, latent_channels=4, layers_per_block=2, norm_num_groups=2, sample_size=32,
           block_out_channels=[4, 8, 8, 8], down_block_types=["DownEncoderBlock2D"] * 4,
           up_block_types=["UpDecoderBlock2D"] * 4, scaling_factor=0.18215)
-TINY = dict(encoder_block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8))  # all else as in TAESD
+TINY = dict(encoder_block_out_channels=(6, 6, 6, 6), decoder_block_out_channels=(6, 6, 6, 6))  # all else as in TAESD
 
 
 def plain_config(model):

@@ -24,19 +24,19 @@ def write(name, module, inputs, run, meta):
 
 
 def resnet_block():
-    config = dict(in_channels=16, out_channels=32, temb_channels=64, groups=8, eps=1e-5, non_linearity="swish")
+    config = dict(in_channels=16, out_channels=24, temb_channels=32, groups=8, eps=1e-5, non_linearity="swish")
     block = randomise(ResnetBlock2D(**config), 1)
-    inputs = {"x": tensor(2, 2, 16, 8, 8), "temb": tensor(3, 2, 64)}
+    inputs = {"x": tensor(2, 2, 16, 8, 8), "temb": tensor(3, 2, 32)}
     write("resnet_block", block, inputs, block, {"module": "ResnetBlock2D", "config": config})
 
 
 def transformer_block_lora():
-    config = dict(dim=32, num_attention_heads=4, attention_head_dim=8, cross_attention_dim=24, activation_fn="geglu")
+    config = dict(dim=24, num_attention_heads=4, attention_head_dim=6, cross_attention_dim=20, activation_fn="geglu")
     rank, alpha = 4, 8
     block = BasicTransformerBlock(**config)
     block = inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS), block)
     randomise(block, 11)
-    inputs = {"x": tensor(12, 2, 16, 32), "context": tensor(13, 2, 7, 24)}
+    inputs = {"x": tensor(12, 2, 16, 24), "context": tensor(13, 2, 7, 20)}
     run = lambda x, context: block(x, encoder_hidden_states=context)
     note = "adapted Linear layers: <path>.base_layer.weight plus lora_{A,B}.default.weight, scale alpha / rank"
     meta = {"module": "BasicTransformerBlock", "config": config, "rank": rank, "alpha": alpha, "note": note}

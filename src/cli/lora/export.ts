@@ -1,11 +1,11 @@
 /** @file Writing a LoRA, reading it back through its own names, and telling the result. */
+import { Option } from 'commander';
 import { LORA_DIALECTS, readLora, writeLora } from '../../formats/lora-file.js';
 import type { LoraDialect, LoraReading } from '../../formats/lora-file.js';
 import type { LoraFile } from '../../formats/lora.js';
 import type { StoredType } from '../../models/component-files.js';
 import { compareLoras } from '../../sampling/read-back.js';
 import { staged } from '../staged.js';
-import { Option } from 'commander';
 
 export const STORED_TYPES: readonly StoredType[] = ['float32', 'float16', 'bfloat16'];
 
@@ -47,5 +47,5 @@ export function tellExport(exported: Exported, json: boolean): void {
   const { out, dialect, layers, difference } = exported;
   process.stdout.write(json
     ? `${JSON.stringify(exported)}\n`
-    : `${out}\n${dialect}, ${layers} layers; read back, the largest difference is ${difference.toPrecision(2)}\n`);
+    : `${out}\n${dialect}, ${layers} layers; read back, the largest difference is ${Number(difference.toPrecision(2))}\n`);
 }

@@ -37,11 +37,11 @@ function counted<T>(values: Iterable<T>): [value: T, count: number][] {
 const listed = (counts: readonly (readonly [unknown, number])[]): string =>
   (counts.length === 1 ? `${String(counts[0]![0])}` : counts.map(([value, n]) => `${String(value)} (${n})`).join(', '));
 
-const number = (x: number): string => x.toPrecision(3);
+const number = (x: number): string => String(Number(x.toPrecision(3)));
 
 /** Cells for a change and, where the weights are known, its share of them. */
 function effectCells({ change, weight }: Omit<LayerEffect, 'path'>): string[] {
-  return [number(change), weight === undefined ? '' : `${(100 * change / weight).toPrecision(2)} %`];
+  return [number(change), weight === undefined ? '' : `${number((100 * change) / weight)} %`];
 }
 
 interface Report extends LoraReading {

@@ -42,7 +42,7 @@ async function mergeIntoModel(model: string, flags: Flags): Promise<void> {
   process.stdout.write(flags.json
     ? `${JSON.stringify({ out, weights: merged.weights.size, changed, dtype, difference })}\n`
     : `${out}\n${changed} of ${merged.weights.size} weights changed; read back, the largest difference is ` +
-      `${difference.toPrecision(2)} (${dtype})\n`);
+      `${Number(difference.toPrecision(2))} (${dtype})\n`);
 }
 
 async function joinIntoOne(flags: Flags): Promise<void> {
@@ -62,7 +62,7 @@ export function mergeCommand(): Command {
   return new Command('merge')
     .description('Merge LoRAs into a model (a new folder in diffusers layout) or, without --model, several into one LoRA.')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id')
-    .requiredOption('--lora <file[:scale]>', 'repeatable; scale 1 by default, negative and above 1 too', collectLora, [])
+    .option('--lora <file[:scale]>', 'repeatable; scale 1 by default, negative and above 1 too', collectLora, [])
     .requiredOption('--out <path>', 'folder of the model, or file of the LoRA')
     .addOption(dialectOption('--to <dialect>').conflicts('model'))
     .addOption(dtypeOption('number format').default('float16'))

@@ -95,13 +95,19 @@ class LimitedReader extends protobuf.Reader {
   /** Charges for a packed list before it is read: a number takes at least a byte. */
   private spendPacked(): void {
     const { pos } = this;
-    this.spend(this.size());
+    this.spend(super.size());
     this.pos = pos;
   }
 
   override tag(): number {
     this.spend(1);
     return super.tag();
+  }
+
+  /** Of a string, a list or a message. */
+  override size(): number {
+    this.spend(1);
+    return super.size();
   }
 
   override int64s(into?: number[]): number[] {

@@ -29,8 +29,8 @@ export function shown(text: string): string {
 export const LIMITS = {
   /** Bytes of the `.onnx` file itself (protobuf's own limit); larger models keep their weights beside it. */
   fileBytes: 2 ** 31 - 1,
-  /** Fields and numbers in the file, outside the data of tensors. */
-  fields: 2 ** 23,
+  /** Fields, and numbers in lists, outside the data of tensors; an operator has 20 to 30. */
+  fields: 2 ** 21,
   /** Bytes of all tensors, as they lie in memory. */
   tensorBytes: 2 ** 34,
   /** Elements of any tensor, weight or intermediate. */

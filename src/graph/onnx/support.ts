@@ -3,7 +3,7 @@ import { allNodes } from './decode.js';
 import type { ModelMessage, NodeMessage } from './decode.js';
 import { OnnxError, shown } from './error.js';
 import { findOperator, normalDomain } from './operators/index.js';
-import { calledFunction, functionKey, opsetVersions } from './trace.js';
+import { calledFunction, functionKey, isBranch, opsetVersions } from './trace.js';
 
 const OPSETS = { first: 7, last: 24 };
 /** Names of operators of one kind that a message lists. */
@@ -16,8 +16,7 @@ export function checkSupported(model: ModelMessage, file: string): void {
   const missing = new Map<string, NodeMessage[]>();
   for (const node of allNodes(model)) {
     const domain = normalDomain(node.domain);
-    if (functions.has(calledFunction(node)) || findOperator(domain, node.opType)) continue;
-    if (domain === '' && node.opType === 'If') continue;
+    if (functions.has(calledFunction(node)) || isBranch(node) || findOperator(domain, node.opType)) continue;
     const kind = `${domain ? `${shown(domain)}.` : ''}${shown(node.opType)} (operator set ${versions.get(domain) ?? '?'})`;
     missing.set(kind, [...(missing.get(kind) ?? []), node]);
   }

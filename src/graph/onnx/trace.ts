@@ -20,10 +20,13 @@ export interface Program {
   readonly constants: Constants;
 }
 
-export const functionKey = (f: { domain: string; name: string; overload: string }): string =>
-  `${normalDomain(f.domain)}:${f.name}:${f.overload}`;
+const keyOf = (domain: string, name: string, overload: string): string => `${normalDomain(domain)}:${name}:${overload}`;
 
-export const calledFunction = (node: NodeMessage): string => functionKey({ ...node, name: node.opType });
+export const functionKey = (f: FunctionMessage): string => keyOf(f.domain, f.name, f.overload);
+export const calledFunction = (node: NodeMessage): string => keyOf(node.domain, node.opType, node.overload);
+
+/** `If` is not among the operators: it needs the graph around it. */
+export const isBranch = (node: NodeMessage): boolean => normalDomain(node.domain) === '' && node.opType === 'If';
 
 export const opsetVersions = (list: readonly OpsetMessage[]): Map<string, number> =>
   new Map(list.map((o) => [normalDomain(o.domain), toNumber(o.version)]));
@@ -98,18 +101,19 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
       if (value !== undefined) return value;
       return fail(`reads ${JSON.stringify(shown(name))}, which nothing makes`, node);
     };
+    const given = node.input.map(read);
+    const called = functions.get(calledFunction(node));
     const start = nodeCount();
-    const results = apply(node, node.input.map(read), frame);
+    const results = called ? runFunction(node, called, given, frame) : runOperator(node, given, frame);
     node.output.forEach((name, i) => {
       if (name === '') return;
       const t = results[i] ?? fail(`output ${i} is not supported`, node);
-      define(frame, name, settle(t, frame.path + name, start), node);
+      // What a function made has been settled inside it.
+      define(frame, name, called ? t : settle(t, frame.path + name, start), node);
     });
   };
 
-  const apply = (node: NodeMessage, given: readonly (Tensor | null)[], frame: Frame): readonly (Tensor | null)[] => {
-    const called = functions.get(calledFunction(node));
-    if (called) return runFunction(node, called, given, frame);
+  const runOperator = (node: NodeMessage, given: readonly (Tensor | null)[], frame: Frame): readonly Tensor[] => {
     const domain = normalDomain(node.domain);
     const opset = frame.opsets.get(domain) ?? fail(`the model does not say which version of domain ${JSON.stringify(domain)} it uses`, node);
     const call = new Call(node, given, {
@@ -119,7 +123,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
       known: constants.of,
       tensor: (message) => tensors.get(message)!,
     });
-    const result = domain === '' && node.opType === 'If' ? runBranch(call, frame) : findOperator(domain, node.opType)!(call);
+    const result = isBranch(node) ? runBranch(call, frame) : findOperator(domain, node.opType)!(call);
     call.checkAllUsed();
     return Array.isArray(result) ? result : [result as Tensor];
   };
@@ -179,5 +183,6 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
 function resolveAttribute(attribute: AttributeMessage, frame: Frame): AttributeMessage | undefined {
   if (attribute.refAttrName === '') return attribute;
   const found = frame.attributes.get(attribute.refAttrName);
-  return found && { ...found, name: attribute.name };
+  // Absent fields are defaults of the message's prototype, which a copy would lose.
+  return found && (Object.create(found, { name: { value: attribute.name } }) as AttributeMessage);
 }

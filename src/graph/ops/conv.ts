@@ -25,9 +25,10 @@ interface Geometry {
   groups: number;
 }
 
-const pair = (v: number | readonly [number, number] | undefined): readonly [number, number] =>
-  v === undefined ? [1, 1] : typeof v === 'number' ? [v, v] : v;
+/** [vertical, horizontal] of what may be one number for both. */
+export const pair = (v: number | readonly [number, number] = 1): readonly [number, number] => (typeof v === 'number' ? [v, v] : v);
 
+/** [top, left, bottom, right] */
 export function fourSides(padding: Padding = 0): readonly [number, number, number, number] {
   if (typeof padding === 'number') return [padding, padding, padding, padding];
   return padding.length === 4 ? padding : [padding[0], padding[1], padding[0], padding[1]];

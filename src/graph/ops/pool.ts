@@ -3,7 +3,7 @@ import { describeShape, traceError } from '../errors.js';
 import { apply, applyMany, full } from '../tensor.js';
 import type { Attributes, Tensor, Vjp } from '../tensor.js';
 import { mul } from './arithmetic.js';
-import { fourSides } from './conv.js';
+import { fourSides, pair } from './conv.js';
 import type { Padding } from './conv.js';
 import { addAlong } from './gather.js';
 import { reshape } from './layout.js';
@@ -32,8 +32,6 @@ interface Axis {
   readonly after: number;
   readonly out: number;
 }
-
-const pair = (v: number | readonly [number, number]): readonly [number, number] => (typeof v === 'number' ? [v, v] : v);
 
 function axesOf(op: string, x: Tensor, { kernel, stride = kernel, padding = 0, ceil = false }: PoolOptions): [Axis, Axis] {
   if (x.rank !== 4) traceError(op, `takes [B, C, H, W], not ${describeShape(x.shape)}`);

@@ -28,7 +28,7 @@ describe('networks as PyTorch exports them, at another batch size, agree with Py
     const executable = await compile({ outputs: { ...traced, byPixels: byPixels! } }, { weights: model.weights, threads: 1 });
     const feeds: Record<string, HostTensor> = Object.fromEntries(given);
     for (const name of outputs) feeds[`r.${name}`] = values.get(`cotangent.${name}`)!;
-    const results = await executable.run(feeds);
+    const results: Record<string, HostTensor> = await executable.run(feeds);
     await executable.release();
     for (const name of outputs) expect(relativeError(results[name]!, values.get(`out.${name}`)!), name).toBeLessThan(1e-5);
     expect(relativeError(results['byPixels']!, values.get('grad.in.pixel_values')!), 'gradient').toBeLessThan(1e-4);

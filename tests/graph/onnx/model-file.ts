@@ -58,7 +58,23 @@ const nodeMessage = (n: NodeSpec): object => ({
   attribute: Object.entries(n.attributes ?? {}).map(([k, v]) => attributeMessage(k, v)),
 });
 
-function graphMessage(g: GraphSpec, name = 'test'): object {
+/** Messages as plain objects, for tests to spoil before they are encoded. */
+interface GraphFields {
+  name: string;
+  node: object[];
+  initializer: object[];
+  input: object[];
+  output: object[];
+}
+
+interface ModelFields {
+  irVersion: number;
+  opsetImport: object[];
+  graph: GraphFields;
+  functions: object[];
+}
+
+function graphMessage(g: GraphSpec, name = 'test'): GraphFields {
   const outputs = Array.isArray(g.outputs) ? g.outputs.map((o): [string, DType] => [o, 'float32']) : Object.entries(g.outputs);
   return {
     name,
@@ -73,7 +89,7 @@ function graphMessage(g: GraphSpec, name = 'test'): object {
 }
 
 /** The fields of a model message; `encode` makes the file of it. */
-export function modelMessage(m: ModelSpec): Record<string, never> {
+export function modelMessage(m: ModelSpec): ModelFields {
   const opset = m.opset ?? 17;
   const domains = Object.entries({ '': opset, ...m.domains });
   const opsetImport = domains.map(([domain, version]) => ({ domain, version }));
@@ -84,7 +100,7 @@ export function modelMessage(m: ModelSpec): Record<string, never> {
     functions: (m.functions ?? []).map((f) => ({
       name: f.name, domain: f.domain, input: f.in, output: f.out, attribute: f.attributes ?? [], node: f.nodes.map(nodeMessage), opsetImport,
     })),
-  } as unknown as Record<string, never>;
+  };
 }
 
 export const encode = (message: object): Uint8Array => ModelProto.encode(ModelProto.fromObject(message)).finish();

@@ -1,0 +1,162 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { fetchFiles, fetchSnapshot, pipelineFiles } from '../../src/models/hub.js';
+import { loadPipeline } from '../../src/models/load.js';
+
+const pipeline = fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url));
+const COMMIT = 'c'.repeat(40);
+const REPOSITORY = 'tests/tiny';
+
+/** A hub with one repository, the tiny pipeline, as far as its API is used. */
+const hub = {
+  files: new Map<string, Buffer>(),
+  requests: [] as string[],
+  tokens: new Set<string | undefined>(),
+  /** Sends other bytes than the hash that is announced. */
+  damage: null as string | null,
+};
+let server: Server;
+let cache: string;
+
+const sha = (content: Buffer, algorithm: 'sha1' | 'sha256'): string => createHash(algorithm).update(content).digest('hex');
+
+function answer(url: URL, range: string | undefined): { status: number; body?: Buffer | string; headers?: Record<string, string> } {
+  const path = decodeURIComponent(url.pathname);
+  const api = `/api/models/${REPOSITORY}`;
+  if (path === `${api}/revision/main`) return { status: 200, body: JSON.stringify({ _id: '1', id: REPOSITORY, sha: COMMIT }) };
+  if (path.startsWith(`${api}/tree/${COMMIT}`)) {
+    const entries = [...hub.files].map(([name, content]) => ({
+      type: 'file', path: name, size: content.length, oid: sha(content, 'sha1'),
+      ...(name.endsWith('.safetensors') && { lfs: { oid: sha(content, 'sha256'), size: content.length, pointerSize: 100 } }),
+    }));
+    return { status: 200, body: JSON.stringify(entries) };
+  }
+  const name = path.split(`/${REPOSITORY}/resolve/${COMMIT}/`)[1];
+  const content = name === undefined ? undefined : hub.files.get(name);
+  if (!content || name === undefined) return { status: 404, body: '{"error":"Repository not found"}' };
+  const sent = name === hub.damage ? Buffer.alloc(content.length) : content;
+  const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? [];
+  if (from === undefined) return { status: 200, body: sent, headers: { etag: '"e"' } };
+  const [a, b] = [Number(from), Math.min(Number(to), content.length - 1)];
+  return { status: 206, body: sent.subarray(a, b + 1), headers: { etag: '"e"', 'content-range': `bytes ${a}-${b}/${content.length}` } };
+}
+
+beforeAll(async () => {
+  for (const name of await readdir(pipeline, { recursive: true })) {
+    if (/\.(json|txt|safetensors)$/.test(name)) hub.files.set(name.replaceAll('\\', '/'), await readFile(join(pipeline, name)));
+  }
+  hub.files.set('unet/diffusion_pytorch_model.fp16.safetensors', Buffer.from('not wanted'));
+  hub.files.set('v1.ckpt', Buffer.from('not wanted'));
+  hub.files.set('../../escape.json', Buffer.from('not wanted'));
+  server = createServer((request, response) => {
+    const url = new URL(request.url!, 'http://localhost');
+    hub.requests.push(url.pathname);
+    hub.tokens.add(request.headers.authorization);
+    const { status, body = '', headers = {} } = answer(url, request.headers.range);
+    response.writeHead(status, headers).end(body);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+});
+afterAll(() => new Promise((resolve) => server.close(resolve)));
+beforeEach(async () => {
+  cache = await mkdtemp(join(tmpdir(), 'attune-hub-'));
+  vi.stubEnv('HF_HUB_CACHE', cache);
+  vi.stubEnv('HF_ENDPOINT', `http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  vi.stubEnv('HF_TOKEN', '');
+  vi.stubEnv('HF_HUB_OFFLINE', '');
+  Object.assign(hub, { requests: [], damage: null });
+  hub.tokens.clear();
+});
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await rm(cache, { recursive: true });
+});
+
+describe('a model of the hub', () => {
+  test('is downloaded once into the cache that Python uses, then found there, also offline', async () => {
+    const progress: [number, number][] = [];
+    const printed = vi.spyOn(process.stdout, 'write');
+    const folder = await fetchSnapshot(REPOSITORY, { bytes: (done, total) => progress.push([done, total]) });
+    expect(printed).not.toHaveBeenCalled();
+    printed.mockRestore();
+    const storage = join(cache, 'models--tests--tiny');
+    expect(folder).toBe(join(storage, 'snapshots', COMMIT));
+    expect(await readFile(join(storage, 'refs', 'main'), 'utf8')).toBe(COMMIT);
+    const weights = 'unet/diffusion_pytorch_model.safetensors';
+    const blob = sha(hub.files.get(weights)!, 'sha256');
+    expect(await readlink(join(folder, weights))).toBe(`../../../blobs/${blob}`);
+    expect(progress.at(-1)![0]).toBe(progress.at(-1)![1]);
+    expect((await readdir(folder)).toSorted()).toEqual(
+      ['model_index.json', 'scheduler', 'text_encoder', 'tokenizer', 'unet', 'vae']);
+    expect(await readdir(join(folder, 'unet'))).not.toContain('diffusion_pytorch_model.fp16.safetensors');
+
+    hub.requests.length = 0;
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    const loaded = await loadPipeline(REPOSITORY);
+    expect(hub.requests).toEqual([]);
+    expect(loaded.source).toBe(REPOSITORY);
+    expect(loaded.weights.size).toBeGreaterThan(500);
+  });
+
+  test('that Python left incomplete gets what is missing, and nothing else', async () => {
+    const folder = await fetchSnapshot(REPOSITORY);
+    await rm(join(folder, 'vae', 'config.json'));
+    hub.requests.length = 0;
+    await fetchSnapshot(REPOSITORY);
+    expect(hub.requests.filter((path) => path.includes('/resolve/'))).toEqual([]); // the blob is still there
+    expect(await readFile(join(folder, 'vae', 'config.json'), 'utf8')).toContain('AutoencoderKL');
+  });
+
+  test('is asked for with the token of HF_TOKEN', async () => {
+    vi.stubEnv('HF_TOKEN', 'hf_secret');
+    await fetchFiles(REPOSITORY, ['model_index.json']);
+    expect([...hub.tokens]).toEqual(['Bearer hf_secret']);
+  });
+
+  test('that arrives damaged leaves nothing behind', async () => {
+    hub.damage = 'vae/diffusion_pytorch_model.safetensors';
+    await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/vae\/diffusion_pytorch_model\.safetensors: arrived damaged/);
+    const blobs = await readdir(join(cache, 'models--tests--tiny', 'blobs'));
+    expect(blobs).not.toContain(sha(hub.files.get(hub.damage)!, 'sha256'));
+    expect(blobs.filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    await expect(readFile(join(cache, 'models--tests--tiny', 'refs', 'main'))).rejects.toThrow(/ENOENT/);
+  });
+
+  test('that does not exist, cannot be reached or is not cached says what to do', async () => {
+    await expect(fetchSnapshot('tests/other')).rejects.toThrow(/tests\/other: cannot be fetched.*Check the name/);
+    await expect(fetchFiles(REPOSITORY, ['nothing.json'])).rejects.toThrow(/does not hold what is needed/);
+    vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:9');
+    await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/Check the network and HF_ENDPOINT/);
+    vi.stubEnv('HF_HUB_OFFLINE', 'true');
+    await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/HF_HUB_OFFLINE is set/);
+  });
+});
+
+describe('the files that are fetched', () => {
+  const base = ['model_index.json', 'scheduler/scheduler_config.json', 'tokenizer/vocab.json', 'vae/config.json',
+    'vae/diffusion_pytorch_model.safetensors', 'text_encoder/config.json', 'text_encoder/model.safetensors', 'unet/config.json'];
+
+  test('are the plain ones, else fp16, or the variant that is asked for', () => {
+    const plain = 'unet/diffusion_pytorch_model.safetensors';
+    const half = 'unet/diffusion_pytorch_model.fp16.safetensors';
+    expect(pipelineFiles([...base, plain, half])).toEqual(expect.arrayContaining([...base, plain]));
+    expect(pipelineFiles([...base, plain, half])).not.toContain(half);
+    expect(pipelineFiles([...base, half])).toContain(half);
+    expect(pipelineFiles([...base, plain], 'fp16')).toBeNull();
+  });
+
+  test('are all shards with their index', () => {
+    const index = 'unet/diffusion_pytorch_model.safetensors.index.json';
+    const shards = [1, 2].map((i) => `unet/diffusion_pytorch_model-0000${i}-of-00002.safetensors`);
+    expect(pipelineFiles([...base, index, ...shards])).toEqual(expect.arrayContaining([index, ...shards]));
+    expect(pipelineFiles([...base, ...shards])).toBeNull();
+    expect(pipelineFiles([...base, 'unet/diffusion_pytorch_model.bin'])).toBeNull();
+  });
+});

@@ -1,0 +1,42 @@
+import { readFile } from 'node:fs/promises';
+import { gunzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { detectSingleFile, singleFileComponent } from '../../src/formats/names/single-file.js';
+import type { WeightSource } from '../../src/formats/weights.js';
+import { componentSchema, componentShapes } from '../../src/models/components.js';
+import { parseConfig } from '../../src/models/config.js';
+import { COMPONENT_KINDS, PUBLISHED } from '../../src/models/load-single-file.js';
+import type { PartName } from '../../src/models/pipeline.js';
+
+/** Names and shapes of the full-size models as diffusers makes them: component → name → shape. */
+async function publishedKeys(name: string): Promise<Record<string, Record<string, number[]>>> {
+  const file = await readFile(new URL(`../fixtures/keys_${name}.json.gz`, import.meta.url));
+  return JSON.parse(gunzipSync(file).toString()) as Record<string, Record<string, number[]>>;
+}
+
+const FILES = { sd1: 'sd15', sd2: 'sd21', sdxl: 'sdxl' } as const;
+
+describe.each(['sd1', 'sd2', 'sdxl'] as const)('the published model of %s', (family) => {
+  const { scheduler: _, ...configs } = PUBLISHED[family];
+  const shapesOf = (part: PartName): [string, readonly number[]][] => {
+    const kind = COMPONENT_KINDS[part];
+    return [...componentShapes(kind, parseConfig(componentSchema(kind), configs[part as keyof typeof configs], part))].toSorted();
+  };
+
+  test.each(Object.keys(configs) as PartName[])('has the weights of the reference in its %s', async (part) => {
+    const keys = Object.entries((await publishedKeys(FILES[family]))[part]!).filter(([name]) => !name.endsWith('position_ids'));
+    const full = keys.map(([name, shape]) => [part.startsWith('text') && !/^text_/.test(name) ? `text_model.${name}` : name, shape]);
+    expect(shapesOf(part)).toEqual(full.toSorted());
+  });
+
+  test('has the weights of a single file with the original names', async () => {
+    const { single_file: keys } = await publishedKeys(FILES[family]);
+    const tensors = new Map(Object.entries(keys!).map(([name, shape]) => [name, { dtype: 'float32' as const, shape }]));
+    const source: WeightSource = { where: 'file', metadata: {}, tensors, read: () => Promise.reject(new Error('not read')), close: async () => {} };
+    expect(detectSingleFile(source)).toEqual({ family, inChannels: 4 });
+    for (const part of Object.keys(configs) as PartName[]) {
+      const found = [...singleFileComponent(source, family, part).tensors].map(([name, { shape }]) => [name, shape]);
+      expect(found.toSorted(), part).toEqual(shapesOf(part));
+    }
+  });
+});
