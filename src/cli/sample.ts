@@ -98,8 +98,8 @@ function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, p
   const [width, height] = flags.size ?? [side, side];
   const batch = Math.min(flags.batch ?? defaultBatch(prompts.length, height, width), prompts.length);
   checked(() => latentShape(pipeline, batch, height, width));
-  const last = flags.seed + prompts.length - 1;
-  if (!Number.isSafeInteger(last)) throw new UsageError(`the seed of the last image would be ${last}; take a smaller --seed`);
+  const highest = Number.MAX_SAFE_INTEGER - (prompts.length - 1);
+  if (flags.seed > highest) throw new UsageError(`--seed ${flags.seed} leaves no seeds for ${prompts.length} images; take at most ${highest}`);
   for (const [prompt, cut] of checked(() => cutPrompts(pipeline, [...prompts, negativePrompt]))) {
     const room = pipeline.textEncoders[0]!.tokenizer.maxLength - 2;
     progress.warn(`"${prompt}" is longer than the model's ${room} tokens; this is cut off: "${cut}"`);

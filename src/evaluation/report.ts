@@ -128,8 +128,10 @@ function curves(run: RunReport): Html[] {
   const steps = (of: (s: StepMetrics) => number): Point[] => run.steps.map((s) => ({ x: s.step, y: of(s) }));
   const evaluated = (of: (e: Evaluation) => number | undefined): Point[] =>
     run.evaluations.map((e) => ({ x: e.step, y: of(e) ?? NaN }));
-  const noisy = (name: string, points: readonly Point[], color: number): Series[] =>
-    [{ name, points: thinned(points), faint: true, color }, { name, points: thinned(runningMean(points)), color }];
+  const noisy = (name: string, points: readonly Point[], color: number): Series[] => {
+    const raw = thinned(points.filter((p) => Number.isFinite(p.y)));
+    return [{ name, points: raw, faint: true, color }, { name, points: runningMean(raw), color }];
+  };
   const dots = (name: string, color: number, of: (e: Evaluation) => number | undefined): Series =>
     ({ name, color, marks: 'both', points: evaluated(of) });
   const x = 'step';

@@ -6,7 +6,8 @@ export type DType = 'float32' | 'float16' | 'bfloat16' | 'float64' | 'int64' | '
 export type Shape = readonly number[];
 
 /** float16 and bfloat16 are kept as raw 16-bit words; bool as one byte per element. */
-export type TypedArray = Float32Array | Float64Array | Uint16Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
+export type TypedArray =
+  | Float32Array | Float64Array | Uint16Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
 
 /** A tensor with numbers: row-major data on the host. */
 export interface HostTensor {

@@ -34,7 +34,8 @@ function nodesBetween(outputs: readonly Tensor[], sources: readonly Tensor[], le
       }
       stack.pop();
       const { node } = top;
-      const flows = top.leads || node.inputs.some((t, i) => t !== null && node.vjps[i] != null && leads.get(t.node) === true);
+      const leadsOn = (t: Tensor | null, i: number): boolean => t !== null && !!node.vjps[i] && leads.get(t.node)!;
+      const flows = top.leads || node.inputs.some(leadsOn);
       leads.set(node, flows);
       if (flows) order.push(node);
     }
@@ -97,7 +98,10 @@ export function grad(loss: Tensor, wrt: readonly Tensor[]): Tensor[] {
 }
 
 /** `f(...wrt)` and its gradient by each argument. */
-export function valueAndGrad(f: (...wrt: Tensor[]) => Tensor, wrt: readonly Tensor[]): { value: Tensor; grads: Tensor[] } {
+export function valueAndGrad(
+  f: (...wrt: Tensor[]) => Tensor,
+  wrt: readonly Tensor[],
+): { value: Tensor; grads: Tensor[] } {
   const value = f(...wrt);
   return { value, grads: grad(value, wrt) };
 }
@@ -137,7 +141,7 @@ function alias(x: Tensor, value = x): Tensor {
 /**
  * Runs `f` without keeping what happens inside it: the backward pass computes it again from the inputs. `f` must be
  * pure (it is traced a second time when a gradient is taken); it may close over other tensors, which get their
- * gradients too. What depends on those alone is not protected from being computed early: pass large activations as `xs`.
+ * gradients too. What depends on those alone may be computed early again: pass large activations as `xs`.
  *
  * The copy reads its inputs through `x + 0·g₀`, with g₀ one element of the incoming gradient. So it cannot start before
  * that gradient exists, and no optimiser can merge it with the first computation: that is what lowers the peak memory.

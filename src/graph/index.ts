@@ -7,9 +7,9 @@ export type { Operand } from './tensor.js';
 export { checkpoint, grad, stopGradient, straightThrough, valueAndGrad, vjp } from './grad.js';
 
 export {
-  abs, add, and, cast, ceil, clip, cos, div, equal, erf, exp, floor, greater, greaterEqual, less, lessEqual, log, logSigmoid,
-  maximum, minimum, mod, mul, neg, not, or, pow, reciprocal, roundHalfEven, rsqrt, sigmoid, sign, sin, softplus, sqrt, square,
-  sub, tanh, where,
+  abs, add, and, cast, ceil, clip, cos, div, equal, erf, exp, floor, greater, greaterEqual, less, lessEqual, log,
+  logSigmoid, maximum, minimum, mod, mul, neg, not, or, pow, reciprocal, roundHalfEven, rsqrt, sigmoid, sign, sin,
+  softplus, sqrt, square, sub, tanh, where,
 } from './ops/arithmetic.js';
 export {
   elu, gelu, geluTanh, hardSigmoid, hardSwish, leakyRelu, logSoftmax, prelu, quickGelu, relu, relu6, silu, softmax,
@@ -23,7 +23,8 @@ export type { CumulativeOptions } from './ops/cumulative.js';
 export { addAlong, embedding, gather, oneHot, takeAlong } from './ops/gather.js';
 export { gatherNd, putAlong, scatterNd } from './ops/gather-nd.js';
 export {
-  concat, expand, flatten, flip, narrow, pad, reshape, slice, split, squeeze, stack, swapLast, tile, transpose, unsqueeze,
+  concat, expand, flatten, flip, narrow, pad, reshape, slice, split, squeeze, stack, swapLast, tile, transpose,
+  unsqueeze,
 } from './ops/layout.js';
 export type { PadMode } from './ops/layout.js';
 export { gemm, linear, matmul } from './ops/matmul.js';

@@ -1,4 +1,4 @@
-/** @file The symbolic tensor: a static shape, a dtype and the operator that makes it. Tracing builds a graph of these. */
+/** @file The symbolic tensor: a static shape, a dtype and the operator that makes it. Tracing makes a graph of them. */
 import { arrayType, fromFloat32, host, isFloat, sizeOf } from './dtype.js';
 import type { DType, HostTensor, Shape } from './dtype.js';
 import { describeShape, traceError } from './errors.js';
@@ -89,7 +89,8 @@ export interface OperatorCall {
 export function applyMany(call: OperatorCall, specs: readonly Spec[]): readonly Tensor[] {
   const { op, domain = '', inputs, attributes = {}, vjps = [] } = call;
   for (const { shape } of specs) {
-    if (shape.some((d) => !Number.isSafeInteger(d) || d < 0)) traceError(op, `impossible shape ${describeShape(shape)}`);
+    const bad = shape.some((d) => !Number.isSafeInteger(d) || d < 0);
+    if (bad) traceError(op, `impossible shape ${describeShape(shape)}`);
   }
   return makeNode({ op, domain, inputs, attributes, vjps }, specs);
 }

@@ -6,7 +6,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { linear } from './linear.js';
 import type { Scope } from './scope.js';
 
-/** GEGLU of a diffusion transformer (Shazeer, arXiv 2002.05202): x [B, N, C] → (h · gelu(gate)) with 4·C wide halves → [B, N, C]. */
+/** GEGLU of a diffusion transformer (Shazeer, arXiv 2002.05202): x [B, N, C] → h · gelu(gate), 4·C wide → [B, N, C]. */
 export function gegluFeedForward(scope: Scope, x: Tensor): Tensor {
   const c = x.shape.at(-1)!;
   const wide = linear(scope.at('net.0.proj'), x, 8 * c);

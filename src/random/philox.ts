@@ -1,4 +1,4 @@
-/** @file Philox4x32-10 (Salmon et al. 2011): four random words from a counter and a key, with no state between calls. */
+/** @file Philox4x32-10 (Salmon et al. 2011): four random words from a counter and a key, without any state. */
 
 const M0 = 0xd2511f53;
 const M1 = 0xcd9e8d57;

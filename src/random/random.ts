@@ -18,7 +18,9 @@ function hash(text: string): number {
   return new TextEncoder().encode(text).reduce((h, byte) => Math.imul(h ^ byte, 0x01000193), 0x811c9dc5) >>> 0;
 }
 
-const isWord = (v: number): boolean => v >>> 0 === v;
+function checkWord(what: string, value: number): void {
+  if (value >>> 0 !== value) throw new RangeError(`the ${what} must be a whole number below 2^32, not ${value}`);
+}
 
 type Words = Uint32Array;
 /** Fills `out` with the four words of a block; another attempt at it gives other words. */
@@ -27,9 +29,11 @@ type Source = (block: number, out: Words, attempt?: number) => void;
 /** @throws RangeError naming the part of the key that is out of range. */
 function source(key: Key, item: number): Source {
   const { seed, stream, step } = key;
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new RangeError(`the seed must be a whole number from 0 to 2^53 - 1, not ${seed}`);
-  if (!isWord(step)) throw new RangeError(`the step of stream "${stream}" must be a whole number below 2^32, not ${step}`);
-  if (!isWord(item)) throw new RangeError(`the item of stream "${stream}" must be a whole number below 2^32, not ${item}`);
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new RangeError(`the seed must be a whole number from 0 to 2^53 - 1, not ${seed}`);
+  }
+  checkWord(`step of stream "${stream}"`, step);
+  checkWord(`item of stream "${stream}"`, item);
   const name = hash(stream);
   const high = Math.floor(seed / 2 ** 32); // 21 bits; the attempt takes the bits above
   return (block, out, attempt = 0) => philox(block, item, step, name, seed >>> 0, high | (attempt << 21), out);

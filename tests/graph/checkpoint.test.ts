@@ -23,8 +23,9 @@ type Run = (f: Segment, xs: readonly Tensor[]) => Tensor[];
 const plain: Run = (f, xs) => f(...xs);
 
 const INPUTS = {
-  x: input('x', [4, 6]), y: input('y', [4, 6]), w: input('w', [6, 6]), b: input('b', [6]), ids: input('ids', [5], 'int64'),
-  image: input('image', [2, 4, 5, 5]), kernel: input('kernel', [4, 4, 3, 3]), gain: input('gain', [4]),
+  x: input('x', [4, 6]), y: input('y', [4, 6]), w: input('w', [6, 6]), b: input('b', [6]),
+  ids: input('ids', [5], 'int64'), image: input('image', [2, 4, 5, 5]),
+  kernel: input('kernel', [4, 4, 3, 3]), gain: input('gain', [4]),
 };
 const { x, y, w, b, ids, image, kernel, gain } = INPUTS;
 const feeds: Record<string, HostTensor> = Object.fromEntries(Object.entries(INPUTS).map(([name, { shape, dtype }]) => [
@@ -38,7 +39,13 @@ const CASES: Record<string, [loss: (run: Run) => Tensor, by: readonly Tensor[]]>
   'one input': [(run) => sum(square(run((t) => [sin(mul(t, t))], [x])[0]!)), [x]],
   'captured weights': [(run) => sum(square(run((t) => [tanh(linear(t, w, b))], [x])[0]!)), [x, w, b]],
   'a residual block': [
-    (run) => sum(sin(run((t) => [add(t, conv2d(silu(groupNorm(t, 2, gain, gain)), kernel, undefined, { padding: 1 }))], [image])[0]!)),
+    (run) => {
+      const block: Segment = (t) => {
+        const h = silu(groupNorm(t!, 2, gain, gain));
+        return [add(t!, conv2d(h, kernel, undefined, { padding: 1 }))];
+      };
+      return sum(sin(run(block, [image])[0]!));
+    },
     [image, kernel, gain],
   ],
   'two after each other': [(run) => {

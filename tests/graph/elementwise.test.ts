@@ -12,7 +12,8 @@ const BROADCASTS = [
 
 const pairs = (name: string, f: (x: Tensor, y: Tensor) => Tensor): Case[] =>
   BROADCASTS.map(([p, q]) => ({ name: `${name} [${p}] [${q}]`, inputs: [p, q], f }));
-const single = (name: string, f: (x: Tensor) => Tensor, x: Case['inputs'][0] = [4, 5]): Case => ({ name, inputs: [x], f });
+const single = (name: string, f: (x: Tensor) => Tensor, x: Case['inputs'][0] = [4, 5]): Case =>
+  ({ name, inputs: [x], f });
 
 const POSITIVE = between(0.5, 2, [4, 5]);
 const KINKS = apart([4, 5]);
@@ -32,7 +33,8 @@ const smooth: Case[] = [
   single('exp', m.exp), single('log', m.log, POSITIVE), single('sqrt', m.sqrt, POSITIVE),
   single('rsqrt', m.rsqrt, POSITIVE), single('reciprocal', m.reciprocal, POSITIVE), single('square', m.square),
   single('sin', m.sin), single('cos', m.cos), single('erf', m.erf), single('tanh', m.tanh),
-  single('sigmoid', m.sigmoid), single('softplus', m.softplus), single('logSigmoid', m.logSigmoid), single('neg', m.neg),
+  single('sigmoid', m.sigmoid), single('softplus', m.softplus), single('logSigmoid', m.logSigmoid),
+  single('neg', m.neg),
   single('silu', a.silu), single('quickGelu', a.quickGelu), single('gelu', a.gelu), single('geluTanh', a.geluTanh),
   ...[0, 1, -1].flatMap((axis): Case[] => [
     single(`softmax ${axis}`, (x) => a.softmax(x, axis), [2, 3, 4]),
@@ -43,13 +45,18 @@ const smooth: Case[] = [
 const kinked: Case[] = [
   single('abs', m.abs, KINKS), single('relu', a.relu, KINKS), single('relu6', (x) => a.relu6(m.mul(x, 8)), KINKS),
   single('leakyRelu', (x) => a.leakyRelu(x, 0.1), KINKS), single('elu', (x) => a.elu(x, 0.7), KINKS),
-  single('hardSigmoid', (x) => a.hardSigmoid(m.mul(x, 4)), KINKS), single('hardSwish', (x) => a.hardSwish(m.mul(x, 4)), KINKS),
+  single('hardSigmoid', (x) => a.hardSigmoid(m.mul(x, 4)), KINKS),
+  single('hardSwish', (x) => a.hardSwish(m.mul(x, 4)), KINKS),
   { name: 'prelu', inputs: [KINKS, [5]], f: a.prelu },
   single('clip', (x) => m.clip(x, -0.75, 0.6), KINKS),
   { name: 'maximum', inputs: [KINKS, [1]], f: (x, y) => m.maximum(x, m.mul(y, 0)) },
   { name: 'minimum', inputs: [KINKS, [1]], f: (x, y) => m.minimum(m.mul(y, 0), x) },
   { name: 'where', inputs: [[4, 5], [5], KINKS], f: (x, y, c) => m.where(m.greater(c, 0), x, y) },
-  { name: 'where, numbers', inputs: [[4, 5], KINKS], f: (x, c) => m.where(m.greater(c, 0), m.where(m.less(c, 0.9), x, 3), 2) },
+  {
+    name: 'where, numbers',
+    inputs: [[4, 5], KINKS],
+    f: (x, c) => m.where(m.greater(c, 0), m.where(m.less(c, 0.9), x, 3), 2),
+  },
 ];
 
 test('first derivatives', async () => {

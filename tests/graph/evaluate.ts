@@ -10,7 +10,8 @@ export async function evaluate<O extends string>(
   const executable = await compile({ outputs });
   try {
     const values = Object.entries<HostTensor>(await executable.run(feeds));
-    return Object.fromEntries(values.map(([k, v]) => [k, Array.from(v.data as ArrayLike<number | bigint>, Number)])) as Record<O, number[]>;
+    const plain = values.map(([name, { data }]) => [name, Array.from(data as ArrayLike<number | bigint>, Number)]);
+    return Object.fromEntries(plain) as Record<O, number[]>;
   } finally {
     await executable.release();
   }

@@ -1,7 +1,7 @@
 /**
- * @file Checks gradients against central finite differences, many cases in one session. The derivative of Σ rᵢyᵢ along a
- * random direction is taken in float64 from float32 outputs at four points (fourth order), which leaves errors of about
- * 1e-5; a wrong element of a gradient shows at 1e-3 of the gradient's length.
+ * @file Checks gradients against central finite differences, many cases in one session. The derivative of Σ rᵢyᵢ along
+ * a random direction is taken in float64 from float32 outputs at four points (fourth order), which leaves errors of
+ * about 1e-5; a wrong element of a gradient shows at 1e-3 of the gradient's length.
  */
 import { host, isFloat, sizeOf } from '../../src/graph/dtype.js';
 import type { HostTensor, Shape } from '../../src/graph/dtype.js';
@@ -116,7 +116,8 @@ export async function gradientErrors(cases: readonly Case[]): Promise<string[]> 
         const scale = Math.max(Math.sqrt(dot(g, g)), 1e-2);
         const error = Math.abs(found - expected) / scale;
         if (!(error < TOLERANCE)) {
-          errors.push(`${m.title}, input ${m.by[slot]}: ${found} where differences give ${expected} (error ${error.toExponential(1)})`);
+          const of = `${m.title}, input ${m.by[slot]}`;
+          errors.push(`${of}: ${found} where differences give ${expected} (error ${error.toExponential(1)})`);
         }
       }
     }

@@ -32,7 +32,8 @@ const largest = (values: Iterable<number>): number => {
 
 /** Largest difference, in units of the largest number of `scale`. */
 export function relativeError(found: HostTensor, expected: HostTensor, scale = expected): number {
-  if (String(found.shape) !== String(expected.shape)) throw new Error(`shape ${found.shape} instead of ${expected.shape}`);
-  const [a, b, s] = [found, expected, scale].map((t) => Array.from(t.data as Float32Array, Number)) as [number[], number[], number[]];
-  return largest(b.map((v, i) => a[i]! - v)) / largest(s);
+  const same = String(found.shape) === String(expected.shape);
+  if (!same) throw new Error(`shape ${found.shape} instead of ${expected.shape}`);
+  const numbers = (t: HostTensor): Float32Array => t.data as Float32Array;
+  return largest(numbers(expected).map((v, i) => numbers(found)[i]! - v)) / largest(numbers(scale));
 }

@@ -22,7 +22,8 @@ const feeds = { x: vector(1, 2, 3), y: vector(-1, 0.5, 4) };
 describe('vjp', () => {
   test('several outputs and inputs; what the outputs do not use gets zeros', async () => {
     const unused = input('unused', [2, 2]);
-    const [dx, dy, du, dk] = vjp([mul(x, y), square(x)], [x, y, unused, cast(x, 'int32')], [literal([1, 1, 1]), literal([0, 10, 0])]);
+    const by = [x, y, unused, cast(x, 'int32')];
+    const [dx, dy, du, dk] = vjp([mul(x, y), square(x)], by, [literal([1, 1, 1]), literal([0, 10, 0])]);
     expect(await evaluate({ dx: dx!, dy: dy!, du: du!, dk: dk! }, feeds)).toEqual({
       dx: [-1, 0.5 + 40, 4], dy: [1, 2, 3], du: [0, 0, 0, 0], dk: [0, 0, 0],
     });
@@ -55,7 +56,8 @@ describe('vjp', () => {
 
 test('valueAndGrad', async () => {
   const { value, grads } = valueAndGrad((a, b) => sum(mul(square(a), b)), [x, y]);
-  expect(await evaluate({ value, dx: grads[0]!, dy: grads[1]! }, feeds)).toEqual({ value: [37], dx: [-2, 2, 24], dy: [1, 4, 9] });
+  const found = await evaluate({ value, dx: grads[0]!, dy: grads[1]! }, feeds);
+  expect(found).toEqual({ value: [37], dx: [-2, 2, 24], dy: [1, 4, 9] });
 });
 
 test('stopGradient and straightThrough', async () => {

@@ -13,14 +13,19 @@ const layout: [string, (x: Tensor) => Tensor | readonly Tensor[]][] = [
   ['flatten', (x) => l.flatten(x)], ['transpose', (x) => l.transpose(x, [2, 0, 1])], ['swapLast', l.swapLast],
   ['unsqueeze', (x) => l.unsqueeze(x, 0, -1)], ['squeeze', (x) => l.squeeze(l.unsqueeze(x, 1), 1)],
   ['expand', (x) => l.expand(l.unsqueeze(x, 2), [5, 2, 3, 6, 4])], ['tile', (x) => l.tile(x, [2, 1, 3])],
-  ['slice', (x) => l.slice(x, [0, 1, 1], [1, 3, 4])], ['slice from the end', (x) => l.slice(x, [-1, -2, 0], [2, -1, -2])],
+  ['slice', (x) => l.slice(x, [0, 1, 1], [1, 3, 4])],
+  ['slice from the end', (x) => l.slice(x, [-1, -2, 0], [2, -1, -2])],
   ['slice with steps', (x) => l.slice(x, [0, 0, 1], [2, 3, 4], [1, 2, 2])],
   ['narrow', (x) => l.narrow(x, -1, 1, 3)], ['flip', (x) => l.flip(x, [0, -1])],
-  ['split', (x) => l.split(x, [1, 2, 1], -1)], ['stack', (x) => l.stack([x, x], -1)], ['stack first', (x) => l.stack([x, x])],
+  ['split', (x) => l.split(x, [1, 2, 1], -1)], ['stack', (x) => l.stack([x, x], -1)],
+  ['stack first', (x) => l.stack([x, x])],
   ['pad', (x) => l.pad(x, [1, 0, 2], [0, 2, 1], 'constant', 3)],
-  ['pad reflect', (x) => l.pad(x, [1, 0, 3], [1, 2, 2], 'reflect')], ['pad edge', (x) => l.pad(x, [1, 3, 0], [0, 2, 5], 'edge')],
+  ['pad reflect', (x) => l.pad(x, [1, 0, 3], [1, 2, 2], 'reflect')],
+  ['pad edge', (x) => l.pad(x, [1, 3, 0], [0, 2, 5], 'edge')],
 ];
 
+const ALONG = integers([1, 2, 0, 3, 2, 1], [3, 2]);
+const TUPLES = integers([0, 1, 1, -1, 0, 1], [3, 2]);
 const indexed: Case[] = [
   { name: 'concat', inputs: [[2, 1, 3], [2, 4, 3], [2, 2, 3]], f: (...xs) => l.concat(xs, 1) },
   { name: 'concat, last axis, one twice', inputs: [[2, 1], [2, 4]], f: (x, y) => l.concat([x, y, x], -1) },
@@ -34,11 +39,15 @@ const indexed: Case[] = [
   { name: 'embedding', inputs: [integers([0, 5, 5, 2, 6, 0], [2, 3]), [7, 4]], f: (ids, t) => g.embedding(ids, t) },
   { name: 'takeAlong', inputs: [[3, 4], integers([1, 1, 0, 3, 2, 2], [3, 2])], f: (x, i) => g.takeAlong(x, i, -1) },
   { name: 'takeAlong, shorter', inputs: [[3, 4], integers([2, 0, 2, 1], [2, 2])], f: (x, i) => g.takeAlong(x, i, 0) },
-  { name: 'addAlong', inputs: [[3, 4], integers([1, 1, 0, 3, 2, 2], [3, 2]), [3, 2]], f: (x, i, u) => g.addAlong(x, i, u, -1) },
-  { name: 'putAlong', inputs: [[3, 4], integers([1, 2, 0, 3, 2, 1], [3, 2]), [3, 2]], f: (x, i, u) => putAlong(x, i, u, 1) },
-  { name: 'gatherNd', inputs: [X, integers([0, 1, 1, -1, 0, 1], [3, 2])], f: gatherNd },
+  {
+    name: 'addAlong',
+    inputs: [[3, 4], integers([1, 1, 0, 3, 2, 2], [3, 2]), [3, 2]],
+    f: (x, i, u) => g.addAlong(x, i, u, -1),
+  },
+  { name: 'putAlong', inputs: [[3, 4], ALONG, [3, 2]], f: (x, i, u) => putAlong(x, i, u, 1) },
+  { name: 'gatherNd', inputs: [X, TUPLES], f: gatherNd },
   { name: 'scatterNd', inputs: [X, integers([0, 1, 1, 2], [2, 2]), [2, 4]], f: (x, i, u) => scatterNd(x, i, u) },
-  { name: 'scatterNd add', inputs: [X, integers([0, 1, 1, -1, 0, 1], [3, 2]), [3, 4]], f: (x, i, u) => scatterNd(x, i, u, 'add') },
+  { name: 'scatterNd add', inputs: [X, TUPLES, [3, 4]], f: (x, i, u) => scatterNd(x, i, u, 'add') },
 ];
 
 const cases: Case[] = [...layout.map(([name, f]): Case => ({ name, inputs: [X], f })), ...indexed];

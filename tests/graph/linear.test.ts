@@ -14,10 +14,13 @@ const BATCHES = [
 
 const products: Case[] = [
   ...BATCHES.map(([a, b]): Case => ({ name: `matmul [${a}] [${b}]`, inputs: [a, b], f: matmul })),
-  ...[false, true].flatMap((ta) => [false, true].flatMap((tb): Case[] => [
-    { name: `gemm ${ta} ${tb}`, inputs: [ta ? [4, 3] : [3, 4], tb ? [5, 4] : [4, 5]], f: (a, b) => gemm(a, b, ta, tb) },
-    { name: `gemm ${ta} ${tb} + c`, inputs: [ta ? [4, 3] : [3, 4], tb ? [5, 4] : [4, 5], [5]], f: (a, b, c) => gemm(a, b, ta, tb, c) },
-  ])),
+  ...[false, true].flatMap((ta) => [false, true].flatMap((tb): Case[] => {
+    const factors = [ta ? [4, 3] : [3, 4], tb ? [5, 4] : [4, 5]];
+    return [
+      { name: `gemm ${ta} ${tb}`, inputs: factors, f: (a, b) => gemm(a!, b!, ta, tb) },
+      { name: `gemm ${ta} ${tb} + c`, inputs: [...factors, [5]], f: (a, b, c) => gemm(a!, b!, ta, tb, c) },
+    ];
+  })),
   { name: 'linear', inputs: [[2, 3, 4], [5, 4], [5]], f: linear },
   { name: 'linear without bias', inputs: [[4], [5, 4]], f: (x, w) => linear(x, w) },
 ];
@@ -45,7 +48,8 @@ const convolutions: Case[] = [
   conv('depthwise, stride 2', [2, 4, 6, 5], [4, 1, 3, 3], { groups: 4, padding: 1, stride: 2 }),
   conv('uneven', [1, 2, 7, 6], [3, 2, 3, 2], { stride: [2, 1], padding: [0, 1], dilation: [1, 2] }),
   conv('padding wider than the kernel', [1, 2, 3, 3], [2, 2, 2, 2], { padding: 3 }),
-  transposed('plain', [2, 3, 3, 4], [3, 2, 3, 3], {}, true), transposed('stride 2', [1, 2, 3, 4], [2, 3, 4, 4], { stride: 2, padding: 1 }, true),
+  transposed('plain', [2, 3, 3, 4], [3, 2, 3, 3], {}, true),
+  transposed('stride 2', [1, 2, 3, 4], [2, 3, 4, 4], { stride: 2, padding: 1 }, true),
   transposed('output size', [1, 2, 3, 4], [2, 3, 3, 3], { stride: 2, padding: 1, outputSize: [6, 7] }),
   transposed('groups', [2, 4, 3, 3], [4, 2, 3, 3], { groups: 2, padding: 1 }),
   transposed('dilation', [1, 2, 4, 3], [2, 2, 3, 3], { dilation: 2, stride: 2, padding: 1 }),
@@ -56,7 +60,11 @@ const norms: Case[] = [
   { name: 'layerNorm without shift', inputs: [[4, 5], [5]], f: (x, s) => n.layerNorm(x, s, undefined, 1e-2) },
   { name: 'groupNorm', inputs: [[2, 6, 3, 2], [6], [6]], f: (x, s, b) => n.groupNorm(x, 3, s, b) },
   { name: 'groupNorm, one group, no positions', inputs: [[3, 8], [8], [8]], f: (x, s, b) => n.groupNorm(x, 1, s, b) },
-  { name: 'batchNorm', inputs: [[2, 3, 2, 2], [3], [3], [3], between(0.5, 2, [3])], f: (...xs) => n.batchNorm(xs[0]!, xs[1]!, xs[2]!, xs[3]!, xs[4]!) },
+  {
+    name: 'batchNorm',
+    inputs: [[2, 3, 2, 2], [3], [3], [3], between(0.5, 2, [3])],
+    f: (x, s, b, mu, variance) => n.batchNorm(x!, s!, b!, mu!, variance!),
+  },
   { name: 'rmsNorm', inputs: [[2, 3, 5], [5]], f: (x, s) => n.rmsNorm(x, s) },
   { name: 'normalize', inputs: [[3, 4, 2]], f: (x) => n.normalize(x, 1) },
 ];

@@ -25,7 +25,8 @@ type Attributes = Record<string, any>;
 type Inputs = Record<string, Tensor>;
 
 const pool = (o: Attributes) => ({
-  kernel: o['kernel_size'], stride: o['stride'], padding: o['padding'], ceil: o['ceil_mode'], countPadding: o['count_include_pad'],
+  kernel: o['kernel_size'], stride: o['stride'], padding: o['padding'],
+  ceil: o['ceil_mode'], countPadding: o['count_include_pad'],
 });
 const both = (v: number | [number, number] = 0): [number, number] => (typeof v === 'number' ? [v, v] : v);
 
@@ -38,8 +39,9 @@ const OPERATORS: Record<string, (x: Tensor, i: Inputs, o: Attributes) => Tensor>
   conv2d: (x, i, { pads, ...o }) => conv2d(x, i['weight']!, i['bias'], { padding: pads, ...o }),
   conv_transpose2d: (x, i, { output_padding, ...o }) => {
     const size = [0, 1].map((k) => {
-      const [s, d] = [both(o['stride'] ?? 1)[k]!, both(o['dilation'] ?? 1)[k]!];
-      return (x.shape[2 + k]! - 1) * s - 2 * both(o['padding'])[k]! + d * (i['weight']!.shape[2 + k]! - 1) + 1 + (output_padding ?? 0);
+      const [s, d, p0] = [both(o['stride'] ?? 1)[k]!, both(o['dilation'] ?? 1)[k]!, both(o['padding'])[k]!];
+      const reach = d * (i['weight']!.shape[2 + k]! - 1) + 1;
+      return (x.shape[2 + k]! - 1) * s + reach - 2 * p0 + (output_padding ?? 0);
     });
     return convTranspose2d(x, i['weight']!, i['bias'], { ...o, outputSize: size as [number, number] });
   },
@@ -59,12 +61,14 @@ const OPERATORS: Record<string, (x: Tensor, i: Inputs, o: Attributes) => Tensor>
   clamp: (x, _i, o) => m.clip(x, o['min'], o['max']), cos: m.cos, sin: m.sin, erf: m.erf, exp: m.exp, log: m.log,
   sigmoid: m.sigmoid, logsigmoid: m.logSigmoid, softplus: m.softplus, tanh: m.tanh, rsqrt: m.rsqrt,
   pow: (x, i) => m.pow(x, i['exponent']!), mish: (x) => m.mul(x, m.tanh(m.softplus(x))),
-  elu: (x) => a.elu(x), gelu_erf: a.gelu, gelu_tanh: a.geluTanh, hardsigmoid: (x) => a.hardSigmoid(x), hardswish: a.hardSwish, silu: a.silu,
+  elu: (x) => a.elu(x), gelu_erf: a.gelu, gelu_tanh: a.geluTanh, silu: a.silu,
+  hardsigmoid: (x) => a.hardSigmoid(x), hardswish: a.hardSwish,
   leaky_relu: (x, _i, { slope }) => a.leakyRelu(x, slope), quick_gelu: a.quickGelu, relu: a.relu, relu6: a.relu6,
   softmax: (x) => a.softmax(x, 1), log_softmax: (x) => a.logSoftmax(x, -1),
   logsumexp: (x) => r.logSumExp(x, { axes: x.rank === 3 ? [1, 2] : [-1] }), cumsum: (x) => cumSum(x, 1),
-  variance: (x) => r.variance(x, { axes: [0, 2], correction: 1 }), variance_biased: (x) => r.variance(x, { axes: [0, 2] }),
-  norm: (x) => r.norm(x, { axes: [-1] }), amax: (x) => r.max(x, { axes: [1, 2] }), mean: (x) => r.mean(x, { axes: [0, 2] }),
+  variance: (x) => r.variance(x, { axes: [0, 2], correction: 1 }),
+  variance_biased: (x) => r.variance(x, { axes: [0, 2] }), mean: (x) => r.mean(x, { axes: [0, 2] }),
+  norm: (x) => r.norm(x, { axes: [-1] }), amax: (x) => r.max(x, { axes: [1, 2] }),
   avg_pool2d: (x, _i, o) => p.avgPool2d(x, pool(o)), max_pool2d: (x, _i, o) => p.maxPool2d(x, pool(o)),
   adaptive_avg_pool2d: (x, _i, o) => p.adaptiveAvgPool2d(x, o['output_size']),
   pad: (x, _i, { mode, left_right_top_bottom: [left, right, top, bottom] }) =>
@@ -75,7 +79,8 @@ const OPERATORS: Record<string, (x: Tensor, i: Inputs, o: Attributes) => Tensor>
   attention: (_x, i, { scale, causal }) => {
     const { q, k, v, mask } = i as Record<'q' | 'k' | 'v' | 'mask', Tensor>;
     const above = Array.from({ length: 49 }, (_, at) => (at % 7 > Math.floor(at / 7) ? -Infinity : 0));
-    const bias = causal ? literal(above, [7, 7]) : mask?.dtype === 'bool' ? m.where(mask, 0, full([], -Infinity)) : mask;
+    const given = mask?.dtype === 'bool' ? m.where(mask, 0, full([], -Infinity)) : mask;
+    const bias = causal ? literal(above, [7, 7]) : given;
     return attention(q, k, v, { scale, ...(bias ? { mask: bias } : {}) });
   },
 };

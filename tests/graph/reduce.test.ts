@@ -9,7 +9,8 @@ import type { Case } from './finite-differences.js';
 
 const SHAPE = [3, 4, 5];
 const OPTIONS: ReduceOptions[] = [
-  {}, { keepDims: true }, { axes: [0] }, { axes: [-1], keepDims: true }, { axes: [2, 0] }, { axes: [-2, -1] }, { axes: [] },
+  {}, { keepDims: true }, { axes: [0] }, { axes: [-1], keepDims: true }, { axes: [2, 0] }, { axes: [-2, -1] },
+  { axes: [] },
 ];
 
 const reductions = (name: string, f: (x: Tensor, o: ReduceOptions) => Tensor, x: Case['inputs'][0] = SHAPE): Case[] =>
@@ -21,12 +22,16 @@ const cases: Case[] = [
   ...reductions('norm', (x, o) => r.norm(x, { ...o, epsilon: 0.1 })),
   ...reductions('variance', r.variance).slice(0, -1), // of single numbers: all zero
   ...reductions('variance, corrected', (x, o) => r.variance(x, { ...o, correction: 1 })).slice(0, -1),
-  ...[0, 1, -1].flatMap((axis) => [false, true].flatMap((exclusive) => [false, true].map((reverse): Case => (
-    { name: `cumSum ${axis} ${exclusive} ${reverse}`, inputs: [SHAPE], f: (x) => cumSum(x, axis, { exclusive, reverse }) })))),
+  ...[0, 1, -1].flatMap((axis) => [false, true].flatMap((exclusive) => [false, true].map((reverse): Case => ({
+    name: `cumSum ${axis} ${exclusive} ${reverse}`,
+    inputs: [SHAPE],
+    f: (x) => cumSum(x, axis, { exclusive, reverse }),
+  })))),
   { name: 'topK', inputs: [apart(SHAPE)], f: (x) => topK(x, 3).values },
   { name: 'topK, smallest', inputs: [apart(SHAPE)], f: (x) => topK(x, 2, 0, false).values },
-  ...([[[3, 4], [2, 3, 4]], [[1, 4], [3, 4]], [[], [2, 3]], [[3, 1, 1], [3, 4, 5]]] as const).map(([to, from]): Case => (
-    { name: `sumTo [${from}] → [${to}]`, inputs: [from], f: (x) => r.sumTo(x, to) })),
+  ...([[[3, 4], [2, 3, 4]], [[1, 4], [3, 4]], [[], [2, 3]], [[3, 1, 1], [3, 4, 5]]] as const).map(
+    ([to, from]): Case => ({ name: `sumTo [${from}] → [${to}]`, inputs: [from], f: (x) => r.sumTo(x, to) }),
+  ),
 ];
 
 test('first derivatives', async () => {

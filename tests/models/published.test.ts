@@ -25,7 +25,7 @@ describe.each(['sd1', 'sd2', 'sdxl'] as const)('the published model of %s', (fam
 
   test.each(Object.keys(configs) as PartName[])('has the weights of the reference in its %s', async (part) => {
     const keys = Object.entries((await publishedKeys(FILES[family]))[part]!).filter(([name]) => !name.endsWith('position_ids'));
-    const full = keys.map(([name, shape]) => [part.startsWith('text') && !/^text_/.test(name) ? `text_model.${name}` : name, shape]);
+    const full = keys.map(([name, shape]) => [part.startsWith('text') && !name.startsWith('text_') ? `text_model.${name}` : name, shape]);
     expect(shapesOf(part)).toEqual(full.toSorted());
   });
 

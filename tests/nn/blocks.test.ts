@@ -16,7 +16,8 @@ import type { Fixture } from '../models/fixture.js';
 /** The same fixture with parameters (and their gradients) under other names; null takes one out. */
 function renamed(fixture: Fixture, rename: (name: string) => string | null): Map<string, HostTensor> {
   const removed = new Map<string, HostTensor>();
-  for (const [key, value] of [...fixture.tensors]) {
+  const before = [...fixture.tensors]; // new names are added on the way
+  for (const [key, value] of before) {
     const [, kind, name] = /^(grad\.param|param)\.(.+)$/.exec(key) ?? [];
     if (name === undefined) continue;
     fixture.tensors.delete(key);

@@ -43,7 +43,7 @@ export const LIMITS = {
   /** Elements of a folded constant; a larger one is computed at run time. */
   foldElements: 2 ** 22,
   /** Elements of all folded constants. */
-  foldTotal: 2 ** 26,
+  foldTotal: 2 ** 24,
   /** Numbers in a list that says how an operator works (axes, shape, lengths of a split). */
   listLength: 4096,
 } as const;

@@ -8,7 +8,7 @@ import type { Constants } from './constants.js';
 import { describeNode, toNumber } from './decode.js';
 import type { AttributeMessage, FunctionMessage, GraphMessage, ModelMessage, NodeMessage, OpsetMessage, TensorMessage } from './decode.js';
 import { LIMITS, OnnxError, shown } from './error.js';
-import { fold } from './fold.js';
+import { fold } from './fold/fold.js';
 import { inOrder } from './order.js';
 import { findOperator, normalDomain } from './operators/index.js';
 
@@ -108,8 +108,8 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     node.output.forEach((name, i) => {
       if (name === '') return;
       const t = results[i] ?? fail(`output ${i} is not supported`, node);
-      // What a function made has been settled inside it.
-      define(frame, name, called ? t : settle(t, frame.path + name, start), node);
+      // What a function or a branch made has been settled inside it.
+      define(frame, name, called || isBranch(node) ? t : settle(t, frame.path + name, start), node);
     });
   };
 

@@ -131,7 +131,8 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
 /** Converts to another dtype; between float types the gradient is cast back. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x;
-  return apply({ op: 'Cast', inputs: [x], attributes: { to: { dtype } }, vjps: [(g) => cast(g, x.dtype)] }, x.shape, dtype);
+  const call = { op: 'Cast', inputs: [x], attributes: { to: { dtype } }, vjps: [(g: Tensor) => cast(g, x.dtype)] };
+  return apply(call, x.shape, dtype);
 }
 
 function unary(op: string, x: Tensor, rule: ((g: Tensor, y: Tensor) => Tensor) | null): Tensor {

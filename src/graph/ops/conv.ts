@@ -26,7 +26,9 @@ interface Geometry {
 }
 
 /** [vertical, horizontal] of what may be one number for both. */
-export const pair = (v: number | readonly [number, number] = 1): readonly [number, number] => (typeof v === 'number' ? [v, v] : v);
+export function pair(v: number | readonly [number, number] = 1): readonly [number, number] {
+  return typeof v === 'number' ? [v, v] : v;
+}
 
 /** [top, left, bottom, right] */
 export function fourSides(padding: Padding = 0): readonly [number, number, number, number] {
@@ -61,7 +63,7 @@ function attributesOf({ stride, dilation, pads, groups }: Geometry, kernel: Shap
  */
 export function conv2d(x: Tensor, w: Tensor, b?: Tensor, options: ConvOptions = {}): Tensor {
   const geo = geometry(options);
-  checkOperands('Conv', x, w, b, w.shape[1]! * geo.groups, w.shape[0]!, geo.groups);
+  checkOperands('Conv', x, w, b, geo.groups, [w.shape[1]! * geo.groups, w.shape[0]!]);
   const out = ([0, 1] as const).map((i) => {
     const reach = geo.dilation[i] * (w.shape[2 + i]! - 1) + 1;
     return Math.floor((x.shape[2 + i]! + geo.pads[i] + geo.pads[i + 2]! - reach) / geo.stride[i]) + 1;
@@ -81,10 +83,14 @@ export function conv2d(x: Tensor, w: Tensor, b?: Tensor, options: ConvOptions = 
   );
 }
 
-function checkOperands(op: string, x: Tensor, w: Tensor, b: Tensor | undefined, into: number, out: number, groups: number): void {
-  const fits = x.rank === 4 && w.rank === 4 && x.shape[1] === into && w.shape[0]! % groups === 0 && w.dtype === x.dtype;
-  if (!fits) traceError(op, `weight ${w} (groups ${groups}) does not fit ${x}`);
-  if (b && (describeShape(b.shape) !== `[${out}]` || b.dtype !== x.dtype)) traceError(op, `bias ${b} does not fit weight ${w}`);
+/** Checks x, w and b of an operator that takes `into` channels and makes `out`. */
+function checkOperands(
+  op: string, x: Tensor, w: Tensor, b: Tensor | undefined, groups: number, [into, out]: readonly [number, number],
+): void {
+  const fits = x.rank === 4 && w.rank === 4 && x.shape[1] === into && w.shape[0]! % groups === 0;
+  if (!fits || w.dtype !== x.dtype) traceError(op, `weight ${w} (groups ${groups}) does not fit ${x}`);
+  const biasFits = !b || (describeShape(b.shape) === describeShape([out]) && b.dtype === x.dtype);
+  if (!biasFits) traceError(op, `bias ${b} does not fit weight ${w}`);
 }
 
 /** Swaps the two channel axes within each group: [O, C/g, …] → [C, O/g, …]. */
@@ -103,14 +109,15 @@ function rotate(w: Tensor): Tensor {
   const [o, c, kh, kw] = w.shape as [number, number, number, number];
   const taps = kh * kw;
   if (taps === 1) return w;
-  const exchange = Array.from({ length: taps * taps }, (_, i) => (Math.floor(i / taps) + (i % taps) === taps - 1 ? 1 : 0));
+  const exchange = new Array<number>(taps * taps).fill(0);
+  for (let i = 0; i < taps; i++) exchange[i * taps + taps - 1 - i] = 1;
   return reshape(matmul(reshape(w, [o * c, taps]), literal(exchange, [taps, taps], w.dtype)), w.shape);
 }
 
 /*
  * A convolution, its gradient by the input and its gradient by the weight are three faces of one trilinear form, so the
- * gradient of each is made of the other two. Said with a bridge, second derivatives do not go through what a gradient is
- * computed with.
+ * gradient of each is made of the other two. Said with a bridge, second derivatives do not go through the operators
+ * that a gradient is computed with.
  */
 
 /** Gradient by the input, given that of the output. */
@@ -141,9 +148,9 @@ function inputGradientValue(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): 
 }
 
 /**
- * The gradient by the weight is one matrix product for each tap of the kernel, of the output's gradient with the input as
- * that tap saw it. The input is kept channels-last, so that what a tap saw is copied in long runs. This runs at about the
- * speed of the forward convolution; one product over all taps' patches at once takes up to twice as long.
+ * The gradient by the weight is one matrix product for each tap of the kernel, of the output's gradient with the input
+ * as that tap saw it. The input is kept channels-last, so that what a tap saw is copied in long runs. This is about as
+ * fast as the forward convolution; one product over all taps' patches at once takes up to twice as long.
  */
 function weightGradientValue(x: Tensor, g: Tensor, shape: Shape, geo: Geometry): Tensor {
   const [o, c, kh, kw] = shape as [number, number, number, number];
@@ -181,7 +188,7 @@ export interface ConvTransposeOptions extends ConvOptions {
  */
 export function convTranspose2d(x: Tensor, w: Tensor, b?: Tensor, options: ConvTransposeOptions = {}): Tensor {
   const geo = geometry(options);
-  checkOperands('ConvTranspose', x, w, b, w.shape[0]!, w.shape[1]! * geo.groups, geo.groups);
+  checkOperands('ConvTranspose', x, w, b, geo.groups, [w.shape[0]!, w.shape[1]! * geo.groups]);
   const smallest = ([0, 1] as const).map((i) => {
     const reach = geo.dilation[i] * (w.shape[2 + i]! - 1) + 1;
     return (x.shape[2 + i]! - 1) * geo.stride[i] + reach - geo.pads[i] - geo.pads[i + 2]!;

@@ -11,7 +11,8 @@ export interface CumulativeOptions {
 }
 
 /** Running sum along an axis. */
-export function cumSum(x: Tensor, axis: number, { exclusive = false, reverse = false }: CumulativeOptions = {}): Tensor {
+export function cumSum(x: Tensor, axis: number, options: CumulativeOptions = {}): Tensor {
+  const { exclusive = false, reverse = false } = options;
   const at = normalizeAxes('CumSum', x.rank, [axis])[0]!;
   return apply(
     {

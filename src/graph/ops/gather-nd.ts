@@ -35,8 +35,8 @@ export function scatterNd(x: Tensor, indices: Tensor, updates: Tensor, reduction
   }
   if (reduction === 'add') return addNd(x, indices, updates);
   const byX = (g: Tensor): Tensor => scatterNd(g, indices, full(shape, 0, g.dtype));
-  const call = { op: 'ScatterND', inputs: [x, indices, updates], vjps: [byX, null, (g: Tensor) => gatherNd(g, indices)] };
-  return apply(call, x.shape, x.dtype);
+  const call = { op: 'ScatterND', inputs: [x, indices, updates] };
+  return apply({ ...call, vjps: [byX, null, (g) => gatherNd(g, indices)] }, x.shape, x.dtype);
 }
 
 /** Adds through one index for each slice: ONNX Runtime's ScatterND loses updates of one slice (see addAlong). */

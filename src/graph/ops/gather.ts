@@ -7,7 +7,8 @@ import { expand, reshape, unsqueeze } from './layout.js';
 import { normalizeAxes } from './reduce.js';
 
 function checkIndices(op: string, indices: Tensor): void {
-  if (indices.dtype !== 'int64' && indices.dtype !== 'int32') traceError(op, `indices must be integers, not ${indices}`);
+  const integers = indices.dtype === 'int64' || indices.dtype === 'int32';
+  if (!integers) traceError(op, `indices must be integers, not ${indices}`);
 }
 
 /**

@@ -86,12 +86,16 @@ export function tile(x: Tensor, repeats: readonly number[]): Tensor {
 }
 
 /** Elements start, start + step, … before end on each axis (all axes given; steps positive, 1 by default). */
-export function slice(x: Tensor, starts: readonly number[], ends: readonly number[], steps?: readonly number[]): Tensor {
+export function slice(
+  x: Tensor, starts: readonly number[], ends: readonly number[], steps?: readonly number[],
+): Tensor {
   const step = steps ?? starts.map(() => 1);
   if (starts.length !== x.rank || ends.length !== x.rank || step.length !== x.rank) {
     traceError('Slice', `needs a start, end and step for each axis of ${describeShape(x.shape)}`);
   }
-  if (step.some((s) => !(s >= 1))) traceError('Slice', `steps ${describeShape(step)} must be positive; use flip to go backwards`);
+  if (step.some((s) => !(s >= 1))) {
+    traceError('Slice', `steps ${describeShape(step)} must be positive; use flip to go backwards`);
+  }
   const from = starts.map((s, i) => Math.min(Math.max(s < 0 ? s + x.shape[i]! : s, 0), x.shape[i]!));
   const to = ends.map((e, i) => Math.min(Math.max(e < 0 ? e + x.shape[i]! : e, from[i]!), x.shape[i]!));
   const shape = from.map((s, i) => Math.ceil((to[i]! - s) / step[i]!));
@@ -169,11 +173,12 @@ function paddedSources(d: number, before: number, after: number, mode: PadMode):
 
 /** Adds slices of `g` along `axis` into `size` bins: bin sources[i] receives slice i. */
 function gatherTranspose(g: Tensor, axis: number, sources: readonly number[], size: number): Tensor {
-  const uses = Math.max(...Array.from({ length: size }, (_, s) => sources.filter((v) => v === s).length));
+  const usesOf = Array.from({ length: size }, (_, s) => sources.flatMap((v, i) => (v === s ? [i] : [])));
+  const uses = Math.max(...usesOf.map((list) => list.length));
   let total: Tensor | null = null;
   for (let k = 0; k < uses; k++) {
     // The k-th use of each source; a source with fewer uses reads slice 0 with weight 0.
-    const picks = Array.from({ length: size }, (_, s) => sources.map((v, i) => (v === s ? i : -1)).filter((i) => i >= 0)[k]);
+    const picks = usesOf.map((list) => list[k]);
     const part = gather(g, int64(picks.map((p) => p ?? 0)), axis);
     const mask = literal(picks.map((p) => (p === undefined ? 0 : 1)), g.shape.map((_, i) => (i === axis ? size : 1)));
     const masked = picks.includes(undefined) ? mul(part, mask) : part;
@@ -189,10 +194,8 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   if (parts.length === 1) return first;
   const at = normalizeAxes('Concat', first.rank, [axis])[0]!;
   for (const p of parts) {
-    const fits = p.dtype === first.dtype && p.rank === first.rank && sameShape(p.shape.with(at, 0), first.shape.with(at, 0));
-    if (!fits) {
-      traceError('Concat', `${p} does not join ${first} along axis ${at}`);
-    }
+    const fits = p.rank === first.rank && sameShape(p.shape.with(at, 0), first.shape.with(at, 0));
+    if (!fits || p.dtype !== first.dtype) traceError('Concat', `${p} does not join ${first} along axis ${at}`);
   }
   let offset = 0;
   const vjps = parts.map((p) => {
@@ -200,7 +203,8 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
     offset += p.shape[at]!;
     return (g: Tensor): Tensor => narrow(g, at, start, start + p.shape[at]!);
   });
-  return apply({ op: 'Concat', inputs: [...parts], attributes: { axis: at }, vjps }, first.shape.with(at, offset), first.dtype);
+  const call = { op: 'Concat', inputs: [...parts], attributes: { axis: at }, vjps };
+  return apply(call, first.shape.with(at, offset), first.dtype);
 }
 
 /** Cuts along an axis into pieces of these lengths. */

@@ -37,7 +37,8 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
 export function gemm(a: Tensor, b: Tensor, transposeA = false, transposeB = false, c?: Tensor): Tensor {
   const [m, k] = transposeA ? [a.shape[1]!, a.shape[0]!] : [a.shape[0]!, a.shape[1]!];
   const [k2, n] = transposeB ? [b.shape[1]!, b.shape[0]!] : [b.shape[0]!, b.shape[1]!];
-  if (a.rank !== 2 || b.rank !== 2 || k !== k2 || a.dtype !== b.dtype) traceError('Gemm', `cannot multiply ${a} by ${b}`);
+  const fits = a.rank === 2 && b.rank === 2 && k === k2 && a.dtype === b.dtype;
+  if (!fits) traceError('Gemm', `cannot multiply ${a} by ${b}`);
   if (c && (c.rank !== 1 || c.shape[0] !== n)) traceError('Gemm', `bias ${c} does not fit ${n} columns`);
   const byA: Vjp = (g) => (transposeA ? gemm(b, g, transposeB, true) : gemm(g, b, false, !transposeB));
   const byB: Vjp = (g) => (transposeB ? gemm(g, a, true, transposeA) : gemm(a, g, !transposeA, false));

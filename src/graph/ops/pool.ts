@@ -23,7 +23,7 @@ export interface PoolOptions {
   ceil?: boolean;
 }
 
-/** One axis: n inputs, `out` windows of k inputs, `stride` apart, the first starting `before` inputs before the edge. */
+/** One axis: n inputs, `out` windows of k inputs, `stride` apart, the first starting `before` inputs from the edge. */
 interface Axis {
   readonly n: number;
   readonly k: number;
@@ -33,16 +33,18 @@ interface Axis {
   readonly out: number;
 }
 
-function axesOf(op: string, x: Tensor, { kernel, stride = kernel, padding = 0, ceil = false }: PoolOptions): [Axis, Axis] {
+function axesOf(op: string, x: Tensor, options: PoolOptions): [Axis, Axis] {
+  const { kernel, stride = kernel, padding = 0, ceil = false } = options;
+  const window = `kernel ${describeShape(pair(kernel))}`;
   if (x.rank !== 4) traceError(op, `takes [B, C, H, W], not ${describeShape(x.shape)}`);
   const pads = fourSides(padding);
   return ([0, 1] as const).map((i): Axis => {
     const [n, k, s, before, after] = [x.shape[2 + i]!, pair(kernel)[i], pair(stride)[i], pads[i], pads[i + 2]!];
-    if (before >= k || after >= k) traceError(op, `padding ${describeShape(pads)} is not smaller than kernel ${describeShape(pair(kernel))}`);
+    if (before >= k || after >= k) traceError(op, `padding ${describeShape(pads)} is not smaller than ${window}`);
     let out = Math[ceil ? 'ceil' : 'floor']((n + before + after - k) / s) + 1;
     // A window that would see nothing but padding is left out, as in PyTorch.
     if (ceil && (out - 1) * s >= n + before) out -= 1;
-    if (out < 1) traceError(op, `kernel ${describeShape(pair(kernel))} is larger than padded input ${describeShape(x.shape)}`);
+    if (out < 1) traceError(op, `${window} is larger than padded input ${describeShape(x.shape)}`);
     return { n, k, stride: s, before, after, out };
   }) as [Axis, Axis];
 }
@@ -85,7 +87,7 @@ export function avgPool2d(x: Tensor, options: PoolOptions & { countPadding?: boo
   return apply({ op: 'AveragePool', inputs: [x], attributes, vjps: [back] }, pooledShape(x, axes), x.dtype);
 }
 
-/** Maximum of each window; padding never wins. [B, C, H, W] → [B, C, H', W']. The gradient goes to the first maximum. */
+/** Maximum of each window, [B, C, H, W] → [B, C, H', W']. Padding never wins. The first maximum gets the gradient. */
 export function maxPool2d(x: Tensor, options: PoolOptions): Tensor {
   const axes = axesOf('MaxPool', x, options);
   const attributes = attributesOf(axes, options.ceil);
@@ -105,7 +107,7 @@ export const globalAvgPool2d = (x: Tensor): Tensor => mean(x, SPATIAL);
 /** [B, C, H, W] → [B, C, 1, 1] */
 export const globalMaxPool2d = (x: Tensor): Tensor => max(x, SPATIAL);
 
-/** Means over a grid of H' × W' cells that cover the image (torch adaptive_avg_pool2d): [B, C, H, W] → [B, C, H', W']. */
+/** Means over H' × W' cells that cover the image (torch adaptive_avg_pool2d): [B, C, H, W] → [B, C, H', W']. */
 export function adaptiveAvgPool2d(x: Tensor, size: readonly [number, number]): Tensor {
   const cells = (n: number, out: number): Matrix =>
     matrix(out, n, (i, j) => {

@@ -1,6 +1,6 @@
 /**
- * @file Resizing images as PyTorch, torchvision and Pillow do. Each output row is a weighted sum of input rows and so is
- * each column: two products with constant matrices, differentiable as they are.
+ * @file Resizing images as PyTorch, torchvision and Pillow do. Each output row is a weighted sum of input rows and so
+ * is each column: two products with constant matrices, differentiable as they are.
  */
 import { describeShape, traceError } from '../errors.js';
 import { apply, literal } from '../tensor.js';
@@ -19,7 +19,7 @@ export interface ResizeOptions {
   alignCorners?: boolean;
   /** When shrinking, widen the filter by the factor, as Pillow always does and torchvision by default. */
   antialias?: boolean;
-  /** Keys' cubic parameter: by default −0.5 with antialiasing (Pillow, torchvision), −0.75 without (PyTorch, OpenCV). */
+  /** Keys' cubic parameter; by default −0.5 with antialiasing (Pillow, torchvision), −0.75 without (PyTorch). */
   cubicCoefficient?: number;
 }
 

@@ -18,7 +18,9 @@ export const argMin = (x: Tensor, axis = -1): Tensor => argExtreme('ArgMin', x, 
 /** The k largest (or smallest) elements along an axis in order, with their int64 indices. */
 export function topK(x: Tensor, k: number, axis = -1, largest = true): { values: Tensor; indices: Tensor } {
   const at = normalizeAxes('TopK', x.rank, [axis])[0]!;
-  if (!(Number.isInteger(k) && k >= 0 && k <= x.shape[at]!)) traceError('TopK', `cannot take ${k} along axis ${at} of ${describeShape(x.shape)}`);
+  if (!(Number.isInteger(k) && k >= 0 && k <= x.shape[at]!)) {
+    traceError('TopK', `cannot take ${k} along axis ${at} of ${describeShape(x.shape)}`);
+  }
   const shape = x.shape.with(at, k);
   const back: Vjp = (g) => addAlong(full(x.shape, 0, x.dtype), indices, g, at);
   const [values, indices] = applyMany(

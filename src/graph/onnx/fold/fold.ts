@@ -2,11 +2,17 @@
  * @file Constant folding: evaluates traced operators on host arrays. Meant for the arithmetic on shapes, indices and
  * masks that exporters leave in a file, so it is short rather than fast.
  */
-import { sizeOf } from '../dtype.js';
-import type { HostTensor } from '../dtype.js';
-import type { Node, Tensor } from '../tensor.js';
-import { LIMITS } from './error.js';
-import { KERNELS } from './fold-kernels.js';
+import { sizeOf } from '../../dtype.js';
+import type { HostTensor } from '../../dtype.js';
+import type { Node, Tensor } from '../../tensor.js';
+import { LIMITS } from '../error.js';
+import { elementwise } from './elementwise.js';
+import { movement } from './movement.js';
+import { reductions } from './reductions.js';
+import type { Kernel } from './views.js';
+
+/** By ONNX name, in the form in which our functions trace the operators (operator set 18). */
+const KERNELS: Readonly<Record<string, Kernel>> = { ...elementwise, ...movement, ...reductions };
 
 export interface Folding {
   /** Known numbers of a tensor made before. */

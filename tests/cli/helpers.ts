@@ -1,0 +1,55 @@
+/** @file Running commands inside the test process. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { afterAll, vi } from 'vitest';
+
+export const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
+export const tiny = join(fixtures, 'pipeline_sd1');
+
+/** A folder that is removed after the test file. */
+export function scratch(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'attune-cli-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface Output {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What `work` writes to stdout and stderr. */
+async function captured(work: () => Promise<unknown>): Promise<Output> {
+  const text = { stdout: '', stderr: '' };
+  const spies = (['stdout', 'stderr'] as const).map((name) => vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
+    text[name] += String(chunk);
+    return true;
+  }));
+  try {
+    await work();
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+  return text;
+}
+
+/** Runs one command with its arguments. Its errors are thrown. */
+export const run = (command: Command, ...args: string[]): Promise<Output> =>
+  captured(() => command.exitOverride().parseAsync(args, { from: 'user' }));
+
+/** Runs the whole program. For commands that work in this process only (lora, list). */
+export async function attune(...args: string[]): Promise<Output & { code: unknown }> {
+  const { argv, exitCode } = process;
+  try {
+    process.argv = ['node', 'attune', ...args];
+    vi.resetModules();
+    const output = await captured(() => import('../../src/cli/main.js'));
+    return { ...output, code: process.exitCode };
+  } finally {
+    process.argv = argv;
+    process.exitCode = exitCode;
+  }
+}

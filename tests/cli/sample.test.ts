@@ -1,0 +1,217 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { mergeCommand } from '../../src/cli/lora/merge.js';
+import { sampleCommand } from '../../src/cli/sample.js';
+import { imageSize, readImage } from '../../src/formats/image.js';
+import type { HostTensor } from '../../src/graph/dtype.js';
+import { host, sizeOf } from '../../src/graph/dtype.js';
+import { componentShapes } from '../../src/models/components.js';
+import { unetConfigSchema } from '../../src/models/config.js';
+import { loadPipeline } from '../../src/models/load.js';
+import type { Pipeline } from '../../src/models/pipeline.js';
+import { normal } from '../../src/random/random.js';
+import { defaultBatch } from '../../src/sampling/defaults.js';
+import { parametersText } from '../../src/sampling/parameters-text.js';
+import { sampleImages } from '../../src/sampling/sampler.js';
+import type { SampleJob } from '../../src/sampling/sampler.js';
+import { samplers } from '../../src/schedulers/index.js';
+import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { loadFixture } from '../models/fixture.js';
+import { fixtures, run, scratch, tiny } from './helpers.js';
+
+const folder = scratch();
+let made = 0;
+
+interface Result {
+  images: { file: string; prompt: string; seed: number }[];
+  grid: string;
+  steps: number;
+  guidance: number;
+  width: number;
+}
+
+/** Samples small images of the tiny pipeline into a new folder. */
+async function sample(...args: string[]): Promise<Result & { stderr: string }> {
+  const out = join(folder, String(made++));
+  const { stdout, stderr } = await run(sampleCommand(),
+    '--model', tiny, '--size', '64', '--sampling-steps', '2', '--threads', '1', '--out', out, '--json', '--quiet', ...args);
+  return { ...(JSON.parse(stdout) as Result), stderr };
+}
+
+const pixels = (file: string): Promise<Float32Array> => readImage(file).then((image) => image.data as Float32Array);
+
+/** Largest difference of two images in steps of 1/255. */
+async function distance(a: { file: string }, b: { file: string }): Promise<number> {
+  const [x, y] = await Promise.all([pixels(a.file), pixels(b.file)]);
+  expect(x.length).toBe(y.length);
+  return x.reduce((worst, v, i) => Math.max(worst, Math.abs(v - y[i]!) * 255), 0);
+}
+
+/** Rounding to 8 bits may turn a difference in the last place of float32 into a step. */
+const SAME = 1.01;
+
+test('images are files that tell how they were made, and a sheet', async () => {
+  const { images, grid, width } = await sample('--prompt', 'a cat', '--prompt', 'two, dogs', '--count', '2', '--seed', '7', '--negative', 'blur');
+  expect(images.map(({ prompt, seed }) => [prompt, seed])).toEqual([['a cat', 7], ['a cat', 8], ['two, dogs', 9], ['two, dogs', 10]]);
+  expect(images.map(({ file }) => file.split('/').at(-1))).toEqual(['00000.png', '00001.png', '00002.png', '00003.png']);
+  expect(imageSize(await readImage(images[3]!.file))).toEqual({ width: 64, height: 64 });
+  expect(width).toBe(64);
+  const png = await readFile(images[3]!.file, 'latin1');
+  expect(png).toContain('tEXtparameters\0two, dogs\nNegative prompt: blur\nSteps: 2, Sampler: DDIM, CFG scale: 3, Seed: 10, Size: 64x64, Model: pipeline_sd1,');
+  const sheet = imageSize(await readImage(grid));
+  expect(sheet.width).toBeGreaterThan(2 * 128); // two columns, enlarged
+  expect(sheet.width).toBeLessThan(3 * 128);
+});
+
+test('the same command makes the same files, and every image depends on its own seed alone', async () => {
+  const args = ['--prompt', 'a cat', '--count', '5', '--sampler', 'ddpm']; // noise at every step
+  const [first, again, single, one] = [
+    await sample(...args, '--batch', '4'), await sample(...args, '--batch', '4'),
+    await sample(...args, '--batch', '1'), await sample('--prompt', 'a cat', '--sampler', 'ddpm', '--seed', '3'),
+  ];
+  for (const [i, image] of first.images.entries()) {
+    expect(await readFile(image.file)).toEqual(await readFile(again.images[i]!.file));
+    expect(await distance(image, single.images[i]!)).toBeLessThan(SAME);
+  }
+  expect(await readFile(first.grid)).toEqual(await readFile(again.grid));
+  expect(await distance(first.images[3]!, one.images[0]!)).toBeLessThan(SAME);
+  expect(await distance(first.images[0]!, first.images[1]!)).toBeGreaterThan(20);
+});
+
+test('guidance and the negative prompt do what they say', async () => {
+  const plain = await sample('--prompt', 'a cat', '--guidance', '1');
+  const both = await sample('--prompt', 'a cat', '--negative', 'a cat', '--guidance', '9');
+  expect(await distance(plain.images[0]!, both.images[0]!)).toBeLessThan(SAME); // prompt and negative cancel out
+  const none = await sample('--prompt', '', '--guidance', '1');
+  const zero = await sample('--prompt', 'a cat', '--guidance', '0');
+  expect(await distance(none.images[0]!, zero.images[0]!)).toBeLessThan(SAME);
+  expect(await distance(plain.images[0]!, zero.images[0]!)).toBeGreaterThan(SAME);
+});
+
+test('LoRAs change images by their strength, and as when merged into a model', async () => {
+  const lora = join(fixtures, 'lora_sd1_kohya.safetensors');
+  const text = join(fixtures, 'lora_sd1_kohya_text_encoder.safetensors');
+  const [base, off, half, back, two] = [
+    await sample('--prompt', 'a cat'), await sample('--prompt', 'a cat', '--lora', `${lora}:0`),
+    await sample('--prompt', 'a cat', '--lora', `${lora}:0.5`), await sample('--prompt', 'a cat', '--lora', `${lora}:-1.5`),
+    await sample('--prompt', 'a cat', '--lora', `${lora}:0.5`, '--lora', text),
+  ];
+  expect(await distance(base.images[0]!, off.images[0]!)).toBe(0);
+  for (const [a, b] of [[base, half], [base, back], [half, back], [half, two]] as const) {
+    expect(await distance(a.images[0]!, b.images[0]!)).toBeGreaterThan(5);
+  }
+  expect(await readFile(two.images[0]!.file, 'latin1')).toContain('a cat <lora:lora_sd1_kohya:0.5> <lora:lora_sd1_kohya_text_encoder:1>');
+  const model = join(folder, 'merged');
+  await run(mergeCommand(), '--model', tiny, '--lora', `${lora}:0.5`, '--lora', text, '--out', model, '--dtype', 'float32', '--quiet');
+  const merged = await sample('--prompt', 'a cat', '--model', model);
+  expect(await distance(two.images[0]!, merged.images[0]!)).toBeLessThan(SAME);
+});
+
+test('a prompt that is too long is cut, and the warning shows what', async () => {
+  const { stderr } = await sample('--prompt', `${'cat '.repeat(80)}zebra`);
+  expect(stderr).toMatch(/warning: "cat cat.*longer than the model's 75 tokens; this is cut off: "cat cat.*zebra/);
+});
+
+test('prompts come from a file', async () => {
+  const file = join(folder, 'prompts.csv');
+  await writeFile(file, 'prompt,weight\n"red, round",1\nblue,2\n');
+  const { images } = await sample('--prompts', file);
+  expect(images.map(({ prompt }) => prompt)).toEqual(['red, round', 'blue']);
+});
+
+test.each([
+  ['no prompt', [], 'UsageError', /no prompt; give --prompt/],
+  ['an unknown list', ['--prompts', 'animal'], 'ConfigError', /Did you mean animals/],
+  ['both kinds of prompts', ['--prompts', 'animals', '--prompt', 'x'], 'CommanderError', /cannot be used with/],
+  ['a size between', ['--prompt', 'x', '--size', '60x64'], 'UsageError', /60 × 64 are not possible: .* multiples of 8/],
+  ['no size', ['--prompt', 'x', '--size', 'big'], 'CommanderError', /768x512/],
+  ['half an image', ['--prompt', 'x', '--count', '1.5'], 'CommanderError', /whole number of at least 1/],
+  ['an unknown sampler', ['--prompt', 'x', '--sampler', 'best'], 'CommanderError', /ddim, ddpm, euler/],
+  ['too many steps', ['--prompt', 'x', '--sampling-steps', '5000'], 'SamplingError', /whole number from 1 to 1000/],
+  ['an endless prompt', ['--prompt', 'x'.repeat(9000)], 'UsageError', /at most 8192/],
+  ['an endless seed', ['--prompt', 'x', '--count', '2', '--seed', '9007199254740991'], 'UsageError', /take at most 9007199254740990/],
+  ['no such model', ['--prompt', 'x', '--model', 'nowhere'], 'FormatError', /no folder, file or hub id/],
+  ['no such LoRA', ['--prompt', 'x', '--lora', 'nowhere:0.5'], 'FormatError', /nowhere: does not exist/],
+  ['a LoRA for another architecture', ['--prompt', 'x', '--lora', join(fixtures, 'lora_sdxl_kohya.safetensors')], 'FormatError',
+    /does not fit .*72 of its 136 layers.*the model has no such layer/],
+])('%s is a clear error before anything is written', async (_, args, name, message) => {
+  const out = join(folder, 'bad');
+  const failure = await run(sampleCommand(), '--model', tiny, '--size', '64', '--out', out, '--quiet', ...args).catch((e: unknown) => e as Error);
+  expect(failure).toBeInstanceOf(Error);
+  expect((failure as Error).name).toBe(name);
+  expect((failure as Error).message).toMatch(message);
+  expect(await readdir(out).catch(() => 'none')).toBe('none');
+});
+
+/** Images as one job makes them, without files. */
+async function imagesOf(pipeline: Pipeline, job: Partial<SampleJob>): Promise<HostTensor[]> {
+  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'test');
+  const images: HostTensor[] = [];
+  const plan = samplers.ddim.plan(schedule, 2, options);
+  const whole = { prompts: ['a cat', 'a dog'], seed: 0, negativePrompt: '', guidance: 3, plan, height: 64, width: 64, batch: 2, compile: { threads: 1 }, ...job };
+  for await (const batch of sampleImages(pipeline, whole)) images.push(...batch.map(({ image }) => image));
+  return images;
+}
+
+const largest = (a: HostTensor, b: HostTensor): number =>
+  (a.data as Float32Array).reduce((worst, v, i) => Math.max(worst, Math.abs(v - Number(b.data[i]))), 0);
+
+/** Small random numbers for every weight of a kind. */
+const random = (shapes: ReadonlyMap<string, readonly number[]>, prefix: string): [string, HostTensor][] =>
+  [...shapes].map(([name, shape]) => [
+    `${prefix}.${name}`, host(normal({ seed: 1, stream: prefix + name, step: 0 }, 0, sizeOf(shape)).map((v) => 0.4 * v), shape)]);
+
+test('a consistency model gets its guidance as an input', async () => {
+  const { meta, part } = await loadFixture('unet_lcm');
+  const base = await loadPipeline(tiny);
+  const weights = new Map([...base.weights, ...[...part('param.')].map(([name, value]) => [`unet.${name}`, value] as const)]);
+  const pipeline = { ...base, unet: unetConfigSchema.parse(meta['config']), weights };
+  const [low, high] = [await imagesOf(pipeline, { guidance: 1 }), await imagesOf(pipeline, { guidance: 8 })];
+  expect(largest(low[0]!, high[0]!)).toBeGreaterThan(0.01);
+});
+
+test('SDXL gets pooled text and sizes, batch by batch', async () => {
+  const base = await loadPipeline(tiny);
+  const [encoder] = base.textEncoders as [Pipeline['textEncoders'][0]];
+  const kind = 'CLIPTextModelWithProjection';
+  const unet = unetConfigSchema.parse({
+    ...base.unet, block_out_channels: [4, 8], down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D'],
+    up_block_types: ['CrossAttnUpBlock2D', 'UpBlock2D'], cross_attention_dim: 2 * encoder.config.hidden_size,
+    addition_embed_type: 'text_time', addition_time_embed_dim: 8,
+    projection_class_embeddings_input_dim: encoder.config.projection_dim + 6 * 8,
+  });
+  const pipeline: Pipeline = {
+    ...base, unet, zeroEmptyNegative: true, textEncoders: [encoder, { ...encoder, name: 'text_encoder_2', kind }],
+    weights: new Map([...base.weights, ...random(componentShapes('UNet2DConditionModel', unet), 'unet'),
+      ...random(componentShapes(kind, encoder.config), 'text_encoder_2')]),
+  };
+  const [together, alone] = [await imagesOf(pipeline, { batch: 2 }), await imagesOf(pipeline, { batch: 1 })];
+  expect(largest(together[0]!, alone[0]!)).toBeLessThan(1e-3);
+  expect(largest(together[1]!, alone[1]!)).toBeLessThan(1e-3);
+  const [other] = await imagesOf(pipeline, { prompts: ['a dog'], batch: 1 });
+  expect(largest(together[0]!, other!)).toBeGreaterThan(1e-3);
+});
+
+test('an error thrown between steps ends the sampling', async () => {
+  const seen: number[][] = [];
+  const onStep = (done: number, total: number): void => {
+    seen.push([done, total]);
+    if (done === 3) throw new Error('enough');
+  };
+  await expect(imagesOf(await loadPipeline(tiny), { batch: 1, onStep })).rejects.toThrow('enough');
+  expect(seen).toEqual([[1, 4], [2, 4], [3, 4]]);
+});
+
+test('batches are even, and single for large images', () => {
+  expect(defaultBatch(16, 64, 64)).toBe(16);
+  expect(defaultBatch(20, 64, 64)).toBe(10);
+  expect(defaultBatch(3, 512, 512)).toBe(1);
+});
+
+test('generation parameters are quoted where they would end early', () => {
+  const base = { negativePrompt: '', steps: 4, sampler: 'dpm++2m', guidance: 7.5, seed: 1, width: 8, height: 16, loras: [], version: 'x' } as const;
+  expect(parametersText({ ...base, prompt: 'a: b, c', model: 'one, two' })).toBe(
+    'a: b, c\nSteps: 4, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 1, Size: 8x16, Model: "one, two", Version: x');
+  expect(parametersText({ ...base, prompt: '', model: 'm', loras: [{ name: 'l', strength: -0.5 }] })).toMatch(/^<lora:l:-0.5>\nSteps/);
+});

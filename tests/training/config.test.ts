@@ -1,0 +1,74 @@
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../../src/training/config.js';
+import { drawPrompts, loadPrompts } from '../../src/training/prompts.js';
+import { chosenMethod } from '../../src/training/session.js';
+
+const folder = await mkdtemp(join(tmpdir(), 'attune-config-'));
+const file = async (name: string, text: string): Promise<string> => {
+  await writeFile(join(folder, name), text);
+  return join(folder, name);
+};
+
+describe('configuration', () => {
+  test('later layers win, and values are read as YAML', async () => {
+    const path = await file('a.yaml', 'steps: 7\nlora:\n  rank: 2\nmethod:\n  name: draft\n  k: all\n');
+    const env = environmentSettings({ ATTUNE_SET_LORA__RANK: '3', ATTUNE_SET_SAMPLING_STEPS: '9', OTHER: 'x' });
+    const config = resolveConfig(await readConfigFile(path), [...env, parseAssignment('lora.rank=5')]);
+    expect(config).toMatchObject({ steps: 7, samplingSteps: 9, lora: { rank: 5 }, method: { name: 'draft', k: 'all' } });
+  });
+
+  test.each([
+    ['step=3', /no setting "step".*steps/s],
+    ['lora.ranks=3', /no setting "lora.ranks".*lora.rank/s],
+    ['lora.rank=many', /lora\.rank/],
+    ['steps.x=1', /steps/],
+    ['batch=0', /batch/],
+    ['noequals', /dotted\.key=value/],
+  ])('%s is refused by name', (assignment, message) => {
+    expect(() => resolveConfig({ steps: 4 }, [parseAssignment(assignment)])).toThrow(message);
+    expect(() => resolveConfig({ steps: 4 }, [parseAssignment(assignment)])).toThrow(ConfigError);
+  });
+
+  test('a file that is missing or no map is refused', async () => {
+    await expect(readConfigFile(join(folder, 'none.yaml'))).rejects.toThrow(/none\.yaml/);
+    await expect(readConfigFile(await file('list.yaml', '- 1\n- 2\n'))).rejects.toThrow(/list\.yaml/);
+    await expect(readConfigFile(await file('bad.yaml', 'a: [1'))).rejects.toThrow(/bad\.yaml/);
+  });
+
+  test('methods and their options are checked, with the nearest name', () => {
+    const config = (method: object) => resolveConfig({ method }, []);
+    expect(() => chosenMethod(config({ name: 'drft' }))).toThrow(/draft/);
+    expect(() => chosenMethod(config({ name: 'draft', q: 1 }))).toThrow(/method\.q/);
+    expect(() => chosenMethod(config({ name: 'draft', k: 0 }))).toThrow(/method\.k/);
+    expect(chosenMethod(config({ name: 'draft-lv' })).options).toMatchObject({ n: 2 });
+  });
+});
+
+describe('prompts', () => {
+  test('text, CSV and JSONL files with weights', async () => {
+    const txt = await loadPrompts(await file('p.txt', '# comment\na cat\n\n  a dog  \n'));
+    expect(txt.prompts).toEqual(['a cat', 'a dog']);
+    const csv = await loadPrompts(await file('p.csv', 'weight,prompt\n2,"a cat, ""big"""\n0,never\n1,a dog\n'));
+    expect(csv).toMatchObject({ prompts: ['a cat, "big"', 'a dog'], weights: [2, 1] });
+    const jsonl = await loadPrompts(await file('p.jsonl', '{"prompt":"a cat","weight":3}\n"a dog"\n'));
+    expect(jsonl).toMatchObject({ prompts: ['a cat', 'a dog'], weights: [3, 1] });
+  });
+
+  test('empty, broken and unknown lists are refused by name', async () => {
+    await expect(loadPrompts(await file('empty.txt', '# nothing\n'))).rejects.toThrow(/empty\.txt.*no prompt/);
+    await expect(loadPrompts(await file('broken.jsonl', '{"prompt":\n'))).rejects.toThrow(/broken\.jsonl:1/);
+    await expect(loadPrompts(await file('w.csv', 'prompt,weight\na,-1\n'))).rejects.toThrow(/row 2.*-1/);
+    await expect(loadPrompts('animal')).rejects.toThrow(/animals/);
+  });
+
+  test('draws follow the weights and depend on the round alone', () => {
+    const set = { name: 'x', prompts: ['a', 'b'], weights: [3, 1] };
+    const many = Array.from({ length: 500 }, (_, r) => drawPrompts(set, 1, r, 4)).flat();
+    expect(many.filter((p) => p === 'a').length / many.length).toBeCloseTo(0.75, 1);
+    expect(drawPrompts(set, 1, 7, 4)).toEqual(drawPrompts(set, 1, 7, 4));
+    expect(drawPrompts(set, 1, 7, 64)).not.toEqual(drawPrompts(set, 2, 7, 64));
+  });
+});
