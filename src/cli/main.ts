@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 /** @file The `attune` command: reads arguments, runs one command, turns errors into messages and exit codes. */
 import { Command, CommanderError } from 'commander';
+import { evalCommand } from './eval.js';
 import { listCommand } from './list.js';
 import { loraCommand } from './lora.js';
+import { planCommand } from './plan.js';
 import { pretrainCommand } from './pretrain.js';
 import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
@@ -20,7 +22,10 @@ function program(): Command {
     .version('0.1.0')
     .showHelpAfterError('(add --help for what is possible)')
     .exitOverride();
-  for (const command of [trainCommand(), sampleCommand(), pretrainCommand(), loraCommand(), listCommand()]) attune.addCommand(command.exitOverride());
+  const commands = [
+    trainCommand(), sampleCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(), listCommand(),
+  ];
+  for (const command of commands) attune.addCommand(command.exitOverride());
   return attune;
 }
 

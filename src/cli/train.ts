@@ -9,6 +9,7 @@ import { openRunFolder, storedConfig } from '../training/run-folder.js';
 import { openSession } from '../training/session.js';
 import { saveGrid, train } from '../training/train.js';
 import { parseNumber } from './arguments.js';
+import { collect } from './option-values.js';
 import { stopRequested } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -34,8 +35,6 @@ export async function configFromFlags(flags: TrainFlags): Promise<RunConfig> {
   if (flags.reward.length > 0) given.push(['rewards', flags.reward]);
   return resolveConfig(file, [...environmentSettings(process.env), ...given, ...flags.set.map(parseAssignment)]);
 }
-
-const collect = (value: string, all: string[]): string[] => [...all, value];
 
 /** Adds the flags that `train`, `plan` and `eval` share. */
 export function withRunFlags(command: Command): Command {

@@ -13,11 +13,15 @@ const off = z.union([z.null(), z.literal(false)]).default(false);
 const none = z.union([z.null(), z.literal(false)]).default(null);
 /** A number that may only have this value. */
 const only = <T extends string | number | boolean>(value: T): z.ZodDefault<z.ZodLiteral<T>> => z.literal(value).default(value as never);
+/** Keys that cannot change a result. */
 const inert = (...keys: string[]): Record<string, z.ZodOptional<z.ZodUnknown>> =>
   Object.fromEntries(keys.map((key) => [key, z.unknown().optional()]));
+/** Inert keys that are not written again: transformers 5 refuses 1 where it expects 1.0, which are one to JSON. */
+const dropped = (...keys: string[]): Record<string, z.ZodType<undefined>> =>
+  Object.fromEntries(keys.map((key) => [key, z.unknown().optional().transform(() => undefined)]));
 
 /** What diffusers writes into every file. */
-const DIFFUSERS = inert('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values');
+const DIFFUSERS = dropped('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values');
 
 const downBlock = z.enum(['CrossAttnDownBlock2D', 'DownBlock2D']);
 const upBlock = z.enum(['CrossAttnUpBlock2D', 'UpBlock2D']);
@@ -145,7 +149,7 @@ export const tinyVaeConfigSchema = z.strictObject({
 export type TinyVaeConfig = z.infer<typeof tinyVaeConfigSchema>;
 
 /** What transformers writes into every file; generation settings of language models among it. */
-const TRANSFORMERS = inert(
+const TRANSFORMERS = dropped(
   '_name_or_path', '_commit_hash', 'architectures', 'attention_dropout', 'dropout', 'dtype', 'initializer_factor', 'initializer_range',
   'model_type', 'torch_dtype', 'transformers_version', 'add_cross_attention', 'bad_words_ids', 'begin_suppress_tokens',
   'chunk_size_feed_forward', 'cross_attention_hidden_size', 'decoder_start_token_id', 'diversity_penalty', 'do_sample', 'early_stopping',

@@ -73,8 +73,12 @@ async function featureSpace(config: RunConfig): Promise<FeatureExtractor | null>
   return openFeatures(features, { tokenizer: null });
 }
 
-/** Opens everything that a run needs. Mistakes in names and files are found here, before any hour is spent. */
-export async function openSession(config: RunConfig, progress: Progress): Promise<Session> {
+/**
+ * Opens everything that a run needs. Mistakes in names and files are found here, before any hour is spent.
+ *
+ * @param loaded the model of the configuration, if the caller has it already
+ */
+export async function openSession(config: RunConfig, progress: Progress, loaded?: Pipeline): Promise<Session> {
   const { method, options: methodOptions } = chosenMethod(config);
   const prompts = await loadPrompts(config.prompts);
   const evaluationPrompts = config.evaluation.promptSet ? await loadPrompts(config.evaluation.promptSet) : prompts;
@@ -85,8 +89,9 @@ export async function openSession(config: RunConfig, progress: Progress): Promis
   }
   const heldOut = await heldOutReward(config);
   const features = await featureSpace(config);
-  progress.phase(`loading model ${config.model}`);
-  const pipeline = await loadPipeline(config.model, { onProgress: (done, total) => progress.step(done, total, 'bytes') });
+  if (!loaded) progress.phase(`loading model ${config.model}`);
+  const onProgress = (done: number, total: number): void => progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
+  const pipeline = loaded ?? (await loadPipeline(config.model, { onProgress }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);

@@ -64,7 +64,8 @@ function transformer(x: Tensor, context: Tensor, p: Parameters): Tensor {
   const h1 = add(x, attend(n1, n1, at(p, 'attn1'), 4, options));
   const h2 = add(h1, attend(layer(h1, at(p, 'norm2')), context, at(p, 'attn2'), 4, options));
   const wide = project(layer(h2, at(p, 'norm3')), at(p, 'ff.net.0.proj'));
-  const [value, gate] = split(wide, [128, 128], -1) as [Tensor, Tensor];
+  const half = wide.shape[2]! / 2;
+  const [value, gate] = split(wide, [half, half], -1) as [Tensor, Tensor];
   return add(h2, project(mul(value, gelu(gate)), at(p, 'ff.net.2')));
 }
 
@@ -78,16 +79,20 @@ function clipLayer(x: Tensor, p: Parameters, activation: (t: Tensor) => Tensor, 
 function vaeMiddle(x: Tensor, p: Parameters): Tensor {
   const h = resnet(x, at(p, 'resnets.0'), 4, 1e-6);
   const attn = at(p, 'attentions.0');
-  const tokens = transpose(reshape(group(h, 4, at(attn, 'group_norm'), 1e-6), [2, 16, 36]), [0, 2, 1]);
+  const [b, c] = h.shape as [number, number];
+  const tokens = transpose(reshape(group(h, 4, at(attn, 'group_norm'), 1e-6), [b, c, -1]), [0, 2, 1]);
   const back = transpose(attend(tokens, tokens, attn, 1, { out: 'to_out.0' }), [0, 2, 1]);
   return resnet(add(h, reshape(back, h.shape)), at(p, 'resnets.1'), 4, 1e-6);
 }
 
-const causal = literal(Array.from({ length: 81 }, (_, i) => (i % 9 > Math.floor(i / 9) ? -Infinity : 0)), [9, 9]);
+/** −∞ above the diagonal of [n, n]. */
+const causal = (n: number): Tensor =>
+  literal(Array.from({ length: n * n }, (_, i) => (i % n > Math.floor(i / n) ? -Infinity : 0)), [n, n]);
+
 const BLOCKS: Record<string, (i: Inputs, p: Parameters) => Tensor> = {
   resnet_block: (i, p) => resnet(i['x']!, p, 8, 1e-5, i['temb']),
   transformer_block_lora: (i, p) => transformer(i['x']!, i['context']!, p),
-  clip_text_layer: (i, p) => clipLayer(i['x']!, p, quickGelu, causal),
+  clip_text_layer: (i, p) => clipLayer(i['x']!, p, quickGelu, causal(i['x']!.shape[1]!)),
   clip_vision_layer: (i, p) => clipLayer(i['x']!, p, gelu),
   vae_mid_block: (i, p) => vaeMiddle(i['x']!, p),
 };

@@ -100,7 +100,7 @@ export function tensorReader(file: string, external: ExternalData | null): Tenso
       const fromBytes = (raw: Uint8Array): TypedArray => {
         if (raw.length !== byteLength) mismatch(`${raw.length}`);
         // A copy, aligned, so that the file's own bytes can be let go.
-        const own = raw.byteOffset === 0 && raw.buffer.byteLength === raw.length ? raw : raw.slice();
+        const own = raw.byteOffset === 0 && raw.buffer.byteLength === raw.length ? raw : new Uint8Array(raw);
         return new Words(own.buffer as ArrayBuffer, own.byteOffset, size);
       };
       const fromFields = (): TypedArray => {

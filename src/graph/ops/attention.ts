@@ -4,6 +4,7 @@ import { checkpoint } from '../grad.js';
 import type { Tensor } from '../tensor.js';
 import { add, mul } from './arithmetic.js';
 import { softmax } from './activation.js';
+import { fusedAttention } from './fused-attention.js';
 import { concat, expand, narrow, reshape, swapLast } from './layout.js';
 import { matmul } from './matmul.js';
 
@@ -12,12 +13,12 @@ export interface AttentionOptions {
   mask?: Tensor;
   /** 1/√D by default. */
   scale?: number;
-  /** Largest block of scores kept at once; a longer sequence is worked off in blocks that are recomputed backward. */
+  /** Largest block of scores kept at once, forward and backward. */
   blockBytes?: number;
 }
 
-/** 64 MiB: one head of 4096 × 4096 scores, the longest sequence of SD 1.x at 512 × 512. */
-const BLOCK_BYTES = 64 * 2 ** 20;
+/** With a mask, longer sequences than this many bytes of scores are worked off in blocks that are recomputed backward. */
+const MASKED_BLOCK_BYTES = 64 * 2 ** 20;
 
 /**
  * softmax(q·kᵀ·scale + mask)·v.
@@ -34,7 +35,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     traceError('attention', `q ${describeShape(q.shape)}, k ${describeShape(k.shape)}, v ${describeShape(v.shape)} do not fit`);
   }
   const scale = options.scale ?? 1 / Math.sqrt(d);
-  const { mask, blockBytes = BLOCK_BYTES } = options;
+  const { mask, blockBytes = MASKED_BLOCK_BYTES } = options;
+  if (!mask && q.dtype === 'float32') return fusedAttention(q, k, v, scale, options.blockBytes);
   const dense = (qs: Tensor, ks: Tensor, vs: Tensor, bias?: Tensor): Tensor => {
     // Scaling q is cheaper than scaling the scores.
     const scores = matmul(mul(qs, scale), swapLast(ks));

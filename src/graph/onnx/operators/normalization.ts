@@ -1,6 +1,6 @@
 /** @file ONNX normalisations, as at inference. */
 import { sizeOf } from '../../dtype.js';
-import { abs, add, div, mul, reciprocal, sqrt, sub } from '../../ops/arithmetic.js';
+import { abs, add, div, maximum, mul, reciprocal, sqrt, sub } from '../../ops/arithmetic.js';
 import { expand, reshape } from '../../ops/layout.js';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../../ops/norm.js';
 import { mean, norm, normalizeAxes, sum, variance } from '../../ops/reduce.js';
@@ -68,7 +68,8 @@ function lp(c: Call): Tensor {
   const options = { axes: [c.int('axis', -1)], keepDims: true };
   const p = c.int('p', 2);
   if (p !== 1 && p !== 2) c.fail(`norm ${p} is not supported`);
-  return div(x, p === 1 ? sum(abs(x), options) : norm(x, options));
+  const length = p === 1 ? sum(abs(x), options) : norm(x, options);
+  return div(x, maximum(length, 1e-38)); // what is 0 stays 0
 }
 
 function meanVariance(c: Call): Tensor {

@@ -1,0 +1,51 @@
+/** @file `attune eval`: measures a model, with LoRAs or without, on fixed prompts and seeds. */
+import { Command } from 'commander';
+import { applyLoras } from '../sampling/lora-apply.js';
+import { openSession } from '../training/session.js';
+import { loadLoras, loadModel } from './load-model.js';
+import { collectLora } from './option-values.js';
+import type { LoraArgument } from './option-values.js';
+import { terminalProgress } from './terminal.js';
+import { configFromFlags, withRunFlags } from './train.js';
+import type { TrainFlags } from './train.js';
+
+interface Flags extends TrainFlags {
+  lora: LoraArgument[];
+  json?: boolean;
+  quiet?: boolean;
+}
+
+async function run(flags: Flags): Promise<void> {
+  const progress = terminalProgress(flags.quiet === true);
+  const config = await configFromFlags(flags);
+  const loras = await loadLoras(flags.lora, progress);
+  const base = await loadModel(config.model, progress);
+  const session = await openSession(config, progress, base);
+  progress.phase('measuring the base model');
+  const before = await session.evaluator.measure(0, null);
+  await session.release();
+  const rows: Record<string, unknown>[] = [{ model: config.model, ...before.evaluation, frechet: 0 }];
+  if (loras.length > 0) {
+    const tuned = await openSession(config, progress, await applyLoras(base, loras));
+    progress.phase('measuring it with the LoRA');
+    const { evaluation } = await tuned.evaluator.measure(0, before.statistics);
+    rows.push({ model: `${config.model} + ${loras.map((l) => `${l.where}:${l.strength}`).join(' + ')}`, ...evaluation });
+    await tuned.release();
+  }
+  process.stdout.write(flags.json ? `${JSON.stringify(rows)}\n` : rows.map(told).join('\n'));
+}
+
+function told({ model, step: _step, ...numbers }: Record<string, unknown>): string {
+  const lines = Object.entries(numbers).map(([name, value]) => `  ${name.padEnd(16)} ${(value as number).toFixed(4)}\n`);
+  return `${String(model)}\n${lines.join('')}`;
+}
+
+export function evalCommand(): Command {
+  return withRunFlags(new Command('eval'))
+    .description('Measure reward, held-out reward, diversity and Fréchet distance of a model, with LoRAs or without.')
+    .option('--lora <file[:scale]>', 'a LoRA to compare with the base model; repeat to stack', collectLora, [])
+    .option('--json', 'the result as JSON')
+    .option('--quiet', 'no progress')
+    .addHelpText('after', '\nExample:\n  attune eval --lora runs/x/lora/kohya.safetensors:0.8 --set evaluation.prompts=20')
+    .action(run);
+}

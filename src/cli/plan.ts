@@ -1,0 +1,73 @@
+/** @file `attune plan`: what a run will need, found by one miniature round, before hours are spent. */
+import { Command } from 'commander';
+import { bytesPerElement } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { peakBytes } from '../runtime/memory.js';
+import { drawPrompts } from '../training/prompts.js';
+import { openSession } from '../training/session.js';
+import { terminalProgress } from './terminal.js';
+import { configFromFlags, withRunFlags } from './train.js';
+import type { TrainFlags } from './train.js';
+
+interface Flags extends TrainFlags {
+  json?: boolean;
+  quiet?: boolean;
+}
+
+const bytesOf = (tensors: ReadonlyMap<string, HostTensor>): number =>
+  [...tensors.values()].reduce((n, t) => n + t.data.length * bytesPerElement(t.dtype), 0);
+
+async function run(flags: Flags): Promise<void> {
+  const progress = terminalProgress(flags.quiet === true);
+  const config = await configFromFlags(flags);
+  const session = await openSession(config, progress);
+  const { task } = session;
+  const stepper = await session.method.create(task, session.methodOptions);
+  const prompts = drawPrompts(session.prompts, config.seed, 0, task.batch);
+  progress.phase('trying one round, twice: the first is slower');
+  let updates = 0;
+  let seconds = 0;
+  for (let round = 0; round < 2; round++) {
+    const began = performance.now();
+    updates = 0;
+    for await (const { gradients } of stepper.round(prompts, round)) updates += gradients.size > 0 ? 1 : 0;
+    seconds = (performance.now() - began) / 1000 / updates;
+  }
+  const began = performance.now();
+  await session.evaluator.measure(0, null);
+  const evaluationSeconds = (performance.now() - began) / 1000;
+  const evaluations = 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;
+  const trained = bytesOf(task.parameters);
+  const plan = {
+    trainedNumbers: trained / 4,
+    secondsPerUpdate: seconds * config.accumulate,
+    secondsPerEvaluation: evaluationSeconds,
+    totalSeconds: seconds * config.accumulate * config.steps + evaluationSeconds * evaluations,
+    peakMemoryBytes: peakBytes(),
+    // Three copies in each of three checkpoints (two and the one being written), and four LoRA files.
+    diskBytes: trained * (5 * 3 + 4),
+  };
+  await stepper.release();
+  await session.release();
+  process.stdout.write(flags.json ? `${JSON.stringify(plan)}\n` : told(plan, config.steps));
+}
+
+function told(plan: { trainedNumbers: number; secondsPerUpdate: number; secondsPerEvaluation: number; totalSeconds: number; peakMemoryBytes: number; diskBytes: number }, steps: number): string {
+  const mb = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+  return [
+    `trains       ${plan.trainedNumbers.toLocaleString('en')} numbers`,
+    `an update    ${plan.secondsPerUpdate.toFixed(2)} s`,
+    `${String(steps).padEnd(12)} updates and their evaluations: about ${(plan.totalSeconds / 60).toFixed(1)} min`,
+    `memory       ${mb(plan.peakMemoryBytes)} at the peak so far`,
+    `disk         ${mb(plan.diskBytes)} beside pictures and logs`,
+    '',
+  ].join('\n');
+}
+
+export function planCommand(): Command {
+  return withRunFlags(new Command('plan'))
+    .description('Check every file and name of a run, and measure what it will need, by one miniature round.')
+    .option('--json', 'the result as JSON')
+    .option('--quiet', 'no progress')
+    .action(run);
+}
