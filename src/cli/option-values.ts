@@ -14,7 +14,7 @@ export function wholeNumber(least: number): (text: string) => number {
 }
 
 /** Appends the value of an option that may be given several times. */
-export const collect = (value: string, all: readonly string[]): string[] => [...all, value];
+export const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];
 
 /** A LoRA to apply. */
 export interface LoraArgument {
@@ -32,4 +32,4 @@ export function parseLora(text: string): LoraArgument {
 }
 
 /** Appends one more LoRA. */
-export const collectLora = (text: string, all: readonly LoraArgument[]): LoraArgument[] => [...all, parseLora(text)];
+export const collectLora = (text: string, all: readonly LoraArgument[] = []): LoraArgument[] => [...all, parseLora(text)];

@@ -28,7 +28,7 @@ import { terminalProgress } from './terminal.js';
 
 interface Flags {
   model: string;
-  prompt: string[];
+  prompt?: string[];
   prompts?: string;
   negative: string;
   count: number;
@@ -37,7 +37,7 @@ interface Flags {
   sampler?: SamplerName;
   samplingSteps?: number;
   size?: [width: number, height: number];
-  lora: LoraArgument[];
+  lora?: LoraArgument[];
   out: string;
   batch?: number;
   device: Device;
@@ -83,7 +83,7 @@ function checked<T>(compute: () => T): T {
   }
 }
 
-async function chosenPrompts({ prompt, prompts, count }: Flags): Promise<string[]> {
+async function chosenPrompts({ prompt = [], prompts, count }: Flags): Promise<string[]> {
   const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
   if (list.length === 0) throw new UsageError('no prompt; give --prompt TEXT ("" for none), or --prompts with a file or a name of attune list prompts');
   return list.flatMap((text) => Array.from({ length: count }, () => text));
@@ -119,13 +119,14 @@ function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, p
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const prompts = await chosenPrompts(flags);
-  const loras = await loadLoras(flags.lora, progress);
+  const given = flags.lora ?? [];
+  const loras = await loadLoras(given, progress);
   const base = await loadModel(flags.model, progress);
   const { job, sampler, steps } = planJob(base, prompts, flags, progress);
   const pipeline = await applyLoras(base, loras);
 
   const { negativePrompt, guidance, width, height } = job;
-  const names = flags.lora.map(({ path, strength }) => ({ name: stem(path), strength }));
+  const names = given.map(({ path, strength }) => ({ name: stem(path), strength }));
   const about = (prompt: string, seed: number): Record<string, string> => ({
     parameters: parametersText({
       prompt, seed, negativePrompt, steps, sampler, guidance, width, height,
@@ -155,7 +156,7 @@ async function run(flags: Flags): Promise<void> {
   if (sheet.length < images.length) progress.warn(`${grid} shows the first ${sheet.length} of ${images.length} images`);
   await writePng(grid, await contactSheet(sheet, prompts, flags.count), about(images[0]!.prompt, images[0]!.seed));
   const result: Result = {
-    model: flags.model, loras: flags.lora, sampler, steps, guidance, negativePrompt, width, height, seconds, grid, images,
+    model: flags.model, loras: given, sampler, steps, guidance, negativePrompt, width, height, seconds, grid, images,
   };
   process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${grid}\n`);
 }
@@ -199,7 +200,7 @@ export function sampleCommand(): Command {
   return new Command('sample')
     .description('Make images of prompts: a PNG each, and grid.png with all of them.')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
-    .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect, [])
+    .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
     .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file').conflicts('prompt'))
     .option('--negative <text>', 'what to stay away from', '')
     .option('--count <n>', 'images of each prompt', wholeNumber(1), 1)
@@ -208,7 +209,7 @@ export function sampleCommand(): Command {
     .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)').choices(Object.keys(samplers)))
     .option('--sampling-steps <n>', 'network calls an image (default: 25; of lcm 4)', wholeNumber(1))
     .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
-    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default, negative and above 1 too', collectLora, [])
+    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default, negative and above 1 too', collectLora)
     .option('--out <dir>', 'folder to write to', 'samples')
     .option('--batch <n>', 'images made together (default: by their size)', wholeNumber(1))
     .addOption(new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))

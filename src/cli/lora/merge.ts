@@ -17,7 +17,7 @@ import { dialectOption, dtypeOption, exportLora, tellExport } from './export.js'
 
 interface Flags {
   model?: string;
-  lora: LoraArgument[];
+  lora?: LoraArgument[];
   out: string;
   to?: LoraDialect;
   dtype: StoredType;
@@ -25,11 +25,10 @@ interface Flags {
   quiet?: boolean;
 }
 
-async function mergeIntoModel(model: string, flags: Flags): Promise<void> {
+async function mergeIntoModel(model: string, loras: readonly LoraArgument[], flags: Flags): Promise<void> {
   const { out, dtype } = flags;
-  if (flags.to !== undefined) throw new UsageError('--to is for LoRAs joined into one; a merged model has the diffusers layout');
   const progress = terminalProgress(flags.quiet === true);
-  const uses = await loadLoras(flags.lora, progress);
+  const uses = await loadLoras(loras, progress);
   const pipeline = await loadModel(model, progress);
   const merged = await applyLoras(pipeline, uses);
   const changed = [...merged.weights].filter(([name, value]) => pipeline.weights.get(name) !== value).length;
@@ -45,10 +44,10 @@ async function mergeIntoModel(model: string, flags: Flags): Promise<void> {
       `${Number(difference.toPrecision(2))} (${dtype})\n`);
 }
 
-async function joinIntoOne(flags: Flags): Promise<void> {
+async function joinIntoOne(loras: readonly LoraArgument[], flags: Flags): Promise<void> {
   const { out, to = 'kohya', dtype } = flags;
-  if (flags.lora.length < 2) throw new UsageError('one LoRA alone: give --model to merge it into, or more LoRAs to join; to change its strength there is attune lora scale');
-  const joined = joinLoras(await loadLoras(flags.lora, terminalProgress(flags.quiet === true)));
+  if (loras.length < 2) throw new UsageError('one LoRA alone: give --model to merge it into, or more LoRAs to join; to change its strength there is attune lora scale');
+  const joined = joinLoras(await loadLoras(loras, terminalProgress(flags.quiet === true)));
   tellExport(await exportLora(out, joined, loraAs(joined, dtype), to), flags.json === true);
 }
 
@@ -62,7 +61,7 @@ export function mergeCommand(): Command {
   return new Command('merge')
     .description('Merge LoRAs into a model (a new folder in diffusers layout) or, without --model, several into one LoRA.')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id')
-    .option('--lora <file[:scale]>', 'repeatable; scale 1 by default, negative and above 1 too', collectLora, [])
+    .option('--lora <file[:scale]>', 'repeatable; scale 1 by default, negative and above 1 too', collectLora)
     .requiredOption('--out <path>', 'folder of the model, or file of the LoRA')
     .addOption(dialectOption('--to <dialect>').conflicts('model'))
     .addOption(dtypeOption('number format').default('float16'))
@@ -70,7 +69,8 @@ export function mergeCommand(): Command {
     .option('--quiet', 'no progress')
     .addHelpText('after', EXAMPLES)
     .action((flags: Flags) => {
-      if (flags.lora.length === 0) throw new UsageError('no LoRA; give --lora FILE[:scale] at least once');
-      return flags.model === undefined ? joinIntoOne(flags) : mergeIntoModel(flags.model, flags);
+      const { lora, model } = flags;
+      if (!lora) throw new UsageError('no LoRA; give --lora FILE[:scale] at least once');
+      return model === undefined ? joinIntoOne(lora, flags) : mergeIntoModel(model, lora, flags);
     });
 }

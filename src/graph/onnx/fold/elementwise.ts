@@ -91,7 +91,7 @@ const SCALARS: Readonly<Record<string, Scalar>> = {
   Xor: (a: Cell, b: Cell) => Boolean(a) !== Boolean(b),
   Not: (a: Cell) => !a,
   Where: (c: Cell, a: Cell, b: Cell) => (c ? a : b),
-  Clip: (a: Cell, low: Cell, high: Cell) => (a < low ? low : a > high ? high : a),
+  Clip: (a: Cell, low: Cell, high: Cell) => (a > high || low > high ? high : a < low ? low : a),
   Cast: (a: Cell) => a,
   IsNaN: (a: number) => Number.isNaN(a),
 };

@@ -1,24 +1,34 @@
 /** @file Folding of reductions and running sums. */
 import { sizeOf } from '../../dtype.js';
+import type { DType } from '../../dtype.js';
 import { allocate, attribute, broadcastStrides, cells, inRange, ints, strides, walk } from './views.js';
 import type { Cell, Kernel } from './views.js';
 
 type Combine = (total: number, v: number) => number;
+/** What a reduction of nothing gives. */
+type Start = (dtype: DType) => Cell;
+
+const LIMITS: Readonly<Record<string, readonly [Cell, Cell]>> = {
+  float32: [-Infinity, Infinity],
+  int64: [-(2n ** 63n), 2n ** 63n - 1n],
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  int8: [-128, 127],
+  uint8: [0, 255],
+};
+const number = (n: number): Start => (dtype) => (dtype === 'int64' ? BigInt(n) : n);
+const lowest: Start = (dtype) => LIMITS[dtype]?.[0] ?? 0;
+const highest: Start = (dtype) => LIMITS[dtype]?.[1] ?? 1;
 
 /** Reduction over axes given as input 1. */
-function reduction(combine: Combine, first: 'zero' | 'one' | 'element', mean = false): Kernel {
+function reduction(combine: Combine, start: Start, mean = false): Kernel {
   return ([x, axes], _node, out) => {
     const reduced = new Set(ints(axes!));
     const kept = x!.shape.map((d, i) => (reduced.has(i) ? 1 : d));
     const result = allocate(out.dtype, sizeOf(kept));
     const [to, from] = [cells(result), cells(x!.data)];
-    const started = new Uint8Array(to.length);
-    const one = (n: number): Cell => (out.dtype === 'int64' ? BigInt(n) : n);
-    to.fill(one(first === 'one' ? 1 : 0));
+    to.fill(start(out.dtype));
     walk(x!.shape, [broadcastStrides(kept, x!.shape)], (i, [at]) => {
-      const fresh = first === 'element' && !started[at!];
-      started[at!] = 1;
-      to[at!] = fresh ? from[i]! : combine(to[at!] as number, from[i] as number);
+      to[at!] = combine(to[at!] as number, from[i] as number);
     });
     const count = x!.data.length / to.length;
     if (mean) to.forEach((v, i) => (to[i] = typeof v === 'bigint' ? v / BigInt(count) : v / count));
@@ -46,10 +56,10 @@ const runningSum: Kernel = ([x, axisInput], node, out) => {
 };
 
 export const reductions: Readonly<Record<string, Kernel>> = {
-  ReduceSum: reduction((a, b) => a + b, 'zero'),
-  ReduceMean: reduction((a, b) => a + b, 'zero', true),
-  ReduceProd: reduction((a, b) => a * b, 'one'),
-  ReduceMax: reduction((a, b) => (b > a ? b : a), 'element'),
-  ReduceMin: reduction((a, b) => (b < a ? b : a), 'element'),
+  ReduceSum: reduction((a, b) => a + b, number(0)),
+  ReduceMean: reduction((a, b) => a + b, number(0), true),
+  ReduceProd: reduction((a, b) => a * b, number(1)),
+  ReduceMax: reduction((a, b) => (b > a ? b : a), lowest),
+  ReduceMin: reduction((a, b) => (b < a ? b : a), highest),
   CumSum: runningSum,
 };
