@@ -39,17 +39,3 @@ async function captured(work: () => Promise<unknown>): Promise<Output> {
 /** Runs one command with its arguments. Its errors are thrown. */
 export const run = (command: Command, ...args: string[]): Promise<Output> =>
   captured(() => command.exitOverride().parseAsync(args, { from: 'user' }));
-
-/** Runs the whole program. For commands that work in this process only (lora, list). */
-export async function attune(...args: string[]): Promise<Output & { code: unknown }> {
-  const { argv, exitCode } = process;
-  try {
-    process.argv = ['node', 'attune', ...args];
-    vi.resetModules();
-    const output = await captured(() => import('../../src/cli/main.js'));
-    return { ...output, code: process.exitCode };
-  } finally {
-    process.argv = argv;
-    process.exitCode = exitCode;
-  }
-}

@@ -6,7 +6,8 @@ import { METHODS } from '../../src/methods/index.js';
 import { bundledFolder } from '../../src/models/load.js';
 import { REWARDS } from '../../src/rewards/registry.js';
 import { samplers } from '../../src/schedulers/index.js';
-import { attune, run } from './helpers.js';
+import { attune } from '../cli-process.js';
+import { run } from './helpers.js';
 
 const listed = async (what: string): Promise<Record<string, unknown>[]> =>
   JSON.parse((await run(listCommand(), what, '--json')).stdout) as Record<string, unknown>[];
@@ -44,7 +45,7 @@ test('models begin with the bundled one', async () => {
 });
 
 test('what is not there is refused with what is', async () => {
-  const { code, stdout, stderr } = await attune('list', 'things');
+  const { code, stdout, stderr } = await attune(['list', 'things']).finished;
   expect([code, stdout]).toEqual([2, '']);
   expect(stderr).toContain('models, methods, rewards, prompts, samplers');
 });

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { loraCommand } from '../../src/cli/lora.js';
 import { convertCommand, scaleCommand } from '../../src/cli/lora/convert.js';
 import { exportLora } from '../../src/cli/lora/export.js';
 import { inspectCommand } from '../../src/cli/lora/inspect.js';
@@ -15,7 +16,8 @@ import { readAll } from '../../src/formats/weights.js';
 import { host, sizeOf, toFloat32 } from '../../src/graph/dtype.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { mergeLora } from '../../src/nn/lora-values.js';
-import { attune, fixtures, run, scratch, tiny } from './helpers.js';
+import { attune } from '../cli-process.js';
+import { fixtures, run, scratch, tiny } from './helpers.js';
 
 const folder = scratch();
 const kohya = join(fixtures, 'lora_sd1_kohya.safetensors');
@@ -183,7 +185,7 @@ describe('merge', () => {
 describe('the program', () => {
   test('ends with 2 for a LoRA of another architecture, and writes nothing', async () => {
     const out = join(folder, 'never');
-    const { code, stdout, stderr } = await attune('lora', 'merge', '--model', tiny, '--lora', sdxl, '--out', out);
+    const { code, stdout, stderr } = await attune(['lora', 'merge', '--model', tiny, '--lora', sdxl, '--out', out]).finished;
     expect([code, stdout]).toEqual([2, '']);
     expect(stderr).toMatch(/attune: .*lora_sdxl_kohya.safetensors: does not fit .*Take the model that it was made for/);
     expect(await readdir(folder)).not.toContain('never');
@@ -191,23 +193,21 @@ describe('the program', () => {
 
   test('ends with 0 and the path first', async () => {
     const out = join(folder, 'good.safetensors');
-    const { code, stdout, stderr } = await attune('lora', 'convert', kohya, '--to', 'diffusers', '--out', out);
+    const { code, stdout, stderr } = await attune(['lora', 'convert', kohya, '--to', 'diffusers', '--out', out]).finished;
     expect([code, stdout.split('\n')[0], stderr]).toEqual([0, out, '']);
   });
+});
 
-  test.each([
-    [['lora'], /Usage: attune lora/],
-    [['lora', 'convert', kohya, '--to', 'onnx', '--out', 'x'], /kohya, diffusers/],
-    [['lora', 'inspect', 'nowhere'], /nowhere: does not exist/],
-    [['lora', 'merge', '--out', 'x'], /no LoRA; give --lora/],
-    [['lora', 'merge', '--lora', kohya, '--out', 'x'], /give --model to merge it into/],
-    [['lora', 'convert', kohya, '--to', 'kohya', '--out', fixtures], /is a folder; give the name of a file/],
-    [['lora', 'convert', kohya, '--to', 'peft', '--out', fixtures], /is not empty/],
-  ])('%j is the mistake of the user', async (args, message) => {
-    const { code, stderr } = await attune(...args);
-    expect(code).toBe(2);
-    expect(stderr).toMatch(message);
-  });
+test.each([
+  [['convert', kohya, '--to', 'onnx', '--out', 'x'], 'CommanderError', /kohya, diffusers/],
+  [['convert', kohya, '--to', 'kohya', '--out', fixtures], 'UsageError', /is a folder; give the name of a file/],
+  [['convert', kohya, '--to', 'peft', '--out', fixtures], 'UsageError', /is not empty/],
+  [['inspect', 'nowhere'], 'FormatError', /nowhere: does not exist/],
+  [['merge', '--out', 'x'], 'UsageError', /no LoRA; give --lora/],
+  [['merge', '--lora', kohya, '--out', 'x'], 'UsageError', /give --model to merge it into/],
+  [['merge', '--model', tiny, '--to', 'peft', '--lora', kohya, '--out', 'x'], 'CommanderError', /cannot be used with/],
+])('lora %j is the mistake of the user', async (args, name, message) => {
+  await expect(run(loraCommand(), ...args)).rejects.toMatchObject({ name, message: expect.stringMatching(message) as string });
 });
 
 test('staged output takes its place only when all went well', async () => {

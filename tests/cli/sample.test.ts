@@ -17,6 +17,7 @@ import { sampleImages } from '../../src/sampling/sampler.js';
 import type { SampleJob } from '../../src/sampling/sampler.js';
 import { samplers } from '../../src/schedulers/index.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { attune } from '../cli-process.js';
 import { loadFixture } from '../models/fixture.js';
 import { fixtures, run, scratch, tiny } from './helpers.js';
 
@@ -201,6 +202,20 @@ test('an error thrown between steps ends the sampling', async () => {
   };
   await expect(imagesOf(await loadPipeline(tiny), { batch: 1, onStep })).rejects.toThrow('enough');
   expect(seen).toEqual([[1, 4], [2, 4], [3, 4]]);
+});
+
+test('an interrupted command keeps the images that are done', async () => {
+  const out = join(folder, 'interrupted');
+  const running = attune(['sample', '--model', tiny, '--size', '64', '--prompt', 'x', '--count', '5000', '--sampling-steps', '2', '--batch', '1',
+    '--threads', '1', '--out', out]);
+  await running.until('00001.png');
+  running.child.kill('SIGINT');
+  const { code, stdout, stderr } = await running.finished;
+  expect(code, stderr).toBe(130);
+  const files = stdout.trim().split('\n');
+  expect(files.length).toBeLessThan(5001);
+  expect((await readdir(out)).map((name) => join(out, name)).toSorted()).toEqual(files);
+  expect(files.at(-1)).toBe(join(out, 'grid.png'));
 });
 
 test('batches are even, and single for large images', () => {

@@ -1,19 +1,23 @@
 import { test } from 'vitest';
-import { cp, mkdir, writeFile } from 'node:fs/promises';
-import { writeSafetensors } from '/work/main/src/formats/safetensors.js';
 import { componentSchema, componentShapes } from '/work/main/src/models/components.js';
-import { COMPONENT_KINDS, PUBLISHED } from '/work/main/src/models/load-single-file.js';
-import { sizeOf } from '/work/main/src/graph/dtype.js';
+import { PUBLISHED } from '/work/main/src/models/load-single-file.js';
+import { host, sizeOf } from '/work/main/src/graph/dtype.js';
+import { input } from '/work/main/src/graph/tensor.js';
+import { unet } from '/work/main/src/models/unet.js';
+import { frozenWeights, rootScope } from '/work/main/src/nn/scope.js';
+import { compile } from '/work/main/src/runtime/compile.js';
+import { formatProfile, profile } from '/work/main/src/runtime/profile.js';
 test('x', async () => {
-  const { scheduler, ...configs } = PUBLISHED.sd1;
-  await cp('/work/main/tests/fixtures/pipeline_sd1', '/tmp/big', { recursive: true });
-  for (const [part, config] of Object.entries(configs)) {
-    const kind = COMPONENT_KINDS[part as 'unet'];
-    const parsed = componentSchema(kind).parse(config);
-    await mkdir('/tmp/big/' + part, { recursive: true });
-    await writeFile(`/tmp/big/${part}/config.json`, JSON.stringify(config));
-    const shapes = componentShapes(kind, parsed);
-    await writeSafetensors(`/tmp/big/${part}/${part === 'text_encoder' ? 'model' : 'diffusion_pytorch_model'}.safetensors`,
-      [...shapes].map(([n, shape]) => [n, { dtype: 'float16' as const, shape, load: async () => ({ dtype: 'float16' as const, shape, data: new Uint16Array(sizeOf(shape)).fill(0x2000) }) }] as const));
-  }
-}, 500000);
+  const config = componentSchema('UNet2DConditionModel').parse(PUBLISHED.sd1.unet);
+  const weights = new Map([...componentShapes('UNet2DConditionModel', config)].map(([n, s]) => [n, host(new Float32Array(sizeOf(s)).fill(0.01), s)]));
+  const b = 2;
+  const c0 = process.cpuUsage();
+  const e = await compile({ outputs: { y: unet(rootScope(frozenWeights()), config, { latents: input('x', [b, 4, 64, 64]), timestep: input('t', [b]), context: input('c', [b, 77, 768]) }) } }, { weights, threads: 1 });
+  const c1 = process.cpuUsage(c0);
+  console.log('RESULT compile cpu', (c1.user + c1.system) / 1000);
+  const r = (s: number[]) => host(Float32Array.from({ length: sizeOf(s) }, () => Math.random() - 0.5), s);
+  const feeds = { x: r([b, 4, 64, 64]), t: host(new Float32Array(b).fill(500), [b]), c: r([b, 77, 768]) };
+  const p = await profile(e, feeds, 1);
+  console.log('RESULT\n' + formatProfile(p, 14));
+  await e.release();
+}, 900000);

@@ -3,12 +3,12 @@ import type { DType, HostTensor } from '../dtype.js';
 import type { Tensor } from '../tensor.js';
 import { describeNode, toNumber } from './decode.js';
 import type { AttributeMessage, NodeMessage, TensorMessage } from './decode.js';
-import { LIMITS, OnnxError } from './error.js';
+import { LIMITS, OnnxError, shown } from './error.js';
 import { ATTRIBUTE_TYPES } from './schema.js';
 import { computeDtype, elementTypeName } from './tensor-data.js';
 
-/** Turns an ONNX operator into ours. */
-export type Operator = (call: Call) => Tensor | readonly Tensor[];
+/** Turns an ONNX operator into ours; an output that is undefined is not supported. */
+export type Operator = (call: Call) => Tensor | readonly (Tensor | undefined)[];
 
 export interface CallContext {
   readonly file: string;
@@ -20,6 +20,8 @@ export interface CallContext {
   known(tensor: Tensor): HostTensor | undefined;
   /** The numbers of a tensor attribute. */
   tensor(message: TensorMessage): HostTensor;
+  /** False if constants of so many elements more would be too many. */
+  afford(elements: number): boolean;
 }
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
@@ -36,7 +38,7 @@ export class Call {
   ) {
     const found = new Map<string, AttributeMessage>();
     for (const attribute of node.attribute) {
-      if (found.has(attribute.name)) this.fail(`attribute ${attribute.name} is given twice`);
+      if (found.has(attribute.name)) this.fail(`attribute ${shown(attribute.name)} is given twice`);
       const value = context.resolve(attribute);
       if (value) found.set(attribute.name, value);
     }
@@ -55,8 +57,9 @@ export class Call {
 
   /** Fails if the operator was given something that its translation did not look at. */
   checkAllUsed(): void {
-    for (const name of this.unusedAttributes.keys()) this.fail(`attribute ${name} is not supported (operator set ${this.opset})`);
-    for (const i of this.unusedInputs) this.fail(`input ${i} is not supported (operator set ${this.opset})`);
+    const rest = [...this.unusedAttributes.keys()].map((name) => `attribute ${shown(name)}`);
+    rest.push(...[...this.unusedInputs].map((i) => `input ${i}`));
+    if (rest.length > 0) this.fail(`${rest[0]} is not supported (operator set ${this.opset})`);
   }
 
   /** Input `i`, which must be there. */
@@ -82,7 +85,8 @@ export class Call {
 
   /** The numbers of an input that must not depend on the model's inputs, because they decide about shapes. */
   host(i: number): HostTensor {
-    return this.context.known(this.x(i)) ?? this.fail(`input ${i} must not depend on the model's inputs, since it decides about shapes`);
+    const why = 'because it decides about shapes';
+    return this.known(this.x(i)) ?? this.fail(`input ${i} must not depend on the model's inputs, ${why}`);
   }
 
   /** Input `i` as plain integers, or undefined if it is left out. */
@@ -103,8 +107,11 @@ export class Call {
     return data.length === 1 ? Number(data[0]) : this.fail(`input ${i} must be one number, not ${data.length}`);
   }
 
-  has(name: string): boolean {
-    return this.attributes.has(name);
+  /** To be asked before making a constant whose size the file decides. */
+  budget(elements: number): void {
+    if (!(elements <= LIMITS.foldElements && this.context.afford(elements))) {
+      this.fail(`needs a constant of ${elements} elements, which is too large`);
+    }
   }
 
   /** Attributes that change nothing here. */
@@ -120,7 +127,9 @@ export class Call {
   private attribute(name: string, type: keyof typeof ATTRIBUTE_TYPES): AttributeMessage | undefined {
     const found = this.attributes.get(name);
     this.unusedAttributes.delete(name);
-    if (found && found.type !== ATTRIBUTE_TYPES[type]) this.fail(`attribute ${name} is of type ${found.type}, not ${type}`);
+    if (found && found.type !== ATTRIBUTE_TYPES[type]) {
+      this.fail(`attribute ${name} is of type ${found.type}, not ${type}`);
+    }
     return found;
   }
 
@@ -165,7 +174,8 @@ export class Call {
   }
 
   private list(values: number[]): number[] {
-    if (values.length > LIMITS.listLength) this.fail(`a list of ${values.length} numbers; ${LIMITS.listLength} are supported`);
+    const most = LIMITS.listLength;
+    if (values.length > most) this.fail(`a list of ${values.length} numbers; ${most} are supported`);
     return values;
   }
 }

@@ -1,6 +1,6 @@
 /** @file Bytes → the messages of an ONNX model, typed, with a limit on how many there are. */
 import protobuf from 'protobufjs/light.js';
-import { LIMITS, OnnxError, shown } from './error.js';
+import { LIMITS, OnnxError, quoted, shown } from './error.js';
 import { ModelProto } from './schema.js';
 
 /** A protobuf int64: a plain number where it is exact. */
@@ -136,7 +136,8 @@ export function decodeModel(bytes: Uint8Array, file: string): ModelMessage {
     model = ModelProto.decode(reader) as unknown as ModelMessage;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new OnnxError(file, `is not a readable ONNX model (${shown(reason)}): it is damaged, cut short or another format`, undefined, { cause });
+    const guess = 'it is damaged, cut short or of another format';
+    throw new OnnxError(file, `is not a readable ONNX model (${shown(reason)}): ${guess}`, undefined, { cause });
   }
   if (!model.graph || model.opsetImport.length === 0) {
     throw new OnnxError(file, 'is not an ONNX model: it has no graph or does not say which operator set it uses');
@@ -148,7 +149,7 @@ export function decodeModel(bytes: Uint8Array, file: string): ModelMessage {
 export function describeNode(node: NodeMessage): string {
   const kind = node.domain && node.domain !== 'ai.onnx' ? `${node.domain}.${node.opType}` : node.opType;
   const name = node.name || node.output.find((o) => o !== '');
-  return name ? `${shown(kind)} ${JSON.stringify(shown(name))}` : shown(kind);
+  return name ? `${shown(kind)} ${quoted(name)}` : shown(kind);
 }
 
 /** Every operator of the file, those in branches and functions included. */

@@ -25,6 +25,9 @@ export function shown(text: string): string {
   return clean.length > 80 ? `${clean.slice(0, 79)}…` : clean;
 }
 
+/** A name from a file in quotes, for messages. */
+export const quoted = (name: string): string => JSON.stringify(shown(name));
+
 /** What no honest file exceeds. They keep a hostile one from taking minutes or all memory. */
 export const LIMITS = {
   /** Bytes of the `.onnx` file itself (protobuf's own limit); larger models keep their weights beside it. */
@@ -36,7 +39,7 @@ export const LIMITS = {
   /** Elements of any tensor, weight or intermediate. */
   elements: 2 ** 36,
   rank: 16,
-  /** Operators after functions are written out. */
+  /** Operators after functions are written out (one with many inputs or outputs counts for several). */
   nodes: 2 ** 18,
   /** Functions and branches within each other. */
   depth: 32,
@@ -44,6 +47,8 @@ export const LIMITS = {
   foldElements: 2 ** 22,
   /** Elements of all folded constants. */
   foldTotal: 2 ** 24,
+  /** Elements of all constants that operators bring (masks, resize weights). */
+  constantTotal: 2 ** 26,
   /** Numbers in a list that says how an operator works (axes, shape, lengths of a split). */
   listLength: 4096,
 } as const;

@@ -1,36 +1,22 @@
 /** @file An `.onnx` file as a differentiable function on tensors. */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { DType, HostTensor, Shape } from '../dtype.js';
+import type { HostTensor } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
 import { input } from '../tensor.js';
 import type { Tensor } from '../tensor.js';
 import { createConstants } from './constants.js';
 import { allTensors, decodeModel } from './decode.js';
 import type { ModelMessage, TensorMessage } from './decode.js';
-import { LIMITS, OnnxError, shown } from './error.js';
+import { OnnxError, shown } from './error.js';
 import { graphInputs } from './export.js';
-import { openExternalData } from './external-data.js';
+import { openExternalData, readModelFile } from './files.js';
 import { resolvePorts } from './ports.js';
+import type { ImportOptions, Port } from './ports.js';
 import { checkSupported } from './support.js';
 import { tensorReader } from './tensor-data.js';
 import { traceModel } from './trace.js';
 
-export interface ImportOptions {
-  /** Shapes of inputs whose dimensions the file leaves open. */
-  shapes?: Readonly<Record<string, Shape>>;
-  /** Values of named open dimensions: `{ batch_size: 4 }`. */
-  dims?: Readonly<Record<string, number>>;
-  /** What the names of the weights begin with, so that several models fit in one graph; `<file name>/` by default. */
-  prefix?: string;
-}
-
-/** An input or output of an imported model. */
-export interface Port {
-  readonly name: string;
-  readonly shape: Shape;
-  readonly dtype: DType;
-}
+export type { ImportOptions, Port };
 
 /** An imported model. */
 export interface OnnxFunction {
@@ -58,7 +44,17 @@ export interface OnnxFunction {
 export function importOnnx(source: Uint8Array | { path: string }, options: ImportOptions = {}): OnnxFunction {
   const path = source instanceof Uint8Array ? null : source.path;
   const file = path ?? 'ONNX model';
-  const model = decodeModel(source instanceof Uint8Array ? source : readModelFile(source.path), file);
+  try {
+    const bytes = source instanceof Uint8Array ? source : readModelFile(source.path);
+    return importModel(decodeModel(bytes, file), file, path, options);
+  } catch (cause) {
+    if (cause instanceof OnnxError) throw cause;
+    // For instance an allocation that the machine cannot satisfy.
+    throw new OnnxError(file, `cannot be imported (${shown(String(cause))})`, undefined, { cause });
+  }
+}
+
+function importModel(model: ModelMessage, file: string, path: string | null, options: ImportOptions): OnnxFunction {
   checkSupported(model, file);
   const tensors = readTensors(model, file, path);
   const inputs = resolvePorts(model, file, options);
@@ -76,8 +72,9 @@ export function importOnnx(source: Uint8Array | { path: string }, options: Impor
     outputs,
     weights,
     call(given) {
-      const unknown = Object.keys(given).find((name) => !inputs.some((p) => p.name === name));
-      if (unknown !== undefined) traceError(file, `has no input ${unknown}; its inputs are ${inputs.map((p) => p.name).join(', ')}`);
+      const names = inputs.map((p) => p.name);
+      const unknown = Object.keys(given).find((name) => !names.includes(name));
+      if (unknown !== undefined) traceError(file, `has no input ${unknown}; its inputs: ${names.join(', ')}`);
       const tensorsByName = inputs.map(({ name, shape, dtype }): [string, Tensor] => {
         const t = given[name] ?? traceError(file, `input ${name} was not given`);
         if (t.dtype !== dtype || describeShape(t.shape) !== describeShape(shape)) {
@@ -88,25 +85,6 @@ export function importOnnx(source: Uint8Array | { path: string }, options: Impor
       return Object.fromEntries(traceModel(program, new Map(tensorsByName)));
     },
   };
-}
-
-function readModelFile(path: string): Uint8Array {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch (cause) {
-    throw new OnnxError(path, `cannot be opened (${(cause as NodeJS.ErrnoException).code})`, undefined, { cause });
-  }
-  try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new OnnxError(path, 'is not a file');
-    if (stat.size > LIMITS.fileBytes) {
-      throw new OnnxError(path, `has ${stat.size} bytes; an ONNX file has at most ${LIMITS.fileBytes}, larger models keep their data in files beside it`);
-    }
-    return readFileSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** Takes the numbers out of the messages, so that the bytes of the file can be let go. */
@@ -121,10 +99,6 @@ function readTensors(model: ModelMessage, file: string, path: string | null): Ma
       message.floatData = message.doubleData = message.int32Data = message.int64Data = [];
     }
     return read;
-  } catch (cause) {
-    if (cause instanceof OnnxError) throw cause;
-    // An allocation that the machine cannot satisfy.
-    throw new OnnxError(file, `its tensors cannot be read (${shown(String(cause))})`, undefined, { cause });
   } finally {
     external?.close();
   }

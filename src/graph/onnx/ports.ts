@@ -1,11 +1,27 @@
 /** @file Shapes and dtypes of a model's inputs, with open dimensions filled in. */
-import type { Shape } from '../dtype.js';
+import { sizeOf } from '../dtype.js';
+import type { DType, Shape } from '../dtype.js';
 import { describeShape } from '../errors.js';
 import { toNumber } from './decode.js';
 import type { ModelMessage, ValueInfoMessage } from './decode.js';
-import { LIMITS, OnnxError, shown } from './error.js';
-import type { ImportOptions, Port } from './import.js';
+import { LIMITS, OnnxError, quoted, shown } from './error.js';
 import { computeDtype, elementTypeName } from './tensor-data.js';
+
+export interface ImportOptions {
+  /** Shapes of inputs whose dimensions the file leaves open. */
+  shapes?: Readonly<Record<string, Shape>>;
+  /** Values of named open dimensions: `{ batch_size: 4 }`. */
+  dims?: Readonly<Record<string, number>>;
+  /** What the names of the weights begin with, so that several models fit in one graph; `<file name>/` by default. */
+  prefix?: string;
+}
+
+/** An input or output of an imported model. */
+export interface Port {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
 
 /** A length, the name of an open dimension, or null for a nameless one. */
 type Dimension = number | string | null;
@@ -15,7 +31,9 @@ function declaredShape(info: ValueInfoMessage): Dimension[] | null {
   return dims ? dims.map((d) => (d.dimParam === '' ? toNumber(d.dimValue) || null : d.dimParam)) : null;
 }
 
-const describe = (shape: readonly Dimension[]): string => `[${shape.map((d) => (typeof d === 'string' ? shown(d) : (d ?? '?'))).join(', ')}]`;
+const describe = (shape: readonly Dimension[]): string =>
+  `[${shape.map((d) => (typeof d === 'string' ? shown(d) : (d ?? '?'))).join(', ')}]`;
+const listed = (names: Iterable<string>): string => [...names].map(shown).join(', ') || 'none';
 
 /**
  * The inputs that a caller must give (not those that the file has values for), their shapes filled in from `options`.
@@ -31,16 +49,20 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
     throw new OnnxError(file, problem);
   };
   const unknown = Object.keys(options.shapes ?? {}).find((name) => !infos.some((i) => i.name === name));
-  if (unknown !== undefined) fail(`has no input ${unknown} (option shapes); its inputs are ${infos.map((i) => shown(i.name)).join(', ')}`);
+  if (unknown !== undefined) fail(`has no input ${unknown} (option shapes); its inputs: ${listed(infos.map((i) => i.name))}`);
 
   /** Fits a shape from the options to the declared one; a named dimension then has that size elsewhere too. */
   const adopt = (name: string, declared: readonly Dimension[], shape: Shape): void => {
     const fits = shape.length === declared.length && declared.every((d, i) => typeof d !== 'number' || d === shape[i]);
-    if (!fits) fail(`input ${shown(name)} has shape ${describe(declared)}, which ${describeShape(shape)} (option shapes) does not fit`);
+    if (!fits) {
+      fail(`input ${shown(name)} has shape ${describe(declared)}, which ${describeShape(shape)} (option shapes) does not fit`);
+    }
     declared.forEach((d, i) => {
       if (typeof d !== 'string') return;
       const before = sizes.get(d);
-      if (before !== undefined && before !== shape[i]) fail(`dimension ${shown(d)} is given as ${before} and as ${shape[i]}`);
+      if (before !== undefined && before !== shape[i]) {
+        fail(`dimension ${shown(d)} is given as ${before} and as ${shape[i]}`);
+      }
       sizes.set(d, shape[i]!);
     });
   };
@@ -51,7 +73,7 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
     for (const d of declared ?? []) if (typeof d === 'string') used.add(d);
   }
   const misnamed = Object.keys(options.dims ?? {}).find((name) => !used.has(name));
-  if (misnamed !== undefined) fail(`has no dimension ${misnamed} (option dims); its open dimensions are ${[...used].map(shown).join(', ')}`);
+  if (misnamed !== undefined) fail(`has no dimension ${misnamed} (option dims); its open dimensions: ${listed(used)}`);
 
   const resolved = infos.map((info) => {
     const shape = options.shapes?.[info.name] ?? declaredShape(info);
@@ -62,11 +84,11 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
   return resolved.map(({ info: { name, type }, shape }): Port => {
     const elementType = type?.tensorType?.elemType;
     if (elementType === undefined) return fail(`input ${shown(name)} is not a tensor`);
-    const dtype = computeDtype(elementType) ?? fail(`input ${shown(name)} has elements of type ${elementTypeName(elementType)}, which is not supported`);
+    const dtype = computeDtype(elementType);
+    if (!dtype) return fail(`input ${shown(name)} holds elements of type ${elementTypeName(elementType)}, which is not supported`);
     const sized = shape as Shape;
-    if (sized.length > LIMITS.rank || sized.some((d) => !Number.isSafeInteger(d) || d < 0) || sized.reduce((n, d) => n * d, 1) > LIMITS.elements) {
-      fail(`input ${shown(name)} has the impossible shape ${describeShape(sized)}`);
-    }
+    const odd = sized.length > LIMITS.rank || sized.some((d) => !Number.isSafeInteger(d) || d < 0);
+    if (odd || sizeOf(sized) > LIMITS.elements) fail(`input ${shown(name)} has the impossible shape ${describeShape(sized)}`);
     return { name, shape: sized, dtype };
   });
 }
@@ -76,7 +98,8 @@ function openDimensions(open: readonly { info: ValueInfoMessage; shape: readonly
   const list = open.map(({ info, shape }) => `${shown(info.name)} ${shape ? describe(shape) : '(any shape)'}`);
   const named = new Set(open.flatMap(({ shape }) => shape?.filter((d) => typeof d === 'string') ?? []));
   const nameless = open.filter(({ shape }) => !shape || shape.includes(null));
-  const entries = (names: readonly string[], value: string): string => names.map((n) => `${JSON.stringify(shown(n))}: ${value}`).join(', ');
+  const entries = (names: readonly string[], value: string): string =>
+    names.map((n) => `${quoted(n)}: ${value}`).join(', ');
   const remedies = [
     ...(named.size ? [`dims: { ${entries([...named], '…')} }`] : []),
     ...(nameless.length ? [`shapes: { ${entries(nameless.map(({ info }) => info.name), '[…]')} }`] : []),

@@ -2,10 +2,10 @@
 import { arrayType, toFloat32 } from '../dtype.js';
 import type { DType, HostTensor, TypedArray } from '../dtype.js';
 import { describeShape } from '../errors.js';
-import { shown, LIMITS, OnnxError } from './error.js';
+import { LIMITS, OnnxError, quoted } from './error.js';
 import { toNumber } from './decode.js';
 import type { Int64, TensorMessage } from './decode.js';
-import type { ExternalData } from './external-data.js';
+import type { ExternalData } from './files.js';
 import { ELEMENT_TYPES } from './schema.js';
 
 const STORED = new Map<number, DType>(Object.entries(ELEMENT_TYPES).map(([dtype, code]) => [code, dtype as DType]));
@@ -84,7 +84,7 @@ export function tensorReader(file: string, external: ExternalData | null): Tenso
   return {
     read(tensor) {
       const fail = (problem: string): never => {
-        throw new OnnxError(file, `tensor ${JSON.stringify(shown(tensor.name))} ${problem}`);
+        throw new OnnxError(file, `tensor ${quoted(tensor.name)} ${problem}`);
       };
       const dtype = STORED.get(tensor.dataType);
       if (!dtype) return fail(`holds elements of type ${elementTypeName(tensor.dataType)}, which is not supported`);
@@ -95,7 +95,8 @@ export function tensorReader(file: string, external: ExternalData | null): Tenso
       const byteLength = size * Words.BYTES_PER_ELEMENT;
       bytesLeft -= size * (computeDtype(tensor.dataType) === 'float32' ? 4 : Words.BYTES_PER_ELEMENT);
       if (bytesLeft < 0) fail(`${describeShape(shape)} brings the file above ${LIMITS.tensorBytes} bytes of tensors`);
-      const mismatch = (given: string): never => fail(`${dtype}${describeShape(shape)} takes ${byteLength} bytes of data, but has ${given}`);
+      const mismatch = (given: string): never =>
+        fail(`${dtype}${describeShape(shape)} takes ${byteLength} bytes of data, but has ${given}`);
 
       const fromBytes = (raw: Uint8Array): TypedArray => {
         if (raw.length !== byteLength) mismatch(`${raw.length}`);
@@ -114,14 +115,16 @@ export function tensorReader(file: string, external: ExternalData | null): Tenso
         const entries = new Map(tensor.externalData.map((e) => [e.key, e.value]));
         const whole = (key: string, otherwise: number): number => {
           const text = entries.get(key) ?? String(otherwise);
-          return /^\d{1,15}$/.test(text) ? Number(text) : fail(`has external data with a bad ${key}: ${JSON.stringify(shown(text))}`);
+          if (!/^\d{1,15}$/.test(text)) fail(`has external data with a bad ${key}: ${quoted(text)}`);
+          return Number(text);
         };
         const [offset, length] = [whole('offset', 0), whole('length', byteLength)];
         if (length !== byteLength) mismatch(`${length} (external)`);
         if (!external) return fail('is kept in another file: import the model by its path');
         return fromBytes(external.read(entries.get('location') ?? '', offset, length));
       };
-      const data = tensor.dataLocation === 1 ? fromElsewhere() : tensor.rawData.length > 0 ? fromBytes(tensor.rawData) : fromFields();
+      const here = (): TypedArray => (tensor.rawData.length > 0 ? fromBytes(tensor.rawData) : fromFields());
+      const data = tensor.dataLocation === 1 ? fromElsewhere() : here();
       const stored: HostTensor = { dtype, shape, data };
       if (dtype === 'float16' || dtype === 'bfloat16' || dtype === 'float64') {
         return { dtype: 'float32', shape, data: toFloat32(stored) };

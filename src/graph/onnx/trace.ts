@@ -6,8 +6,10 @@ import type { Tensor } from '../tensor.js';
 import { Call } from './call.js';
 import type { Constants } from './constants.js';
 import { describeNode, toNumber } from './decode.js';
-import type { AttributeMessage, FunctionMessage, GraphMessage, ModelMessage, NodeMessage, OpsetMessage, TensorMessage } from './decode.js';
-import { LIMITS, OnnxError, shown } from './error.js';
+import type {
+  AttributeMessage, FunctionMessage, GraphMessage, ModelMessage, NodeMessage, OpsetMessage, TensorMessage,
+} from './decode.js';
+import { LIMITS, OnnxError, quoted } from './error.js';
 import { fold } from './fold/fold.js';
 import { inOrder } from './order.js';
 import { findOperator, normalDomain } from './operators/index.js';
@@ -50,6 +52,9 @@ class Scope {
   }
 }
 
+/** Inputs or outputs of an operator; one that is left out is null or undefined. */
+type Values = readonly (Tensor | null | undefined)[];
+
 /** What the operators of one graph or function body share. */
 interface Frame {
   readonly scope: Scope;
@@ -72,26 +77,33 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
   const functions = new Map(model.functions.map((f) => [functionKey(f), f]));
   const folding = { known: constants.of, left: LIMITS.foldTotal as number };
   let nodesLeft: number = LIMITS.nodes;
+  let constantsLeft: number = LIMITS.constantTotal;
+
+  const spendNodes = (count: number): void => {
+    nodesLeft -= count;
+    if (nodesLeft < 0) fail(`the model has more than ${LIMITS.nodes} operators`);
+  };
 
   const fail = (problem: string, node?: NodeMessage, cause?: unknown): never => {
     throw new OnnxError(file, problem, node && describeNode(node), { cause });
   };
 
   const define = (frame: Frame, name: string, value: Tensor | null, node?: NodeMessage): void => {
-    if (!frame.scope.set(name, value)) fail(`two values are named ${JSON.stringify(shown(name))}`, node);
+    if (!frame.scope.set(name, value)) fail(`two values are named ${quoted(name)}`, node);
   };
 
   /** A value that may have been computed just now (by nodes from `start` on), as a known one if possible. */
   const settle = (t: Tensor, name: string, start: number): Tensor => {
-    if (t.rank > LIMITS.rank || t.size > LIMITS.elements) throw new Error(`its result ${describeShape(t.shape)} is too large`);
+    if (t.rank > LIMITS.rank || t.size > LIMITS.elements) {
+      throw new Error(`its result ${describeShape(t.shape)} is too large`);
+    }
     if (constants.of(t)) return t;
     const value = t.node.id >= start ? (t.node.value ?? fold(t, start, folding)) : undefined;
     return value ? constants.make(name, value) : t;
   };
 
   const runNode = (node: NodeMessage, frame: Frame): void => {
-    nodesLeft -= 1;
-    if (nodesLeft < 0) fail(`the model has more than ${LIMITS.nodes} operators`);
+    spendNodes(1 + Math.floor((node.input.length + node.output.length) / 8));
     if (node.input.length > LIMITS.listLength || node.output.length > LIMITS.listLength) {
       fail(`has more than ${LIMITS.listLength} inputs or outputs`, node);
     }
@@ -99,9 +111,9 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
       if (name === '') return null;
       const value = frame.scope.get(name);
       if (value !== undefined) return value;
-      return fail(`reads ${JSON.stringify(shown(name))}, which nothing makes`, node);
+      return fail(`reads ${quoted(name)}, which nothing makes`, node);
     };
-    const given = node.input.map(read);
+    const given: (Tensor | null)[] = node.input.map(read);
     const called = functions.get(calledFunction(node));
     const start = nodeCount();
     const results = called ? runFunction(node, called, given, frame) : runOperator(node, given, frame);
@@ -113,19 +125,20 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     });
   };
 
-  const runOperator = (node: NodeMessage, given: readonly (Tensor | null)[], frame: Frame): readonly Tensor[] => {
+  const runOperator = (node: NodeMessage, given: Values, frame: Frame): Values => {
     const domain = normalDomain(node.domain);
-    const opset = frame.opsets.get(domain) ?? fail(`the model does not say which version of domain ${JSON.stringify(domain)} it uses`, node);
-    const call = new Call(node, given, {
+    const opset = frame.opsets.get(domain) ?? fail(`the file does not say which version of domain "${domain}" it uses`, node);
+    const call = new Call(node, given.map((t) => t ?? null), {
       file,
       opset,
       resolve: (a) => resolveAttribute(a, frame),
       known: constants.of,
       tensor: (message) => tensors.get(message)!,
+      afford: (elements) => (constantsLeft -= elements) >= 0,
     });
     const result = isBranch(node) ? runBranch(call, frame) : findOperator(domain, node.opType)!(call);
     call.checkAllUsed();
-    return Array.isArray(result) ? result : [result as Tensor];
+    return Array.isArray(result) ? (result as Values) : [result as Tensor];
   };
 
   const runBranch = (call: Call, frame: Frame): readonly Tensor[] => {
@@ -135,7 +148,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     return runGraph(call.graph(taken), { ...frame, scope: new Scope(frame.scope), path, depth: frame.depth + 1 });
   };
 
-  const runFunction = (node: NodeMessage, f: FunctionMessage, given: readonly (Tensor | null)[], frame: Frame): (Tensor | null)[] => {
+  const runFunction = (node: NodeMessage, f: FunctionMessage, given: Values, frame: Frame): Values => {
     const attributes = new Map<string, AttributeMessage>();
     for (const a of [...f.attributeProto, ...node.attribute]) {
       const value = resolveAttribute(a, frame);
@@ -151,7 +164,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     if (given.length > f.input.length) fail(`gives ${given.length} inputs to a function of ${f.input.length}`, node);
     f.input.forEach((name, i) => define(inner, name, given[i] ?? null, node));
     runNodes(f.node, inner);
-    return f.output.map((name) => inner.scope.get(name) ?? fail(`the function does not make its output ${JSON.stringify(shown(name))}`, node));
+    return f.output.map((name) => inner.scope.get(name) ?? fail(`does not make its output ${quoted(name)}`, node));
   };
 
   const runNodes = (nodes: readonly NodeMessage[], frame: Frame): void => {
@@ -167,9 +180,10 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
   };
 
   const runGraph = (graph: GraphMessage, frame: Frame): Tensor[] => {
+    spendNodes(graph.initializer.length);
     for (const t of graph.initializer) define(frame, t.name, constants.make(frame.path + t.name, tensors.get(t)!));
     runNodes(graph.node, frame);
-    return graph.output.map(({ name }) => frame.scope.get(name) ?? fail(`nothing makes output ${JSON.stringify(shown(name))}`));
+    return graph.output.map(({ name }) => frame.scope.get(name) ?? fail(`nothing makes output ${quoted(name)}`));
   };
 
   const scope = new Scope(null);

@@ -20,7 +20,7 @@ interface Heads {
  * Scores worked on at once in the backward pass. They are passed over five times, so they should stay in the cache that
  * belongs to a core: 4 MiB are two blocks of 2 MiB (docs/decisions.md).
  */
-const BLOCK_BYTES = 4 * 2 ** 20;
+const BLOCK_BYTES = 8 * 2 ** 20;
 
 /** [B, H, N, D] → [B, N, H·D], undoing the transpose that made it where there is one. */
 function joined(x: Tensor): Tensor {

@@ -1,10 +1,8 @@
 /** @file Folding of operators that work element by element. */
 import { sizeOf } from '../../dtype.js';
-import type { DType } from '../../dtype.js';
-import { allocate, attribute, broadcastStrides, cells, walk } from './views.js';
+import type { DType, HostTensor } from '../../dtype.js';
+import { INT64, allocate, attribute, broadcastStrides, cells, walk } from './views.js';
 import type { Cell, Kernel } from './views.js';
-
-const INT64 = { min: -(2n ** 63n), max: 2n ** 63n - 1n };
 
 /** A float as int64: towards zero, saturating, NaN as 0. */
 function toInt64(v: number): bigint {
@@ -37,17 +35,22 @@ function broadcast(f: Scalar): Kernel {
   };
 }
 
+function refuseZeros({ data }: HostTensor): void {
+  if (cells(data).some((d) => Number(d) === 0)) throw new Error('division of integers by zero');
+}
+
 /** Integers divide towards zero, and not by zero. */
 const divide: Kernel = (inputs, node, out) => {
   if (out.dtype === 'float32') return broadcast((a: number, b: number) => a / b)(inputs, node, out);
-  if (cells(inputs[1]!.data).some((d) => Number(d) === 0)) throw new Error('division of integers by zero');
-  return broadcast((a: Cell, b: Cell) => (typeof a === 'bigint' ? a / (b as bigint) : Math.trunc(a / (b as number))))(inputs, node, out);
+  refuseZeros(inputs[1]!);
+  const quotient = (a: Cell, b: Cell): Cell => (typeof a === 'bigint' ? a / (b as bigint) : Math.trunc(a / (b as number)));
+  return broadcast(quotient)(inputs, node, out);
 };
 
 /** The sign of the divisor for integers, of the dividend for floats or with `fmod`. */
 const remainder: Kernel = (inputs, node, out) => {
   const fmod = attribute(node, 'fmod', 0) === 1;
-  if (out.dtype !== 'float32' && cells(inputs[1]!.data).some((d) => Number(d) === 0)) throw new Error('remainder by zero');
+  if (out.dtype !== 'float32') refuseZeros(inputs[1]!);
   const rest = <T extends Cell>(a: T, b: T): Cell => {
     const r = ((a as number) % (b as number)) as Cell;
     return fmod || Number(r) === 0 || r < 0 === b < 0 ? r : (r as number) + (b as number);
@@ -88,12 +91,10 @@ const SCALARS: Readonly<Record<string, Scalar>> = {
   GreaterOrEqual: (a: Cell, b: Cell) => a >= b,
   And: (a: Cell, b: Cell) => Boolean(a) && Boolean(b),
   Or: (a: Cell, b: Cell) => Boolean(a) || Boolean(b),
-  Xor: (a: Cell, b: Cell) => Boolean(a) !== Boolean(b),
   Not: (a: Cell) => !a,
   Where: (c: Cell, a: Cell, b: Cell) => (c ? a : b),
   Clip: (a: Cell, low: Cell, high: Cell) => (a > high || low > high ? high : a < low ? low : a),
   Cast: (a: Cell) => a,
-  IsNaN: (a: number) => Number.isNaN(a),
 };
 
 export const elementwise: Readonly<Record<string, Kernel>> = {

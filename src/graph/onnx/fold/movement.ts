@@ -55,7 +55,8 @@ const pad: Kernel = ([x, pads, value], node, out) => {
   // Where in x each element of the result comes from, axis by axis.
   const places = out.shape.reduce<number[]>((offsets, d, axis) => {
     const mode = node.attributes['mode'];
-    const steps = Array.from({ length: d }, (_, i) => paddingSource(i - before[axis]!, x!.shape[axis]!, mode) * own[axis]!);
+    const sources = Array.from({ length: d }, (_, i) => paddingSource(i - before[axis]!, x!.shape[axis]!, mode));
+    const steps = sources.map((s) => s * own[axis]!);
     return offsets.flatMap((o) => steps.map((s) => o + s));
   }, [0]);
   const result = allocate(out.dtype, places.length);
@@ -86,7 +87,9 @@ const gatherElements: Kernel = ([x, indices], node, out) => {
   const own = strides(x!.shape);
   const result = allocate(out.dtype, sizeOf(out.shape));
   const [to, from, picks] = [cells(result), cells(x!.data), cells(indices!.data)];
-  walk(out.shape, [own.with(axis, 0)], (i, [at]) => (to[i] = from[at! + inRange(picks[i]!, x!.shape[axis]!) * own[axis]!]!));
+  walk(out.shape, [own.with(axis, 0)], (i, [at]) => {
+    to[i] = from[at! + inRange(picks[i]!, x!.shape[axis]!) * own[axis]!]!;
+  });
   return result;
 };
 
@@ -131,7 +134,9 @@ const scatterElements: Kernel = ([x, indices, updates], node, out) => {
   const own = strides(out.shape);
   const result = x!.data.slice();
   const [to, from, picks] = [cells(result), cells(updates!.data), cells(indices!.data)];
-  walk(indices!.shape, [own.with(axis, 0)], (i, [at]) => put(to, at! + inRange(picks[i]!, out.shape[axis]!) * own[axis]!, from[i]!, node));
+  walk(indices!.shape, [own.with(axis, 0)], (i, [at]) => {
+    put(to, at! + inRange(picks[i]!, out.shape[axis]!) * own[axis]!, from[i]!, node);
+  });
   return result;
 };
 

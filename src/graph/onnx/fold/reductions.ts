@@ -1,23 +1,23 @@
 /** @file Folding of reductions and running sums. */
 import { sizeOf } from '../../dtype.js';
 import type { DType } from '../../dtype.js';
-import { allocate, attribute, broadcastStrides, cells, inRange, ints, strides, walk } from './views.js';
+import { INT64, allocate, attribute, broadcastStrides, cells, inRange, ints, strides, walk } from './views.js';
 import type { Cell, Kernel } from './views.js';
 
 type Combine = (total: number, v: number) => number;
 /** What a reduction of nothing gives. */
 type Start = (dtype: DType) => Cell;
 
-const LIMITS: Readonly<Record<string, readonly [Cell, Cell]>> = {
+const EXTREMES: Readonly<Record<string, readonly [Cell, Cell]>> = {
   float32: [-Infinity, Infinity],
-  int64: [-(2n ** 63n), 2n ** 63n - 1n],
+  int64: [INT64.min, INT64.max],
   int32: [-(2 ** 31), 2 ** 31 - 1],
   int8: [-128, 127],
   uint8: [0, 255],
 };
 const number = (n: number): Start => (dtype) => (dtype === 'int64' ? BigInt(n) : n);
-const lowest: Start = (dtype) => LIMITS[dtype]?.[0] ?? 0;
-const highest: Start = (dtype) => LIMITS[dtype]?.[1] ?? 1;
+const lowest: Start = (dtype) => EXTREMES[dtype]?.[0] ?? 0;
+const highest: Start = (dtype) => EXTREMES[dtype]?.[1] ?? 1;
 
 /** Reduction over axes given as input 1. */
 function reduction(combine: Combine, start: Start, mean = false): Kernel {

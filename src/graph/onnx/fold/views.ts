@@ -1,4 +1,4 @@
-/** @file What constant folding works with: cells of any dtype, strides, and walks over several strided views at once. */
+/** @file What constant folding works with: cells of any dtype, strides, walks over several strided views at once. */
 import { arrayType, sizeOf } from '../../dtype.js';
 import type { DType, HostTensor, Shape, TypedArray } from '../../dtype.js';
 import type { Node, Spec } from '../../tensor.js';
@@ -11,6 +11,7 @@ export type Cell = number | bigint;
 export type Cells = Cell[];
 export const cells = (data: TypedArray): Cells => data as unknown as Cells;
 export const allocate = (dtype: DType, size: number): TypedArray => new (arrayType(dtype))(size);
+export const INT64: { readonly min: bigint; readonly max: bigint } = { min: -(2n ** 63n), max: 2n ** 63n - 1n };
 export const ints = (t: HostTensor): number[] => Array.from(t.data as Int32Array, Number);
 
 export const attribute = (node: Node, name: string, otherwise: number): number => {

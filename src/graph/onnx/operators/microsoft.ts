@@ -9,7 +9,6 @@ import { sum } from '../../ops/reduce.js';
 import { constant, full, literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
-import { LIMITS } from '../error.js';
 import { convolutions } from './convolution.js';
 import { layer, normalization, skipLayer } from './normalization.js';
 import { anyMatmul } from './product.js';
@@ -45,7 +44,7 @@ function maskBias(c: Call, mask: Tensor, keys: Tensor, hidden: number): Tensor {
 
 /** Hides the keys after each query. */
 function causalBias(c: Call, n: number, m: number, hidden: number): Tensor {
-  if (n * m > LIMITS.foldElements) c.fail(`a causal mask of ${n} x ${m} is too large`);
+  c.budget(n * m);
   const bias = Float32Array.from({ length: n * m }, (_, i) => (i % m > Math.floor(i / m) + m - n ? hidden : 0));
   return constant({ data: bias, shape: [1, 1, n, m], dtype: 'float32' });
 }
@@ -128,8 +127,7 @@ const embedLayer: Operator = (c) => {
 const skipRms: Operator = (c) => {
   const [x, skip, gamma, bias] = [c.x(0), c.x(1), c.x(2), c.optional(3)];
   const total = biased(add(x, skip), bias);
-  const unused = full([1], 0);
-  return [rmsNorm(total, gamma, c.float('epsilon', 1e-12)), unused, unused, total];
+  return [rmsNorm(total, gamma, c.float('epsilon', 1e-12)), undefined, undefined, total];
 };
 
 const quick: Operator = (c) => {

@@ -4,7 +4,6 @@ import { abs, add, div, maximum, mul, reciprocal, sqrt, sub } from '../../ops/ar
 import { expand, reshape } from '../../ops/layout.js';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../../ops/norm.js';
 import { mean, norm, normalizeAxes, sum, variance } from '../../ops/reduce.js';
-import { full } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
 
@@ -85,8 +84,7 @@ export const skipLayer: Operator = (c) => {
   const [x, skip, gamma, beta, bias] = [c.x(0), c.x(1), c.x(2), c.optional(3), c.optional(4)];
   const total = bias ? add(add(x, skip), bias) : add(x, skip);
   const [y] = layer(c, total, gamma, beta, -1, c.float('epsilon', 1e-12));
-  const unused = full([1], 0);
-  return [y!, unused, unused, total];
+  return [y, undefined, undefined, total];
 };
 
 export const normalization: Readonly<Record<string, Operator>> = {

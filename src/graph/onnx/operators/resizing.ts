@@ -108,7 +108,8 @@ function axesOf(c: Call, x: Tensor, scales: readonly number[] | undefined, sizes
     const at = listed.indexOf(axis);
     if (at < 0) return { n, out: n, scale: 1 };
     const out = scales ? Math.floor(f32(n * f32(scales[at]!))) : sizes![at]!;
-    if (!(out >= 1) || n < 1 || !(out * n <= LIMITS.foldElements)) c.fail(`cannot resize an axis of ${n} to ${out}`);
+    if (!(out >= 1) || n < 1) c.fail(`cannot resize an axis of ${n} to ${out}`);
+    if (out !== n) c.budget(out * n);
     return { n, out, scale: scales ? scales[at]! : out / n };
   });
 }

@@ -6,7 +6,6 @@ import { expand, narrow, reshape, transpose, unsqueeze } from '../../ops/layout.
 import { constant, literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
-import { LIMITS } from '../error.js';
 
 const INT64_MAX = 2n ** 63n - 1n;
 
@@ -46,7 +45,7 @@ function filled(c: Call): Tensor {
 function range(c: Call): Tensor {
   const [start, limit, delta] = [c.scalar(0), c.scalar(1), c.scalar(2)];
   const count = Math.max(0, Math.ceil((limit - start) / delta));
-  if (!(count <= LIMITS.foldElements)) c.fail(`would hold ${count} numbers; ${LIMITS.foldElements} are supported`);
+  c.budget(count);
   return literal(Array.from({ length: count }, (_, i) => start + i * delta), [count], c.x(0).dtype);
 }
 
@@ -68,7 +67,8 @@ function oneHot(c: Call): Tensor {
   const values = c.x(2);
   const axis = c.int('axis', -1);
   const at = axis < 0 ? axis + ids.rank + 1 : axis;
-  if (!(depth >= 0 && depth <= LIMITS.foldElements)) c.fail(`impossible depth ${depth}`);
+  if (!(depth >= 0)) c.fail(`impossible depth ${depth}`);
+  c.budget(depth);
   const positive = where(less(ids, 0), add(ids, depth), ids);
   const classes = literal(Array.from({ length: depth }, (_, i) => i), [depth], 'int64');
   const hot = cast(equal(unsqueeze(positive, ids.rank), classes), values.dtype); // [..., depth]
@@ -82,7 +82,7 @@ function identityMatrix(c: Call): Tensor {
   const x = c.x(0);
   const [h, w] = x.rank === 2 ? (x.shape as [number, number]) : c.fail(`takes a matrix, not ${x}`);
   const k = c.int('k', 0);
-  if (h * w > LIMITS.foldElements) c.fail(`a ${h} x ${w} matrix is too large`);
+  c.budget(h * w);
   const values = Array.from({ length: h * w }, (_, i) => ((i % w) - Math.floor(i / w) === k ? 1 : 0));
   return literal(values, [h, w], c.dtype('dtype') ?? x.dtype);
 }

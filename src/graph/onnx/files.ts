@@ -1,10 +1,38 @@
-/** @file Reads tensor data that an `.onnx` file keeps in files beside it, and never from anywhere else. */
-import { closeSync, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
+/** @file Reads an `.onnx` file and the tensor data that it keeps in files beside it, and never from anywhere else. */
+import { closeSync, fstatSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, sep, win32 } from 'node:path';
-import { OnnxError, shown } from './error.js';
+import { LIMITS, OnnxError, quoted } from './error.js';
 
 /** One read call is at most this long: libuv refuses more than 2 GiB. */
 const READ_BYTES = 2 ** 28;
+
+/** The bytes of the model at `path`. */
+export function readModelFile(path: string): Uint8Array {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (cause) {
+    throw new OnnxError(path, `cannot be opened (${(cause as NodeJS.ErrnoException).code})`, undefined, { cause });
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new OnnxError(path, 'is not a file');
+    if (stat.size > LIMITS.fileBytes) {
+      const remedy = 'export the model with its data in files beside it';
+      throw new OnnxError(path, `has ${stat.size} bytes, more than ${LIMITS.fileBytes}: ${remedy}`);
+    }
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+interface OpenFile {
+  readonly fd: number;
+  readonly size: number;
+  /** Bytes that may still be read. */
+  left: number;
+}
 
 export interface ExternalData {
   /** `length` bytes of the file `location` (relative to the model's folder) from `offset` on, in a buffer of their own. */
@@ -24,11 +52,11 @@ const inside = (folder: string, path: string): boolean => {
 export function openExternalData(modelPath: string): ExternalData {
   const folder = dirname(modelPath);
   const allowed = [realpathSync(folder), dirname(realpathSync(modelPath))];
-  const files = new Map<string, { fd: number; size: number; left: number }>();
+  const files = new Map<string, OpenFile>();
 
-  const open = (location: string): { fd: number; size: number; left: number } => {
+  const open = (location: string): OpenFile => {
     const refuse = (why: string): never => {
-      throw new OnnxError(modelPath, `keeps data in ${JSON.stringify(shown(location))}, which ${why}`);
+      throw new OnnxError(modelPath, `keeps data in ${quoted(location)}, which ${why}`);
     };
     if (isAbsolute(location) || win32.isAbsolute(location) || location.split(/[\\/]/).includes('..')) {
       refuse('is not inside the folder of the model');
@@ -54,16 +82,17 @@ export function openExternalData(modelPath: string): ExternalData {
     read(location, offset, length) {
       const file = files.get(location) ?? open(location);
       files.set(location, file);
-      const where = `bytes ${offset}–${offset + length} of ${JSON.stringify(shown(location))}`;
-      if (offset + length > file.size) {
-        throw new OnnxError(modelPath, `needs ${where}, which has only ${file.size}: it is cut short or of another model`);
-      }
+      const where = `bytes ${offset}–${offset + length} of ${quoted(location)}`;
+      const fail = (problem: string): never => {
+        throw new OnnxError(modelPath, problem);
+      };
+      if (offset + length > file.size) fail(`needs ${where}, which has only ${file.size}: it is cut short or another model's`);
       file.left -= length;
-      if (file.left < 0) throw new OnnxError(modelPath, `reads ${where}, overlapping other tensors many times over`);
+      if (file.left < 0) fail(`reads ${where}, overlapping other tensors many times over`);
       const bytes = new Uint8Array(length);
       for (let done = 0; done < length;) {
         const count = readSync(file.fd, bytes, done, Math.min(length - done, READ_BYTES), offset + done);
-        if (count === 0) throw new OnnxError(modelPath, `needs ${where}, which became shorter while being read`);
+        if (count === 0) fail(`needs ${where}, which became shorter while being read`);
         done += count;
       }
       return bytes;
