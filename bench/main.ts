@@ -1,7 +1,11 @@
 /** @file `npm run bench -- NAME [FILTER]`: runs a benchmark by name. */
+import { benchBundledModel } from './bundled-model.js';
 import { benchEngine } from './engine.js';
 
-const BENCHES: Readonly<Record<string, (filter?: string) => Promise<void>>> = { engine: benchEngine };
+const BENCHES: Readonly<Record<string, (filter?: string) => Promise<void>>> = {
+  engine: benchEngine,
+  'bundled-model': benchBundledModel,
+};
 
 const [name = '', filter] = process.argv.slice(2);
 const bench = BENCHES[name];

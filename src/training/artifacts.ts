@@ -92,17 +92,23 @@ export interface Swept {
   readonly measured: Measured;
 }
 
-/** Measures the saved LoRA at each strength, on the same prompts and noise. */
-export async function sweepStrengths(session: Session, base: GaussianStatistics | null, step: number): Promise<Swept[]> {
+/**
+ * Measures the saved LoRA at each strength of the configuration, and at 0 (the base model) and 1 in any case, on the
+ * same prompts and noise. Full fine-tuning has no strength: only what was trained is measured.
+ */
+export async function sweepStrengths(session: Session, step: number): Promise<Swept[]> {
   const { task, config, evaluator } = session;
-  if (!task.adapter) return [];
+  if (!task.adapter) return [{ strength: 1, measured: await evaluator.measure(step, null) }];
   const swept: Swept[] = [];
-  for (const strength of config.evaluation.sweep) {
+  let base: GaussianStatistics | null = null;
+  for (const strength of [...new Set([0, 1, ...config.evaluation.sweep])].toSorted((a, b) => Math.abs(a) - Math.abs(b))) {
     task.setStrength(strength);
-    swept.push({ strength, measured: await evaluator.measure(step, base) });
+    const measured = await evaluator.measure(strength === 0 ? 0 : step, base);
+    base ??= measured.statistics;
+    swept.push({ strength, measured });
   }
   task.setStrength(1);
-  return swept;
+  return swept.toSorted((a, b) => a.strength - b.strength);
 }
 
 /** Pairs of pictures that the report and the before/after sheet show. */

@@ -2,11 +2,13 @@ import { expect, test } from 'vitest';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { cast } from '../../src/graph/ops/arithmetic.js';
+import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { unetConfigSchema } from '../../src/models/config.js';
 import { unet } from '../../src/models/unet.js';
 import { loraAdapter, planByTargets } from '../../src/nn/lora.js';
 import type { LoraAdapter } from '../../src/nn/lora.js';
+import { frozenWeights, rootScope } from '../../src/nn/scope.js';
 import type { Scope } from '../../src/nn/scope.js';
 import { compareWithReference } from './compare.js';
 import { loadFixture } from './fixture.js';
@@ -60,3 +62,15 @@ test.each(VARIANTS)('U-Net %s with LoRA: prediction, gradients by latents, text 
   expectReference(variant, false));
 
 test('U-Net with checkpointing has the same gradients', () => expectReference('bk_sdm_tiny', true));
+
+test('U-Net takes latents with odd sides', () => {
+  const config = unetConfigSchema.parse({ block_out_channels: [4, 8, 8, 8], norm_num_groups: 4, cross_attention_dim: 16 });
+  const inputs = { latents: input('x', [1, 4, 13, 11]), timestep: input('t', [1]), context: input('c', [1, 7, 16]) };
+  expect(unet(rootScope(frozenWeights()), config, inputs).shape).toEqual([1, 4, 13, 11]);
+});
+
+test('U-Net says which input it needs', () => {
+  const config = unetConfigSchema.parse({ time_cond_proj_dim: 16 });
+  const inputs = { latents: input('x', [1, 4, 8, 8]), timestep: input('t', [1]), context: input('c', [1, 7, 1280]) };
+  expect(() => unet(rootScope(frozenWeights()), config, inputs)).toThrow(/needs the input "guidance"/);
+});

@@ -109,7 +109,7 @@ export class Call {
 
   /** To be asked before making a constant whose size the file decides. */
   budget(elements: number): void {
-    if (!(elements <= LIMITS.foldElements && this.context.afford(elements))) {
+    if (!(elements <= LIMITS.constantElements && this.context.afford(elements))) {
       this.fail(`needs a constant of ${elements} elements, which is too large`);
     }
   }

@@ -47,7 +47,8 @@ export const LIMITS = {
   foldElements: 2 ** 22,
   /** Elements of all folded constants. */
   foldTotal: 2 ** 24,
-  /** Elements of all constants that operators bring (masks, resize weights). */
+  /** Elements of a constant that an operator brings (a mask, resize weights), and of all of them. */
+  constantElements: 2 ** 24,
   constantTotal: 2 ** 26,
   /** Numbers in a list that says how an operator works (axes, shape, lengths of a split). */
   listLength: 4096,

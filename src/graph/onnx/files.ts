@@ -35,7 +35,7 @@ interface OpenFile {
 }
 
 export interface ExternalData {
-  /** `length` bytes of the file `location` (relative to the model's folder) from `offset` on, in a buffer of their own. */
+  /** `length` bytes from `offset` on of the file `location` in the model's folder, in a buffer of their own. */
   read(location: string, offset: number, length: number): Uint8Array;
   close(): void;
 }
@@ -86,7 +86,7 @@ export function openExternalData(modelPath: string): ExternalData {
       const fail = (problem: string): never => {
         throw new OnnxError(modelPath, problem);
       };
-      if (offset + length > file.size) fail(`needs ${where}, which has only ${file.size}: it is cut short or another model's`);
+      if (offset + length > file.size) fail(`needs ${where}, which has only ${file.size}: it is cut short or misplaced`);
       file.left -= length;
       if (file.left < 0) fail(`reads ${where}, overlapping other tensors many times over`);
       const bytes = new Uint8Array(length);

@@ -49,13 +49,15 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
     throw new OnnxError(file, problem);
   };
   const unknown = Object.keys(options.shapes ?? {}).find((name) => !infos.some((i) => i.name === name));
-  if (unknown !== undefined) fail(`has no input ${unknown} (option shapes); its inputs: ${listed(infos.map((i) => i.name))}`);
+  if (unknown !== undefined) {
+    fail(`has no input ${unknown} (option shapes); its inputs: ${listed(infos.map((i) => i.name))}`);
+  }
 
   /** Fits a shape from the options to the declared one; a named dimension then has that size elsewhere too. */
   const adopt = (name: string, declared: readonly Dimension[], shape: Shape): void => {
     const fits = shape.length === declared.length && declared.every((d, i) => typeof d !== 'number' || d === shape[i]);
     if (!fits) {
-      fail(`input ${shown(name)} has shape ${describe(declared)}, which ${describeShape(shape)} (option shapes) does not fit`);
+      fail(`input ${shown(name)} has shape ${describe(declared)}, which the option ${describeShape(shape)} does not fit`);
     }
     declared.forEach((d, i) => {
       if (typeof d !== 'string') return;
@@ -85,10 +87,12 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
     const elementType = type?.tensorType?.elemType;
     if (elementType === undefined) return fail(`input ${shown(name)} is not a tensor`);
     const dtype = computeDtype(elementType);
-    if (!dtype) return fail(`input ${shown(name)} holds elements of type ${elementTypeName(elementType)}, which is not supported`);
+    if (!dtype) return fail(`input ${shown(name)} has unsupported elements: ${elementTypeName(elementType)}`);
     const sized = shape as Shape;
     const odd = sized.length > LIMITS.rank || sized.some((d) => !Number.isSafeInteger(d) || d < 0);
-    if (odd || sizeOf(sized) > LIMITS.elements) fail(`input ${shown(name)} has the impossible shape ${describeShape(sized)}`);
+    if (odd || sizeOf(sized) > LIMITS.elements) {
+      fail(`input ${shown(name)} has the impossible shape ${describeShape(sized)}`);
+    }
     return { name, shape: sized, dtype };
   });
 }

@@ -14,7 +14,7 @@ const root = protobuf.Root.fromJSON({
         dims: { rule: 'repeated', type: 'int64', id: 1 },
         dataType: { type: 'int32', id: 2 },
         segment: { type: 'Segment', id: 3 },
-        // The *Data fields are packed numbers. Taken as bytes, they become typed arrays without a list of numbers between.
+        // The *Data fields are packed numbers. Taken as bytes, they become typed arrays without lists between.
         floatData: { rule: 'repeated', type: 'bytes', id: 4 },
         int32Data: { rule: 'repeated', type: 'bytes', id: 5 },
         int64Data: { rule: 'repeated', type: 'bytes', id: 7 },

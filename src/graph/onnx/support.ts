@@ -9,14 +9,15 @@ const OPSETS = { first: 7, last: 24 };
 /** Names of operators of one kind that a message lists. */
 const NAMES = 50;
 
-/** @throws OnnxError listing all operators that are not supported, with the names of their nodes; or what else is not. */
+/** @throws OnnxError listing all operators that are not supported with the names of their nodes, or what else is not. */
 export function checkSupported(model: ModelMessage, file: string): void {
   checkOperators(model, file);
   const fail = (problem: string): never => {
     throw new OnnxError(file, problem);
   };
   const imports = [model.opsetImport, ...model.functions.map((f) => f.opsetImport)];
-  const outside = imports.map((list) => opsetVersions(list).get('')).find((v) => v !== undefined && !(v >= OPSETS.first && v <= OPSETS.last));
+  const versions = imports.map((list) => opsetVersions(list).get(''));
+  const outside = versions.find((v) => v !== undefined && !(v >= OPSETS.first && v <= OPSETS.last));
   if (outside !== undefined) {
     const remedy = 'export it again for one of these, or convert it with onnx.version_converter';
     fail(`uses operator set ${outside}; ${OPSETS.first} to ${OPSETS.last} are supported: ${remedy}`);

@@ -127,7 +127,8 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
 
   const runOperator = (node: NodeMessage, given: Values, frame: Frame): Values => {
     const domain = normalDomain(node.domain);
-    const opset = frame.opsets.get(domain) ?? fail(`the file does not say which version of domain "${domain}" it uses`, node);
+    const opset = frame.opsets.get(domain);
+    if (opset === undefined) return fail(`the file does not say which version of domain ${quoted(domain)} it uses`, node);
     const call = new Call(node, given.map((t) => t ?? null), {
       file,
       opset,

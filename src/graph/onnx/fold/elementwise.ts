@@ -43,8 +43,8 @@ function refuseZeros({ data }: HostTensor): void {
 const divide: Kernel = (inputs, node, out) => {
   if (out.dtype === 'float32') return broadcast((a: number, b: number) => a / b)(inputs, node, out);
   refuseZeros(inputs[1]!);
-  const quotient = (a: Cell, b: Cell): Cell => (typeof a === 'bigint' ? a / (b as bigint) : Math.trunc(a / (b as number)));
-  return broadcast(quotient)(inputs, node, out);
+  const whole = (a: Cell, b: Cell): Cell => (typeof a === 'bigint' ? a / (b as bigint) : Math.trunc(a / (b as number)));
+  return broadcast(whole)(inputs, node, out);
 };
 
 /** The sign of the divisor for integers, of the dividend for floats or with `fmod`. */

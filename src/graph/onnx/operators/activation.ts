@@ -3,7 +3,9 @@ import { sizeOf } from '../../dtype.js';
 import {
   elu, gelu, geluTanh, hardSigmoid, leakyRelu, logSoftmax, prelu, relu, silu, softmax,
 } from '../../ops/activation.js';
-import { abs, add, div, exp, greater, minimum, mul, sigmoid, softplus, sub, tanh, where } from '../../ops/arithmetic.js';
+import {
+  abs, add, div, exp, greater, minimum, mul, sigmoid, softplus, sub, tanh, where,
+} from '../../ops/arithmetic.js';
 import { reshape } from '../../ops/layout.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';

@@ -2,8 +2,7 @@
 import { conv2d, convTranspose2d } from '../../ops/conv.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
-import { asImage, likeInput, twoAxes, windowOf } from './window.js';
-import type { Window } from './window.js';
+import { asImage, likeInput, reach, sharedPadding, twoAxes, windowOf } from './window.js';
 
 function convolution(c: Call): Tensor {
   const [x, w] = [c.x(0), c.x(1)];
@@ -18,35 +17,27 @@ function groupsOf(c: Call): number {
   return groups >= 1 ? groups : c.fail(`impossible group ${groups}`);
 }
 
-/** Where padding is to follow from the output size, `total` of it is taken off, the odd element from the end for SAME_UPPER. */
-function transposedPadding(c: Call, window: Window, image: Tensor, size: readonly [number, number], extra: readonly number[]): Window['padding'] {
-  const upper = c.string('auto_pad', 'NOTSET') === 'SAME_UPPER';
-  const [vertical, horizontal] = ([0, 1] as const).map((i) => {
-    const reach = (window.kernel[i] - 1) * window.dilation[i] + 1;
-    const total = Math.max(0, (image.shape[2 + i]! - 1) * window.stride[i] + extra[i]! + reach - size[i]);
-    const small = Math.floor(total / 2);
-    return upper ? [small, total - small] : [total - small, small];
-  }) as [[number, number], [number, number]];
-  return [vertical[0], horizontal[0], vertical[1], horizontal[1]];
-}
-
+/** The output size is given, follows from `auto_pad`, or from the padding. */
 function transposed(c: Call): Tensor {
   const [x, w] = [c.x(0), c.x(1)];
   const [image, kernel] = [asImage(c, x), asImage(c, w)];
   const groups = groupsOf(c);
-  const window = windowOf(c, image.shape.slice(2), w.shape.slice(2));
+  const { stride, dilation, ...window } = windowOf(c, image.shape.slice(2), w.shape.slice(2));
   const extra = twoAxes(c, c.intList('output_padding') ?? w.shape.slice(2).map(() => 0), 0);
   const asked = c.intList('output_shape');
-  const auto = c.string('auto_pad', 'NOTSET').startsWith('SAME');
-  const grown = ([0, 1] as const).map((i) => image.shape[2 + i]! * window.stride[i]) as [number, number];
-  const wanted = asked ? twoAxes(c, asked, 1) : auto ? grown : null;
-  const padding = wanted ? transposedPadding(c, window, image, wanted, extra) : window.padding;
-  const outputSize = wanted ?? (([0, 1] as const).map((i) => {
-    const reach = (window.kernel[i] - 1) * window.dilation[i] + 1;
-    return (image.shape[2 + i]! - 1) * window.stride[i] + reach + extra[i] - padding[i]! - padding[i + 2]!;
-  }) as [number, number]);
-  const options = { stride: window.stride, dilation: window.dilation, padding, groups, outputSize };
-  return likeInput(convTranspose2d(image, kernel, c.optional(2), options), x);
+  const auto = c.string('auto_pad', 'NOTSET');
+  const perAxis = (f: (i: 0 | 1) => number): [number, number] => [f(0), f(1)];
+  // What comes out without any padding.
+  const whole = perAxis((i) => (image.shape[2 + i]! - 1) * stride[i] + reach(window.kernel[i], dilation[i]) + extra[i]);
+  const options = { stride, dilation, groups };
+  if (!asked && !auto.startsWith('SAME')) {
+    const { padding } = window;
+    const outputSize = perAxis((i) => whole[i] - padding[i] - padding[i + 2]!);
+    return likeInput(convTranspose2d(image, kernel, c.optional(2), { ...options, padding, outputSize }), x);
+  }
+  const outputSize = asked ? twoAxes(c, asked, 1) : perAxis((i) => image.shape[2 + i]! * stride[i]);
+  const padding = sharedPadding(perAxis((i) => whole[i] - outputSize[i]), auto === 'SAME_UPPER');
+  return likeInput(convTranspose2d(image, kernel, c.optional(2), { ...options, padding, outputSize }), x);
 }
 
 export const convolutions: Readonly<Record<string, Operator>> = {

@@ -34,8 +34,9 @@ function gatheredNd(c: Call): Tensor {
   if (batch < 0 || batch >= indices.rank || batch > x.rank) c.fail(`impossible batch_dims ${batch}`);
   const lead = indices.shape.slice(0, -1);
   const counters = lead.slice(0, batch).map((d, axis) => {
-    const count = literal(Array.from({ length: d }, (_, i) => i), [...lead.map((_, i) => (i === axis ? d : 1)), 1], 'int64');
-    return expand(count, [...lead, 1]);
+    c.budget(d);
+    const along = [...lead.map((_, i) => (i === axis ? d : 1)), 1];
+    return expand(literal(Array.from({ length: d }, (_, i) => i), along, 'int64'), [...lead, 1]);
   });
   return gatherNd(x, concat([...counters, indices], indices.rank - 1));
 }

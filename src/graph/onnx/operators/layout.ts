@@ -1,6 +1,7 @@
 /** @file ONNX operators that move numbers: reshape, transpose, slice, concat, split, pad, tile. */
 import { sizeOf } from '../../dtype.js';
 import type { Shape } from '../../dtype.js';
+import { describeShape } from '../../errors.js';
 import { and, broadcastShapes, where } from '../../ops/arithmetic.js';
 import { gather } from '../../ops/gather.js';
 import { concat, expand, pad, reshape, slice, split, squeeze, tile, transpose, unsqueeze } from '../../ops/layout.js';
@@ -15,8 +16,10 @@ import { LIMITS } from '../error.js';
 function reshaped(c: Call): Tensor {
   const x = c.x(0);
   const zeros = c.int('allowzero', 0) === 1;
-  const shape = c.ints(1).map((d, i) => (d === 0 && !zeros ? (x.shape[i] ?? c.fail(`shape has 0 at ${i}, where there is nothing to copy`)) : d));
-  if (shape.some((d) => d < -1) || shape.filter((d) => d === -1).length > 1) c.fail(`impossible shape [${shape.join(', ')}]`);
+  const copied = (i: number): number => x.shape[i] ?? c.fail(`the shape copies dimension ${i}, which ${x} does not have`);
+  const shape = c.ints(1).map((d, i) => (d === 0 && !zeros ? copied(i) : d));
+  const open = shape.filter((d) => d < 0);
+  if (open.length > 1 || open.some((d) => d !== -1)) c.fail(`impossible shape ${describeShape(shape)}`);
   return reshape(x, shape);
 }
 
@@ -54,7 +57,9 @@ function sliced(c: Call): Tensor {
   const ends = c.optionalInts(2) ?? c.intList('ends') ?? c.fail('ends are missing');
   const axes = c.optionalInts(3) ?? c.intList('axes') ?? starts.map((_, i) => i);
   const steps = c.optionalInts(4) ?? starts.map(() => 1);
-  if ([ends, axes, steps].some((l) => l.length !== starts.length)) c.fail('starts, ends, axes and steps differ in number');
+  if ([ends, axes, steps].some((l) => l.length !== starts.length)) {
+    c.fail('starts, ends, axes and steps differ in number');
+  }
   if (new Set(normalizeAxes('Slice', x.rank, axes)).size < axes.length) c.fail('an axis is given twice');
   const from = x.shape.map(() => 0);
   const to = [...x.shape];

@@ -1,4 +1,4 @@
-/** @file Fused operators of ONNX Runtime (domain com.microsoft), which Optimum and the ORT optimiser put into encoders. */
+/** @file Fused operators of ONNX Runtime (domain com.microsoft), which its optimiser and Optimum put into encoders. */
 import { attention } from '../../ops/attention.js';
 import { gelu, geluTanh, quickGelu, relu } from '../../ops/activation.js';
 import { add, greater, less, mul, sigmoid, where } from '../../ops/arithmetic.js';
@@ -34,10 +34,12 @@ function fromHeads(x: Tensor): Tensor {
  */
 function maskBias(c: Call, mask: Tensor, keys: Tensor, hidden: number): Tensor {
   const [b, m] = [keys.shape[0]!, keys.shape[2]!];
-  if (mask.rank === 1 && mask.size !== b) c.fail(`a mask index ${mask} for a batch of ${b} is not supported`);
-  const visible = mask.rank === 1
-    ? less(literal(Array.from({ length: m }, (_, i) => i), [1, m], mask.dtype), unsqueeze(mask, 1))
-    : greater(mask, 0);
+  const counted = (): Tensor => {
+    if (mask.size !== b) c.fail(`a mask index ${mask} for a batch of ${b} is not supported`);
+    c.budget(m);
+    return less(literal(Array.from({ length: m }, (_, i) => i), [1, m], mask.dtype), unsqueeze(mask, 1));
+  };
+  const visible = mask.rank === 1 ? counted() : greater(mask, 0);
   const wide = visible.rank === 2 ? unsqueeze(visible, 1, 2) : visible.rank === 3 ? unsqueeze(visible, 1) : visible;
   return where(wide, full(wide.shape, 0), hidden);
 }
@@ -65,7 +67,7 @@ function attend(c: Call, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefin
 /** Self-attention with its projections: x [B, N, C], weights [C, 2·H·D + H·E]. */
 const attentionOf: Operator = (c) => {
   const [x, w, bias, mask, more] = [c.x(0), c.x(1), c.optional(2), c.optional(3), c.optional(5)];
-  if (c.int('do_rotary', 0) !== 0 || c.int('past_present_share_buffer', 0) !== 0) c.fail('rotary embedding and caches are not supported');
+  if (c.int('do_rotary', 0) !== 0) c.fail('rotary embedding is not supported');
   const heads = c.int('num_heads') ?? c.fail('attribute num_heads is missing');
   const projected = biased(anyMatmul(x, w), bias);
   const third = w.shape[1]! / 3;
@@ -78,11 +80,17 @@ const attentionOf: Operator = (c) => {
 const multiHeadAttention: Operator = (c) => {
   const heads = c.int('num_heads') ?? c.fail('attribute num_heads is missing');
   const [query, key, value, bias] = [c.x(0), c.optional(1), c.optional(2), c.optional(3)];
-  const packed = key ?? query;
-  const split = (t: Tensor, i: number): Tensor => transpose(reshape(narrow(t, 3, i, i + 1), [...t.shape.slice(0, 3), t.shape[4]!]), [0, 2, 1, 3]);
-  const parts = packed.rank === 5 ? Array.from({ length: packed.shape[3]! }, (_, i) => split(packed, i)) : null;
-  const heads3 = parts?.length === 3 ? parts : [toHeads(c, query, heads), parts?.[0] ?? toHeads(c, key ?? query, heads), parts?.[1] ?? toHeads(c, value ?? key ?? query, heads)];
-  const [q, k, v] = heads3 as [Tensor, Tensor, Tensor];
+  /** [B, N, H, P, D] → part i as [B, H, N, D]. */
+  const part = (t: Tensor, i: number): Tensor => {
+    const [b, n, h, , d] = t.shape as [number, number, number, number, number];
+    return transpose(reshape(narrow(t, 3, i, i + 1), [b, n, h, d]), [0, 2, 1, 3]);
+  };
+  const three = (): Tensor[] => {
+    if (query.rank === 5) return [part(query, 0), part(query, 1), part(query, 2)];
+    if (key?.rank === 5) return [toHeads(c, query, heads), part(key, 0), part(key, 1)];
+    return [query, key ?? c.fail('key is missing'), value ?? c.fail('value is missing')].map((t) => toHeads(c, t, heads));
+  };
+  const [q, k, v] = three() as [Tensor, Tensor, Tensor];
   let at = 0;
   const plus = (t: Tensor): Tensor => {
     if (!bias) return t;

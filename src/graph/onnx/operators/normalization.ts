@@ -41,7 +41,14 @@ function trailing(c: Call, x: Tensor, axis: number): { rows: Tensor; fit: (t: Te
 }
 
 /** Output 1 is the mean, output 2 the inverse deviation, both with the normalised axes kept. */
-export function layer(c: Call, x: Tensor, scale: Tensor, shift: Tensor | undefined, axis = -1, epsilon = 1e-5): Tensor[] {
+export function layer(
+  c: Call,
+  x: Tensor,
+  scale: Tensor,
+  shift: Tensor | undefined,
+  axis: number,
+  epsilon: number,
+): Tensor[] {
   const { rows, fit, axes } = trailing(c, x, axis);
   const y = reshape(layerNorm(rows, fit(scale), shift && fit(shift), epsilon), x.shape);
   if (c.node.output.length < 2) return [y];

@@ -6,6 +6,7 @@ import { gemm, matmul } from '../../ops/matmul.js';
 import { sum } from '../../ops/reduce.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
+import { quoted } from '../error.js';
 
 /** A vector counts as a row on the left and as a column on the right, and its axis is taken away again. */
 export function anyMatmul(a: Tensor, b: Tensor): Tensor {
@@ -34,9 +35,9 @@ function gemmOf(c: Call): Tensor {
 function labelsOf(term: string, rank: number, c: Call): string[] {
   const parts = term.split('...');
   const letters = [...parts.join('')];
-  if (parts.length > 2 || letters.some((l) => !/[A-Za-z]/.test(l))) c.fail(`cannot read the term ${JSON.stringify(term.slice(0, 40))}`);
+  if (parts.length > 2 || letters.some((l) => !/[A-Za-z]/.test(l))) c.fail(`cannot read the term ${quoted(term)}`);
   const hidden = parts.length === 2 ? rank - letters.length : 0;
-  if (hidden < 0 || letters.length + hidden !== rank) c.fail(`term ${term.slice(0, 40)} does not fit rank ${rank}`);
+  if (hidden < 0 || letters.length + hidden !== rank) c.fail(`the term ${quoted(term)} does not fit rank ${rank}`);
   const ellipsis = Array.from({ length: hidden }, (_, i) => String(hidden - 1 - i));
   return [...parts[0]!, ...ellipsis, ...(parts[1] ?? '')];
 }
@@ -47,7 +48,8 @@ interface Labelled {
   labels: string[];
 }
 
-const order = ({ x, labels }: Labelled, wanted: readonly string[]): Tensor => transpose(x, wanted.map((l) => labels.indexOf(l)));
+const order = ({ x, labels }: Labelled, wanted: readonly string[]): Tensor =>
+  transpose(x, wanted.map((l) => labels.indexOf(l)));
 
 /** Sums over axes that nothing else needs. */
 function dropAxes({ x, labels }: Labelled, needed: ReadonlySet<string>): Labelled {
@@ -64,7 +66,8 @@ function contract(a: Labelled, b: Labelled, needed: ReadonlySet<string>): Labell
   const right = dropAxes(b, new Set([...needed, ...inner]));
   const rows = left.labels.filter((l) => !both.includes(l));
   const columns = right.labels.filter((l) => !both.includes(l));
-  const lengths = (t: Labelled, labels: readonly string[]): number[] => labels.map((l) => t.x.shape[t.labels.indexOf(l)]!);
+  const lengths = (t: Labelled, labels: readonly string[]): number[] =>
+    labels.map((l) => t.x.shape[t.labels.indexOf(l)]!);
   const [k, m, n] = [lengths(left, inner), lengths(left, rows), lengths(right, columns)];
   const batches = batch.map((l, i) => Math.max(lengths(left, [l])[0]!, lengths(right, batch)[i]!));
   const product = matmul(
@@ -80,7 +83,7 @@ function einsum(c: Call): Tensor {
   const [left = '', right] = equation.split('->');
   const terms = left.split(',');
   const operands = c.all();
-  if (terms.length !== operands.length) c.fail(`equation ${equation.slice(0, 60)} does not fit ${operands.length} inputs`);
+  if (terms.length !== operands.length) c.fail(`equation ${quoted(equation)} does not fit ${operands.length} inputs`);
   const given = operands.map((x, i): Labelled => ({ x, labels: labelsOf(terms[i]!, x.rank, c) }));
   const repeated = given.find(({ labels }) => new Set(labels).size < labels.length);
   if (repeated) c.fail('a label twice in one term (a diagonal) is not supported');
@@ -88,13 +91,14 @@ function einsum(c: Call): Tensor {
   const hidden = [...new Set(every.filter((l) => /\d/.test(l)))].toSorted((a, b) => Number(b) - Number(a));
   // Without an arrow: the ellipsis, then the labels that occur once, in alphabetical order.
   const once = every.filter((l) => !/\d/.test(l) && every.indexOf(l) === every.lastIndexOf(l)).toSorted();
-  const wanted = right === undefined ? [...hidden, ...once] : labelsOf(right, hidden.length + right.replace('...', '').length, c);
+  const shown = right?.replace('...', '').length ?? 0;
+  const wanted = right === undefined ? [...hidden, ...once] : labelsOf(right, hidden.length + shown, c);
   const result = given.slice(1).reduce((a, b, i) => {
     const later = given.slice(i + 2).flatMap(({ labels }) => labels);
     return contract(a, b, new Set([...wanted, ...later]));
   }, given[0]!);
   const summed = dropAxes(result, new Set(wanted));
-  if (wanted.some((l) => !summed.labels.includes(l))) c.fail(`output of ${equation.slice(0, 60)} has a label that no input has`);
+  if (wanted.some((l) => !summed.labels.includes(l))) c.fail(`${quoted(equation)} has a result label that no input has`);
   return order(summed, wanted);
 }
 

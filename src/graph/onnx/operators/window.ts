@@ -32,13 +32,15 @@ export function twoAxes(c: Call, list: readonly number[], fill: number): [number
   return list.length === 1 ? [fill, list[0]!] : [list[0]!, list[1]!];
 }
 
-/** Padding that makes ⌈size / stride⌉ outputs; the odd element goes to the end for SAME_UPPER. */
-function samePadding(size: Shape, kernel: Shape, stride: Shape, dilation: Shape, upper: boolean): [number, number, number, number] {
-  const [vertical, horizontal] = [0, 1].map((i) => {
-    const reach = (kernel[i]! - 1) * dilation[i]! + 1;
-    const total = Math.max(0, (Math.ceil(size[i]! / stride[i]!) - 1) * stride[i]! + reach - size[i]!);
-    const small = Math.floor(total / 2);
-    return upper ? [small, total - small] : [total - small, small];
+/** How far a window of `kernel` elements reaches. */
+export const reach = (kernel: number, dilation: number): number => (kernel - 1) * dilation + 1;
+
+/** Shares out the padding of each axis over its two ends; the odd element goes to the end, or with `upper` false before. */
+export function sharedPadding(totals: readonly [number, number], upper: boolean): Window['padding'] {
+  const [vertical, horizontal] = totals.map((total): [number, number] => {
+    const small = Math.floor(Math.max(0, total) / 2);
+    const large = Math.max(0, total) - small;
+    return upper ? [small, large] : [large, small];
   }) as [[number, number], [number, number]];
   return [vertical[0], horizontal[0], vertical[1], horizontal[1]];
 }
@@ -52,7 +54,7 @@ function samePadding(size: Shape, kernel: Shape, stride: Shape, dilation: Shape,
 export function windowOf(c: Call, size: Shape, weights?: Shape): Window {
   const given = c.intList('kernel_shape') ?? weights ?? c.fail('attribute kernel_shape is missing');
   const kernel = twoAxes(c, given, 1);
-  if (weights && twoAxes(c, weights, 1).some((k, i) => k !== kernel[i])) c.fail('kernel_shape is not that of the weights');
+  if (weights && String(twoAxes(c, weights, 1)) !== String(kernel)) c.fail('kernel_shape is not that of the weights');
   const axes = given.map(() => 1);
   const stride = twoAxes(c, c.intList('strides') ?? axes, 1);
   const dilation = twoAxes(c, c.intList('dilations') ?? axes, 1);
@@ -62,11 +64,17 @@ export function windowOf(c: Call, size: Shape, weights?: Shape): Window {
   const [bottom, right] = twoAxes(c, pads.slice(given.length), 0);
   const auto = c.string('auto_pad', 'NOTSET');
   if (!['NOTSET', 'VALID', 'SAME_UPPER', 'SAME_LOWER'].includes(auto)) c.fail(`auto_pad ${auto} is not known`);
-  const padding: Window['padding'] = auto === 'NOTSET' ? [top, left, bottom, right]
-    : auto === 'VALID' ? [0, 0, 0, 0] : samePadding(size, kernel, stride, dilation, auto === 'SAME_UPPER');
   const positive = [...kernel, ...stride, ...dilation];
-  if (positive.some((v) => !(v >= 1 && v <= LARGEST)) || padding.some((v) => !(v >= 0 && v <= LARGEST))) {
-    c.fail(`impossible window: kernel [${kernel.join()}], strides [${stride.join()}], dilations [${dilation.join()}], pads [${padding.join()}]`);
+  if (positive.some((v) => !(v >= 1 && v <= LARGEST)) || pads.some((v) => !(v >= 0 && v <= LARGEST))) {
+    c.fail(`impossible window: kernel ${kernel}, strides ${stride}, dilations ${dilation}, pads ${pads}`);
   }
-  return { kernel, stride, dilation, padding };
+  const window = { kernel, stride, dilation };
+  if (auto === 'NOTSET') return { ...window, padding: [top, left, bottom, right] };
+  if (auto === 'VALID') return { ...window, padding: [0, 0, 0, 0] };
+  // SAME: as many outputs as the stride makes of the input without borders.
+  const totals = ([0, 1] as const).map((i) => {
+    const outputs = Math.ceil(size[i]! / stride[i]);
+    return (outputs - 1) * stride[i] + reach(kernel[i], dilation[i]) - size[i]!;
+  }) as [number, number];
+  return { ...window, padding: sharedPadding(totals, auto === 'SAME_UPPER') };
 }
