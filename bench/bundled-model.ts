@@ -2,7 +2,7 @@
  * @file `bench bundled-model`: what the bundled model can do, beside real data: recognition of exact names by the judge,
  * variety within group prompts, styles told apart; and contact sheets for docs/bundled-model.md.
  *
- * The dataset must have been built: `cd models/data && npm ci && npm run build`.
+ * The dataset must have been built: `cd models/data && npm ci && node build.mjs`.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -15,13 +15,13 @@ type Row = Readonly<Record<string, string | number | boolean | readonly string[]
 /** What can be loaded from a folder in diffusers layout, a single file with the original names, or a hub id. */
 const ARCHITECTURES: readonly Row[] = [
   { name: 'Stable Diffusion 1.x', from: ['folder', 'hub', 'single file'], notes: 'and fine-tunes of it' },
-  { name: 'Stable Diffusion 2.x', from: ['folder', 'hub', 'single file'], notes: 'a single file is taken for a v-prediction model' },
+  { name: 'Stable Diffusion 2.x', from: ['folder', 'hub', 'single file'], notes: 'single files: v-prediction only' },
   { name: 'SDXL', from: ['folder', 'hub', 'single file'], notes: 'base model; no refiner' },
   { name: 'BK-SDM, tiny-sd, small-sd', from: ['folder', 'hub'], notes: 'distillations of Stable Diffusion 1.x' },
   { name: 'SD-Turbo, SDXL-Turbo', from: ['folder', 'hub'], notes: 'with --guidance 1 and 1 to 4 steps' },
-  { name: 'LCM', from: ['folder', 'hub', 'single file'], notes: 'guidance is an input of the network; with --sampler lcm' },
+  { name: 'LCM', from: ['folder', 'hub', 'single file'], notes: 'with --sampler lcm' },
   { name: 'models of attune pretrain', from: ['folder'], notes: 'any size of the same parts' },
-  { name: 'AutoencoderKL, AutoencoderTiny', from: ['folder', 'hub'], notes: 'the autoencoder of any of these; TAESD is an AutoencoderTiny' },
+  { name: 'AutoencoderTiny (TAESD)', from: ['folder', 'hub'], notes: 'as the autoencoder of any of these' },
 ];
 
 async function models(): Promise<Row[]> {

@@ -23,13 +23,17 @@ export async function loadModel(model: string, progress: Progress): Promise<Pipe
 export async function loadLora(path: string, progress: Progress): Promise<LoraReading> {
   const reading = await readLora(path);
   const left = reading.unknown.length + reading.missing.length;
-  if (left > 0) progress.warn(`${path}: ${left} key(s) are not understood or incomplete and left out; see attune lora inspect ${path}`);
+  if (left > 0) {
+    progress.warn(`${path}: ${left} key(s) not understood or incomplete are left out; see attune lora inspect`);
+  }
   return reading;
 }
 
 /** Reads LoRAs to apply, in their order. @throws FormatError */
 export async function loadLoras(loras: readonly LoraArgument[], progress: Progress): Promise<LoraUse[]> {
   const uses: LoraUse[] = [];
-  for (const { path, strength } of loras) uses.push({ where: path, lora: (await loadLora(path, progress)).lora, strength });
+  for (const { path, strength } of loras) {
+    uses.push({ where: path, lora: (await loadLora(path, progress)).lora, strength });
+  }
   return uses;
 }

@@ -32,4 +32,5 @@ export function parseLora(text: string): LoraArgument {
 }
 
 /** Appends one more LoRA. */
-export const collectLora = (text: string, all: readonly LoraArgument[] = []): LoraArgument[] => [...all, parseLora(text)];
+export const collectLora = (text: string, all: readonly LoraArgument[] = []): LoraArgument[] =>
+  [...all, parseLora(text)];

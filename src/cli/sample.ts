@@ -85,21 +85,25 @@ function checked<T>(compute: () => T): T {
 
 async function chosenPrompts({ prompt = [], prompts, count }: Flags): Promise<string[]> {
   const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
-  if (list.length === 0) throw new UsageError('no prompt; give --prompt TEXT ("" for none), or --prompts with a file or a name of attune list prompts');
+  if (list.length === 0) {
+    throw new UsageError('no prompt; give --prompt TEXT ("" for none), or --prompts FILE or a list of attune list prompts');
+  }
   return list.flatMap((text) => Array.from({ length: count }, () => text));
 }
 
 /** Everything that is needed to make the images; mistakes are found here, before the work begins. */
 function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, progress: Progress) {
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}: scheduler_config.json`);
-  const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline), negative: negativePrompt, threads } = flags;
-  const { samplingSteps: steps = defaultSteps(sampler) } = flags;
+  const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline) } = flags;
+  const { samplingSteps: steps = defaultSteps(sampler), negative: negativePrompt, threads } = flags;
   const side = defaultSize(pipeline);
   const [width, height] = flags.size ?? [side, side];
   const batch = Math.min(flags.batch ?? defaultBatch(prompts.length, height, width), prompts.length);
   checked(() => latentShape(pipeline, batch, height, width));
   const highest = Number.MAX_SAFE_INTEGER - (prompts.length - 1);
-  if (flags.seed > highest) throw new UsageError(`--seed ${flags.seed} leaves no seeds for ${prompts.length} images; take at most ${highest}`);
+  if (flags.seed > highest) {
+    throw new UsageError(`--seed ${flags.seed} leaves no seeds for ${prompts.length} images; take at most ${highest}`);
+  }
   for (const [prompt, cut] of checked(() => cutPrompts(pipeline, [...prompts, negativePrompt]))) {
     const room = pipeline.textEncoders[0]!.tokenizer.maxLength - 2;
     progress.warn(`"${prompt}" is longer than the model's ${room} tokens; this is cut off: "${cut}"`);
@@ -121,9 +125,9 @@ async function run(flags: Flags): Promise<void> {
   const prompts = await chosenPrompts(flags);
   const given = flags.lora ?? [];
   const loras = await loadLoras(given, progress);
-  const base = await loadModel(flags.model, progress);
-  const { job, sampler, steps } = planJob(base, prompts, flags, progress);
-  const pipeline = await applyLoras(base, loras);
+  let pipeline = await loadModel(flags.model, progress);
+  const { job, sampler, steps } = planJob(pipeline, prompts, flags, progress);
+  pipeline = await applyLoras(pipeline, loras);
 
   const { negativePrompt, guidance, width, height } = job;
   const names = given.map(({ path, strength }) => ({ name: stem(path), strength }));
@@ -133,7 +137,8 @@ async function run(flags: Flags): Promise<void> {
       model: stem(flags.model), loras: names, version: `attune ${version}`,
     }),
   });
-  progress.phase(`sampling ${prompts.length} image(s) of ${width} x ${height} with ${sampler}, ${steps} steps, guidance ${guidance}`);
+  const size = `${width} x ${height}`;
+  progress.phase(`sampling ${prompts.length} image(s) of ${size}: ${sampler}, ${steps} steps, guidance ${guidance}`);
   const began = performance.now();
   const images: Result['images'] = [];
   const sheet: HostTensor[] = [];
@@ -176,7 +181,9 @@ const ROW = 16;
 const SHEET_PIXELS = 2 ** 24;
 
 /** One prompt: a square. Several: a row each if they fit, with the prompts below. */
-async function contactSheet(images: readonly HostTensor[], prompts: readonly string[], count: number): Promise<HostTensor> {
+async function contactSheet(
+  images: readonly HostTensor[], prompts: readonly string[], count: number,
+): Promise<HostTensor> {
   const several = prompts.length > count;
   return imageGrid(images, {
     minWidth: CELL,
@@ -201,15 +208,18 @@ export function sampleCommand(): Command {
     .description('Make images of prompts: a PNG each, and grid.png with all of them.')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
     .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
-    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file').conflicts('prompt'))
+    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
+      .conflicts('prompt'))
     .option('--negative <text>', 'what to stay away from', '')
     .option('--count <n>', 'images of each prompt', wholeNumber(1), 1)
     .option('--seed <n>', 'seed of the first image; each next one has one more', wholeNumber(0), 0)
     .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the model family\'s)', parseNumber)
-    .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)').choices(Object.keys(samplers)))
+    .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
+      .choices(Object.keys(samplers)))
     .option('--sampling-steps <n>', 'network calls an image (default: 25; of lcm 4)', wholeNumber(1))
     .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
-    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default, negative and above 1 too', collectLora)
+    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default; also negative, above 1',
+      collectLora)
     .option('--out <dir>', 'folder to write to', 'samples')
     .option('--batch <n>', 'images made together (default: by their size)', wholeNumber(1))
     .addOption(new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))

@@ -1,4 +1,4 @@
-/** @file Output that is checked before it takes its place: written beside it first, moved there only when all is well. */
+/** @file Output that is checked before it takes its place: written beside it, and moved there when all is well. */
 import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -15,9 +15,9 @@ const EXIT = { SIGINT: 130, SIGTERM: 143 } as const;
 export async function staged<T>(out: string, kind: 'file' | 'folder', write: (path: string) => Promise<T>): Promise<T> {
   const target = resolve(out);
   const found = await stat(target).catch(() => null);
-  if (found && kind === 'file' && !found.isFile()) throw new UsageError(`--out ${out} is a folder; give the name of a file`);
-  if (found && kind === 'folder' && !found.isDirectory()) throw new UsageError(`--out ${out} is a file; give the name of a folder`);
-  if (found && kind === 'folder' && (await readdir(target)).length > 0) {
+  if (found && kind === 'file' && found.isDirectory()) throw new UsageError(`--out ${out} is a folder; name a file`);
+  if (found && kind === 'folder' && !found.isDirectory()) throw new UsageError(`--out ${out} is a file; name a folder`);
+  if (found?.isDirectory() && (await readdir(target)).length > 0) {
     throw new UsageError(`the folder ${out} is not empty; give --out another name`);
   }
   await mkdir(dirname(target), { recursive: true });

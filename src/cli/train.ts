@@ -5,6 +5,7 @@ import { writeAtomic } from '../formats/atomic.js';
 import { beforeAfter, loadParameters, sweepStrengths, writeReport, writeWeights } from '../training/artifacts.js';
 import { ConfigError, configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
+import { deviation } from '../training/evaluate.js';
 import type { Measured } from '../training/evaluate.js';
 import { openRunFolder, storedConfig } from '../training/run-folder.js';
 import { openSession } from '../training/session.js';
@@ -98,6 +99,7 @@ async function run(flags: OwnFlags): Promise<void> {
     await writeReport(session, path, result, await folder.rewind(result.step), base, tuned, swept, written);
     const summary = {
       folder: path, steps: result.step, base: base.evaluation, tuned: tuned.evaluation,
+      gainInDeviations: (tuned.evaluation.reward - base.evaluation.reward) / deviation(base.rewards),
       rewardQueries: task.counts.rewardQueries, ended: result.ended,
       lora: written.map((w) => join(path, w)), report: join(path, 'report.html'),
     };
@@ -120,16 +122,18 @@ async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
 
 interface Summary {
   folder: string;
+  gainInDeviations: number;
   base: { reward: number; heldOutReward?: number; diversity: number };
   tuned: { reward: number; heldOutReward?: number; diversity: number; frechet: number };
   lora: string[];
   report: string;
 }
 
-function told({ base, tuned, folder, report, lora }: Summary): string {
+function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary): string {
   const line = (name: string, a: number | undefined, b: number | undefined): string =>
     a === undefined || b === undefined ? '' : `  ${name.padEnd(16)} ${a.toFixed(4)} → ${b.toFixed(4)}\n`;
-  return `${line('reward', base.reward, tuned.reward)}${line('held-out reward', base.heldOutReward, tuned.heldOutReward)}`
+  const gain = `  ${gainInDeviations >= 0 ? '+' : ''}${gainInDeviations.toFixed(1)} standard deviations of the base model's images\n`;
+  return `${line('reward', base.reward, tuned.reward)}${gain}${line('held-out reward', base.heldOutReward, tuned.heldOutReward)}`
     + `${line('diversity', base.diversity, tuned.diversity)}LoRA     ${lora[0]}\nPictures ${join(folder, 'before-after.png')}\nReport   ${report}\n`;
 }
 

@@ -38,18 +38,22 @@ export function cutPrompts(pipeline: Pipeline, prompts: readonly string[]): Map<
 
 /** Encodes each prompt once. */
 export async function encodeConditions(
-  pipeline: Pipeline, prompts: readonly string[], settings: ConditionSettings, compile: Pick<EncodeOptions, 'device' | 'threads'>,
+  pipeline: Pipeline, prompts: readonly string[], settings: ConditionSettings,
+  compile: Pick<EncodeOptions, 'device' | 'threads'>,
 ): Promise<ConditionFeeds> {
   const { negativePrompt, guidance, height, width } = settings;
   const all = [...new Set(prompts)];
   const row = new Map(all.map((prompt, i) => [prompt, i]));
   const positive = await encodePrompts(pipeline, all, compile);
-  const negative = negativePrompt === null ? null : await encodePrompts(pipeline, [negativePrompt], { ...compile, negative: true });
+  const negative = negativePrompt === null
+    ? null
+    : await encodePrompts(pipeline, [negativePrompt], { ...compile, negative: true });
+  const strengths = (count: number): HostTensor => host(new Float32Array(count).fill(guidance), [count]);
   const named = (prefix: string, encoded: typeof positive, rows: readonly number[]): Feeds => ({
     [`${prefix}context`]: takeRows(encoded.context, rows),
     ...(encoded.pooled && { [`${prefix}pooled`]: takeRows(encoded.pooled, rows) }),
     ...(isSdxl(pipeline) && { [`${prefix}sizes`]: sizesOf(rows.length, height, width) }),
-    ...(hasGuidanceInput(pipeline) && { [`${prefix}guidance`]: host(new Float32Array(rows.length).fill(guidance), [rows.length]) }),
+    ...(hasGuidanceInput(pipeline) && { [`${prefix}guidance`]: strengths(rows.length) }),
   });
   return (batch) => ({
     ...named(POSITIVE, positive, batch.map((prompt) => row.get(prompt)!)),

@@ -1,5 +1,5 @@
 /** @file LoRAs made of LoRAs: stored in another number format, scaled, several joined into one. */
-import { FormatError } from '../formats/errors.js';
+import { FormatError, shown } from '../formats/errors.js';
 import { rankOf, scaleOf } from '../formats/lora.js';
 import type { LoraFile, LoraLayer } from '../formats/lora.js';
 import { fromFloat32, host, sizeOf, toFloat32 } from '../graph/dtype.js';
@@ -10,10 +10,12 @@ import type { LoraUse } from './lora-apply.js';
 const mapLayers = (lora: LoraFile, change: (layer: LoraLayer) => LoraLayer): LoraFile =>
   ({ ...lora, layers: new Map([...lora.layers].map(([path, layer]) => [path, change(layer)])) });
 
-const stored = (t: HostTensor, dtype: StoredType): HostTensor => (t.dtype === dtype ? t : fromFloat32(toFloat32(t), t.shape, dtype));
+const stored = (t: HostTensor, dtype: StoredType): HostTensor =>
+  (t.dtype === dtype ? t : fromFloat32(toFloat32(t), t.shape, dtype));
 
 /** How the numbers of a tensor can be stored: as they are, but double precision as single. */
-const storedType = ({ dtype }: HostTensor): StoredType => (dtype === 'float16' || dtype === 'bfloat16' ? dtype : 'float32');
+const storedType = ({ dtype }: HostTensor): StoredType =>
+  (dtype === 'float16' || dtype === 'bfloat16' ? dtype : 'float32');
 
 /** The same LoRA with its matrices in another number format. */
 export const loraAs = (lora: LoraFile, dtype: StoredType): LoraFile =>
@@ -31,7 +33,8 @@ export const scaledLora = (lora: LoraFile, factor: number): LoraFile => mapLayer
  * @throws FormatError if they are for different models
  */
 export function joinLoras(uses: readonly LoraUse[]): LoraFile {
-  const families = new Map(uses.flatMap(({ lora, where }) => (lora.baseModel === undefined ? [] : [[lora.baseModel, where] as const])));
+  const families = new Map(uses.flatMap(({ lora: { baseModel }, where }) =>
+    (baseModel === undefined ? [] : [[baseModel, where] as const])));
   if (families.size > 1) {
     const list = [...families].map(([family, where]) => `${where} for ${family}`).join(', ');
     throw new FormatError('these LoRAs', `are for different models: ${list}`, 'Join LoRAs of one model.');
@@ -40,7 +43,8 @@ export function joinLoras(uses: readonly LoraUse[]): LoraFile {
   const paths = new Set(uses.flatMap(({ lora }) => [...lora.layers.keys()]));
   const layers = new Map([...paths].map((path) => [path, joinLayers(path, uses)]));
   const parts = uses.map(({ where, strength }) => `${where} x ${strength}`).join(', ');
-  return { layers, metadata: { 'modelspec.description': `Joined from ${parts}` }, ...(baseModel !== undefined && { baseModel }) };
+  const metadata = { 'modelspec.description': `Joined from ${parts}` };
+  return { layers, metadata, ...(baseModel !== undefined && { baseModel }) };
 }
 
 function joinLayers(path: string, uses: readonly LoraUse[]): LoraLayer {
@@ -52,7 +56,8 @@ function joinLayers(path: string, uses: readonly LoraUse[]): LoraLayer {
   const tail = (shape: Shape): string => shape.slice(1).join();
   for (const { layer, where } of parts) {
     if (tail(layer.down.shape) === tail(down.shape) && layer.up.shape[0] === up.shape[0]) continue;
-    throw new FormatError(`${where}: layer "${path}"`, `has another size than in ${parts[0]!.where}`, 'Join LoRAs of one model.');
+    const problem = `has another size than in ${parts[0]!.where}`;
+    throw new FormatError(`${where}: layer "${shown(path)}"`, problem, 'Join LoRAs of one model.');
   }
   const rank = parts.reduce((r, { layer }) => r + rankOf(layer), 0);
   const downs = new Float32Array(rank * sizeOf(down.shape.slice(1))); // [R, in, …]: one below the other

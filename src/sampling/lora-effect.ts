@@ -1,4 +1,4 @@
-/** @file How much a LoRA changes each layer: the length of ΔW = alpha/r · B·A, alone and against the weight it changes. */
+/** @file How much a LoRA changes each layer: the length of ΔW = alpha/r · B·A, and of the weight it changes. */
 import { rankOf, scaleOf } from '../formats/lora.js';
 import type { LoraFile } from '../formats/lora.js';
 import { host, sizeOf, toFloat32 } from '../graph/dtype.js';
@@ -61,7 +61,8 @@ export function totalEffect(effects: readonly Omit<LayerEffect, 'path'>[]): Omit
 /** ‖B·A‖² = Σ (BᵀB ∘ AAᵀ), which never makes the large product. */
 function squaredNorm(rank: number, out: number, inner: number): Promise<Executable<'squared'>> {
   const [up, down] = [input('up', [out, rank]), input('down', [rank, inner])];
-  return compile({ outputs: { squared: sum(mul(matmul(swapLast(up), up), matmul(down, swapLast(down)))) } });
+  const squared = sum(mul(matmul(swapLast(up), up), matmul(down, swapLast(down))));
+  return compile({ outputs: { squared } }, { threads: 1 }); // too little work to share
 }
 
 function frobenius(values: Float32Array): number {

@@ -22,8 +22,8 @@ export interface GenerationParameters {
 
 /** A1111's names of the samplers; it has no DDPM. */
 const SAMPLERS: Readonly<Record<SamplerName, string>> = {
-  ddim: 'DDIM', ddpm: 'DDPM', euler: 'Euler', 'euler-a': 'Euler a', 'dpm++2m': 'DPM++ 2M', 'dpm++2m-sde': 'DPM++ 2M SDE',
-  lcm: 'LCM',
+  ddim: 'DDIM', ddpm: 'DDPM', euler: 'Euler', 'euler-a': 'Euler a', lcm: 'LCM',
+  'dpm++2m': 'DPM++ 2M', 'dpm++2m-sde': 'DPM++ 2M SDE',
 };
 
 /** Prompt, negative prompt and a line of `key: value` pairs, for the text chunk `parameters`. */

@@ -24,10 +24,12 @@ export class OverflowError extends Error {
  * The largest difference between values and what a file holds of them.
  *
  * @param dtype what they were stored as
- * @throws OverflowError for values beyond the range of the format; ReadBackError for any other difference above rounding
+ * @throws OverflowError for values beyond the range of the format; ReadBackError for other differences above rounding
  */
 export function largestDifference(name: string, wanted: Float32Array, found: Float32Array, dtype: DType): number {
-  if (wanted.length !== found.length) throw new ReadBackError(`${name}: ${found.length} numbers were read back, not ${wanted.length}`);
+  if (wanted.length !== found.length) {
+    throw new ReadBackError(`${name}: ${found.length} numbers were read back, not ${wanted.length}`);
+  }
   const rounding = ROUNDINGS * (ROUNDING[dtype] ?? 2 ** -24);
   const least = dtype === 'float16' ? SUBNORMAL : 0;
   let largest = 0;
@@ -46,7 +48,8 @@ export function largestDifference(name: string, wanted: Float32Array, found: Flo
 export function compareLoras(wanted: LoraFile, found: LoraFile): number {
   const missing = [...wanted.layers.keys()].filter((path) => !found.layers.has(path));
   if (missing.length > 0 || found.layers.size !== wanted.layers.size) {
-    throw new ReadBackError(`${found.layers.size} layers were read back, not ${wanted.layers.size}: ${missing[0] ?? 'more'} …`);
+    const which = missing.length > 0 ? `; ${missing[0]} is missing` : '';
+    throw new ReadBackError(`${found.layers.size} layers were read back, not ${wanted.layers.size}${which}`);
   }
   let largest = 0;
   for (const [path, a] of wanted.layers) {

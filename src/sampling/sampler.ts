@@ -77,7 +77,8 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
         const x = await sample(
           async (values, step) => {
             const timestep = host(new Float32Array(batch).fill(step.timestep), [batch]);
-            return (await network.run({ ...condition, latents: host(values, shape), timestep })).output.data as Float32Array;
+            const { output } = await network.run({ ...condition, latents: host(values, shape), timestep });
+            return output.data as Float32Array;
           },
           plan,
           (draw, item, count) => normal({ seed: seed + item, stream: 'sample', step: draw }, 0, count),

@@ -13,6 +13,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
 import { savePipeline } from '../models/save.js';
 import { loraFromFile, loraToFile } from '../nn/lora-values.js';
+import { deviation } from './evaluate.js';
 import type { Measured } from './evaluate.js';
 import { values } from './parameters.js';
 import type { PipelineTask } from './pipeline-task.js';
@@ -139,13 +140,11 @@ export async function writeReport(
   const spread = [...before.prompts.keys()].filter((i) => i % Math.max(1, Math.floor(before.prompts.length / SHOWN)) === 0);
   const shown = spread.slice(0, SHOWN);
   const heldOut = session.manifest['heldOut'] as string | null;
-  const mean = before.rewards.reduce((a, b) => a + b, 0) / before.rewards.length;
-  const deviation = Math.sqrt(before.rewards.reduce((a, r) => a + (r - mean) ** 2, 0) / Math.max(1, before.rewards.length - 1));
   const page = renderReport({
     title: `${config.method.name} on ${config.rewards.join(' + ')}`,
     rewardName: config.rewards.join(' + '),
     ...(heldOut === null ? {} : { heldOutName: heldOut }),
-    rewardDeviation: deviation,
+    rewardDeviation: deviation(before.rewards),
     steps: rows.filter(isUpdate),
     evaluations: result.evaluations,
     guard: config.guard,

@@ -39,7 +39,8 @@ export interface Evaluator {
   measure(step: number, base: GaussianStatistics | null): Promise<Measured & { statistics: GaussianStatistics | null }>;
 }
 
-const deviation = (values: Float32Array): number => {
+/** Sample deviation. */
+export const deviation = (values: Float32Array): number => {
   const m = meanOf(values);
   return Math.sqrt(values.reduce((s, v) => s + (v - m) ** 2, 0) / Math.max(1, values.length - 1));
 };

@@ -24,10 +24,11 @@ export interface Output {
 /** What `work` writes to stdout and stderr. */
 async function captured(work: () => Promise<unknown>): Promise<Output> {
   const text = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) => vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
-    text[name] += String(chunk);
-    return true;
-  }));
+  const spies = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
+      text[name] += String(chunk);
+      return true;
+    }));
   try {
     await work();
   } finally {

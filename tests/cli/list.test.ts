@@ -37,7 +37,8 @@ test('prompt lists have the number of their prompts', async () => {
   expect(rows.map((row) => row['name'])).toContain('animals');
   const text = await readFile(join(bundledFolder('emoji'), 'prompts', 'animals.txt'), 'utf8');
   const prompts = text.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'));
-  expect(rows.find((row) => row['name'] === 'animals')).toEqual({ name: 'animals', count: prompts.length, examples: prompts.slice(0, 3) });
+  const animals = { name: 'animals', count: prompts.length, examples: prompts.slice(0, 3) };
+  expect(rows.find((row) => row['name'] === 'animals')).toEqual(animals);
 });
 
 test('models begin with the bundled one', async () => {

@@ -8,7 +8,8 @@ import { loadLora } from '../load-model.js';
 import { terminalProgress } from '../terminal.js';
 import { dialectOption, dtypeOption, exportLora, sameDialect, tellExport } from './export.js';
 
-const input = (): Argument => new Argument('<file>', 'LoRA of any dialect: .safetensors, .pt, or a folder of PEFT or diffusers');
+const input = (): Argument =>
+  new Argument('<file>', 'LoRA of any dialect: .safetensors, .pt, or a folder of PEFT or diffusers');
 
 interface ConvertFlags {
   to: LoraDialect;
@@ -21,11 +22,14 @@ export function convertCommand(): Command {
   return new Command('convert')
     .description('Write a LoRA in another dialect, and check it by reading it back.')
     .addArgument(input())
-    .addOption(dialectOption('--to <dialect>').makeOptionMandatory())
+    .addOption(dialectOption().makeOptionMandatory())
     .requiredOption('--out <path>', 'file to write; for peft a folder')
     .addOption(dtypeOption('number format (default: as it is)'))
     .option('--json', 'the result as JSON')
-    .addHelpText('after', '\nExample:\n  attune lora convert pytorch_lora_weights.safetensors --to kohya --out style.safetensors --dtype float16\n')
+    .addHelpText('after', `
+Example:
+  attune lora convert pytorch_lora_weights.safetensors --to kohya --out style.safetensors --dtype float16
+`)
     .action(async (path: string, { to, out, dtype, json }: ConvertFlags) => {
       const { lora } = await loadLora(path, terminalProgress(false));
       tellExport(await exportLora(out, lora, dtype ? loraAs(lora, dtype) : lora, to), json === true);

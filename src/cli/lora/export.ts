@@ -10,12 +10,13 @@ import { staged } from '../staged.js';
 export const STORED_TYPES: readonly StoredType[] = ['float32', 'float16', 'bfloat16'];
 
 /** `--to`. */
-export const dialectOption = (flags: string): Option =>
-  new Option(flags, 'dialect: kohya for A1111, ComfyUI and InvokeAI; diffusers; diffusers-old for versions before 0.22; peft, a folder')
+export const dialectOption = (): Option =>
+  new Option('--to <dialect>', 'dialect: kohya suits A1111, ComfyUI and InvokeAI; diffusers-old versions before 0.22')
     .choices(LORA_DIALECTS);
 
 /** `--dtype`. */
-export const dtypeOption = (description: string): Option => new Option('--dtype <type>', description).choices(STORED_TYPES);
+export const dtypeOption = (description: string): Option =>
+  new Option('--dtype <type>', description).choices(STORED_TYPES);
 
 /** The dialect to write where none is asked for: ComfyUI's own names can only be read, and it reads kohya's. */
 export const sameDialect = ({ dialect }: LoraReading): LoraDialect => (dialect === 'comfy' ? 'kohya' : dialect);
@@ -34,7 +35,9 @@ export interface Exported {
  * @param stored what is written: `wanted`, perhaps in another number format
  * @throws OverflowError, ReadBackError; UsageError if `out` cannot be written
  */
-export async function exportLora(out: string, wanted: LoraFile, stored: LoraFile, dialect: LoraDialect): Promise<Exported> {
+export async function exportLora(
+  out: string, wanted: LoraFile, stored: LoraFile, dialect: LoraDialect,
+): Promise<Exported> {
   const difference = await staged(out, dialect === 'peft' ? 'folder' : 'file', async (path) => {
     await writeLora(path, stored, dialect);
     return compareLoras(wanted, (await readLora(path)).lora);
@@ -45,7 +48,8 @@ export async function exportLora(out: string, wanted: LoraFile, stored: LoraFile
 /** Prints the result of an export. */
 export function tellExport(exported: Exported, json: boolean): void {
   const { out, dialect, layers, difference } = exported;
+  const largest = Number(difference.toPrecision(2));
   process.stdout.write(json
     ? `${JSON.stringify(exported)}\n`
-    : `${out}\n${dialect}, ${layers} layers; read back, the largest difference is ${Number(difference.toPrecision(2))}\n`);
+    : `${out}\n${dialect}, ${layers} layers; read back, the largest difference is ${largest}\n`);
 }

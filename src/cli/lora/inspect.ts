@@ -4,7 +4,6 @@ import { shown } from '../../formats/errors.js';
 import type { LoraReading } from '../../formats/lora-file.js';
 import { rankOf } from '../../formats/lora.js';
 import { readLora } from '../../formats/lora-file.js';
-import type { Pipeline } from '../../models/pipeline.js';
 import { misfits } from '../../sampling/lora-apply.js';
 import { loraEffects, totalEffect } from '../../sampling/lora-effect.js';
 import type { LayerEffect } from '../../sampling/lora-effect.js';
@@ -22,10 +21,14 @@ interface Flags {
 const FEW = 12;
 
 /** Metadata that tells people what a LoRA is; training tools write some fifty entries more. */
-const HIGHLIGHTS = /^(attune|modelspec\.(title|description|author|date|architecture|resolution|prediction_type|trigger_phrase)|ss_(output_name|sd_model_name|base_model_version|network_(module|dim|alpha)|learning_rate|steps|epoch|seed|optimizer))/;
+const HIGHLIGHTS = new RegExp(`^(${[
+  'attune', 'modelspec\\.(title|description|author|date|architecture|resolution|prediction_type|trigger_phrase)',
+  'ss_(output_name|sd_model_name|base_model_version|network_(module|dim|alpha)|learning_rate|steps|epoch|seed)',
+].join('|')})`);
 
 /** What a layer is within its block: `attn1.to_q`, `ff.net.0.proj`, `self_attn.q_proj`. */
-const kindOf = (path: string): string => path.replace(/^.*\.(transformer_blocks|resnets|attentions|layers|down_blocks|up_blocks)\.\d+\./, '');
+const kindOf = (path: string): string =>
+  path.replace(/^.*\.(transformer_blocks|resnets|attentions|layers|down_blocks|up_blocks)\.\d+\./, '');
 
 /** How often each value occurs, the commonest first. */
 function counted<T>(values: Iterable<T>): [value: T, count: number][] {
@@ -51,26 +54,33 @@ interface Report extends LoraReading {
   misfits?: string[];
 }
 
+const share = (change: number, weight?: number): { relative?: number } =>
+  (weight === undefined ? {} : { relative: change / weight });
+
 function asJson({ file, lora, dialect, unknown, missing, effects, misfits: problems }: Report): string {
   const layers = effects.map(({ path, change, weight }) => {
     const layer = lora.layers.get(path)!;
-    return { path, rank: rankOf(layer), alpha: layer.alpha, change, ...(weight !== undefined && { relative: change / weight }) };
+    return { path, rank: rankOf(layer), alpha: layer.alpha, change, ...share(change, weight) };
   });
   const { change, weight } = totalEffect(effects);
   return JSON.stringify({
     file, dialect, baseModel: lora.baseModel ?? null, layers,
-    total: { change, ...(weight !== undefined && { relative: change / weight }) },
+    total: { change, ...share(change, weight) },
     missing, unknown, ...(problems && { misfits: problems }), metadata: lora.metadata,
   });
 }
 
-function asText({ file, lora, dialect, unknown, missing, effects, misfits: problems }: Report, all: boolean): string {
+function asText(report: Report, all: boolean): string {
+  const { file, lora, dialect, unknown, missing, effects, misfits: problems } = report;
   const few = <T>(items: readonly T[]): readonly T[] => (all ? items : items.slice(0, FEW));
-  const more = (items: readonly unknown[]): string[] => (items.length > few(items).length ? [`  … ${items.length - FEW} more (--all)`] : []);
+  const more = (items: readonly unknown[]): string[] =>
+    (items.length > few(items).length ? [`  … ${items.length - FEW} more (--all)`] : []);
   const layers = [...lora.layers.values()];
   const paths = [...lora.layers.keys()];
   const kinds = new Map(counted(paths.map(kindOf)));
-  const highlights = Object.entries(lora.metadata).filter(([key, value]) => (all || HIGHLIGHTS.test(key)) && value !== 'None');
+  const highlights = Object.entries(lora.metadata)
+    .filter(([key, value]) => (all || HIGHLIGHTS.test(key)) && value !== 'None')
+    .map(([key, value]) => [`  ${shown(key)}`, shown(value)]);
   const section = (title: string, items: readonly string[]): string[] =>
     (items.length === 0 ? [] : ['', `${title}:`, ...few(items).map((item) => `  ${shown(item)}`), ...more(items)]);
   return [
@@ -82,12 +92,12 @@ function asText({ file, lora, dialect, unknown, missing, effects, misfits: probl
       ['rank', listed(counted(layers.map(rankOf)))],
       ['alpha', listed(counted(layers.map((layer) => layer.alpha)))],
       ['numbers', listed(counted(layers.flatMap(({ down, up }) => [down.dtype, up.dtype])))],
-      ...(problems ? [['fits the model', problems.length === 0 ? 'yes' : `no: ${problems.length} of ${layers.length} layers do not`]] : []),
+      ...(problems ? [['fits the model', fit(problems.length, layers.length)]] : []),
     ]),
     ...section('layers that do not fit the model', problems ?? []),
     ...section('layers left out because a part is missing', missing),
     ...section('keys left out because they are not understood', unknown),
-    ...(highlights.length > 0 ? ['', 'metadata:', ...table(highlights.map(([key, value]) => [`  ${shown(key)}`, shown(value)]))] : []),
+    ...(highlights.length > 0 ? ['', 'metadata:', ...table(highlights)] : []),
     '',
     'size of the change ‖ΔW‖ at strength 1, and its share of ‖W‖ (which --model gives):',
     ...table([
@@ -105,9 +115,12 @@ function asText({ file, lora, dialect, unknown, missing, effects, misfits: probl
   ].join('\n');
 }
 
+const fit = (problems: number, layers: number): string =>
+  (problems === 0 ? 'yes' : `no: ${problems} of ${layers} layers do not`);
+
 async function run(file: string, flags: Flags): Promise<void> {
   const reading = await readLora(file);
-  const pipeline: Pipeline | null = flags.model === undefined ? null : await loadModel(flags.model, terminalProgress(flags.json === true));
+  const pipeline = flags.model === undefined ? null : await loadModel(flags.model, terminalProgress(false));
   const report: Report = {
     ...reading,
     file,
@@ -119,7 +132,7 @@ async function run(file: string, flags: Flags): Promise<void> {
 
 export function inspectCommand(): Command {
   return new Command('inspect')
-    .description('Explain a LoRA: base model, dialect, rank, targets, what is missing or not understood, effect by layer.')
+    .description('Explain a LoRA: base model, dialect, rank, targets, what is missing or unknown, effect by layer.')
     .argument('<file>', 'LoRA of any dialect: .safetensors, .pt, or a folder of PEFT or diffusers')
     .option('--model <name>', 'model to hold it against: does it fit, how large are the changes beside its weights')
     .option('--all', 'every layer, key and metadata entry')

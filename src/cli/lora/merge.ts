@@ -46,7 +46,9 @@ async function mergeIntoModel(model: string, loras: readonly LoraArgument[], fla
 
 async function joinIntoOne(loras: readonly LoraArgument[], flags: Flags): Promise<void> {
   const { out, to = 'kohya', dtype } = flags;
-  if (loras.length < 2) throw new UsageError('one LoRA alone: give --model to merge it into, or more LoRAs to join; to change its strength there is attune lora scale');
+  if (loras.length < 2) {
+    throw new UsageError('one LoRA alone: give --model to merge it into, or more to join; attune lora scale changes one');
+  }
   const joined = joinLoras(await loadLoras(loras, terminalProgress(flags.quiet === true)));
   tellExport(await exportLora(out, joined, loraAs(joined, dtype), to), flags.json === true);
 }
@@ -59,11 +61,11 @@ Examples:
 
 export function mergeCommand(): Command {
   return new Command('merge')
-    .description('Merge LoRAs into a model (a new folder in diffusers layout) or, without --model, several into one LoRA.')
+    .description('Merge LoRAs into a model (a new folder in diffusers layout); without --model, several into one LoRA.')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id')
-    .option('--lora <file[:scale]>', 'repeatable; scale 1 by default, negative and above 1 too', collectLora)
+    .option('--lora <file[:scale]>', 'repeatable; scale 1 by default; also negative, above 1', collectLora)
     .requiredOption('--out <path>', 'folder of the model, or file of the LoRA')
-    .addOption(dialectOption('--to <dialect>').conflicts('model'))
+    .addOption(dialectOption().conflicts('model'))
     .addOption(dtypeOption('number format').default('float16'))
     .option('--json', 'the result as JSON')
     .option('--quiet', 'no progress')

@@ -86,7 +86,7 @@ export function openExternalData(modelPath: string): ExternalData {
       const fail = (problem: string): never => {
         throw new OnnxError(modelPath, problem);
       };
-      if (offset + length > file.size) fail(`needs ${where}, which has only ${file.size}: it is cut short or misplaced`);
+      if (offset + length > file.size) fail(`needs ${where}, which has only ${file.size}: it is cut short`);
       file.left -= length;
       if (file.left < 0) fail(`reads ${where}, overlapping other tensors many times over`);
       const bytes = new Uint8Array(length);

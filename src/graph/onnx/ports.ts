@@ -57,7 +57,7 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
   const adopt = (name: string, declared: readonly Dimension[], shape: Shape): void => {
     const fits = shape.length === declared.length && declared.every((d, i) => typeof d !== 'number' || d === shape[i]);
     if (!fits) {
-      fail(`input ${shown(name)} has shape ${describe(declared)}, which the option ${describeShape(shape)} does not fit`);
+      fail(`input ${shown(name)} has shape ${describe(declared)}, to which ${describeShape(shape)} does not fit`);
     }
     declared.forEach((d, i) => {
       if (typeof d !== 'string') return;

@@ -112,7 +112,9 @@ export const ELEMENT_TYPES: Readonly<Record<DType, number>> = {
 };
 
 /** AttributeProto.AttributeType numbers. */
-export const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, tensor: 4, graph: 5, floats: 6, ints: 7, strings: 8 } as const;
+export const ATTRIBUTE_TYPES = {
+  float: 1, int: 2, string: 3, tensor: 4, graph: 5, floats: 6, ints: 7, strings: 8,
+} as const;
 
 /** What graphs are written as: ReduceMean with axes as an input, Resize with antialias. */
 export const OPSET = 18;

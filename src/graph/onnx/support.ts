@@ -9,7 +9,7 @@ const OPSETS = { first: 7, last: 24 };
 /** Names of operators of one kind that a message lists. */
 const NAMES = 50;
 
-/** @throws OnnxError listing all operators that are not supported with the names of their nodes, or what else is not. */
+/** @throws OnnxError listing all unsupported operators with the names of their nodes, or naming what else is wrong. */
 export function checkSupported(model: ModelMessage, file: string): void {
   checkOperators(model, file);
   const fail = (problem: string): never => {

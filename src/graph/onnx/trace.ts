@@ -128,7 +128,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
   const runOperator = (node: NodeMessage, given: Values, frame: Frame): Values => {
     const domain = normalDomain(node.domain);
     const opset = frame.opsets.get(domain);
-    if (opset === undefined) return fail(`the file does not say which version of domain ${quoted(domain)} it uses`, node);
+    if (opset === undefined) return fail(`the file gives no version of domain ${quoted(domain)}`, node);
     const call = new Call(node, given.map((t) => t ?? null), {
       file,
       opset,

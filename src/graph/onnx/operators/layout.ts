@@ -16,7 +16,7 @@ import { LIMITS } from '../error.js';
 function reshaped(c: Call): Tensor {
   const x = c.x(0);
   const zeros = c.int('allowzero', 0) === 1;
-  const copied = (i: number): number => x.shape[i] ?? c.fail(`the shape copies dimension ${i}, which ${x} does not have`);
+  const copied = (i: number): number => x.shape[i] ?? c.fail(`the shape copies dimension ${i} of ${x}`);
   const shape = c.ints(1).map((d, i) => (d === 0 && !zeros ? copied(i) : d));
   const open = shape.filter((d) => d < 0);
   if (open.length > 1 || open.some((d) => d !== -1)) c.fail(`impossible shape ${describeShape(shape)}`);

@@ -68,6 +68,7 @@ function attend(c: Call, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefin
 const attentionOf: Operator = (c) => {
   const [x, w, bias, mask, more] = [c.x(0), c.x(1), c.optional(2), c.optional(3), c.optional(5)];
   if (c.int('do_rotary', 0) !== 0) c.fail('rotary embedding is not supported');
+  c.ignore('past_present_share_buffer', 'rotary_embedding_dim');
   const heads = c.int('num_heads') ?? c.fail('attribute num_heads is missing');
   const projected = biased(anyMatmul(x, w), bias);
   const third = w.shape[1]! / 3;
@@ -88,7 +89,8 @@ const multiHeadAttention: Operator = (c) => {
   const three = (): Tensor[] => {
     if (query.rank === 5) return [part(query, 0), part(query, 1), part(query, 2)];
     if (key?.rank === 5) return [toHeads(c, query, heads), part(key, 0), part(key, 1)];
-    return [query, key ?? c.fail('key is missing'), value ?? c.fail('value is missing')].map((t) => toHeads(c, t, heads));
+    if (!key || !value) return c.fail('key and value are missing');
+    return [query, key, value].map((t) => toHeads(c, t, heads));
   };
   const [q, k, v] = three() as [Tensor, Tensor, Tensor];
   let at = 0;

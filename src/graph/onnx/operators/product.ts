@@ -98,7 +98,7 @@ function einsum(c: Call): Tensor {
     return contract(a, b, new Set([...wanted, ...later]));
   }, given[0]!);
   const summed = dropAxes(result, new Set(wanted));
-  if (wanted.some((l) => !summed.labels.includes(l))) c.fail(`${quoted(equation)} has a result label that no input has`);
+  if (wanted.some((l) => !summed.labels.includes(l))) c.fail(`${quoted(equation)} makes a label from nothing`);
   return order(summed, wanted);
 }
 

@@ -23,7 +23,7 @@ function constantOf(c: Call): Tensor {
   if (ints) return constant({ data: BigInt64Array.from(ints, toInt64), shape: [ints.length], dtype: 'int64' });
   const float = c.float('value_float');
   if (float !== undefined) return literal(float);
-  return literal(c.floatList('value_floats') ?? c.fail('holds no numbers; text and sparse constants are not supported'));
+  return literal(c.floatList('value_floats') ?? c.fail('holds no plain numbers, which is not supported'));
 }
 
 function shapeOf(c: Call): Tensor {

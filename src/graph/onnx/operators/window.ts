@@ -35,7 +35,7 @@ export function twoAxes(c: Call, list: readonly number[], fill: number): [number
 /** How far a window of `kernel` elements reaches. */
 export const reach = (kernel: number, dilation: number): number => (kernel - 1) * dilation + 1;
 
-/** Shares out the padding of each axis over its two ends; the odd element goes to the end, or with `upper` false before. */
+/** Shares out the padding of each axis over both ends; the odd element goes to the end, or first if not `upper`. */
 export function sharedPadding(totals: readonly [number, number], upper: boolean): Window['padding'] {
   const [vertical, horizontal] = totals.map((total): [number, number] => {
     const small = Math.floor(Math.max(0, total) / 2);
