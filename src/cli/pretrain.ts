@@ -22,6 +22,7 @@ interface Flags {
   seed: number;
   threads?: number;
   resume?: boolean;
+  fromExisting?: boolean;
   quiet?: boolean;
 }
 
@@ -50,6 +51,7 @@ async function run(flags: Flags): Promise<void> {
     work: flags.work ?? join('runs', 'pretrain', basename(flags.recipe, extname(flags.recipe))),
     seed: flags.seed,
     resume: flags.resume === true,
+    fromExisting: flags.fromExisting === true,
     checkpointSeconds: 120,
     progress,
     shouldStop: stopRequested,
@@ -70,6 +72,7 @@ export function pretrainCommand(): Command {
     .option('--seed <n>', 'seed of weights, order and noise', parseNumber, 0)
     .option('--threads <n>', 'threads of one operator (default: all cores)', parseNumber)
     .option('--resume', 'go on from the last checkpoint in the work folder')
+    .option('--from-existing', 'start from the weights in --out instead of from random ones')
     .option('--quiet', 'no progress')
     .action(run);
 }

@@ -86,7 +86,7 @@ function checked<T>(compute: () => T): T {
 async function chosenPrompts({ prompt = [], prompts, count }: Flags): Promise<string[]> {
   const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
   if (list.length === 0) {
-    throw new UsageError('no prompt; give --prompt TEXT ("" for none), or --prompts FILE or a list of attune list prompts');
+    throw new UsageError('no prompt; give --prompt TEXT ("" for none) or --prompts LIST (attune list prompts)');
   }
   return list.flatMap((text) => Array.from({ length: count }, () => text));
 }

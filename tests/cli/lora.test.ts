@@ -124,7 +124,7 @@ describe('convert', () => {
   test.each(LORA_DIALECTS)('to %s keeps the effect, and says how well', async (dialect) => {
     const out = join(folder, dialect === 'peft' ? 'as-peft' : `${dialect}.safetensors`);
     const { stdout } = await run(convertCommand(), wide, '--to', dialect, '--out', out, '--json');
-    expect(JSON.parse(stdout)).toMatchObject({ out, dialect, difference: expect.closeTo(0, 6) as number });
+    expect(json(stdout)).toMatchObject({ out, dialect, difference: expect.closeTo(0, 6) as number });
     expect((await readLora(out)).dialect).toBe(dialect);
     expectEffect(await read(out), [[await read(wide), 1]]);
     expect((await readdir(folder)).filter((name) => name.startsWith('.'))).toEqual([]);
@@ -132,7 +132,8 @@ describe('convert', () => {
 
   test('to half precision rounds, and says by how much', async () => {
     const out = join(folder, 'half.safetensors');
-    const { stdout } = await run(convertCommand(), kohya, '--to', 'kohya', '--dtype', 'float16', '--out', out, '--json');
+    const { stdout } = await run(convertCommand(), kohya, '--to', 'kohya', '--out', out, '--json',
+      '--dtype', 'float16');
     const { difference } = json(stdout) as { difference: number };
     expect(difference).toBeGreaterThan(1e-5);
     expect(difference).toBeLessThan(3e-3);
@@ -171,8 +172,8 @@ test.each([['kohya', kohya], ['peft', peft]])('scale multiplies the effect of a 
 describe('merge', () => {
   test('into a model writes the model with the effects added', async () => {
     const out = join(folder, 'model');
-    const { stdout } = await run(mergeCommand(), '--model', tiny, '--lora', `${wide}:-0.4`, '--lora', peft, '--out', out,
-      '--dtype', 'float32', '--quiet', '--json');
+    const { stdout } = await run(mergeCommand(), '--model', tiny, '--lora', `${wide}:-0.4`, '--lora', peft,
+      '--out', out, '--dtype', 'float32', '--quiet', '--json');
     expect(json(stdout)).toMatchObject({ out, dtype: 'float32', difference: 0 });
     const base = await loadPipeline(tiny);
     const once = await mergeLora(base.weights, await read(wide), -0.4, '');

@@ -237,7 +237,8 @@ test('batches are even, and single for large images', () => {
 
 test('generation parameters are quoted where they would end early', () => {
   const base = {
-    negativePrompt: '', steps: 4, sampler: 'dpm++2m', guidance: 7.5, seed: 1, width: 8, height: 16, loras: [], version: 'x',
+    negativePrompt: '', steps: 4, sampler: 'dpm++2m', guidance: 7.5, seed: 1, width: 8, height: 16, loras: [],
+    version: 'x',
   } as const;
   expect(parametersText({ ...base, prompt: 'a: b, c', model: 'one, two' })).toBe(
     'a: b, c\nSteps: 4, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 1, Size: 8x16, Model: "one, two", Version: x');

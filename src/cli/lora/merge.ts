@@ -47,7 +47,7 @@ async function mergeIntoModel(model: string, loras: readonly LoraArgument[], fla
 async function joinIntoOne(loras: readonly LoraArgument[], flags: Flags): Promise<void> {
   const { out, to = 'kohya', dtype } = flags;
   if (loras.length < 2) {
-    throw new UsageError('one LoRA alone: give --model to merge it into, or more to join; attune lora scale changes one');
+    throw new UsageError('one LoRA alone: give --model to merge it into, or others to join it with');
   }
   const joined = joinLoras(await loadLoras(loras, terminalProgress(flags.quiet === true)));
   tellExport(await exportLora(out, joined, loraAs(joined, dtype), to), flags.json === true);

@@ -1,6 +1,7 @@
 /** @file Carries out a recipe: reads the data, trains the network, writes it in diffusers layout. */
 import { join } from 'node:path';
 import { writeAtomic } from '../../formats/atomic.js';
+import { FormatError } from '../../formats/errors.js';
 import { writeSafetensors } from '../../formats/safetensors.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
@@ -10,6 +11,7 @@ import type { Tensor } from '../../graph/tensor.js';
 import { imageFeatures, normalizePixels } from '../../models/clip.js';
 import { readComponent, writeComponent } from '../../models/component-files.js';
 import { componentShapes } from '../../models/components.js';
+import type { ComponentClass, ComponentConfigs } from '../../models/components.js';
 import { initialWeights } from '../../models/init.js';
 import { loadTokenizer } from '../../models/tokenizer-files.js';
 import { vaeEncode } from '../../models/vae.js';
@@ -34,6 +36,8 @@ export interface PretrainOptions {
   work: string;
   seed: number;
   resume: boolean;
+  /** Start from the weights that lie in `out`, where there are any, instead of from random ones. */
+  fromExisting: boolean;
   threads?: number;
   checkpointSeconds: number;
   progress: Progress;
@@ -41,6 +45,20 @@ export interface PretrainOptions {
 }
 
 type Average = ReadonlyMap<string, HostTensor>;
+
+/** The weights to start from: random, or (if asked for) those of the component's folder. @throws FormatError if they do not fit */
+async function firstWeights<K extends ComponentClass>(
+  kind: K, config: ComponentConfigs[K], folder: string, { fromExisting, seed }: PretrainOptions,
+): Promise<Map<string, HostTensor>> {
+  const shapes = componentShapes(kind, config);
+  if (!fromExisting) return initialWeights(shapes, seed);
+  const { weights } = await readComponent(folder, kind);
+  for (const [name, shape] of shapes) {
+    if (weights.get(name)?.shape.join() === shape.join()) continue;
+    throw new FormatError(folder, `"${name}" is not [${shape.join(', ')}] as in the recipe`, 'Leave out --from-existing, or take its recipe.');
+  }
+  return new Map(weights);
+}
 
 const EMBED_BATCH = 32;
 
@@ -106,7 +124,7 @@ async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: P
   const folder = join(options.out, 'vae');
   const { config } = recipe;
   const before = recipe.decoderOnly ? await readComponent(folder, 'AutoencoderKL') : null;
-  const parameters = before ? new Map(before.weights) : initialWeights(componentShapes('AutoencoderKL', config), options.seed);
+  const parameters = before ? new Map(before.weights) : await firstWeights('AutoencoderKL', config, folder, options);
   const { window, klWeight, edgeWeight, decoderOnly, training: { batch } } = recipe;
   const net = autoencoder(dataset, { config, parameters, batch, seed: options.seed, window, klWeight, edgeWeight, decoderOnly });
   const { average } = await fit(net, fitOptions(recipe, options, undefined));
@@ -127,8 +145,8 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
   const prefixed = (prefix: string, weights: Average): [string, HostTensor][] =>
     [...weights].map(([name, t]) => [prefix + name, t]);
   const parameters = new Map([
-    ...prefixed(UNET, initialWeights(componentShapes('UNet2DConditionModel', recipe.unet), seed)),
-    ...prefixed(TEXT_ENCODER, initialWeights(componentShapes('CLIPTextModel', recipe.textEncoder), seed)),
+    ...prefixed(UNET, await firstWeights('UNet2DConditionModel', recipe.unet, join(out, 'unet'), options)),
+    ...prefixed(TEXT_ENCODER, await firstWeights('CLIPTextModel', recipe.textEncoder, join(out, 'text_encoder'), options)),
   ]);
   const schedulerFile = join(out, 'scheduler', 'scheduler_config.json');
   await writeAtomic(schedulerFile, `${JSON.stringify(recipe.scheduler, null, 2)}\n`);
@@ -158,7 +176,7 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
 async function pretrainClip(recipe: RecipeOf<'clip'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
   const tokenizer = await loadTokenizer(join(options.out, 'tokenizer'));
   const { config, shift, noise, training: { batch } } = recipe;
-  const parameters = initialWeights(componentShapes('CLIPModel', config), options.seed);
+  const parameters = await firstWeights('CLIPModel', config, join(options.out, recipe.name), options);
   const net: Trainable = contrastive(dataset, { config, parameters, tokenizer, batch, seed: options.seed, shift, noise });
   const write = (weights: Average): Promise<void> =>
     writeComponent(join(options.out, recipe.name), { kind: 'CLIPModel', config, weights });
