@@ -32,7 +32,7 @@ export function clipText(scope: Scope, config: ClipTextConfig, ids: Tensor): Cli
   const model = scope.at('text_model');
   const { hidden_size: c, max_position_embeddings: length } = config;
   const n = ids.shape[1]!;
-  if (n > length) throw new Error(`${n} tokens are too many for ${scope.path || 'the text model'}, which takes ${length}`);
+  if (n > length) throw new Error(`${n} tokens are too many for ${scope.path || 'a text model'} that takes ${length}`);
   const tokens = embedding(ids, model.at('embeddings.token_embedding').weight('weight', [config.vocab_size, c]));
   const table = model.at('embeddings.position_embedding').weight('weight', [length, c]);
   const positions = embedding(literal(Array.from({ length: n }, (_, i) => i), [n], 'int64'), table);
@@ -47,7 +47,7 @@ export function finalNorm(scope: Scope, config: ClipTextConfig, state: Tensor): 
   return layerNorm(scope.at('text_model.final_layer_norm'), state, config.layer_norm_eps);
 }
 
-/** The pooled state in the space shared with images (`CLIPTextModelWithProjection`): [B, C] → [B, P], not normalised. */
+/** The pooled state in the space shared with images (`CLIPTextModelWithProjection`), of any length: [B, C] → [B, P]. */
 export function textProjection(scope: Scope, config: ClipTextConfig, pooled: Tensor): Tensor {
   return linear(scope.at('text_projection'), pooled, config.projection_dim, { bias: false });
 }
@@ -65,6 +65,7 @@ function endTokenMask(ids: Tensor, endToken: number): Tensor {
   const end = endToken === LEGACY_END_TOKEN ? max(token, { axes, keepDims: true }) : endToken;
   // The earlier a hit, the higher its rank: n, n − 1, …; the start, without a hit, still ranks ½.
   const ranks = literal(Array.from({ length: n }, (_, i) => n - i), [1, n]);
-  const rank = add(mul(cast(equal(token, end), 'float32'), ranks), literal([0.5, ...new Array<number>(n - 1).fill(0)], [1, n]));
+  const start = literal(Array.from({ length: n }, (_, i) => (i === 0 ? 0.5 : 0)), [1, n]);
+  const rank = add(mul(cast(equal(token, end), 'float32'), ranks), start);
   return cast(equal(rank, max(rank, { axes, keepDims: true })), 'float32');
 }

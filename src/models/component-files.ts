@@ -76,12 +76,15 @@ export async function readWeights<K extends ComponentClass>(
     const given = source.tensors.get(name)!.shape;
     const shape = shapes.get(name);
     if (!shape) problems.push(`"${shown(name)}" is not expected`);
-    else if (given.join() !== shape.join()) problems.push(`"${name}" is ${describeShape(given)}, not ${describeShape(shape)}`);
+    else if (given.join() !== shape.join()) {
+      problems.push(`"${name}" is ${describeShape(given)}, not ${describeShape(shape)}`);
+    }
   }
   for (const name of shapes.keys()) if (!source.tensors.has(name)) problems.push(`"${name}" is missing`);
   if (problems.length > 0) {
     const more = problems.length > 8 ? ` and ${problems.length - 8} more` : '';
-    throw new FormatError(source.where, `does not fit the configuration of its ${kind}: ${problems.slice(0, 8).join('; ')}${more}`,
+    const first = `${problems.slice(0, 8).join('; ')}${more}`;
+    throw new FormatError(source.where, `does not fit the configuration of its ${kind}: ${first}`,
       'Weights and config.json must come from the same model.');
   }
   const bytes = (name: string): number => byteLength(source.tensors.get(name)!);

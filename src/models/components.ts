@@ -1,4 +1,4 @@
-/** @file The kinds of model component there are: the class name in the file, the schema of its configuration, its weights. */
+/** @file The kinds of model component: class name in files, schema of the configuration, names and shapes of weights. */
 import type { z } from 'zod';
 import { input } from '../graph/tensor.js';
 import type { Shape } from '../graph/dtype.js';
@@ -8,7 +8,8 @@ import { clipText, textProjection } from './clip-text.js';
 import { clipVision, visualProjection } from './clip-vision.js';
 import { clipLogits, imageFeatures, textFeatures } from './clip.js';
 import {
-  clipConfigSchema, clipTextConfigSchema, clipVisionConfigSchema, tinyVaeConfigSchema, unetConfigSchema, vaeConfigSchema,
+  clipConfigSchema, clipTextConfigSchema, clipVisionConfigSchema, tinyVaeConfigSchema, unetConfigSchema,
+  vaeConfigSchema,
 } from './config.js';
 import type { ClipConfig, ClipTextConfig, ClipVisionConfig, TinyVaeConfig, UNetConfig, VaeConfig } from './config.js';
 import { tinyDecode, tinyEncode } from './tiny-vae.js';
@@ -40,12 +41,12 @@ const KINDS: { [K in ComponentClass]: ComponentKind<ComponentConfigs[K]> } = {
   UNet2DConditionModel: {
     schema: unetConfigSchema,
     touch(scope, config) {
-      const pooledWidth = (config.projection_class_embeddings_input_dim ?? 0) - 6 * (config.addition_time_embed_dim ?? 0);
+      const { projection_class_embeddings_input_dim: joined, addition_time_embed_dim: size } = config;
       unet(scope, config, {
         latents: square(config.in_channels, 2 ** (config.block_out_channels.length - 1)),
         timestep: input('t', [1]),
         context: input('context', [1, 1, config.cross_attention_dim]),
-        pooled: input('pooled', [1, Math.max(pooledWidth, 0)]),
+        pooled: input('pooled', [1, joined && size ? joined - 6 * size : 0]),
         sizes: input('sizes', [1, 6]),
         guidance: input('guidance', [1]),
       });
@@ -91,8 +92,6 @@ const KINDS: { [K in ComponentClass]: ComponentKind<ComponentConfigs[K]> } = {
     },
   },
 };
-
-export const isComponentClass = (name: string): name is ComponentClass => Object.hasOwn(KINDS, name);
 
 /** The schema of a component's `config.json`. */
 export function componentSchema<K extends ComponentClass>(kind: K): z.ZodType<ComponentConfigs[K]> {

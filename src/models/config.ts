@@ -12,7 +12,7 @@ const perBlock = <T extends z.ZodType>(item: T): z.ZodUnion<[T, z.ZodArray<T>]> 
 const off = z.union([z.null(), z.literal(false)]).default(false);
 const none = z.union([z.null(), z.literal(false)]).default(null);
 /** A number that may only have this value. */
-const only = <T extends string | number | boolean>(value: T): z.ZodDefault<z.ZodLiteral<T>> => z.literal(value).default(value as never);
+const only = <T extends string | number>(value: T): z.ZodDefault<z.ZodLiteral<T>> => z.literal(value).default(value as never);
 /** Keys that cannot change a result. */
 const inert = (...keys: string[]): Record<string, z.ZodOptional<z.ZodUnknown>> =>
   Object.fromEntries(keys.map((key) => [key, z.unknown().optional()]));
@@ -23,8 +23,7 @@ const dropped = (...keys: string[]): Record<string, z.ZodType<undefined>> =>
 /** What diffusers writes into every file. */
 const DIFFUSERS = dropped('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values');
 
-const downBlock = z.enum(['CrossAttnDownBlock2D', 'DownBlock2D']);
-const upBlock = z.enum(['CrossAttnUpBlock2D', 'UpBlock2D']);
+const [CROSS_DOWN, DOWN, CROSS_UP, UP] = ['CrossAttnDownBlock2D', 'DownBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'] as const;
 
 /** `UNet2DConditionModel` of diffusers, as SD 1.x, 2.x, SDXL and their distillations use it. */
 export const unetConfigSchema = z.strictObject({
@@ -33,9 +32,9 @@ export const unetConfigSchema = z.strictObject({
   sample_size: z.union([count, z.array(count)]).nullish(),
   in_channels: count.default(4),
   out_channels: count.default(4),
-  down_block_types: z.array(downBlock).default(['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D']),
+  down_block_types: z.array(z.enum([CROSS_DOWN, DOWN])).default([CROSS_DOWN, CROSS_DOWN, CROSS_DOWN, DOWN]),
   mid_block_type: z.literal('UNetMidBlock2DCrossAttn').nullable().default('UNetMidBlock2DCrossAttn'),
-  up_block_types: z.array(upBlock).default(['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D']),
+  up_block_types: z.array(z.enum([CROSS_UP, UP])).default([UP, CROSS_UP, CROSS_UP, CROSS_UP]),
   block_out_channels: z.array(count).min(1).default([320, 640, 1280, 1280]),
   layers_per_block: perBlock(count).default(2),
   transformer_layers_per_block: perBlock(count).default(1),
@@ -82,9 +81,9 @@ export const unetConfigSchema = z.strictObject({
   timestep_post_act: none,
 }).superRefine((config, context) => {
   const blocks = config.block_out_channels.length;
-  const lists = ['down_block_types', 'up_block_types', 'layers_per_block', 'transformer_layers_per_block', 'attention_head_dim'] as const;
-  for (const key of lists) {
-    const value = config[key];
+  const { down_block_types, up_block_types, layers_per_block, transformer_layers_per_block, attention_head_dim } = config;
+  const lists = { down_block_types, up_block_types, layers_per_block, transformer_layers_per_block, attention_head_dim };
+  for (const [key, value] of Object.entries(lists)) {
     if (Array.isArray(value) && value.length !== blocks) {
       context.addIssue({ code: 'custom', path: [key], message: `has ${value.length} entries for ${blocks} blocks` });
     }
@@ -150,13 +149,19 @@ export type TinyVaeConfig = z.infer<typeof tinyVaeConfigSchema>;
 
 /** What transformers writes into every file; generation settings of language models among it. */
 const TRANSFORMERS = dropped(
-  '_name_or_path', '_commit_hash', 'architectures', 'attention_dropout', 'dropout', 'dtype', 'initializer_factor', 'initializer_range',
+  '_name_or_path', '_commit_hash', 'architectures', 'attention_dropout', 'dropout', 'dtype', 'initializer_factor',
+  'initializer_range',
   'model_type', 'torch_dtype', 'transformers_version', 'add_cross_attention', 'bad_words_ids', 'begin_suppress_tokens',
-  'chunk_size_feed_forward', 'cross_attention_hidden_size', 'decoder_start_token_id', 'diversity_penalty', 'do_sample', 'early_stopping',
-  'encoder_no_repeat_ngram_size', 'exponential_decay_length_penalty', 'finetuning_task', 'forced_bos_token_id', 'forced_eos_token_id',
-  'id2label', 'is_decoder', 'is_encoder_decoder', 'label2id', 'length_penalty', 'max_length', 'min_length', 'no_repeat_ngram_size',
-  'num_beam_groups', 'num_beams', 'num_return_sequences', 'output_attentions', 'output_hidden_states', 'output_scores', 'prefix',
-  'problem_type', 'pruned_heads', 'remove_invalid_values', 'repetition_penalty', 'return_dict', 'return_dict_in_generate',
+  'chunk_size_feed_forward', 'cross_attention_hidden_size', 'decoder_start_token_id', 'diversity_penalty', 'do_sample',
+  'early_stopping',
+  'encoder_no_repeat_ngram_size', 'exponential_decay_length_penalty', 'finetuning_task', 'forced_bos_token_id',
+  'forced_eos_token_id',
+  'id2label', 'is_decoder', 'is_encoder_decoder', 'label2id', 'length_penalty', 'max_length', 'min_length',
+  'no_repeat_ngram_size',
+  'num_beam_groups', 'num_beams', 'num_return_sequences', 'output_attentions', 'output_hidden_states', 'output_scores',
+  'prefix',
+  'problem_type', 'pruned_heads', 'remove_invalid_values', 'repetition_penalty', 'return_dict',
+  'return_dict_in_generate',
   'sep_token_id', 'suppress_tokens', 'task_specific_params', 'temperature', 'tf_legacy_loss', 'tie_encoder_decoder',
   'tie_word_embeddings', 'tokenizer_class', 'top_k', 'top_p', 'torchscript', 'typical_p', 'use_bfloat16',
 );

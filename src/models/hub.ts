@@ -28,20 +28,22 @@ export function fetchFiles(repository: string, wanted: readonly string[], option
 }
 
 const PARTS = ['unet', 'vae', 'text_encoder', 'text_encoder_2'];
-const SMALL = /^(model_index\.json|scheduler\/scheduler_config\.json|tokenizer(_2)?\/(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json|tokenizer(_2)?\/merges\.txt)$/;
+const INDEX = ['model_index.json', 'scheduler/scheduler_config.json'];
+const TOKENIZER = /^tokenizer(_2)?\/(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
 
 /** The files of a pipeline in diffusers layout, of each component one variant of its weights. */
 export function pipelineFiles(files: readonly string[], variant?: string): string[] | null {
-  const chosen = files.filter((f) => SMALL.test(f));
+  const chosen = files.filter((f) => INDEX.includes(f) || TOKENIZER.test(f));
   const parts = PARTS.filter((part) => files.some((f) => f.startsWith(`${part}/`)));
   for (const part of parts) {
     const inside = files.filter((f) => f.startsWith(`${part}/`) && f.split('/').length === 2);
-    const weights = (variant === undefined ? ['', 'fp16', 'bf16'] : [variant]).map((v) => weightFiles(inside, v)).find((w) => w.length > 0);
+    const variants = variant === undefined ? ['', 'fp16', 'bf16'] : [variant];
+    const weights = variants.map((v) => weightFiles(inside, v)).find((w) => w.length > 0);
     if (!weights || !inside.includes(`${part}/config.json`)) return null;
     chosen.push(`${part}/config.json`, ...weights);
   }
-  const complete = ['model_index.json', 'scheduler/scheduler_config.json'].every((f) => chosen.includes(f)) &&
-    ['unet', 'vae', 'text_encoder'].every((part) => parts.includes(part)) && chosen.some((f) => f.startsWith('tokenizer/'));
+  const complete = INDEX.every((f) => chosen.includes(f)) && chosen.some((f) => f.startsWith('tokenizer/')) &&
+    ['unet', 'vae', 'text_encoder'].every((part) => parts.includes(part));
   return complete ? chosen : null;
 }
 
@@ -91,7 +93,7 @@ async function fetchChosen(repository: string, choose: Choice, { bytes }: FetchO
       const blob = join(storage, 'blobs', hexName(entry.lfs?.oid ?? entry.oid ?? '', repository));
       if (!(await exists(blob))) {
         const content = await hub.downloadFile({ repo: repository, path: entry.path, revision: commit, ...access });
-        if (!content) throw new FormatError(`${repository}/${entry.path}`, 'is listed but cannot be downloaded', 'Try again later.');
+        if (!content) throw new FormatError(`${repository}/${entry.path}`, 'cannot be downloaded', 'Try again later.');
         await store(blob, content, entry, (n) => bytes?.(done + n, total));
       }
       done += entry.size;
@@ -139,7 +141,8 @@ async function store(path: string, content: Blob, entry: ListFileEntry, onBytes:
       onBytes((size += chunk.length));
     }
     if (size !== entry.size || (entry.lfs && hash.digest('hex') !== entry.lfs.oid)) {
-      throw new FormatError(entry.path, `arrived damaged (${size} of ${entry.size} bytes)`, 'Start again; what is complete is kept.');
+      throw new FormatError(entry.path, `arrived damaged (${size} of ${entry.size} bytes)`,
+        'Start again; what is complete is kept.');
     }
   });
 }
@@ -165,6 +168,8 @@ function explained(error: unknown, repository: string): unknown {
     403: 'Accept its licence on the hub with the account of HF_TOKEN.',
     404: 'Check the name.',
   };
-  const remedy = status === undefined ? 'Check the network and HF_ENDPOINT, or give the path of a folder.' : remedies[status];
-  return new FormatError(repository, `cannot be fetched from the hub (${shown(error.message)})`, remedy ?? 'Try again later.', { cause: error });
+  const remedy = status === undefined
+    ? 'Check the network and HF_ENDPOINT, or give the path of a folder.'
+    : (remedies[status] ?? 'Try again later.');
+  return new FormatError(repository, `cannot be fetched from the hub (${shown(error.message)})`, remedy, { cause: error });
 }

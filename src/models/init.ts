@@ -8,8 +8,8 @@ const LOGIT_SCALE = Math.log(1 / 0.07);
 const EMBEDDING_DEVIATION = 0.02;
 
 /**
- * Values for all weights, each depending on its name and the seed alone: linear layers and convolutions uniform within ±1/√(fan-in) (Kaiming, a = √5), norms 1 and 0,
- * embedding tables N(0, 0.02²).
+ * Values for all weights, each depending on its name and the seed alone: linear layers and convolutions uniform within
+ * ±1/√(fan-in) (Kaiming, a = √5), norms 1 and 0, embedding tables N(0, 0.02²).
  *
  * @param shapes by name, from `componentShapes`
  * @param zero names that start at zero; by default a U-Net's last convolution, so that it first predicts 0

@@ -15,7 +15,9 @@ import { vaeDecode, vaeEncode } from './vae.js';
  */
 export function decodeImages(scope: Scope, vae: Vae, latents: Tensor, options?: SegmentOptions): Tensor {
   const z = add(div(latents, vae.config.scaling_factor), vae.config.shift_factor ?? 0);
-  const image = vae.kind === 'AutoencoderKL' ? vaeDecode(scope, vae.config, z, options) : tinyDecode(scope, vae.config, z, options);
+  const image = vae.kind === 'AutoencoderKL'
+    ? vaeDecode(scope, vae.config, z, options)
+    : tinyDecode(scope, vae.config, z, options);
   return clip(add(mul(image, 0.5), 0.5), 0, 1);
 }
 

@@ -34,8 +34,8 @@ const CLASSES: Readonly<Record<PartName, readonly ComponentClass[]>> = {
   text_encoder_2: ['CLIPTextModelWithProjection'],
 };
 /** Entries of `model_index.json` that change nothing here. */
-const INERT = ['_diffusers_version', '_name_or_path', '_use_default_values', 'safety_checker', 'feature_extractor', 'image_encoder',
-  'requires_safety_checker', 'add_watermarker', 'tokenizer', 'tokenizer_2', 'scheduler'];
+const INERT = ['_diffusers_version', '_name_or_path', '_use_default_values', 'safety_checker', 'feature_extractor',
+  'image_encoder', 'requires_safety_checker', 'add_watermarker', 'tokenizer', 'tokenizer_2', 'scheduler'];
 
 /** @throws FormatError naming file and key */
 export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<Pipeline> {
@@ -47,7 +47,9 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
   }
   const known = [...Object.keys(CLASSES), ...INERT, '_class_name', 'force_zeros_for_empty_prompt'];
   const unknown = Object.keys(index).find((key) => !known.includes(key));
-  if (unknown !== undefined) throw new FormatError(path, `has the unknown key "${shown(unknown)}"`, 'This pipeline needs more than Attune has.');
+  if (unknown !== undefined) {
+    throw new FormatError(path, `has the unknown key "${shown(unknown)}"`, 'This pipeline needs more than Attune has.');
+  }
   const names = kind === 'StableDiffusionXLPipeline'
     ? (['unet', 'vae', 'text_encoder', 'text_encoder_2'] as const)
     : (['unet', 'vae', 'text_encoder'] as const);
@@ -55,7 +57,8 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
   try {
     for (const name of names) {
       const component = componentClass(index, name, path);
-      parts.push({ name, kind: component, ...(await openComponentFolder(join(folder, name), component, options.variant)) } as OpenPart);
+      const opened = await openComponentFolder(join(folder, name), component, options.variant);
+      parts.push({ name, kind: component, ...opened } as OpenPart);
     }
     const tokenizerFolders = names.slice(2).map((name) => join(folder, name.replace('text_encoder', 'tokenizer')));
     return await assemble(parts, {
@@ -103,7 +106,7 @@ export async function assemble(parts: readonly OpenPart[], assembly: Assembly): 
   }));
   checkFit({ unet: unet.config, vae, textEncoders }, source);
 
-  const total = parts.reduce((sum, part) => [...part.source.tensors.values()].reduce((n, t) => n + byteLength(t), sum), 0);
+  const total = parts.flatMap((part) => [...part.source.tensors.values()]).reduce((sum, t) => sum + byteLength(t), 0);
   const weights = new Map<string, HostTensor>();
   let before = 0;
   for (const { name, kind, config, source: file } of parts) {
@@ -128,18 +131,19 @@ function checkFit({ unet, vae, textEncoders }: Pick<Pipeline, 'unet' | 'vae' | '
   const problem = ((): string | null => {
     const latent = vae.config.latent_channels;
     if (unet.in_channels !== latent) {
-      return `the U-Net takes ${unet.in_channels} channels, the VAE has ${latent} (inpainting and similar models are not supported)`;
+      return `the U-Net takes ${unet.in_channels} channels, the VAE has ${latent} (inpainting is not supported)`;
     }
     const sdxl = unet.addition_embed_type === 'text_time';
-    if (sdxl !== (textEncoders.length === 2)) return `the U-Net and ${textEncoders.length} text encoder(s) do not fit each other`;
+    if (sdxl !== (textEncoders.length === 2)) return `the U-Net does not fit ${textEncoders.length} text encoder(s)`;
     const width = textEncoders.reduce((sum, { config }) => sum + config.hidden_size, 0);
     if (unet.cross_attention_dim !== width) {
       return `the U-Net attends to text states of width ${unet.cross_attention_dim}, the text encoders give ${width}`;
     }
     for (const { name, config, tokenizer } of textEncoders) {
       const { maxLength, bos, eos, pad } = tokenizer;
-      if (maxLength > config.max_position_embeddings) return `${name} takes ${config.max_position_embeddings} tokens, its tokenizer gives ${maxLength}`;
-      if (Math.max(bos, eos, pad) >= config.vocab_size) return `${name} knows ${config.vocab_size} tokens, its tokenizer more`;
+      const { max_position_embeddings: positions, vocab_size: words } = config;
+      if (maxLength > positions) return `${name} takes ${positions} tokens, its tokenizer gives ${maxLength}`;
+      if (Math.max(bos, eos, pad) >= words) return `${name} knows ${words} tokens, its tokenizer more`;
     }
     return null;
   })();

@@ -24,13 +24,13 @@ export interface SingleFileOptions {
 
 /** What the published models of a family share; SD 2.x at 768 pixels predicts v. */
 const SCHEDULE = {
-  num_train_timesteps: 1000, beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', set_alpha_to_one: false,
-  steps_offset: 1, clip_sample: false,
+  num_train_timesteps: 1000, beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', steps_offset: 1,
+  set_alpha_to_one: false, clip_sample: false,
 };
 const VAE = { block_out_channels: [128, 256, 512, 512], layers_per_block: 2, sample_size: 512 };
 const CLIP_L = {
-  hidden_size: 768, intermediate_size: 3072, num_hidden_layers: 12, num_attention_heads: 12, hidden_act: 'quick_gelu', projection_dim: 768,
-  eos_token_id: 2,
+  hidden_size: 768, intermediate_size: 3072, num_hidden_layers: 12, num_attention_heads: 12, projection_dim: 768,
+  hidden_act: 'quick_gelu', eos_token_id: 2,
 };
 /** Configurations by family and part; what they leave out is the default of the reference libraries. */
 export const PUBLISHED = {
@@ -41,11 +41,13 @@ export const PUBLISHED = {
     scheduler: { _class_name: 'DDIMScheduler', ...SCHEDULE },
   },
   sd2: {
-    unet: { cross_attention_dim: 1024, attention_head_dim: [5, 10, 20, 20], use_linear_projection: true, sample_size: 96 },
+    unet: {
+      cross_attention_dim: 1024, attention_head_dim: [5, 10, 20, 20], use_linear_projection: true, sample_size: 96,
+    },
     vae: VAE,
     text_encoder: {
-      hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 23, num_attention_heads: 16, hidden_act: 'gelu', projection_dim: 512,
-      eos_token_id: 2,
+      hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 23, num_attention_heads: 16, projection_dim: 512,
+      hidden_act: 'gelu', eos_token_id: 2,
     },
     scheduler: { _class_name: 'DDIMScheduler', ...SCHEDULE, prediction_type: 'v_prediction' },
   },
@@ -54,14 +56,14 @@ export const PUBLISHED = {
       block_out_channels: [320, 640, 1280], attention_head_dim: [5, 10, 20], transformer_layers_per_block: [1, 2, 10],
       down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
       up_block_types: ['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
-      cross_attention_dim: 2048, use_linear_projection: true, addition_embed_type: 'text_time', addition_time_embed_dim: 256,
-      projection_class_embeddings_input_dim: 2816, sample_size: 128,
+      cross_attention_dim: 2048, use_linear_projection: true, sample_size: 128,
+      addition_embed_type: 'text_time', addition_time_embed_dim: 256, projection_class_embeddings_input_dim: 2816,
     },
     vae: { ...VAE, scaling_factor: 0.13025, sample_size: 1024 },
     text_encoder: CLIP_L,
     text_encoder_2: {
-      hidden_size: 1280, intermediate_size: 5120, num_hidden_layers: 32, num_attention_heads: 20, hidden_act: 'gelu', projection_dim: 1280,
-      eos_token_id: 2,
+      hidden_size: 1280, intermediate_size: 5120, num_hidden_layers: 32, num_attention_heads: 20, projection_dim: 1280,
+      hidden_act: 'gelu', eos_token_id: 2,
     },
     scheduler: { _class_name: 'EulerDiscreteScheduler', ...SCHEDULE },
   },
@@ -76,8 +78,15 @@ export const COMPONENT_KINDS = {
 } as const satisfies Record<PartName, ComponentClass>;
 
 /** All use CLIP's vocabulary; only SD 1.x and the first encoder of SDXL pad with the end token. */
-const VOCABULARY = { repository: 'openai/clip-vit-large-patch14', files: ['vocab.json', 'merges.txt', 'tokenizer_config.json'] };
-const PADDING: Record<Family, readonly TokenizerOverrides[]> = { sd1: [{}], sd2: [{ pad: '!' }], sdxl: [{}, { pad: '!' }] };
+const VOCABULARY = {
+  repository: 'openai/clip-vit-large-patch14',
+  files: ['vocab.json', 'merges.txt', 'tokenizer_config.json'],
+};
+const PADDING: Record<Family, readonly TokenizerOverrides[]> = {
+  sd1: [{}],
+  sd2: [{ pad: '!' }],
+  sdxl: [{}, { pad: '!' }],
+};
 
 /** @throws FormatError naming the file and what is wrong */
 export async function loadSingleFile(path: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
@@ -89,9 +98,11 @@ export async function loadSingleFile(path: string, options: LoadOptions & Single
     const parts = (Object.keys(configs) as PartName[]).map((name): OpenPart => {
       const kind = COMPONENT_KINDS[name];
       const source = singleFileComponent(file, family, name);
-      return { name, kind, config: parseConfig(componentSchema(kind), configs[name], `${path} (${name})`), source } as OpenPart;
+      const config = parseConfig(componentSchema(kind), configs[name], `${path} (${name})`);
+      return { name, kind, config, source } as OpenPart;
     });
-    return await assemble(parts, { ...plan, source: options.name ?? path, ...(options.onProgress && { onProgress: options.onProgress }) });
+    const { name = path, onProgress } = options;
+    return await assemble(parts, { ...plan, source: name, ...(onProgress && { onProgress }) });
   } finally {
     await file.close();
   }
@@ -125,8 +136,10 @@ async function publishedPlan(file: WeightSource): Promise<Plan> {
 async function planLike(folder: string): Promise<Plan> {
   const read = (...parts: string[]): Promise<Record<string, unknown>> => readJsonFile(join(folder, ...parts));
   const index = await read('model_index.json');
-  const names = (Object.keys(COMPONENT_KINDS) as PartName[]).filter((name) => Array.isArray(index[name]) && index[name][0] !== null);
-  const configs = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await read(name, 'config.json')] as const)));
+  const parts = Object.keys(COMPONENT_KINDS) as PartName[];
+  const names = parts.filter((name) => Array.isArray(index[name]) && index[name][0] !== null);
+  const configs: Plan['configs'] = {};
+  for (const name of names) configs[name] = await read(name, 'config.json');
   const texts = names.filter((name) => name.startsWith('text_encoder'));
   // OpenCLIP's encoders have another activation than OpenAI's: that tells SD 2.x from 1.x.
   const openClip = (configs['text_encoder'] as { hidden_act?: unknown } | undefined)?.hidden_act === 'gelu';

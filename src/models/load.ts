@@ -12,13 +12,14 @@ import type { Pipeline } from './pipeline.js';
 
 /** Models that come with the package, in `models/` at its root. */
 export const BUNDLED_MODELS = ['emoji'] as const;
+export type BundledModel = (typeof BUNDLED_MODELS)[number];
 
 /** Folder of a bundled model; the same from `src/` and from `dist/`. */
-export function bundledFolder(name: (typeof BUNDLED_MODELS)[number]): string {
+export function bundledFolder(name: BundledModel): string {
   return join(fileURLToPath(new URL('../..', import.meta.url)), 'models', name);
 }
 
-const isBundled = (name: string): name is (typeof BUNDLED_MODELS)[number] => (BUNDLED_MODELS as readonly string[]).includes(name);
+const isBundled = (name: string): name is BundledModel => (BUNDLED_MODELS as readonly string[]).includes(name);
 
 /**
  * Loads a pipeline with all its weights as float32.
@@ -33,7 +34,8 @@ export async function loadPipeline(model: string, options: LoadOptions & SingleF
   if (found?.isDirectory()) return loadFolder(model, options);
   if (found) return loadSingleFile(model, options);
   if (/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(model)) {
-    return loadFolder(await fetchSnapshot(model, { ...options, bytes: options.onProgress }), { ...options, name: model });
+    const folder = await fetchSnapshot(model, { ...options, bytes: options.onProgress });
+    return loadFolder(folder, { ...options, name: model });
   }
-  throw new FormatError(model, 'is no folder, file or hub id (org/name)', `Bundled models: ${BUNDLED_MODELS.join(', ')}.`);
+  throw new FormatError(model, 'is no folder, file or hub id (org/name)', `Bundled: ${BUNDLED_MODELS.join(', ')}.`);
 }

@@ -55,8 +55,8 @@ export function partScope(part: PartName, source: WeightSource, adapters: readon
 
 /** Pixels per latent, along one side. */
 export function latentFactor({ vae }: Pick<Pipeline, 'vae'>): number {
-  const levels = vae.kind === 'AutoencoderKL' ? vae.config.block_out_channels.length : vae.config.num_encoder_blocks.length;
-  return 2 ** (levels - 1);
+  const levels = vae.kind === 'AutoencoderKL' ? vae.config.block_out_channels : vae.config.num_encoder_blocks;
+  return 2 ** (levels.length - 1);
 }
 
 /**

@@ -35,7 +35,9 @@ export function encodeText(
 }
 
 /** Token ids of prompts for each text encoder, [B, N] each, and what of each prompt did not fit (null if all did). */
-export function tokenize(pipeline: Pipeline, prompts: readonly string[]): { ids: HostTensor[]; truncated: (string | null)[] } {
+export function tokenize(
+  pipeline: Pipeline, prompts: readonly string[],
+): { ids: HostTensor[]; truncated: (string | null)[] } {
   const truncated: (string | null)[] = prompts.map(() => null);
   const ids = pipeline.textEncoders.map(({ tokenizer }) => {
     const n = tokenizer.maxLength;

@@ -23,20 +23,24 @@ export async function savePipeline(folder: string, pipeline: Pipeline, dtype: St
   const parts: { name: PartName; component: Component }[] = [
     { name: 'unet', component: { kind: 'UNet2DConditionModel', config: unet, weights: weightsOf(pipeline, 'unet') } },
     { name: 'vae', component: { ...vae, weights: weightsOf(pipeline, 'vae') } },
-    ...textEncoders.map(({ name, kind, config }) => ({ name, component: { kind, config, weights: weightsOf(pipeline, name) } })),
+    ...textEncoders.map(({ name, kind, config }) => (
+      { name, component: { kind, config, weights: weightsOf(pipeline, name) } }
+    )),
   ];
   for (const { name, component } of parts) await writeComponent(join(folder, name), component, dtype);
   for (const encoder of textEncoders) await saveTokenizer(join(folder, tokenizerName(encoder)), encoder);
   await writeAtomic(join(folder, 'scheduler', 'scheduler_config.json'), asJson(scheduler));
 
   const sdxl = isSdxl(pipeline);
-  const pipelineClass = unet.time_cond_proj_dim ? 'LatentConsistencyModelPipeline' : `StableDiffusion${sdxl ? 'XL' : ''}Pipeline`;
+  const plain = unet.time_cond_proj_dim === null ? 'StableDiffusionPipeline' : 'LatentConsistencyModelPipeline';
   const entry = (kind: string): [string, string] => [kind.startsWith('CLIP') ? 'transformers' : 'diffusers', kind];
   const index = {
-    _class_name: pipelineClass,
+    _class_name: sdxl ? 'StableDiffusionXLPipeline' : plain,
     _diffusers_version: DIFFUSERS_VERSION,
     feature_extractor: [null, null],
-    ...(sdxl ? { force_zeros_for_empty_prompt: pipeline.zeroEmptyNegative } : { requires_safety_checker: false, safety_checker: [null, null] }),
+    ...(sdxl
+      ? { force_zeros_for_empty_prompt: pipeline.zeroEmptyNegative }
+      : { requires_safety_checker: false, safety_checker: [null, null] }),
     scheduler: ['diffusers', scheduler['_class_name'] ?? 'DDIMScheduler'],
     ...Object.fromEntries(parts.map(({ name, component }) => [name, entry(component.kind)])),
     ...Object.fromEntries(textEncoders.map((encoder) => [tokenizerName(encoder), ['transformers', 'CLIPTokenizer']])),
@@ -53,9 +57,12 @@ export function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: PartName): 
   return new Map(own.map(([name, value]) => [name.slice(prefix.length), value]));
 }
 
+const TOKENIZER_FILE = /^(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
+
 /** Copies a tokenizer's files; what was overridden is written into its configuration. */
-async function saveTokenizer(folder: string, { tokenizerFiles: { folder: from, overrides }, tokenizer }: TextEncoder): Promise<void> {
-  const names = (await readdir(from)).filter((name) => /^(vocab\.json|merges\.txt|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json)$/.test(name));
+async function saveTokenizer(folder: string, { tokenizerFiles, tokenizer }: TextEncoder): Promise<void> {
+  const { folder: from, overrides } = tokenizerFiles;
+  const names = (await readdir(from)).filter((name) => TOKENIZER_FILE.test(name));
   for (const name of names) await writeAtomic(join(folder, name), await readFile(join(from, name)));
   if (overrides.pad === undefined) return;
   for (const name of ['tokenizer_config.json', 'special_tokens_map.json']) {

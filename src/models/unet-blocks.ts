@@ -35,7 +35,9 @@ export interface BlockShape {
 }
 
 /** @returns the result and every state a skip connection starts from */
-export function downBlock(scope: Scope, x: Tensor, shape: BlockShape, inputs: BlockInputs): { h: Tensor; skips: Tensor[] } {
+export function downBlock(
+  scope: Scope, x: Tensor, shape: BlockShape, inputs: BlockInputs,
+): { h: Tensor; skips: Tensor[] } {
   let h = x;
   const skips: Tensor[] = [];
   for (let i = 0; i < shape.layers; i++) {

@@ -1,4 +1,4 @@
-/** @file The conditional U-Net of Stable Diffusion, `UNet2DConditionModel` of diffusers (arXiv 2112.10752, 2307.01952). */
+/** @file Stable Diffusion's conditional U-Net, `UNet2DConditionModel` of diffusers (arXiv 2112.10752, 2307.01952). */
 import { silu } from '../graph/ops/activation.js';
 import { add, mul, sub } from '../graph/ops/arithmetic.js';
 import { concat, reshape } from '../graph/ops/layout.js';
@@ -26,7 +26,7 @@ export interface UNetInputs {
   guidance?: Tensor; // [B]
 }
 
-/** What the model predicts for noisy latents (noise, velocity or sample, as it was trained): [B, out_channels, h, w]. */
+/** What the model predicts for noisy latents (noise, velocity or sample, as trained): [B, out_channels, h, w]. */
 export function unet(scope: Scope, config: UNetConfig, inputs: UNetInputs, options?: SegmentOptions): Tensor {
   const { block_out_channels: widths, norm_num_groups: groups, norm_eps: epsilon } = config;
   const shared: BlockInputs = {

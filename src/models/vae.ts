@@ -22,7 +22,9 @@ const EPSILON = 1e-6;
  * @param image [B, 3, H, W] in [−1, 1]
  * @returns two tensors [B, 4, H/f, W/f], f = 2^(blocks − 1)
  */
-export function vaeEncode(scope: Scope, config: VaeConfig, image: Tensor, options?: SegmentOptions): { mean: Tensor; logvar: Tensor } {
+export function vaeEncode(
+  scope: Scope, config: VaeConfig, image: Tensor, options?: SegmentOptions,
+): { mean: Tensor; logvar: Tensor } {
   const { block_out_channels: widths, latent_channels: latent } = config;
   const encoder = scope.at('encoder');
   const run = segment(options);
@@ -49,7 +51,8 @@ export function vaeDecode(scope: Scope, config: VaeConfig, latents: Tensor, opti
   const widths = config.block_out_channels.toReversed();
   const decoder = scope.at('decoder');
   const run = segment(options);
-  const z = config.use_post_quant_conv ? conv(scope.at('post_quant_conv'), latents, latents.shape[1]!, { kernel: 1 }) : latents;
+  const { latent_channels: latent, use_post_quant_conv: mixes } = config;
+  const z = mixes ? conv(scope.at('post_quant_conv'), latents, latent, { kernel: 1 }) : latents;
   let h = conv(decoder.at('conv_in'), z, widths[0]!);
   h = run((x) => vaeMidBlock(decoder.at('mid_block'), config, x), h);
   widths.forEach((width, i) => {
@@ -74,11 +77,13 @@ export function vaeMidBlock(scope: Scope, config: VaeConfig, x: Tensor): Tensor 
 
 /** One head over all positions, with a residual: [B, C, H, W] → same. */
 function spatialAttention(scope: Scope, config: VaeConfig, x: Tensor): Tensor {
-  const rows = swapLast(flatten(groupNorm(scope.at('group_norm'), x, config.norm_num_groups, EPSILON), 2)); // [B, HW, C]
+  const normed = groupNorm(scope.at('group_norm'), x, config.norm_num_groups, EPSILON);
+  const rows = swapLast(flatten(normed, 2)); // [B, HW, C]
   const mixed = multiHeadAttention(scope, rows, { heads: 1, names: DIFFUSION_PROJECTIONS });
   return add(reshape(swapLast(mixed), x.shape), x);
 }
 
 function out(scope: Scope, config: VaeConfig, x: Tensor, channels: number): Tensor {
-  return conv(scope.at('conv_out'), silu(groupNorm(scope.at('conv_norm_out'), x, config.norm_num_groups, EPSILON)), channels);
+  const normed = groupNorm(scope.at('conv_norm_out'), x, config.norm_num_groups, EPSILON);
+  return conv(scope.at('conv_out'), silu(normed), channels);
 }

@@ -37,6 +37,7 @@ export function multiHeadAttention(scope: Scope, x: Tensor, options: MultiHeadOp
     const rows = linear(scope.at(name), from, c, { bias });
     return transpose(reshape(rows, [b, from.shape[1]!, heads, c / heads]), [0, 2, 1, 3]);
   };
-  const mixed = attention(project(names.q, x), project(names.k, context), project(names.v, context), mask ? { mask } : {});
+  const [q, k, v] = [project(names.q, x), project(names.k, context), project(names.v, context)];
+  const mixed = attention(q, k, v, mask ? { mask } : {});
   return linear(scope.at(names.out), reshape(transpose(mixed, [0, 2, 1, 3]), [b, n, c]), c);
 }

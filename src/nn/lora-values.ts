@@ -25,13 +25,15 @@ export function planOfFile(lora: LoraFile): LoraPlan {
 }
 
 /**
- * Start of training as PEFT's "gaussian": A ~ N(0, (1/r)²), B = 0, so that nothing is changed at first. A layer's numbers
- * depend on its path and the seed alone.
+ * Start of training as PEFT's "gaussian": A ~ N(0, (1/r)²), B = 0, so that nothing is changed at first. A layer's
+ * numbers depend on its path and the seed alone.
  *
  * @throws Error if the adapter sits on no layer
  */
 export function initialLora(adapter: LoraAdapter, seed: number): LoraValues {
-  if (adapter.layers.size === 0) throw new Error(`LoRA "${adapter.name}": no layer of the model has one of the target names`);
+  if (adapter.layers.size === 0) {
+    throw new Error(`LoRA "${adapter.name}": no layer of the model has one of the target names`);
+  }
   const values: LoraValues = new Map();
   for (const [path, { down, up, rank }] of adapter.layers) {
     const noise = normal({ seed, stream: `lora ${path}`, step: 0 }, 0, down.size);
@@ -49,7 +51,8 @@ export function initialLora(adapter: LoraAdapter, seed: number): LoraValues {
  */
 export function loraFromFile(adapter: LoraAdapter, lora: LoraFile, where: string): LoraValues {
   const values: LoraValues = new Map();
-  const problems = [...lora.layers.keys()].filter((p) => !adapter.layers.has(p)).map((p) => `${shown(p)}: no such layer`);
+  const unknown = [...lora.layers.keys()].filter((path) => !adapter.layers.has(path));
+  const problems = unknown.map((path) => `${shown(path)}: no such layer`);
   for (const [path, { down, up }] of adapter.layers) {
     const layer = lora.layers.get(path)!;
     for (const [t, value] of [[down, layer.down], [up, layer.up]] as const) {
@@ -59,8 +62,10 @@ export function loraFromFile(adapter: LoraAdapter, lora: LoraFile, where: string
     }
   }
   if (problems.length === 0) return values;
-  throw new FormatError(where, `does not fit this model (${lora.layers.size} layers, ${problems.length} problems: ` +
-    `${listed(problems)})`, `It was made for ${lora.baseModel ?? 'another architecture'}; run \`attune lora inspect\` on it.`);
+  const made = lora.baseModel ?? 'another architecture';
+  throw new FormatError(where,
+    `does not fit this model (${lora.layers.size} layers, ${problems.length} problems: ${listed(problems)})`,
+    `It was made for ${made}; run \`attune lora inspect\` on it.`);
 }
 
 const listed = (problems: readonly string[]): string =>
@@ -100,7 +105,9 @@ export async function mergeLora(
       const weight = weights.get(name);
       const [out, inner] = [layer.up.shape[0]!, sizeOf(layer.down.shape.slice(1))];
       if (!weight || weight.shape[0] !== out || sizeOf(weight.shape) !== out * inner) {
-        const problem = weight ? `is for a weight of ${out} × ${inner}, the model has ${describeShape(weight.shape)}` : 'is for a layer that the model lacks';
+        const problem = weight
+          ? `is for a weight of ${out} × ${inner}, the model has ${describeShape(weight.shape)}`
+          : 'is for a layer that the model lacks';
         throw new FormatError(`${where}: layer "${shown(path)}"`, problem, 'It was made for another architecture.');
       }
       const rank = rankOf(layer);

@@ -69,7 +69,8 @@ export function loraAdapter(name: string, plan: LoraPlan): LoraAdapter {
     return known;
   };
   const layers = new Map<string, LoraLayerTensors>();
-  const layer = (path: string, downShape: (rank: number) => Shape, upShape: (rank: number) => Shape): LoraLayerTensors | null => {
+  type ByRank = (rank: number) => Shape;
+  const layer = (path: string, downShape: ByRank, upShape: ByRank): LoraLayerTensors | null => {
     const known = layers.get(path);
     if (known) return known;
     const planned = plan(path);
@@ -93,7 +94,9 @@ export function loraAdapter(name: string, plan: LoraPlan): LoraAdapter {
     },
     conv(path, x, [o, c, kh, kw], stride, padding) {
       const found = layer(path, (r) => [r, c!, kh!, kw!], (r) => [o!, r, 1, 1]);
-      return found && conv2d(mul(conv2d(x, found.down, undefined, { stride, padding }), strength(found.factor)), found.up);
+      if (!found) return null;
+      const narrow = conv2d(x, found.down, undefined, { stride, padding });
+      return conv2d(mul(narrow, strength(found.factor)), found.up);
     },
   };
 }

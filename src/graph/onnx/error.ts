@@ -48,8 +48,8 @@ export const LIMITS = {
   /** Elements of all folded constants. */
   foldTotal: 2 ** 24,
   /** Elements of a constant that an operator brings (a mask, resize weights), and of all of them. */
-  constantElements: 2 ** 24,
-  constantTotal: 2 ** 26,
+  constantElements: 2 ** 23,
+  constantTotal: 2 ** 24,
   /** Numbers in a list that says how an operator works (axes, shape, lengths of a split). */
   listLength: 4096,
 } as const;
