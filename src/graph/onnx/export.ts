@@ -104,6 +104,7 @@ export function exportOnnx(graph: Graph): Uint8Array {
   const outputs = Object.entries(graph.outputs);
   const nodes = scheduleOf(graph);
   const inputs = graphInputs(graph);
+  for (const [name] of outputs) if (inputs.has(name)) traceError('output', `"${name}" is also an input's name`);
   const baked = graph.baked ?? new Map<string, HostTensor>();
   const initializer: object[] = [...baked].filter(([name]) => inputs.has(name)).map(([name, value]) => externalProto(name, value));
   const shared = new Map<string, string>();
