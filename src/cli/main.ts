@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** @file The `attune` command: reads arguments, runs one command, turns errors into messages and exit codes. */
 import { Command, CommanderError } from 'commander';
+import { packageVersion } from '../formats/package-root.js';
 import { evalCommand } from './eval.js';
 import { listCommand } from './list.js';
 import { loraCommand } from './lora.js';
@@ -19,7 +20,7 @@ const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'compare', 'search
 function program(): Command {
   const attune = new Command('attune')
     .description('Align a text-to-image diffusion model to a reward, with nothing but npm.')
-    .version('0.1.0')
+    .version(packageVersion)
     .showHelpAfterError('(add --help for what is possible)')
     .exitOverride();
   const commands = [

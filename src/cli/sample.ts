@@ -200,7 +200,7 @@ Examples:
   attune sample --prompt "a red apple, 3d" --count 16
   attune sample --prompts animals --lora runs/first/lora/kohya.safetensors:0.8 --out animals
   attune sample --model stable-diffusion-v1-5/stable-diffusion-v1-5 --prompt "a lighthouse at dusk" \\
-    --negative "blurry" --guidance 7.5 --sampler dpm++2m --sampling-steps 20 --size 512x768
+    --negative "blurry" --guidance 7.5 --sampler dpm++2m --sampling-steps 25 --size 512x768
 `;
 
 export function sampleCommand(): Command {
@@ -216,7 +216,7 @@ export function sampleCommand(): Command {
     .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the model family\'s)', parseNumber)
     .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
       .choices(Object.keys(samplers)))
-    .option('--sampling-steps <n>', 'network calls an image (default: 25; of lcm 4)', wholeNumber(1))
+    .option('--sampling-steps <n>', 'network calls an image (default: 20; of lcm 4)', wholeNumber(1))
     .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
     .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default; also negative, above 1',
       collectLora)

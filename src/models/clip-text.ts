@@ -47,7 +47,7 @@ export function finalNorm(scope: Scope, config: ClipTextConfig, state: Tensor): 
   return layerNorm(scope.at('text_model.final_layer_norm'), state, config.layer_norm_eps);
 }
 
-/** The pooled state in the space shared with images (`CLIPTextModelWithProjection`), of any length: [B, C] → [B, P]. */
+/** The pooled state in the space shared with images (`CLIPTextModelWithProjection`), not normed: [B, C] → [B, P]. */
 export function textProjection(scope: Scope, config: ClipTextConfig, pooled: Tensor): Tensor {
   return linear(scope.at('text_projection'), pooled, config.projection_dim, { bias: false });
 }

@@ -38,7 +38,7 @@ export function clipVision(scope: Scope, config: ClipVisionConfig, pixels: Tenso
   return { hidden, pooled };
 }
 
-/** The pooled state in the space shared with texts (`CLIPVisionModelWithProjection`), of any length: [B, C] → [B, P]. */
+/** The pooled state in the space shared with texts (`CLIPVisionModelWithProjection`), not normed: [B, C] → [B, P]. */
 export function visualProjection(scope: Scope, config: ClipVisionConfig, pooled: Tensor): Tensor {
   return linear(scope.at('visual_projection'), pooled, config.projection_dim, { bias: false });
 }

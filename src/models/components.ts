@@ -1,4 +1,4 @@
-/** @file The kinds of model component: class name in files, schema of the configuration, names and shapes of weights. */
+/** @file The kinds of model component: class name in files, schema of the configuration, weights. */
 import type { z } from 'zod';
 import { input } from '../graph/tensor.js';
 import type { Shape } from '../graph/dtype.js';

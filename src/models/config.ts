@@ -12,7 +12,8 @@ const perBlock = <T extends z.ZodType>(item: T): z.ZodUnion<[T, z.ZodArray<T>]> 
 const off = z.union([z.null(), z.literal(false)]).default(false);
 const none = z.union([z.null(), z.literal(false)]).default(null);
 /** A number that may only have this value. */
-const only = <T extends string | number>(value: T): z.ZodDefault<z.ZodLiteral<T>> => z.literal(value).default(value as never);
+const only = <T extends string | number>(value: T): z.ZodDefault<z.ZodLiteral<T>> =>
+  z.literal(value).default(value as never);
 /** Keys that cannot change a result. */
 const inert = (...keys: string[]): Record<string, z.ZodOptional<z.ZodUnknown>> =>
   Object.fromEntries(keys.map((key) => [key, z.unknown().optional()]));
@@ -23,7 +24,13 @@ const dropped = (...keys: string[]): Record<string, z.ZodType<undefined>> =>
 /** What diffusers writes into every file. */
 const DIFFUSERS = dropped('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values');
 
-const [CROSS_DOWN, DOWN, CROSS_UP, UP] = ['CrossAttnDownBlock2D', 'DownBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'] as const;
+const [CROSS_DOWN, DOWN] = ['CrossAttnDownBlock2D', 'DownBlock2D'] as const;
+const [CROSS_UP, UP] = ['CrossAttnUpBlock2D', 'UpBlock2D'] as const;
+
+/** Where there is a list in these, it has an entry for each block. */
+const BY_BLOCK = [
+  'down_block_types', 'up_block_types', 'layers_per_block', 'transformer_layers_per_block', 'attention_head_dim',
+] as const;
 
 /** `UNet2DConditionModel` of diffusers, as SD 1.x, 2.x, SDXL and their distillations use it. */
 export const unetConfigSchema = z.strictObject({
@@ -81,9 +88,8 @@ export const unetConfigSchema = z.strictObject({
   timestep_post_act: none,
 }).superRefine((config, context) => {
   const blocks = config.block_out_channels.length;
-  const { down_block_types, up_block_types, layers_per_block, transformer_layers_per_block, attention_head_dim } = config;
-  const lists = { down_block_types, up_block_types, layers_per_block, transformer_layers_per_block, attention_head_dim };
-  for (const [key, value] of Object.entries(lists)) {
+  for (const key of BY_BLOCK) {
+    const value = config[key];
     if (Array.isArray(value) && value.length !== blocks) {
       context.addIssue({ code: 'custom', path: [key], message: `has ${value.length} entries for ${blocks} blocks` });
     }

@@ -171,5 +171,6 @@ function explained(error: unknown, repository: string): unknown {
   const remedy = status === undefined
     ? 'Check the network and HF_ENDPOINT, or give the path of a folder.'
     : (remedies[status] ?? 'Try again later.');
-  return new FormatError(repository, `cannot be fetched from the hub (${shown(error.message)})`, remedy, { cause: error });
+  const problem = `cannot be fetched from the hub (${shown(error.message)})`;
+  return new FormatError(repository, problem, remedy, { cause: error });
 }

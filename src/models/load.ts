@@ -1,8 +1,8 @@
 /** @file Loads a text-to-image model by what a user calls it: a folder, a single file, a hub id, or a bundled name. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { FormatError } from '../formats/errors.js';
+import { packageRoot } from '../formats/package-root.js';
 import { fetchSnapshot } from './hub.js';
 import { loadFolder } from './load-folder.js';
 import type { LoadOptions } from './load-folder.js';
@@ -16,7 +16,7 @@ export type BundledModel = (typeof BUNDLED_MODELS)[number];
 
 /** Folder of a bundled model; the same from `src/` and from `dist/`. */
 export function bundledFolder(name: BundledModel): string {
-  return join(fileURLToPath(new URL('../..', import.meta.url)), 'models', name);
+  return join(packageRoot, 'models', name);
 }
 
 const isBundled = (name: string): name is BundledModel => (BUNDLED_MODELS as readonly string[]).includes(name);

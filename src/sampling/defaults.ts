@@ -3,8 +3,8 @@ import { baseModelOf, isSdxl, nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { SamplerName } from '../schedulers/index.js';
 
-/** Steps: consistency models are made for few; the others have converged by then for the eye. */
-export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm' ? 4 : 25);
+/** Steps: consistency models are made for few; for the others as many as training samples with. */
+export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm' ? 4 : 20);
 
 /**
  * Guidance: 7.5 of Stable Diffusion 1 and 2 and 5 of SDXL are what their own pipelines take; 3 suits the small models

@@ -37,7 +37,7 @@ export function checkFit({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: P
   if (problems.length === 0) return;
   const [made, given] = [lora.baseModel, baseModelOf(pipeline)];
   const other = given === undefined ? '' : `, the model is ${given}`;
-  const families = made === undefined || made === given ? '' : `It was made for ${made}${other}. `;
+  const families = made === undefined || made === given ? '' : `It was made for ${shown(made)}${other}. `;
   const more = problems.length > NAMED ? `; and ${problems.length - NAMED} more` : '';
   throw new FormatError(where,
     `does not fit ${pipeline.source}: ${problems.length} of its ${lora.layers.size} layers do not ` +

@@ -36,7 +36,7 @@ export function joinLoras(uses: readonly LoraUse[]): LoraFile {
   const families = new Map(uses.flatMap(({ lora: { baseModel }, where }) =>
     (baseModel === undefined ? [] : [[baseModel, where] as const])));
   if (families.size > 1) {
-    const list = [...families].map(([family, where]) => `${where} for ${family}`).join(', ');
+    const list = [...families].map(([family, where]) => `${where} for ${shown(family)}`).join(', ');
     throw new FormatError('these LoRAs', `are for different models: ${list}`, 'Join LoRAs of one model.');
   }
   const [baseModel] = families.keys();

@@ -23,7 +23,7 @@ const evaluationSchema = z.strictObject({
   /** Updates between evaluations; 0 evaluates only before and after. */
   every: z.int().nonnegative().default(20),
   /** Prompts that are sampled, from the start of the prompt list (or of `promptSet`). */
-  prompts: whole.default(12),
+  prompts: whole.default(8),
   /** Images of each of them. */
   images: z.int().min(2).default(4),
   /** Another list to evaluate on; the training prompts by default. */
@@ -33,7 +33,7 @@ const evaluationSchema = z.strictObject({
   /** CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one. */
   features: z.string().nullable().default('auto'),
   /** Strengths of the LoRA that the report sweeps at the end. */
-  sweep: z.array(z.number()).default([0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]),
+  sweep: z.array(z.number()).default([0, 0.5, 1, 1.5]),
 });
 
 const guardSchema = z.strictObject({
@@ -53,12 +53,12 @@ export const configSchema = z.strictObject({
   /** Bundled list, or a text, CSV or JSONL file. */
   prompts: z.string().min(1).default('animals'),
   /** Updates of the optimiser. */
-  steps: whole.default(60),
+  steps: whole.default(40),
   /** Images per update. */
   batch: whole.default(8),
   /** Updates' gradients averaged into one step of the optimiser. */
   accumulate: whole.default(1),
-  lr: positive.default(1e-3),
+  lr: positive.default(3e-3),
   schedule: z.enum(['constant', 'cosine', 'linear']).default('constant'),
   warmup: z.int().nonnegative().default(0),
   beta1: z.number().min(0).lt(1).default(0.9),
@@ -73,7 +73,7 @@ export const configSchema = z.strictObject({
   lora: loraSchema.prefault({}),
   /** Where the method does not care; the sampler of its paper by default. */
   sampler: z.enum(['ddim', 'ddpm']).default('ddim'),
-  samplingSteps: whole.default(20),
+  samplingSteps: whole.default(12),
   guidance: z.number().min(0).default(3),
   negativePrompt: z.string().default(''),
   /** Image side in pixels; the model's own by default. */

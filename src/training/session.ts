@@ -1,8 +1,8 @@
 /** @file From a configuration to the parts of a run: model, rewards, prompts, task, evaluator. */
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { openFeatures } from '../evaluation/features.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
+import { packageVersion } from '../formats/package-root.js';
 import { findMethod, METHODS } from '../methods/index.js';
 import type { Method } from '../methods/method.js';
 import { openRoller } from '../methods/rollout.js';
@@ -38,8 +38,6 @@ export interface Session {
   readonly manifest: Readonly<Record<string, unknown>>;
   release(): Promise<void>;
 }
-
-const version = (createRequire(import.meta.url)('../../package.json') as { version: string }).version;
 
 /** The method of a configuration with its options checked. @throws ConfigError naming the nearest valid name */
 export function chosenMethod(config: RunConfig): { method: Method<never>; options: never } {
@@ -126,7 +124,7 @@ export async function openSession(config: RunConfig, progress: Progress, loaded?
   return {
     config, pipeline, method, methodOptions, task, prompts, evaluator,
     manifest: {
-      attune: version,
+      attune: packageVersion,
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
       device: config.device,

@@ -19,7 +19,10 @@ export async function loadFixture(name: string): Promise<Fixture> {
   return {
     meta: JSON.parse(source.metadata['fixture']!) as Record<string, unknown>,
     tensors,
-    part: (prefix) => new Map([...tensors].filter(([k]) => k.startsWith(prefix)).map(([k, v]) => [k.slice(prefix.length), v])),
+    part(prefix) {
+      const inside = [...tensors].filter(([key]) => key.startsWith(prefix));
+      return new Map(inside.map(([key, value]) => [key.slice(prefix.length), value]));
+    },
     get: (key) => {
       const value = tensors.get(key);
       if (!value) throw new Error(`fixture ${name} has no ${key}`);
@@ -35,22 +38,14 @@ export function maxError(actual: HostTensor, expected: HostTensor): number {
 }
 
 /**
- * Compares gradients: their whole within 1e-3 of its length, and each tensor's largest error within 1e-2 of its largest
- * value (the float32 gradients of PyTorch itself are up to 4e-3 off its float64 ones in single tensors of these tiny,
- * badly conditioned models). Below 0.01 all is rounding: the gradient of a key bias is zero.
+ * Compares gradients `grad.<name>`: the largest error of each within 1e-3 of its largest value. Below 0.01 all is
+ * rounding: the gradient by a key bias is zero.
  */
 export function expectGradients(actual: Record<string, HostTensor>, expected: ReadonlyMap<string, HostTensor>): void {
-  let [difference, length] = [0, 0];
   for (const [name, reference] of expected) {
-    const values = numbers(reference);
-    const largest = values.reduce((top, v) => Math.max(top, Math.abs(v)), 0.01);
-    expect(maxError(actual[`grad.${name}`]!, reference) / largest, `gradient by ${name}`).toBeLessThan(1e-2);
-    values.forEach((v, i) => {
-      difference += (Number(actual[`grad.${name}`]!.data[i]) - v) ** 2;
-      length += v * v;
-    });
+    const largest = numbers(reference).reduce((top, v) => Math.max(top, Math.abs(v)), 0.01);
+    expect(maxError(actual[`grad.${name}`]!, reference) / largest, `gradient by ${name}`).toBeLessThan(1e-3);
   }
-  expect(Math.sqrt(difference / length)).toBeLessThan(1e-3);
 }
 
 const numbers = (t: HostTensor): number[] => Array.from(t.data as ArrayLike<number | bigint>, Number);

@@ -25,16 +25,23 @@ const hub = {
 let server: Server;
 let cache: string;
 
-const sha = (content: Buffer, algorithm: 'sha1' | 'sha256'): string => createHash(algorithm).update(content).digest('hex');
+const sha = (content: Buffer, algorithm: 'sha1' | 'sha256'): string =>
+  createHash(algorithm).update(content).digest('hex');
 
-function answer(url: URL, range: string | undefined): { status: number; body?: Buffer | string; headers?: Record<string, string> } {
+interface Answer {
+  status: number;
+  body?: Buffer | string;
+  headers?: Record<string, string>;
+}
+
+function answer(url: URL, range: string | undefined): Answer {
   const path = decodeURIComponent(url.pathname);
   const api = `/api/models/${REPOSITORY}`;
-  if (path === `${api}/revision/main`) return { status: 200, body: JSON.stringify({ _id: '1', id: REPOSITORY, sha: COMMIT }) };
+  if (path === `${api}/revision/main`) return { status: 200, body: JSON.stringify({ id: REPOSITORY, sha: COMMIT }) };
   if (path.startsWith(`${api}/tree/${COMMIT}`)) {
     const entries = [...hub.files].map(([name, content]) => ({
       type: 'file', path: name, size: content.length, oid: sha(content, 'sha1'),
-      ...(name.endsWith('.safetensors') && { lfs: { oid: sha(content, 'sha256'), size: content.length, pointerSize: 100 } }),
+      ...(name.endsWith('.safetensors') && { lfs: { oid: sha(content, 'sha256'), size: content.length } }),
     }));
     return { status: 200, body: JSON.stringify(entries) };
   }
@@ -45,12 +52,14 @@ function answer(url: URL, range: string | undefined): { status: number; body?: B
   const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? [];
   if (from === undefined) return { status: 200, body: sent, headers: { etag: '"e"' } };
   const [a, b] = [Number(from), Math.min(Number(to), content.length - 1)];
-  return { status: 206, body: sent.subarray(a, b + 1), headers: { etag: '"e"', 'content-range': `bytes ${a}-${b}/${content.length}` } };
+  const headers = { etag: '"e"', 'content-range': `bytes ${a}-${b}/${content.length}` };
+  return { status: 206, body: sent.subarray(a, b + 1), headers };
 }
 
 beforeAll(async () => {
   for (const name of await readdir(pipeline, { recursive: true })) {
-    if (/\.(json|txt|safetensors)$/.test(name)) hub.files.set(name.replaceAll('\\', '/'), await readFile(join(pipeline, name)));
+    if (!/\.(json|txt|safetensors)$/.test(name)) continue;
+    hub.files.set(name.replaceAll('\\', '/'), await readFile(join(pipeline, name)));
   }
   hub.files.set('unet/diffusion_pytorch_model.fp16.safetensors', Buffer.from('not wanted'));
   hub.files.set('v1.ckpt', Buffer.from('not wanted'));
@@ -122,7 +131,7 @@ describe('a model of the hub', () => {
 
   test('that arrives damaged leaves nothing behind', async () => {
     hub.damage = 'vae/diffusion_pytorch_model.safetensors';
-    await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/vae\/diffusion_pytorch_model\.safetensors: arrived damaged/);
+    await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/diffusion_pytorch_model\.safetensors: arrived damaged/);
     const blobs = await readdir(join(cache, 'models--tests--tiny', 'blobs'));
     expect(blobs).not.toContain(sha(hub.files.get(hub.damage)!, 'sha256'));
     expect(blobs.filter((name) => name.endsWith('.tmp'))).toEqual([]);
@@ -141,7 +150,8 @@ describe('a model of the hub', () => {
 
 describe('the files that are fetched', () => {
   const base = ['model_index.json', 'scheduler/scheduler_config.json', 'tokenizer/vocab.json', 'vae/config.json',
-    'vae/diffusion_pytorch_model.safetensors', 'text_encoder/config.json', 'text_encoder/model.safetensors', 'unet/config.json'];
+    'vae/diffusion_pytorch_model.safetensors', 'text_encoder/config.json', 'text_encoder/model.safetensors',
+    'unet/config.json'];
 
   test('are the plain ones, else fp16, or the variant that is asked for', () => {
     const plain = 'unet/diffusion_pytorch_model.safetensors';

@@ -18,6 +18,7 @@ import { savePipeline } from '../../src/models/save.js';
 import { frozenWeights } from '../../src/nn/scope.js';
 import { compile } from '../../src/runtime/compile.js';
 import { samplers } from '../../src/schedulers/index.js';
+import type { Step } from '../../src/schedulers/plan.js';
 import { sample } from '../../src/schedulers/sample.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
 import { loadFixture, maxError } from './fixture.js';
@@ -34,39 +35,52 @@ beforeAll(async () => {
 });
 afterAll(() => rm(scratch, { recursive: true, force: true }));
 
+interface Meta {
+  prompts: string[];
+  negative: string;
+  steps: number;
+  guidance: number;
+}
+const meta = (): Meta => expected.meta as unknown as Meta;
+
 /** Two images as diffusers makes them: DDIM, guided, from the fixture's noise. */
 async function images(pipeline: Pipeline): Promise<{ latents: Float32Array[]; images: HostTensor }> {
-  const { prompts, negative, steps, guidance } = expected.meta as { prompts: string[]; negative: string; steps: number; guidance: number };
+  const { prompts, negative, steps, guidance } = meta();
   const shape = latentShape(pipeline, 2, 128, 64);
   const source = frozenWeights();
   const [x, t] = [input('x', shape), input('t', [4])];
   const conditions = [conditionInputs(pipeline, 2, 'negative.'), conditionInputs(pipeline, 2, 'positive.')] as const;
   const double = input('double', [4, ...shape.slice(1)]);
   const denoiser = unetDenoiser(partScope('unet', source), pipeline.unet);
-  const network = await compile({ outputs: { out: denoiser(double, t, joinConditions(...conditions)) } }, { threads: 1, weights: pipeline.weights });
-  const decoder = await compile({ outputs: { images: decodeImages(partScope('vae', source), pipeline.vae, x) } }, { threads: 1, weights: pipeline.weights });
+  const out = denoiser(double, t, joinConditions(...conditions));
+  const options = { threads: 1, weights: pipeline.weights };
+  const network = await compile({ outputs: { out } }, options);
+  const decoded = decodeImages(partScope('vae', source), pipeline.vae, x);
+  const decoder = await compile({ outputs: { images: decoded } }, options);
   const positive = await encodePrompts(pipeline, prompts, { threads: 1 });
   const none = await encodePrompts(pipeline, [negative, negative], { threads: 1 });
-  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'test');
+  const { schedule, options: settings } = readSchedulerConfig(pipeline.scheduler, 'test');
+  const plan = samplers.ddim.plan(schedule, steps, settings);
   const latents: Float32Array[] = [];
   const size = shape.slice(1).reduce((a, b) => a * b);
   const noise = expected.get('in.latents').data as Float32Array;
-  const result = await sample(async (values, step) => {
+  const denoise = async (values: Float32Array, step: Step): Promise<Float32Array> => {
     const doubled = new Float32Array([...values, ...values]);
-    const { out } = await network.run({
+    const results = await network.run({
       double: host(doubled, double.shape),
       t: host(new Float32Array(4).fill(step.timestep), [4]),
       'positive.context': positive.context,
       'negative.context': none.context,
     });
-    const data = out.data as Float32Array;
+    const data = results.out.data as Float32Array;
     const half = data.length / 2;
     return Float32Array.from({ length: half }, (_, i) => data[i]! + guidance * (data[half + i]! - data[i]!));
-  }, samplers.ddim.plan(schedule, steps, options), (_, item, count) => noise.slice(item * count, (item + 1) * count), [0, 1], size,
-  ({ x: now }) => void latents.push(now));
-  const decoded = await decoder.run({ x: host(result, shape) });
+  };
+  const start = (_: number, item: number, count: number): Float32Array => noise.slice(item * count, (item + 1) * count);
+  const result = await sample(denoise, plan, start, [0, 1], size, ({ x: now }) => void latents.push(now));
+  const made = await decoder.run({ x: host(result, shape) });
   await Promise.all([network.release(), decoder.release()]);
-  return { latents, images: decoded.images };
+  return { latents, images: made.images };
 }
 
 function expectSame(actual: Pipeline, wanted: Pipeline): void {
@@ -75,7 +89,9 @@ function expectSame(actual: Pipeline, wanted: Pipeline): void {
   expect(rest).toEqual(wantedRest);
   expect(texts.map((t) => t.config)).toEqual(wantedTexts.map((t) => t.config));
   expect([...weights.keys()].toSorted()).toEqual([...wantedWeights.keys()].toSorted());
-  for (const [name, { data }] of wantedWeights) expect(bytes(weights.get(name)!.data).equals(bytes(data)), name).toBe(true);
+  for (const [name, { data }] of wantedWeights) {
+    expect(bytes(weights.get(name)!.data).equals(bytes(data)), name).toBe(true);
+  }
 }
 
 const bytes = (data: HostTensor['data']): Buffer => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
@@ -102,7 +118,7 @@ async function expectReference(pipeline: Pipeline): Promise<void> {
 describe('a pipeline', () => {
   test('from a folder encodes prompts as diffusers does', async () => {
     const pipeline = await loadPipeline(folder);
-    const { prompts, negative } = expected.meta as { prompts: string[]; negative: string };
+    const { prompts, negative } = meta();
     const { ids } = tokenize(pipeline, [...prompts, negative]);
     expect(ids[0]!.data).toEqual(expected.get('out.input_ids').data);
     const { context, truncated } = await encodePrompts(pipeline, prompts, { threads: 1 });
@@ -122,7 +138,8 @@ describe('a pipeline', () => {
   });
 
   test('from a single file with the original names is the same', async () => {
-    expectSame(await loadPipeline(join(fixtures, 'single_file_sd1.safetensors'), { like: folder }), await loadPipeline(folder));
+    const single = await loadPipeline(join(fixtures, 'single_file_sd1.safetensors'), { like: folder });
+    expectSame(single, await loadPipeline(folder));
   });
 
   test('is the same after saving and loading, in float16 within its rounding', async () => {
@@ -133,8 +150,8 @@ describe('a pipeline', () => {
     const half = await loadPipeline(join(scratch, 'half'));
     for (const [name, value] of pipeline.weights) {
       const stored = half.weights.get(name)!.data;
-      const wrong = (value.data as Float32Array).findIndex((v, i) => Math.abs(Number(stored[i]) - v) > 1e-7 + Math.abs(v) / 2000);
-      expect(wrong, name).toBe(-1);
+      const off = (v: number, i: number): boolean => Math.abs(Number(stored[i]) - v) > 1e-7 + Math.abs(v) / 2000;
+      expect((value.data as Float32Array).findIndex(off), name).toBe(-1);
     }
   });
 });
@@ -161,13 +178,13 @@ describe('bad input', () => {
 
   test.each([
     ['an unknown key', 'unet/config.json', { new_thing: 3 }, /unet.config\.json: unknown key "new_thing"/],
-    ['an unsupported value', 'unet/config.json', { class_embed_type: 'timestep' }, /"class_embed_type": "timestep" is not supported/],
-    ['an unsupported block', 'unet/config.json', { up_block_types: ['UpBlock2D', 'AttnUpBlock2D'] }, /"up_block_types\.1": "AttnUpBlock2D"/],
-    ['lists of different length', 'unet/config.json', { block_out_channels: [4, 8] }, /"down_block_types".*has 4 entries for 2 blocks/],
-    ['another class', 'model_index.json', { unet: ['diffusers', 'FluxTransformer2DModel'] }, /"unet" is a FluxTransformer2DModel/],
-    ['an unknown component', 'model_index.json', { controlnet: ['diffusers', 'ControlNetModel'] }, /unknown key "controlnet"/],
+    ['an unsupported value', 'unet/config.json', { class_embed_type: 'x' }, /"class_embed_type": "x" is not supported/],
+    ['an unsupported block', 'unet/config.json', { up_block_types: ['AttnUp'] }, /"up_block_types\.0": "AttnUp"/],
+    ['lists of different length', 'unet/config.json', { block_out_channels: [4] }, /down_block.*4 entries for 1 block/],
+    ['another class', 'model_index.json', { unet: ['diffusers', 'FluxTransformer'] }, /"unet" is a FluxTransformer/],
+    ['an unknown component', 'model_index.json', { controlnet: ['diffusers', 'Net'] }, /unknown key "controlnet"/],
     ['another pipeline', 'model_index.json', { _class_name: 'FluxPipeline' }, /"_class_name" is FluxPipeline/],
-    ['an unsupported activation', 'text_encoder/config.json', { hidden_act: 'tanh' }, /text_encoder.config\.json: "hidden_act": "tanh"/],
+    ['another activation', 'text_encoder/config.json', { hidden_act: 'tanh' }, /config\.json: "hidden_act": "tanh"/],
     ['parts of another width', 'unet/config.json', { cross_attention_dim: 20 }, /width 20, the text encoders give 16/],
     ['an inpainting U-Net', 'unet/config.json', { in_channels: 9 }, /takes 9 channels, the VAE has 4/],
     ['a wrong vocabulary', 'text_encoder/config.json', { vocab_size: 20 }, /text_encoder knows 20 tokens/],
@@ -186,7 +203,7 @@ describe('bad input', () => {
     });
     const error = await loadPipeline(at).catch((e: unknown) => e as Error) as Error;
     expect(error.message).toMatch(/"conv_in.bias" is missing/);
-    expect(error.message).toMatch(/"conv_out.weight" is \[2, 2\], not \[4, 4, 3, 3\]/);
+    expect(error.message).toMatch(/"conv_out.weight" is \[2, 2\], not \[4, \d+, 3, 3\]/);
     expect(error.message).toMatch(/"extra" is not expected/);
     expect(error.message).toContain(join(at, 'unet'));
   });

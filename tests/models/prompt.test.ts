@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { clipTextConfigSchema, unetConfigSchema, vaeConfigSchema } from '../../src/models/config.js';
 import type { Pipeline, TextEncoder } from '../../src/models/pipeline.js';
@@ -14,7 +15,8 @@ async function sdxlPipeline(): Promise<{ pipeline: Pipeline; context: HostTensor
   const ids = first!.get('in.input_ids').data as BigInt64Array;
   const encode = (text: string): ReturnType<Tokenizer['encode']> => {
     const row = text === '' ? 2 : Number(text);
-    return { ids: Int32Array.from(ids.slice(row * LENGTH, (row + 1) * LENGTH), Number), truncated: text === '1' ? 'end' : null };
+    const tokens = Int32Array.from(ids.slice(row * LENGTH, (row + 1) * LENGTH), Number);
+    return { ids: tokens, truncated: text === '1' ? 'end' : null };
   };
   const tokenizer = { encode, maxLength: LENGTH } as Tokenizer;
   const encoders = [first!, second!].map((fixture, i) => ({
@@ -27,12 +29,18 @@ async function sdxlPipeline(): Promise<{ pipeline: Pipeline; context: HostTensor
   const weights = new Map([first!, second!].flatMap((fixture, i) =>
     [...fixture.part('param.')].map(([name, value]) => [`${encoders[i]!.name}.${name}`, value] as const)));
   const unet = unetConfigSchema.parse({
-    addition_embed_type: 'text_time', addition_time_embed_dim: 8, projection_class_embeddings_input_dim: 58, cross_attention_dim: 32,
+    addition_embed_type: 'text_time', addition_time_embed_dim: 8, projection_class_embeddings_input_dim: 58,
+    cross_attention_dim: 32,
   });
   return {
     pipeline: {
-      source: 'test', unet, vae: { kind: 'AutoencoderKL', config: vaeConfigSchema.parse({}) }, textEncoders: encoders, scheduler: {},
-      zeroEmptyNegative: true, weights,
+      source: 'test',
+      unet,
+      vae: { kind: 'AutoencoderKL', config: vaeConfigSchema.parse({}) },
+      textEncoders: encoders,
+      scheduler: {},
+      zeroEmptyNegative: true,
+      weights,
     },
     context: [first!.get('out.penultimate'), second!.get('out.penultimate')],
     pooled: second!.get('out.text_embeds'),
@@ -43,11 +51,10 @@ test('SDXL joins the last states but one of both encoders; pooled is the project
   const { pipeline, context, pooled } = await sdxlPipeline();
   const encoded = await encodePrompts(pipeline, ['0', '1', ''], { threads: 1 });
   expect(encoded.context.shape).toEqual([3, LENGTH, 32]);
-  const half = (offset: number): HostTensor => ({
-    dtype: 'float32',
-    shape: [3, LENGTH, 16],
-    data: Float32Array.from({ length: 3 * LENGTH * 16 }, (_, i) => Number(encoded.context.data[Math.floor(i / 16) * 32 + offset + (i % 16)])),
-  });
+  const half = (offset: number): HostTensor => {
+    const data = encoded.context.data as Float32Array;
+    return host(data.filter((_, i) => i % 32 >= offset && i % 32 < offset + 16), [3, LENGTH, 16]);
+  };
   expect(maxError(half(0), context[0]!)).toBeLessThan(1e-4);
   expect(maxError(half(16), context[1]!)).toBeLessThan(1e-4);
   expect(maxError(encoded.pooled!, pooled)).toBeLessThan(1e-4);

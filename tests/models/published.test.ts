@@ -20,19 +20,24 @@ describe.each(['sd1', 'sd2', 'sdxl'] as const)('the published model of %s', (fam
   const { scheduler: _, ...configs } = PUBLISHED[family];
   const shapesOf = (part: PartName): [string, readonly number[]][] => {
     const kind = COMPONENT_KINDS[part];
-    return [...componentShapes(kind, parseConfig(componentSchema(kind), configs[part as keyof typeof configs], part))].toSorted();
+    const config = parseConfig(componentSchema(kind), configs[part as keyof typeof configs], part);
+    return [...componentShapes(kind, config)].toSorted();
   };
 
   test.each(Object.keys(configs) as PartName[])('has the weights of the reference in its %s', async (part) => {
-    const keys = Object.entries((await publishedKeys(FILES[family]))[part]!).filter(([name]) => !name.endsWith('position_ids'));
-    const full = keys.map(([name, shape]) => [part.startsWith('text') && !name.startsWith('text_') ? `text_model.${name}` : name, shape]);
-    expect(shapesOf(part)).toEqual(full.toSorted());
+    const keys = (await publishedKeys(FILES[family]))[part]!;
+    const names = Object.keys(keys).filter((name) => !name.endsWith('position_ids'));
+    // transformers 5 leaves a level out of the names that published files have.
+    const bare = (name: string): boolean => part.startsWith('text') && !name.startsWith('text_');
+    const full = (name: string): string => (bare(name) ? `text_model.${name}` : name);
+    expect(shapesOf(part)).toEqual(names.map((name) => [full(name), keys[name]]).toSorted());
   });
 
   test('has the weights of a single file with the original names', async () => {
     const { single_file: keys } = await publishedKeys(FILES[family]);
     const tensors = new Map(Object.entries(keys!).map(([name, shape]) => [name, { dtype: 'float32' as const, shape }]));
-    const source: WeightSource = { where: 'file', metadata: {}, tensors, read: () => Promise.reject(new Error('not read')), close: async () => {} };
+    const read = (): Promise<never> => Promise.reject(new Error('nothing is to be read'));
+    const source: WeightSource = { where: 'file', metadata: {}, tensors, read, close: async () => {} };
     expect(detectSingleFile(source)).toEqual({ family, inChannels: 4 });
     for (const part of Object.keys(configs) as PartName[]) {
       const found = [...singleFileComponent(source, family, part).tensors].map(([name, { shape }]) => [name, shape]);

@@ -29,8 +29,10 @@ function renamed(fixture: Fixture, rename: (name: string) => string | null): Map
 }
 
 test('residual block: output and gradients by everything', async () => {
-  await compareWithReference(await loadFixture('engine_resnet_block'), (scope, { x, temb }) => ({
-    y: resnetBlock(scope, x!, 32, { groups: 8, epsilon: 1e-5, time: silu(temb!) }),
+  const fixture = await loadFixture('engine_resnet_block');
+  const { out_channels: width, groups, eps: epsilon } = fixture.meta['config'] as Record<string, number>;
+  await compareWithReference(fixture, (scope, { x, temb }) => ({
+    y: resnetBlock(scope, x!, width!, { groups: groups!, epsilon: epsilon!, time: silu(temb!) }),
   }));
 });
 
@@ -60,7 +62,8 @@ test.each(['text', 'vision'])('CLIP layer of the %s model: output and gradients 
   const fixture = await loadFixture(`engine_clip_${model}_layer`);
   renamed(fixture, (name) => `layers.0.${name}`);
   const { activation } = fixture.meta as { activation: 'quick_gelu' | 'gelu' };
-  const config = { num_hidden_layers: 1, num_attention_heads: 4, intermediate_size: 64, hidden_act: activation, layer_norm_eps: 1e-5 };
+  const sizes = { num_hidden_layers: 1, num_attention_heads: 4, intermediate_size: 64 };
+  const config = { ...sizes, hidden_act: activation, layer_norm_eps: 1e-5 };
   await compareWithReference(fixture, (scope, { x }) => {
     const n = x!.shape[1]!;
     const causal = literal(Array.from({ length: n * n }, (_, i) => (i % n > Math.floor(i / n) ? -1e9 : 0)), [n, n]);
@@ -70,5 +73,6 @@ test.each(['text', 'vision'])('CLIP layer of the %s model: output and gradients 
 
 test('middle block of a VAE: output and gradients by everything', async () => {
   const config = vaeConfigSchema.parse({ norm_num_groups: 4 });
-  await compareWithReference(await loadFixture('engine_vae_mid_block'), (scope, { x }) => ({ y: vaeMidBlock(scope, config, x!) }));
+  const fixture = await loadFixture('engine_vae_mid_block');
+  await compareWithReference(fixture, (scope, { x }) => ({ y: vaeMidBlock(scope, config, x!) }));
 });

@@ -7,7 +7,7 @@ import type { StoredType } from '../../models/component-files.js';
 import { compareLoras } from '../../sampling/read-back.js';
 import { staged } from '../staged.js';
 
-export const STORED_TYPES: readonly StoredType[] = ['float32', 'float16', 'bfloat16'];
+const STORED_TYPES: readonly StoredType[] = ['float32', 'float16', 'bfloat16'];
 
 /** `--to`. */
 export const dialectOption = (): Option =>

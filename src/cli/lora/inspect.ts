@@ -87,7 +87,7 @@ function asText(report: Report, all: boolean): string {
     ...table([
       ['file', file],
       ['dialect', dialect],
-      ['base model', lora.baseModel ?? 'unknown'],
+      ['base model', shown(lora.baseModel ?? 'unknown')],
       ['layers', `${layers.length}: ${listed(counted(paths.map((path) => path.slice(0, path.indexOf('.')))))}`],
       ['rank', listed(counted(layers.map(rankOf)))],
       ['alpha', listed(counted(layers.map((layer) => layer.alpha)))],

@@ -110,7 +110,7 @@ export class Call {
   /** To be asked before making a constant whose size the file decides. */
   budget(elements: number): void {
     if (!(elements <= LIMITS.constantElements && this.context.afford(elements))) {
-      this.fail(`needs a constant of ${elements} elements, which is too large`);
+      this.fail(`needs a constant of ${elements} elements, more than a file may bring`);
     }
   }
 

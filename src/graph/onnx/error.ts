@@ -40,7 +40,7 @@ export const LIMITS = {
   elements: 2 ** 36,
   rank: 16,
   /** Operators after functions are written out (one with many inputs or outputs counts for several). */
-  nodes: 2 ** 18,
+  nodes: 2 ** 17,
   /** Functions and branches within each other. */
   depth: 32,
   /** Elements of a folded constant; a larger one is computed at run time. */

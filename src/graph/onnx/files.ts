@@ -8,22 +8,17 @@ const READ_BYTES = 2 ** 28;
 
 /** The bytes of the model at `path`. */
 export function readModelFile(path: string): Uint8Array {
-  let fd: number;
   try {
-    fd = openSync(path, 'r');
-  } catch (cause) {
-    throw new OnnxError(path, `cannot be opened (${(cause as NodeJS.ErrnoException).code})`, undefined, { cause });
-  }
-  try {
-    const stat = fstatSync(fd);
+    const stat = statSync(path);
     if (!stat.isFile()) throw new OnnxError(path, 'is not a file');
     if (stat.size > LIMITS.fileBytes) {
       const remedy = 'export the model with its data in files beside it';
       throw new OnnxError(path, `has ${stat.size} bytes, more than ${LIMITS.fileBytes}: ${remedy}`);
     }
-    return readFileSync(fd);
-  } finally {
-    closeSync(fd);
+    return readFileSync(path);
+  } catch (cause) {
+    if (cause instanceof OnnxError) throw cause;
+    throw new OnnxError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, undefined, { cause });
   }
 }
 

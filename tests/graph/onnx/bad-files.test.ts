@@ -89,14 +89,15 @@ const spoiled: [string, ModelSpec, RegExp][] = [
   ['giant padding', one(node('Pad', ['x', 'p'], []), { p: int64([huge, huge, huge, huge]) }), /too large/],
   ['a giant image', exp({ inputs: { x: { shape: [1, 1, 4, 4] } }, nodes: [node('Resize', ['x', '', '', 's'], ['y'], { mode: 'linear' })], initializers: { s: int64([1, 1, huge, huge]) } }), /needs a constant of/],
   ['a giant triangle', exp({ inputs: { x: { shape: [70000, 70000] } }, nodes: [node('Trilu', ['x'], ['y'])] }), /needs a constant of 4900000000/],
-  ['many large triangles', exp({ inputs: { x: { shape: [4000, 4000] } }, nodes: Array.from({ length: 9 }, (_, i) => node('Trilu', [i ? `t${i - 1}` : 'x'], [i < 8 ? `t${i}` : 'y'])), initializers: {} }), /Trilu "t4": needs a constant/],
+  ['an unknown way to resize', exp({ inputs: { x: { shape: [1, 1, 4, 4] } }, nodes: [node('Resize', ['x', '', '', 's'], ['y'], { coordinate_transformation_mode: 'constructor' })], initializers: { s: int64([1, 1, 8, 8]) } }), /coordinate transformation "constructor" is not supported/],
+  ['many large triangles', exp({ inputs: { x: { shape: [2000, 2000] } }, nodes: Array.from({ length: 9 }, (_, i) => node('Trilu', [i ? `t${i - 1}` : 'x'], [i < 8 ? `t${i}` : 'y'])), initializers: {} }), /Trilu "t4": needs a constant/],
   ['a giant transposed convolution', exp({ inputs: { x: { shape: [1, 1, 4, 4] } }, nodes: [node('ConvTranspose', ['x', 'w'], ['y'], { strides: [65536, 65536], dilations: [65536, 65536] })], initializers: { w: noise([1, 1, 3, 3]) } }), /too large/],
   ['indices outside', exp({ nodes: [node('Shape', ['x'], ['s']), node('Gather', ['s', 'i'], ['g']), node('Add', ['g', 'g'], ['y'])], initializers: { i: int64([9]) } }), /index 9 is outside an axis of 2/],
   ['a division by zero', exp({ nodes: [node('Shape', ['x'], ['s']), node('Div', ['s', 'z'], ['y'])], initializers: { z: int64([0]) } }), /division of integers by zero/],
   ['a step of 0', one(node('Slice', ['x', 'z', 'z', 'z', 'z'], []), { z: int64([0]) }), /a step is 0/],
   ['recursion', exp({ domains: { my: 1 }, functions: [{ name: 'f', domain: 'my', in: ['a'], out: ['b'], nodes: [node('f', ['a'], ['b'], {}, 'my')] }], nodes: [node('f', ['x'], ['y'], {}, 'my')] }), /deep in each other/],
   ['functions that call each other 2⁴⁰ times', exp({ domains: { my: 1 }, functions: deepFunctions, nodes: [node('f0', ['x'], ['y'], {}, 'my')] }), /deep in each other/],
-  ['functions that call each other 2²⁵ times', exp({ domains: { my: 1 }, functions: deepFunctions, nodes: [node('f14', ['x'], ['y'], {}, 'my')] }), /more than 262144 operators/],
+  ['functions that call each other 2²⁵ times', exp({ domains: { my: 1 }, functions: deepFunctions, nodes: [node('f14', ['x'], ['y'], {}, 'my')] }), /more than 131072 operators/],
   ['a function that does not make its output', exp({ domains: { my: 1 }, functions: [{ name: 'f', domain: 'my', in: ['a'], out: ['b'], nodes: [] }], nodes: [node('f', ['x'], ['y'], {}, 'my')] }), /does not make its output "b"/],
   ['an open shape', exp({ inputs: { x: { shape: ['n', 3] } } }), /x \[n, 3\]. Give the options \{ dims: \{ "n": … \} \}/],
 ];
@@ -108,7 +109,7 @@ describe('models that cannot be', () => {
 
   test('constants that grow without end are not folded', () => {
     const nodes = [node('Expand', ['one', 'big'], ['a0']), ...Array.from({ length: 200 }, (_, i) => node('Add', [`a${i}`, 'one'], [`a${i + 1}`])), node('ReduceSum', ['a200'], ['s']), node('Add', ['x', 's'], ['y'])];
-    const model = importOnnx(modelFile(exp({ nodes, initializers: { one: float32([1]), big: int64([2 ** 21]) } })));
+    const model = importOnnx(modelFile(exp({ nodes, initializers: { one: float32([1]), big: int64([2 ** 20]) } })));
     expect(model.outputs).toEqual([{ name: 'y', shape: [2, 3], dtype: 'float32' }]);
   });
 
@@ -202,7 +203,7 @@ describe('tensors that cannot be', () => {
   });
 
   test('files that are none', () => {
-    expect(errorOf({ path: join(folder, 'none.onnx') })).toMatch(/cannot be opened \(ENOENT\)/);
+    expect(errorOf({ path: join(folder, 'none.onnx') })).toMatch(/cannot be read \(ENOENT\)/);
     expect(errorOf({ path: folder })).toMatch(/not a file/);
     expect(errorOf(new Uint8Array())).toMatch(/not an ONNX model/);
     expect(errorOf(Buffer.from('<html>not found</html>'))).toMatch(/not a readable ONNX model/);
@@ -234,7 +235,7 @@ describe('bytes that cannot be', () => {
 
   test('with bytes changed', () => {
     const next = random(7);
-    for (let i = 0; i < 500; i++) {
+    for (let i = 0; i < 300; i++) {
       const bytes = Uint8Array.from(fixture);
       for (let k = 0; k <= next(4); k++) bytes[next(bytes.length)] = next(256);
       attempt(bytes);
@@ -265,7 +266,7 @@ describe('bytes that cannot be', () => {
       }
       return Buffer.concat([Buffer.from([(field << 3) | 2, ...size]), body]);
     };
-    for (let i = 0; i < 500; i++) inner = wrap(1, wrap(5, wrap(6, inner)));
+    for (let i = 0; i < 300; i++) inner = wrap(1, wrap(5, wrap(6, inner)));
     expect(errorOf(wrap(7, inner))).toMatch(/max depth exceeded/);
   });
 });

@@ -158,5 +158,4 @@ export const microsoft: Readonly<Record<string, Operator>> = {
   EmbedLayerNormalization: embedLayer,
   SkipLayerNormalization: skipLayer,
   SkipSimplifiedLayerNormalization: skipRms,
-  BiasAdd: (c) => add(add(c.x(0), c.x(1)), c.x(2)),
 };

@@ -7,7 +7,7 @@ import { separable } from '../../ops/separable.js';
 import type { Matrix } from '../../ops/separable.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
-import { LIMITS } from '../error.js';
+import { LIMITS, quoted } from '../error.js';
 import { asImage, likeInput } from './window.js';
 
 /** One axis: n inputs become `out` outputs; `scale` is what the file says, or out / n. */
@@ -22,21 +22,21 @@ type Place = (i: number, axis: Axis) => number;
 const f32 = Math.fround;
 
 /** Where output i lies among the inputs, in float32 as ONNX Runtime computes it. */
-const PLACES: Readonly<Record<string, Place>> = {
+const PLACES: ReadonlyMap<string, Place> = new Map(Object.entries<Place>({
   half_pixel: (i, { scale }) => f32(f32(f32(i + 0.5) / f32(scale)) - 0.5),
   pytorch_half_pixel: (i, { out, scale }) => (out > 1 ? f32(f32(f32(i + 0.5) / f32(scale)) - 0.5) : 0),
   align_corners: (i, { n, out }) => (out === 1 ? 0 : f32(f32(i * (n - 1)) / f32(out - 1))),
   asymmetric: (i, { scale }) => f32(i / f32(scale)),
   tf_half_pixel_for_nn: (i, { scale }) => f32(f32(i + 0.5) / f32(scale)),
   half_pixel_symmetric: (i, { n, out, scale }) => f32((n / 2) * (1 - out / (scale * n)) + (i + 0.5) / scale - 0.5),
-};
+}));
 
-const ROUNDINGS: Readonly<Record<string, (x: number) => number>> = {
-  round_prefer_floor: (x) => Math.ceil(x - 0.5),
-  round_prefer_ceil: (x) => Math.floor(x + 0.5),
-  floor: Math.floor,
-  ceil: Math.ceil,
-};
+const ROUNDINGS: ReadonlyMap<string, (x: number) => number> = new Map([
+  ['round_prefer_floor', (x) => Math.ceil(x - 0.5)],
+  ['round_prefer_ceil', (x) => Math.floor(x + 0.5)],
+  ['floor', Math.floor],
+  ['ceil', Math.ceil],
+]);
 
 const limited = (i: number, n: number): number => Math.min(Math.max(i, 0), n - 1);
 
@@ -148,8 +148,8 @@ function resized(c: Call, { scales, sizes, place, rounding }: Asked): Tensor {
   const image = asImage(c, x);
   const axes = (x.rank === 3 ? [{ n: 1, out: 1, scale: 1 }, all[2]!] : all.slice(2)) as [Axis, Axis];
   const mode = c.string('mode', 'nearest');
-  const at = PLACES[place] ?? c.fail(`coordinate transformation ${place} is not supported`);
-  const round = ROUNDINGS[rounding] ?? c.fail(`nearest mode ${rounding} is not supported`);
+  const at = PLACES.get(place) ?? c.fail(`coordinate transformation ${quoted(place)} is not supported`);
+  const round = ROUNDINGS.get(rounding) ?? c.fail(`nearest mode ${quoted(rounding)} is not supported`);
   const a = c.float('cubic_coeff_a', -0.75);
   const excludeOutside = c.int('exclude_outside', 0) === 1;
   const smooth = c.int('antialias', 0) === 1;
