@@ -75,6 +75,8 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
     enableMemPattern: false,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     logSeverityLevel: 3,
+    // Spinning threads halve the speed as soon as another process wants the cores (docs/decisions.md).
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
     ...session,
   };
 }

@@ -19,7 +19,7 @@ import { loadFixture, maxError } from './fixture.js';
 import type { Fixture } from './fixture.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
-const INPUTS = { sample: 'latents', encoder_hidden_states: 'context', text_embeds: 'pooled', time_ids: 'sizes' } as const;
+const INPUTS = { sample: 'latents', encoder_hidden_states: 'context', text_embeds: 'pooled', time_ids: 'sizes' };
 
 /** The weights of a fixture's U-Net as a pipeline names them. */
 const weightsOf = (fixture: Fixture): Map<string, HostTensor> =>
@@ -29,9 +29,9 @@ const weightsOf = (fixture: Fixture): Map<string, HostTensor> =>
 async function withLoras(variant: string, loras: readonly LoraFile[], weights?: ReadonlyMap<string, HostTensor>) {
   const fixture = await loadFixture(`unet_${variant}`);
   const config = unetConfigSchema.parse(fixture.meta['config']);
-  const times = fixture.get('in.timestep');
-  const feeds: Record<string, HostTensor> = { timestep: host(Float32Array.from(times.data as BigInt64Array, Number), times.shape) };
-  const inputs: Record<string, ReturnType<typeof input>> = { timestep: input('timestep', times.shape) };
+  const times = Float32Array.from(fixture.get('in.timestep').data as BigInt64Array, Number);
+  const feeds: Record<string, HostTensor> = { timestep: host(times, [2]) };
+  const inputs: Record<string, ReturnType<typeof input>> = { timestep: input('timestep', [2]) };
   for (const [theirs, ours] of Object.entries(INPUTS)) {
     const value = fixture.tensors.get(`in.${theirs}`);
     if (!value) continue;
@@ -52,10 +52,10 @@ async function withLoras(variant: string, loras: readonly LoraFile[], weights?: 
 }
 
 /**
- * The fixture's U-Nets are badly conditioned with these random LoRAs: float32 and float64 outputs of PyTorch differ by
- * 1e-4 (values reach 3, and a LoRA changes them by about 1).
+ * The fixtures' U-Nets are badly conditioned with these random LoRAs: PyTorch's own float32 output is 1.1e-3 off its
+ * float64 one for SDXL. (Values reach 2.5, and a LoRA changes them by about 1.)
  */
-const TOLERANCE = 1e-3;
+const TOLERANCE = { sd1: 5e-4, sdxl: 2e-3 };
 
 const FILES = {
   sd1: ['lora_sd1_diffusers.safetensors', 'lora_sd1_diffusers_old.safetensors', 'lora_sd1_kohya.safetensors',
@@ -66,14 +66,14 @@ const FILES = {
 const read = async (file: string): Promise<LoraFile> => (await readLora(join(fixtures, file))).lora;
 
 // All of them sit on one U-Net at once; those not asked for have strength 0.
-test.each(['sd1', 'sdxl'] as const)('every LoRA file of %s changes the U-Net as in the reference library', async (variant) => {
+test.each(['sd1', 'sdxl'] as const)('LoRA files of %s change the U-Net as the reference does', async (variant) => {
   const expected = await loadFixture('lora_expected');
   const files = FILES[variant];
   const model = await withLoras(variant, await Promise.all(files.map(read)));
   for (const [i, file] of files.entries()) {
     for (const [label, strength] of [['1', 1], ['05', 0.5]] as const) {
       const made = await model.run(...files.map((_, j) => (i === j ? strength : 0)));
-      expect(maxError(made, expected.get(`${file}/out.scale_${label}`)), file).toBeLessThan(TOLERANCE);
+      expect(maxError(made, expected.get(`${file}/out.scale_${label}`)), file).toBeLessThan(TOLERANCE[variant]);
     }
   }
   expect(maxError(await model.run(...files.map(() => 0)), model.fixture.get('out.base'))).toBeLessThan(1e-4);
@@ -91,16 +91,17 @@ test('a LoRA of the text encoder changes the prompt as in diffusers', async () =
   encodeText(pipeline, [input('ids', [1, 77], 'int64')], frozenWeights(), [adapter]);
   const feeds = { ...Object.fromEntries(loraFromFile(adapter, lora, file)), 'a.scale': scale };
   const { context } = await encodePrompts(pipeline, prompts, { adapters: [adapter], feeds, threads: 1 });
-  expect(maxError(context, (await loadFixture('lora_expected')).get(`${file}/out.prompt_embeds`))).toBeLessThan(TOLERANCE);
+  const expected = (await loadFixture('lora_expected')).get(`${file}/out.prompt_embeds`);
+  expect(maxError(context, expected)).toBeLessThan(1e-4);
 });
 
 test('two LoRAs at once are the same as both merged, whatever their strengths', async () => {
-  const [wide, plain] = await Promise.all(['lora_sd1_kohya_wide.safetensors', 'lora_sd1_peft'].map(read)) as [LoraFile, LoraFile];
+  const [wide, plain] = [await read('lora_sd1_kohya_wide.safetensors'), await read('lora_sd1_peft')];
   const model = await withLoras('sd1', [wide, plain]);
   const once = await mergeLora(weightsOf(model.fixture), wide, -0.4, 'wide');
   const twice = await mergeLora(once, plain, 1.5, 'plain');
   const merged = await withLoras('sd1', [], twice);
-  expect(maxError(await model.run(-0.4, 1.5), await merged.run())).toBeLessThan(TOLERANCE);
+  expect(maxError(await model.run(-0.4, 1.5), await merged.run())).toBeLessThan(TOLERANCE.sd1);
   expect(once.get('unet.conv_in.weight')).toBe(model.fixture.get('param.conv_in.weight'));
   await Promise.all([model.release(), merged.release()]);
 
@@ -114,7 +115,7 @@ test('two LoRAs at once are the same as both merged, whatever their strengths', 
 
 test('a LoRA for another architecture is refused with the layers that do not fit', async () => {
   const lora = await read('lora_sdxl_kohya.safetensors');
-  await expect(withLoras('sd1', [lora])).rejects.toThrow(/does not fit this model .*(no such layer|where the model has)/);
+  await expect(withLoras('sd1', [lora])).rejects.toThrow(/does not fit this model .*no such layer/);
   const weights = weightsOf(await loadFixture('unet_sd1'));
-  await expect(mergeLora(weights, lora, 1, 'x.safetensors')).rejects.toThrow(/x\.safetensors: layer "unet\..*another architecture/);
+  await expect(mergeLora(weights, lora, 1, 'x.safetensors')).rejects.toThrow(/^x\.safetensors: layer "unet\./);
 });
