@@ -139,7 +139,7 @@ function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary):
 
 export function trainCommand(): Command {
   return withRunFlags(new Command('train'))
-    .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in two minutes.')
+    .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in a few minutes.')
     .option('--out <dir>', 'run folder (default: runs/<time>-<method>)')
     .option('--resume <dir>', 'go on with the run in this folder')
     .option('--json', 'the result as JSON')
