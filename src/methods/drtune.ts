@@ -47,7 +47,7 @@ export const drtune: Method<z.infer<typeof options>> = {
         const most = Math.min(count - 1, Math.round(earlyStop * count));
         const stop = most === 0 ? count - 1 : count - 1 - draws(0, most); // index of the step whose x̂0 is rewarded
         const trained = new Set(trainedSteps(stop + 1, k, (bound) => draws(1, bound)));
-        const trajectory = await roller.rollout(prompts, round, stop);
+        const trajectory = await roller.rollout(prompts, round, { stop });
         const step = task.plan.steps[stop]!;
         const x = trajectory.x.at(-1)!;
         const clean = cleanSample(task, step, x, await roller.predict(x, step, prompts));

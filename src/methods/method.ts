@@ -5,7 +5,7 @@ import type { Task } from './task.js';
 
 /** One optimiser update. */
 export interface Update {
-  /** ∂ loss / ∂ parameter, by input name: the optimiser descends. */
+  /** ∂ loss / ∂ parameter, by input name, the method's own parameters included: the optimiser descends. */
   readonly gradients: ReadonlyMap<string, HostTensor>;
   readonly loss: number;
   /** Rewards of the samples that the update was made from. */
@@ -14,8 +14,21 @@ export interface Update {
   readonly metrics?: Readonly<Record<string, number>>;
 }
 
+/** Numbers that a method trains beside the task's, clipped and stepped apart from them. */
+export interface OwnParameters {
+  readonly parameters: ReadonlyMap<string, HostTensor>;
+  readonly lr: number;
+  readonly weightDecay: number;
+}
+
 /** A method at work on a task. */
 export interface Stepper {
+  readonly own?: OwnParameters;
+  /**
+   * What the next rounds depend on besides (task, round): the method changes the map in place, checkpoints keep it, and
+   * a resumed run finds it filled before the first round.
+   */
+  readonly memory?: Map<string, HostTensor>;
   /**
    * One round: samples for the prompts, and the updates made from them. The caller applies each update before it asks
    * for the next. All randomness comes from (task.seed, round).

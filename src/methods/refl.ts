@@ -34,7 +34,7 @@ export const refl: Method<z.infer<typeof options>> = {
     return {
       async *round(prompts, round) {
         const at = count - late + integers({ seed: task.seed, stream: 'refl', step: round }, 0, 1, late)[0]!;
-        const trajectory = await roller.rollout(prompts, round, at);
+        const trajectory = await roller.rollout(prompts, round, { stop: at });
         const step = task.plan.steps[at]!;
         const x = trajectory.x.at(-1)!;
         const clean = cleanSample(task, step, x, await roller.predict(x, step, prompts));

@@ -18,11 +18,20 @@ export interface Trajectory {
   readonly steps: readonly Step[]; // S
 }
 
+export interface RolloutOptions {
+  /** Take only the first `stop` steps of the plan (all by default). */
+  readonly stop?: number;
+  /** Start from these [B, C, h, w] instead of fresh noise. */
+  readonly start?: HostTensor;
+  /** Rollouts of one round with different copies share no noise; 0 by default. */
+  readonly copy?: number;
+}
+
 export interface Roller {
   /** The network's output. x [B, C, h, w], one step of the plan for all items or one each. */
   predict(x: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor>;
-  /** Samples from fresh noise, through the first `stop` steps of the plan (all by default). */
-  rollout(prompts: readonly string[], round: number, stop?: number): Promise<Trajectory>;
+  /** Samples, by default from fresh noise and to the end of the plan. */
+  rollout(prompts: readonly string[], round: number, options?: RolloutOptions): Promise<Trajectory>;
   release(): Promise<void>;
 }
 
@@ -46,13 +55,14 @@ export async function openRoller(task: Task, which: Which = 'tuned', stream = 'r
 
   return {
     predict,
-    async rollout(prompts, round, stop = task.plan.steps.length) {
+    async rollout(prompts, round, { stop = task.plan.steps.length, start, copy = 0 } = {}) {
       // Items are numbered through the whole training, so that no two start from the same noise.
       const items = prompts.map((_, i) => round * task.batch + i);
+      const copied = copy === 0 ? stream : `${stream} ${copy}`;
       const noise = (draw: number, item: number, count: number): Float32Array =>
-        normal({ seed: task.seed, stream, step: draw }, item, count);
+        normal({ seed: task.seed, stream: copied, step: draw }, item, count);
       const steps = task.plan.steps.slice(0, stop);
-      const xs = [samplesOf(task, combine([task.plan.initialStd, drawNoise(noise, 0, items, size)]))];
+      const xs = [start ?? samplesOf(task, combine([task.plan.initialStd, drawNoise(noise, 0, items, size)]))];
       const outputs: HostTensor[] = [];
       for (const [i, step] of steps.entries()) {
         const at = xs[i]!;

@@ -43,6 +43,41 @@ export interface TaskExecutable<O extends string> {
   release(): Promise<void>;
 }
 
+/** A network of the denoiser's kind, but small, and zero at first: a second field for methods that learn one. */
+export interface Auxiliary {
+  /** Its numbers by input name; a method feeds them to the graphs that call it. */
+  readonly parameters: ReadonlyMap<string, HostTensor>;
+  readonly symbols: ReadonlyMap<string, Tensor>;
+  /** x [B, C, h, w] → the same shape. Conditions come in as for `Task.network`. */
+  output(x: Tensor, step: Step<Tensor>): Tensor;
+}
+
+/** Finished samples that were not drawn from the model: pictures with captions, encoded. */
+export interface GivenSamples {
+  readonly prompts: readonly string[];
+  /** Samples `indices` [indices.length, C, h, w]. */
+  samples(indices: readonly number[]): Promise<HostTensor>;
+}
+
+/** Two pictures of one prompt, of which the first is the better one. */
+export interface GivenPairs {
+  readonly prompts: readonly string[];
+  samples(indices: readonly number[]): Promise<{ winners: HostTensor; losers: HostTensor }>;
+}
+
+/** What a method can be given to learn from, by path. */
+export interface TaskData {
+  /** A folder of captioned images. */
+  pictures(path: string): Promise<GivenSamples>;
+  /** A CSV or JSONL file of image pairs. */
+  pairs(path: string): Promise<GivenPairs>;
+}
+
+export interface NetworkOptions {
+  /** Whether classifier-free guidance is applied as in sampling (default), or the prompt's own output is wanted. */
+  readonly guided?: boolean;
+}
+
 export interface Task {
   /** [C, h, w] */
   readonly sampleShape: Shape;
@@ -52,6 +87,7 @@ export interface Task {
   readonly schedule: NoiseSchedule;
   readonly plan: Plan;
   readonly reward: SampleReward;
+  readonly data: TaskData;
   readonly counts: Counts;
   /** Trained numbers by input name; changed in place between updates. */
   readonly parameters: ReadonlyMap<string, HostTensor>;
@@ -63,7 +99,9 @@ export interface Task {
    *
    * @param x [B, C, h, w]
    */
-  network(x: Tensor, step: Step<Tensor>, which: Which): Tensor;
+  network(x: Tensor, step: Step<Tensor>, which: Which, options?: NetworkOptions): Tensor;
+  /** Makes a small network beside the denoiser; its inputs begin with `name`. */
+  auxiliary(name: string): Auxiliary;
   compile<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>>;
 }
 

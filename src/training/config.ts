@@ -72,7 +72,7 @@ export const configSchema = z.strictObject({
   train: z.enum(['lora', 'full']).default('lora'),
   lora: loraSchema.prefault({}),
   /** Where the method does not care; the sampler of its paper by default. */
-  sampler: z.enum(['ddim', 'ddpm']).default('ddim'),
+  sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim'),
   samplingSteps: whole.default(12),
   guidance: z.number().min(0).default(3),
   negativePrompt: z.string().default(''),

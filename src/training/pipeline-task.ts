@@ -6,7 +6,7 @@ import { concat } from '../graph/ops/layout.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
-import type { Counts, SampleReward, Task, TaskExecutable, Which } from '../methods/task.js';
+import type { Counts, NetworkOptions, SampleReward, Task, TaskExecutable, Which } from '../methods/task.js';
 import { joinConditions, unetDenoiser } from '../models/denoiser.js';
 import type { Condition } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
@@ -24,6 +24,8 @@ import type { CompileOptions, Feeds } from '../runtime/compile.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import type { Plan, Step } from '../schedulers/plan.js';
+import { auxiliaryNetwork } from './auxiliary.js';
+import { openTaskData } from './task-data.js';
 import { openConditions } from './conditions.js';
 
 /** What is trained: a LoRA on the U-Net, or all of its weights. */
@@ -87,9 +89,9 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const negative: Condition = conditionInputs(pipeline, batch, 'negative/');
   const conditions = await openConditions(pipeline, options);
 
-  function network(x: Tensor, step: Step<Tensor>, which: Which): Tensor {
+  function network(x: Tensor, step: Step<Tensor>, which: Which, { guided: wanted = true }: NetworkOptions = {}): Tensor {
     const f = which === 'tuned' ? tuned : reference;
-    if (!guided) return f(x, step.timestep, positive);
+    if (!guided || !wanted) return f(x, step.timestep, positive);
     // One pass over [unconditional, conditional], the usual order.
     const times = concat([step.timestep, step.timestep], 0);
     const [uncond, cond] = splitGuided(f(concat([x, x], 0), times, joinConditions(negative, positive)));
@@ -126,10 +128,14 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const latents = input('latents', [batch, ...sampleShape]);
   const images = decodeImages(partScope('vae', frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
   const decoder = await compileGraph({ images });
+  const { data, release: releaseData } = openTaskData(pipeline, {
+    batch, seed: options.seed, size: options.height, compile: (outputs) => compileGraph(outputs),
+  });
   const rewards = await openSampleReward(reward, latents, images, pipeline, compileGraph, counts, decoder);
 
   return {
-    pipeline, adapter, sampleShape, batch, plan, counts, parameters, symbols, network,
+    pipeline, adapter, sampleShape, batch, plan, counts, parameters, symbols, network, data,
+    auxiliary: (name) => auxiliaryNetwork(pipeline, name, positive, options.seed),
     seed: options.seed,
     schedule: options.schedule,
     reward: rewards.reward,
@@ -144,6 +150,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     async release() {
       await decoder.release();
       await rewards.release();
+      await releaseData();
       await conditions.release();
     },
   };

@@ -14,6 +14,8 @@ import { suggestion } from '../rewards/nearest.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
 import { samplers } from '../schedulers/index.js';
+import type { SamplerOptions } from '../schedulers/plan.js';
+import { requireStochastic } from '../schedulers/transition.js';
 import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
 import { ConfigError } from './config.js';
 import type { RunConfig } from './config.js';
@@ -93,9 +95,9 @@ export async function openSession(config: RunConfig, progress: Progress, loaded?
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);
-  const { eta, lastStep } = method.sampler;
-  const planned = { ...scheduler.options, ...(config.sampler === 'ddim' ? { eta, lastStep } : {}) };
+  const planned = { ...scheduler.options, ...samplerOptions(config, method) };
   const plan = samplers[config.sampler].plan(scheduler.schedule, config.samplingSteps, planned);
+  if (method.needs.stochasticSampler) requireStochastic(plan);
   progress.phase('compiling');
   const compile = { device: config.device, ...(config.threads === undefined ? {} : { threads: config.threads }) };
   const task = await openPipelineTask(pipeline, {
@@ -144,6 +146,12 @@ export async function openSession(config: RunConfig, progress: Progress, loaded?
       await heldOut?.release?.();
     },
   };
+}
+
+/** What the method's paper says of the sampler; every step must be a step of its own, with a density where that is needed. */
+function samplerOptions({ sampler }: RunConfig, { sampler: wanted }: Method<never>): SamplerOptions {
+  if (sampler === 'ddim') return wanted;
+  return sampler === 'dpm++2m-sde' ? { order: 1, finalSigma: 'min' } : {};
 }
 
 function loraOptions(config: RunConfig) {

@@ -61,6 +61,8 @@ interface State {
   step: number;
   round: number;
   optimizer: AdamWState;
+  /** For the method's own parameters, if it has some. */
+  ownOptimizer: AdamWState | null;
   average: Map<string, HostTensor> | null;
   /** Gradients of updates that wait for the rest of their accumulation. */
   gradients: Map<string, HostTensor>;
@@ -71,11 +73,12 @@ interface State {
 }
 
 function freshState(parts: TrainParts): State {
-  const { task, config } = parts;
+  const { task, config, stepper } = parts;
   return {
     step: 0,
     round: 0,
     optimizer: initAdamW(task.parameters),
+    ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
     average: config.ema === null ? null : copyOf(task.parameters),
     gradients: new Map(),
     pending: 0,
@@ -85,8 +88,8 @@ function freshState(parts: TrainParts): State {
   };
 }
 
-function stored({ task }: TrainParts, state: State): RunState {
-  const { optimizer, average, gradients, best, base } = state;
+function stored({ task, stepper }: TrainParts, state: State): RunState {
+  const { optimizer, ownOptimizer, average, gradients, best, base } = state;
   const statistics = base && new Map([
     ['mean', host(base.mean, [base.mean.length], 'float64')],
     ['covariance', host(base.covariance, [base.mean.length, base.mean.length], 'float64')],
@@ -98,6 +101,8 @@ function stored({ task }: TrainParts, state: State): RunState {
     denoiserCalls: task.counts.denoiserCalls,
     tensors: {
       parameters: task.parameters, m: optimizer.m, v: optimizer.v, gradients, best,
+      ...(ownOptimizer && { own: stepper.own!.parameters, ownM: ownOptimizer.m, ownV: ownOptimizer.v }),
+      ...(stepper.memory && { memory: stepper.memory }),
       ...(average && { average }),
       ...(statistics && { base: statistics }),
     },
@@ -106,16 +111,19 @@ function stored({ task }: TrainParts, state: State): RunState {
 }
 
 function restored(parts: TrainParts, run: RunState): State {
-  const { task } = parts;
+  const { task, stepper } = parts;
   const kept = storedValues.parse(run.values);
   const set = (name: string): Map<string, HostTensor> => new Map(run.tensors[name] ?? []);
   for (const [name, t] of set('parameters')) task.parameters.set(name, t);
+  for (const [name, t] of set('own')) values(stepper.own!.parameters.get(name)!).set(values(t));
+  for (const [name, t] of set('memory')) stepper.memory!.set(name, t);
   Object.assign(task.counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
   const base = run.tensors['base'];
   return {
     step: run.step,
     round: run.round,
     optimizer: { step: run.step, m: set('m'), v: set('v') },
+    ownOptimizer: stepper.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
     average: run.tensors['average'] ? set('average') : null,
     gradients: set('gradients'),
     pending: kept.pending,
@@ -169,16 +177,29 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       const x = values(g);
       for (let i = 0; i < x.length; i++) x[i]! /= state.pending;
     }
-    const norm = config.clip === null ? globalNorm(state.gradients) : clipNorm(state.gradients, config.clip);
-    if (!Number.isFinite(norm)) throw new Error(`the gradient became ${norm} at step ${state.step + 1}; lower --lr, or resume an earlier checkpoint`);
+    const own = stepper.own?.parameters;
+    const mine = own && new Map([...own.keys()].map((name) => [name, state.gradients.get(name)!]));
+    const gradients = own ? new Map([...state.gradients].filter(([name]) => !own.has(name))) : state.gradients;
+    const limited = (g: Map<string, HostTensor>): number => {
+      const norm = config.clip === null ? globalNorm(g) : clipNorm(g, config.clip);
+      if (!Number.isFinite(norm)) throw new Error(`the gradient became ${norm} at step ${state.step + 1}; lower --lr, or resume an earlier checkpoint`);
+      return norm;
+    };
+    const norm = limited(gradients);
+    const ownNorm = mine && limited(mine);
     const lr = learningRate(config.lr, state.step, config.steps, config.schedule, config.warmup);
     const { beta1, beta2, weightDecay } = config;
-    updateAdamW(task.parameters, state.gradients, state.optimizer, lr, { beta1, beta2, epsilon: 1e-8, weightDecay });
+    updateAdamW(task.parameters, gradients, state.optimizer, lr, { beta1, beta2, epsilon: 1e-8, weightDecay });
+    if (mine) {
+      const { parameters, lr: ownLr, weightDecay: ownDecay } = stepper.own!;
+      const factor = lr / config.lr; // the schedule is common
+      updateAdamW(parameters, mine, state.ownOptimizer!, ownLr * factor, { beta1, beta2, epsilon: 1e-8, weightDecay: ownDecay });
+    }
     if (state.average) updateEma(state.average, task.parameters, config.ema!, state.step);
     state.step += 1;
     state.gradients = new Map();
     state.pending = 0;
-    return { step: state.step, reward: meanOf(update.rewards), loss: update.loss, gradNorm: norm, lr, ...update.metrics };
+    return { step: state.step, reward: meanOf(update.rewards), loss: update.loss, gradNorm: norm, ...(ownNorm !== undefined && { ownGradNorm: ownNorm }), lr, ...update.metrics };
   }
 
   let ended: TrainResult['ended'] = 'finished';

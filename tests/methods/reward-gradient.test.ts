@@ -42,7 +42,7 @@ describe('DRaFT', () => {
     const task = await tinyTask({ steps: 4 });
     const { gradients } = await firstUpdate(draft, task, { k }, PROMPTS);
     const roller = await openRoller(task);
-    const held = (await roller.rollout(PROMPTS, 0, 4 - k)).x.at(-1)!;
+    const held = (await roller.rollout(PROMPTS, 0, { stop: 4 - k })).x.at(-1)!;
     const loss = async (): Promise<number> => {
       let x = held;
       for (const step of task.plan.steps.slice(4 - k)) {
@@ -102,7 +102,7 @@ describe('ReFL', () => {
     const at = metrics!['step']!;
     expect(at).toBeGreaterThanOrEqual(2);
     const roller = await openRoller(task);
-    const x = (await roller.rollout(PROMPTS, 0, at)).x.at(-1)!;
+    const x = (await roller.rollout(PROMPTS, 0, { stop: at })).x.at(-1)!;
     const step = task.plan.steps[at]!;
     const loss = async (): Promise<number> => {
       const output = (await roller.predict(x, step, PROMPTS)).data as Float32Array;

@@ -21,6 +21,7 @@ export interface TinyOptions {
   batch?: number;
   seed?: number;
   differentiable?: boolean;
+  data?: Task['data'];
 }
 
 const HIDDEN = 6;
@@ -73,6 +74,19 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
   return {
     sampleShape: [3, 2, 2], batch, seed, schedule, plan, counts, parameters, symbols, network,
     compile: taskCompile,
+    auxiliary(name) {
+      const matrix = input(`${name}/w`, [12, 12]);
+      const weights = host(normal({ seed: 4, stream: name, step: 0 }, 0, 144).map((v) => v * 0.2), [12, 12]);
+      return {
+        parameters: new Map([[`${name}/w`, weights]]),
+        symbols: new Map([[`${name}/w`, matrix]]),
+        output: (x) => reshape(linear(reshape(x, [batch, 12]), matrix), x.shape),
+      };
+    },
+    data: options.data ?? {
+      pictures: () => Promise.reject(new Error('no pictures')),
+      pairs: () => Promise.reject(new Error('no pairs')),
+    },
     reward: {
       differentiable: options.differentiable ?? true,
       async score(x, prompts) {

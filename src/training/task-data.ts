@@ -1,0 +1,66 @@
+/** @file Pictures from files as samples that methods can learn from: read, resized, encoded by the pipeline's VAE. */
+import { host } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import type { TaskData, TaskExecutable } from '../methods/task.js';
+import { encodeImages } from '../models/latents.js';
+import { partScope } from '../models/pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { frozenWeights } from '../nn/scope.js';
+import { uniform } from '../random/random.js';
+import { loadDataset, pickCaption, pictures } from './pretrain/dataset.js';
+
+export interface TaskDataOptions {
+  batch: number;
+  seed: number;
+  /** Side of the pictures in pixels. */
+  size: number;
+  /** Compiles a graph over the pipeline's weights. */
+  compile(outputs: { latents: ReturnType<typeof input> }): Promise<TaskExecutable<'latents'>>;
+}
+
+/** Compiles the encoder when it is first needed. */
+export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { data: TaskData; release(): Promise<void> } {
+  const { batch, seed, size } = options;
+  let encoder: Promise<TaskExecutable<'latents'>> | null = null;
+
+  /** Pictures [N, 3, S, S] in [0, 1] → the means of their latents [N, C, h, w]; N is filled up to whole batches. */
+  async function encode(images: HostTensor): Promise<HostTensor> {
+    const pixels = input('pixels', [batch, 3, size, size]);
+    encoder ??= options.compile({ latents: encodeImages(partScope('vae', frozenWeights()), pipeline.vae, pixels).mean });
+    const count = images.shape[0]!;
+    const plane = images.data.length / count;
+    const parts: Float32Array[] = [];
+    let shape: readonly number[] = [];
+    for (let start = 0; start < count; start += batch) {
+      const block = new Float32Array(batch * plane);
+      block.set((images.data as Float32Array).subarray(start * plane, Math.min(count, start + batch) * plane));
+      const { latents } = await (await encoder).run({ pixels: host(block, [batch, 3, size, size]) }, []);
+      shape = latents.shape.slice(1);
+      const each = latents.data.length / batch;
+      parts.push((latents.data as Float32Array).slice(0, Math.min(batch, count - start) * each));
+    }
+    const data = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      data.set(part, at);
+      at += part.length;
+    }
+    return host(data, [count, ...shape]);
+  }
+
+  return {
+    data: {
+      async pictures(path) {
+        const dataset = await loadDataset(path, size);
+        const draw = (i: number): number => uniform({ seed, stream: 'captions', step: 0 }, i, 1)[0]!;
+        return {
+          prompts: dataset.records.map((record, i) => pickCaption(record, draw(i))),
+          samples: (indices) => encode(pictures(dataset, indices)),
+        };
+      },
+      pairs: () => Promise.reject(new Error('pairs of pictures cannot be read yet')),
+    },
+    release: async () => (await encoder)?.release(),
+  };
+}
