@@ -31,12 +31,13 @@ export interface Backprop {
  * Compiles the backward pass of one network call.
  *
  * @param jacobian whether the gradient by x is wanted; without it `x` comes back as zeros and costs nothing
+ * @param guided whether the network's output is guided, as in sampling
  */
-export async function openBackprop(task: Task, { jacobian = true } = {}): Promise<Backprop> {
+export async function openBackprop(task: Task, { jacobian = true, guided = true } = {}): Promise<Backprop> {
   const shape = [task.batch, ...task.sampleShape];
   const x = input('x', shape);
   const cotangent = input('cotangent', shape);
-  const output = task.network(x, stepInput('step', task.batch), 'tuned');
+  const output = task.network(x, stepInput('step', task.batch), 'tuned', { guided });
   const names = [...task.symbols.keys()];
   const wrt = [...task.symbols.values(), ...(jacobian ? [x] : [])];
   const grads = vjp([output], wrt, [cotangent]);

@@ -1,13 +1,21 @@
 /** @file All methods by name. */
 import { alignprop } from './alignprop.js';
+import { d3po } from './d3po.js';
+import { ddpo } from './ddpo.js';
+import { dpo } from './dpo.js';
 import { draftLv } from './draft-lv.js';
 import { draft } from './draft.js';
 import { drtune } from './drtune.js';
+import { nablaDb } from './nabla-db.js';
 import type { Method } from './method.js';
 import { refl } from './refl.js';
+import { sharpenRlhf } from './sharpen-rlhf.js';
+import { sharpenSft } from './sharpen-sft.js';
 
 /** In the order in which `attune list methods` shows them. */
-export const METHODS: readonly Method<never>[] = [draft, draftLv, refl, alignprop, drtune] as unknown as readonly Method<never>[];
+export const METHODS: readonly Method<never>[] = [
+  draft, draftLv, refl, alignprop, drtune, nablaDb, ddpo, d3po, dpo, sharpenSft, sharpenRlhf,
+] as unknown as readonly Method<never>[];
 
 export function findMethod(name: string): Method<never> | undefined {
   return METHODS.find((m) => m.name === name);

@@ -1,10 +1,21 @@
 /** @file ReFL: the reward of the clean image predicted at a random late step, through one network call. */
 import { z } from 'zod';
 import { integers } from '../random/random.js';
-import { openBackprop } from './backprop.js';
-import type { Method } from './method.js';
+import { accumulate, openBackprop } from './backprop.js';
+import { openCaptioned } from './captioned.js';
+import { drawCorruption, openDenoisingLoss } from './denoising-error.js';
+import type { Method, Update } from './method.js';
 import { meanOf, perItem } from './reward-loss.js';
 import { cleanSample, openRoller } from './rollout.js';
+
+const pretraining = z.strictObject({
+  /** Folder of captioned images; null for samples of the model before training. */
+  pictures: z.string().nullable().default(null),
+  /** Factor of the pre-training loss. */
+  weight: z.number().positive().default(1),
+  /** `sequential`: an update of its own after each of the reward's (Algorithm 1, and the maintainers' advice); `summed`: one update. */
+  update: z.enum(['sequential', 'summed']).default('sequential'),
+});
 
 const options = z.strictObject({
   /** The step is drawn from the last `window` share of sampling: steps 30–39 of 40 in ImageReward/ReFL.py:716. */
@@ -13,11 +24,14 @@ const options = z.strictObject({
   ceiling: z.number().nullable().default(null),
   /** Factor of the reward loss; 1e-3 for full fine-tuning in fp16 (ReFL.py:768). Adam makes 1 the natural choice. */
   scale: z.number().positive().default(1),
+  /** The pre-training loss of the paper's Algorithm 1, which the published code lacks; null for none. */
+  pretrain: pretraining.nullable().default(null),
 });
 
 /**
  * L = scale · mean φ(r(x̂0(x_t), c)), t uniform among the last steps (Xu et al. 2023, eq. 6, Algorithm 1). One draw a
- * batch, as in the published code. That code samples without guidance; here guidance is the task's own.
+ * batch, as in the published code. That code samples without guidance; here guidance is the task's own. With `pretrain`
+ * the loss of the model's own training, mean ‖ε − ε_θ(x_t)‖² without guidance, is descended too.
  */
 export const refl: Method<z.infer<typeof options>> = {
   name: 'refl',
@@ -26,9 +40,11 @@ export const refl: Method<z.infer<typeof options>> = {
   options,
   needs: { differentiableReward: true, stochasticSampler: false },
   sampler: { eta: 1, lastStep: 'diffusers' },
-  async create(task, { window, ceiling, scale }) {
+  async create(task, { window, ceiling, scale, pretrain }) {
     const roller = await openRoller(task);
     const backprop = await openBackprop(task, { jacobian: false });
+    const captioned = pretrain && (await openCaptioned(task, pretrain.pictures, 'reference', 'refl pictures'));
+    const denoising = pretrain && (await openDenoisingLoss(task, pretrain.weight));
     const count = task.plan.steps.length;
     const late = Math.max(1, Math.round(window * count));
     return {
@@ -44,11 +60,22 @@ export const refl: Method<z.infer<typeof options>> = {
         const slope = (i: number): number => (active(i) ? (-scale / task.batch) * step.cleanOut : 0);
         const { parameters } = await backprop.network(x, step, perItem(task, gradient, slope), prompts);
         const losses = Array.from(score, (r) => scale * (ceiling === null ? -r : Math.max(0, ceiling - r)));
-        yield { gradients: parameters, loss: meanOf(losses), rewards: score, metrics: { step: at } };
+        const reward: Update = { gradients: parameters, loss: meanOf(losses), rewards: score, metrics: { at } };
+        if (!captioned || !denoising) return yield reward;
+        const sequential = pretrain!.update === 'sequential';
+        if (sequential) yield reward;
+        const pictures = await captioned.next(prompts, round);
+        const { loss, gradients } = await denoising.run(pictures.clean, drawCorruption(task, 'refl pretrain', round), pictures.prompts);
+        const own: Update = { gradients, loss, rewards: score, metrics: { pretrainLoss: loss } };
+        if (sequential) return yield own;
+        accumulate(gradients, parameters);
+        yield { ...own, loss: reward.loss + loss, metrics: { ...reward.metrics, ...own.metrics } };
       },
       async release() {
         await roller.release();
         await backprop.release();
+        await captioned?.release();
+        await denoising?.release();
       },
     };
   },

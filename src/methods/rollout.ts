@@ -2,7 +2,7 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import { normal } from '../random/random.js';
-import type { Step } from '../schedulers/plan.js';
+import type { Plan, Step } from '../schedulers/plan.js';
 import { combine } from '../schedulers/linear.js';
 import { drawNoise } from '../schedulers/sample.js';
 import { isMultistep, predictClean, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
@@ -27,6 +27,15 @@ export interface RolloutOptions {
   readonly copy?: number;
 }
 
+export interface RollerOptions {
+  /** Default: the task's. */
+  readonly plan?: Plan;
+  /** Of the noise. Default: the task's. */
+  readonly seed?: number;
+  /** Whether the network's output is guided; as in sampling by default. */
+  readonly guided?: boolean;
+}
+
 export interface Roller {
   /** The network's output. x [B, C, h, w], one step of the plan for all items or one each. */
   predict(x: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor>;
@@ -41,10 +50,13 @@ export function forBatch(task: Task, steps: Step | readonly Step[]): readonly St
 }
 
 /** Compiles sampling on a task. Rollouts of another `stream` share no noise with those of this one. */
-export async function openRoller(task: Task, which: Which = 'tuned', stream = 'rollout'): Promise<Roller> {
-  if (isMultistep(task.plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
+export async function openRoller(
+  task: Task, which: Which = 'tuned', stream = 'rollout', options: RollerOptions = {},
+): Promise<Roller> {
+  const { plan = task.plan, seed = task.seed, guided = true } = options;
+  if (isMultistep(plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
   const x = input('x', [task.batch, ...task.sampleShape]);
-  const executable = await task.compile({ output: task.network(x, stepInput('step', task.batch), which) });
+  const executable = await task.compile({ output: task.network(x, stepInput('step', task.batch), which, { guided }) });
   const size = sampleSize(task);
 
   async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
@@ -55,14 +67,14 @@ export async function openRoller(task: Task, which: Which = 'tuned', stream = 'r
 
   return {
     predict,
-    async rollout(prompts, round, { stop = task.plan.steps.length, start, copy = 0 } = {}) {
+    async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0 } = {}) {
       // Items are numbered through the whole training, so that no two start from the same noise.
       const items = prompts.map((_, i) => round * task.batch + i);
       const copied = copy === 0 ? stream : `${stream} ${copy}`;
       const noise = (draw: number, item: number, count: number): Float32Array =>
-        normal({ seed: task.seed, stream: copied, step: draw }, item, count);
-      const steps = task.plan.steps.slice(0, stop);
-      const xs = [start ?? samplesOf(task, combine([task.plan.initialStd, drawNoise(noise, 0, items, size)]))];
+        normal({ seed, stream: copied, step: draw }, item, count);
+      const steps = plan.steps.slice(0, stop);
+      const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawNoise(noise, 0, items, size)]))];
       const outputs: HostTensor[] = [];
       for (const [i, step] of steps.entries()) {
         const at = xs[i]!;

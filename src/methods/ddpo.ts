@@ -1,0 +1,106 @@
+/** @file DDPO: denoising as a decision process, trained by policy gradients from the reward alone. */
+import { z } from 'zod';
+import type { HostTensor } from '../graph/dtype.js';
+import { permutation } from '../random/random.js';
+import { advantages } from './advantage.js';
+import { meanOfParts } from './loss-graph.js';
+import type { Method } from './method.js';
+import { openPolicyGradient } from './policy-gradient.js';
+import { openRoller } from './rollout.js';
+import type { Trajectory } from './rollout.js';
+import { transitionAt } from './transitions.js';
+
+const statistics = z.strictObject({
+  /** Rewards remembered for each prompt: 16, or 32 for aesthetic (config/base.py, config/dgx.py). */
+  buffer: z.int().positive().default(16),
+  /** Fewer than these, and the statistics of the round stand in. */
+  minCount: z.int().positive().default(16),
+});
+
+const options = z.strictObject({
+  /** `is`: importance sampling with clipping, several updates a round; `sf`: score function, exactly one. */
+  variant: z.enum(['is', 'sf']).default('is'),
+  /** Batches sampled in a round, from the same prompts (num_batches_per_epoch 2, config/base.py). */
+  rollouts: z.int().positive().default(2),
+  /** Updates that share out a round's batches. Default: as many as batches for `is`, one for `sf`. */
+  updates: z.int().positive().nullable().default(null),
+  /** Times that a round's samples are gone through (num_inner_epochs). */
+  innerEpochs: z.int().positive().default(1),
+  /** Share of the steps that each sample is trained on, drawn anew in each epoch. */
+  timestepFraction: z.number().positive().max(1).default(1),
+  /** The ratio counts within 1 ± this (clip_range). It presumes log-probabilities averaged over elements. */
+  clip: z.number().positive().default(1e-4),
+  /** Advantages are limited to ± this; 10 in the JAX original. */
+  advantageClip: z.number().positive().default(5),
+  /** Advantages by the prompt's own latest rewards; null by the round's. */
+  perPrompt: statistics.nullable().prefault({}),
+}).superRefine((o, context) => {
+  const { variant, rollouts, updates, innerEpochs } = o;
+  const fail = (message: string): void => context.addIssue({ code: 'custom', path: ['updates'], message });
+  if (variant === 'sf' && (updates ?? 1) * innerEpochs !== 1) fail('the score-function estimator allows one update a round; use variant is');
+  if (rollouts % (updates ?? 1) !== 0) fail(`${rollouts} rollouts cannot be shared out evenly among ${updates} updates`);
+});
+
+/**
+ * Black et al. 2024, Algorithms 1 and 2. State (c, t, x_t), action x_{t−1} ~ N(μ_θ, σ_t²), reward at the end; an update's
+ * gradient is the mean over its samples and all of their chosen steps, through classifier-free guidance. Published
+ * defaults (ddpo-pytorch config/base.py, commit 1958463) beside: Adam lr 3e-4, 50 steps, guidance 5. There samples are
+ * shuffled into minibatches; here a minibatch is one batch of `rollouts`, in random order.
+ */
+export const ddpo: Method<z.infer<typeof options>> = {
+  name: 'ddpo',
+  summary: 'policy gradients on the denoising steps; any reward, also black boxes',
+  paper: 'Black et al. 2024, Training Diffusion Models with Reinforcement Learning, arXiv 2305.13301',
+  options,
+  needs: { differentiableReward: false, stochasticSampler: true },
+  sampler: { eta: 1, lastStep: 'ddpo' },
+  async create(task, { variant, rollouts, updates, innerEpochs, timestepFraction, clip, advantageClip, perPrompt }) {
+    const roller = await openRoller(task);
+    const objective = await openPolicyGradient(task, variant === 'is' ? clip : null);
+    const memory = new Map<string, HostTensor>();
+    const count = task.plan.steps.length;
+    const trained = Math.max(1, Math.floor(count * timestepFraction));
+    const share = rollouts / (updates ?? (variant === 'is' ? rollouts : 1)); // batches an update
+    return {
+      memory,
+      async *round(prompts, round) {
+        const trajectories: Trajectory[] = [];
+        const rewards: number[] = [];
+        for (let copy = 0; copy < rollouts; copy++) {
+          const trajectory = await roller.rollout(prompts, round, { copy });
+          trajectories.push(trajectory);
+          rewards.push(...(await task.reward.score(trajectory.x.at(-1)!, prompts)));
+        }
+        const all = advantages(rewards, trajectories.flatMap(() => prompts), memory, perPrompt, advantageClip);
+        for (let epoch = 0; epoch < innerEpochs; epoch++) {
+          const key = { seed: task.seed, stream: `ddpo ${epoch}`, step: round };
+          const order = permutation(key, rollouts * task.batch, rollouts);
+          for (let first = 0; first < rollouts; first += share) {
+            const total = meanOfParts();
+            const ratios: number[] = [];
+            const used: number[] = [];
+            for (const copy of order.subarray(first, first + share)) {
+              const [from, to] = [copy * task.batch, (copy + 1) * task.batch];
+              const times = prompts.map((_, i) => permutation(key, from + i, count));
+              used.push(...rewards.slice(from, to));
+              for (let j = 0; j < trained; j++) {
+                const transition = transitionAt(task, trajectories[copy]!, times.map((t) => t[j]!));
+                const part = await objective.run(transition, all.slice(from, to), prompts);
+                total.add(part);
+                ratios.push(...(part.extras.ratio.data as Float32Array));
+              }
+            }
+            const off = ratios.map((ratio) => Math.abs(ratio - 1));
+            const clipped = off.filter((d) => d > clip).length / off.length;
+            const metrics = { ratioError: Math.max(...off), ...(variant === 'is' && { clipped }) };
+            yield { ...total.mean(), rewards: Float32Array.from(used), metrics };
+          }
+        }
+      },
+      async release() {
+        await roller.release();
+        await objective.release();
+      },
+    };
+  },
+};

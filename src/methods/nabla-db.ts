@@ -1,0 +1,217 @@
+/** @file ∇-DB: fine-tuning by the gradients of a GFlowNet's detailed balance, residual to the pre-trained model. */
+import { z } from 'zod';
+import type { HostTensor } from '../graph/dtype.js';
+import { grad } from '../graph/grad.js';
+import { add, mul, square, sub } from '../graph/ops/arithmetic.js';
+import { mean } from '../graph/ops/reduce.js';
+import { host } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import type { Tensor } from '../graph/tensor.js';
+import { stepFeed, stepInput } from '../schedulers/step.js';
+import { accumulate } from './backprop.js';
+import { balanceLosses } from './detailed-balance.js';
+import type { Method } from './method.js';
+import { openRewardGuess } from './reward-guess.js';
+import { meanOf, perItem } from './reward-loss.js';
+import { openRoller } from './rollout.js';
+import type { Trajectory } from './rollout.js';
+import { kept, keep } from './stale.js';
+import { drawNoise } from '../schedulers/sample.js';
+import { normal } from '../random/random.js';
+import { sampleSize, samplesOf } from './task.js';
+import type { Task } from './task.js';
+import { chooseTransitions, pick, transitionAt } from './transitions.js';
+import type { Transition } from './transitions.js';
+
+const options = z.strictObject({
+  /** β: the model sampled in the end is prior · exp(β·reward). 1e3 (default_config.py), 1e4 for aesthetic and HPSv2. */
+  beta: z.number().nonnegative().default(1e3),
+  /** γ_t of the guess: ā (published code, `squared`), √ā (paper) or 1. */
+  gamma: z.enum(['alpha-bar', 'sqrt-alpha-bar', 'one']).default('alpha-bar'),
+  /** λ: pull towards the network that sampled the trajectories. Acts from the second update on the same ones. */
+  trust: z.number().nonnegative().default(1e3),
+  /** w_B: weight of the reverse loss. */
+  reverse: z.number().nonnegative().default(1),
+  /** Whether the reverse loss also trains the policy (needs second derivatives), or the flow only (published code). */
+  reverseGradient: z.enum(['full', 'flow-only']).default('full'),
+  /** Learn g_φ, the error of the guess. Without it the forward loss alone is used (`no_flow`). */
+  flow: z.boolean().default(true),
+  flowLr: z.number().positive().default(1e-3),
+  flowWeightDecay: z.number().nonnegative().default(1e-2),
+  /** Where ∇ log R is taken: x̂0 of the tuned model (published), x̂0 of the base model, or the final latent (RSM). */
+  guess: z.enum(['tuned', 'base', 'final']).default('tuned'),
+  /** Balance of scores (published), or of scores times σ_t (RSM), which evens out the steps. */
+  weighting: z.enum(['score', 'sigma']).default('score'),
+  /** Factor of the prior's score (`pretrained_strength`). */
+  priorStrength: z.number().nonnegative().default(1),
+  /** Balance against the pre-trained model (Residual ∇-DB), or against the noising process alone, which forgets it. */
+  residual: z.boolean().default(true),
+  /** Share of transitions that is learnt from; the last one always is. */
+  fraction: z.number().positive().max(1).default(0.1),
+  subsampling: z.enum(['stratified', 'random']).default('stratified'),
+  /** Updates from the same trajectories, each with other transitions. */
+  updates: z.int().positive().default(1),
+  /** Learn from the trajectories of the round before, as the published code does; the first round only samples. */
+  lag: z.boolean().default(false),
+  /**
+   * Mistakes of the published code, for comparison (algorithms.md §1.7): `wrong-prompts` scores lagged samples with the
+   * prompts of this round; `double-step` applies each update twice; `fresh-next` draws new x' instead of the stored one
+   * (its DPM-solver branch); `scaled-reverse` applies priorStrength to the tuned reverse score too.
+   */
+  compat: z.array(z.enum(['wrong-prompts', 'double-step', 'fresh-next', 'scaled-reverse'])).default([]),
+});
+
+export type NablaOptions = z.infer<typeof options>;
+
+/** Sizes of γ by the noise level ā of the sample. */
+const GAMMA = {
+  'alpha-bar': (alphaBar: number) => alphaBar,
+  'sqrt-alpha-bar': Math.sqrt,
+  one: () => 1,
+} as const;
+
+/**
+ * Liu et al. 2025, eq. 10–16, on transitions x → x' of trajectories sampled with η = 1:
+ *
+ *     L_fwd  = ‖∇_{x'} log P̃_F(x'|x) − [βγ' ∇ log R(x̂0(x')) + g_φ(x')]‖²
+ *     L_rev  = ‖∇_x   log P̃_F(x'|x) + [βγ  ∇ log R(x̂0(x))  + g_φ(x)]‖²
+ *     L_term = ‖g_φ(x_T)‖²
+ *     L      = L_fwd + w_B·L_rev + L_term + λ‖ε_θ − ε_θ†‖²
+ *
+ * with means over elements as in the published code. There, and here, the last transition trains no flow by L_fwd and
+ * has no reverse loss. The reward is used as log R. `reverse` and `reverseGradient` do nothing without a flow network.
+ */
+export const nablaDb: Method<NablaOptions> = {
+  name: 'nabla-db',
+  summary: 'residual ∇-DB: GFlowNet balance of scores; keeps diversity and the prior',
+  paper: 'Liu et al. 2025, Efficient Diversity-Preserving Diffusion Alignment via Gradient-Informed GFlowNets, arXiv 2412.07775',
+  options,
+  needs: { differentiableReward: true, stochasticSampler: true },
+  sampler: { eta: 1, lastStep: 'ddpo' },
+  async create(task, opts) {
+    const roller = await openRoller(task);
+    const guess = await openRewardGuess(task, opts.guess === 'base' ? 'reference' : 'tuned');
+    const loss = await openTransitionLoss(task, opts);
+    const memory = new Map<string, HostTensor>();
+    const own = loss.flow && { parameters: loss.flow.parameters, lr: opts.flowLr, weightDecay: opts.flowWeightDecay };
+    const reverse = loss.flow !== null && opts.reverse > 0;
+
+    /** βγ∇log R at x and at x', one transition per item. */
+    async function rewardFlow(t: Transition, { steps, outputs }: Trajectory, prompts: readonly string[], fresh: boolean, end: HostTensor) {
+      const factor = (alphaBar: (item: number) => number) => (item: number) => opts.beta * GAMMA[opts.gamma](alphaBar(item));
+      const scaled = (g: HostTensor, alphaBar: (item: number) => number): HostTensor => perItem(task, g, factor(alphaBar));
+      const [here, there] = [(b: number) => t.steps[b]!.alphaBar, (b: number) => t.steps[b]!.nextAlphaBar];
+      if (opts.guess === 'final') return { now: scaled(end, here), next: scaled(end, there) };
+      const known = (shift: number): HostTensor | undefined => {
+        if (fresh || opts.guess === 'base') return undefined;
+        return pick(task, outputs, t.indices.map((i) => Math.min(i + shift, steps.length - 1)));
+      };
+      const after = t.indices.map((i) => steps[i + 1] ?? null);
+      const next = await guess.gradient(t.next, after, prompts, known(1));
+      const now = reverse ? (await guess.gradient(t.x, t.steps, prompts, known(0))).gradient : t.x;
+      return { now: scaled(now, here), next: scaled(next.gradient, there) };
+    }
+
+    return {
+      ...(own && { own }),
+      memory,
+      async *round(prompts, round) {
+        const sampled = await roller.rollout(prompts, round);
+        const trajectory = opts.lag ? kept(task, memory) : sampled;
+        if (opts.lag) keep(memory, sampled);
+        if (!trajectory) return;
+        const scored = opts.compat.includes('wrong-prompts') ? prompts : trajectory.prompts;
+        const { score, gradient: end } = await task.reward.gradient(trajectory.x.at(-1)!, scored);
+        const count = trajectory.steps.length;
+        for (let update = 0; update < opts.updates; update++) {
+          const key = { seed: task.seed, stream: `nabla-db ${update}`, step: round };
+          const chosen = trajectory.prompts.map((_, item) => chooseTransitions(count, opts.fraction, opts.subsampling, key, item));
+          const draws = chosen[0]!.length;
+          const gradients = new Map<string, HostTensor>();
+          const terms: Record<string, number> = {};
+          for (let j = 0; j < draws; j++) {
+            const t = transitionAt(task, trajectory, chosen.map((indices) => indices[j]!));
+            // The stored outputs are those of the tuned network as it is only before its first update.
+            const flows = await rewardFlow(t, trajectory, scored, opts.lag || update > 0, end);
+            const result = await loss.run(t, flows, trajectory.prompts, round * opts.updates + update, j);
+            scale(result.gradients, 1 / draws);
+            accumulate(gradients, result.gradients);
+            for (const [name, value] of Object.entries(result.terms)) terms[name] = (terms[name] ?? 0) + value / draws;
+            await new Promise((resolve) => setImmediate(resolve));
+          }
+          const { total, ...metrics } = terms;
+          const made = { gradients, loss: total!, rewards: score, metrics };
+          if (opts.compat.includes('double-step')) yield { ...made, gradients: copied(gradients) };
+          yield made;
+        }
+      },
+      async release() {
+        await roller.release();
+        await guess.release();
+        await loss.release();
+      },
+    };
+  },
+};
+
+function scale(gradients: ReadonlyMap<string, HostTensor>, factor: number): void {
+  for (const g of gradients.values()) {
+    const x = g.data as Float32Array;
+    for (let i = 0; i < x.length; i++) x[i]! *= factor;
+  }
+}
+
+const copied = (gradients: ReadonlyMap<string, HostTensor>): Map<string, HostTensor> =>
+  new Map([...gradients].map(([name, g]) => [name, { ...g, data: g.data.slice() } as HostTensor]));
+
+/** Noise for new x', of the tuned model and of the prior, for `fresh-next`. */
+function freshNoise(task: Task, update: number, draw: number): Record<string, HostTensor> {
+  const items = Array.from({ length: task.batch }, (_, i) => i);
+  const of = (name: string): HostTensor => samplesOf(task, drawNoise(
+    (_, item, count) => normal({ seed: task.seed, stream: `${name} ${draw}`, step: update }, item, count), 0, items, sampleSize(task)));
+  return { 'fresh tuned': of('fresh tuned'), 'fresh prior': of('fresh prior') };
+}
+
+/** Compiles the losses of a batch of transitions and their gradients by θ and φ. */
+export async function openTransitionLoss(task: Task, opts: NablaOptions) {
+  const shape = [task.batch, ...task.sampleShape];
+  const at = (name: string): Tensor => input(name, shape);
+  const flow = opts.flow ? task.auxiliary('flow') : null;
+  const [x, next, output, rewardNow, rewardNext] = ['x', 'next', 'output', 'reward now', 'reward next'].map(at) as [Tensor, Tensor, Tensor, Tensor, Tensor];
+  const last = input('last', [task.batch, 1, 1, 1]);
+  const fresh = opts.compat.includes('fresh-next') ? ([at('fresh tuned'), at('fresh prior')] as const) : null;
+  const [step, after] = [stepInput('step', task.batch), stepInput('after', task.batch)];
+  const { forward, reverse, terminal, tuned } = balanceLosses(
+    task, flow, opts, { x, next, step, after, last, rewardNow, rewardNext, fresh },
+  );
+  const trust = mean(square(sub(tuned, output)));
+  const terms: Record<string, Tensor> = {
+    forward, trust, ...(reverse && { reverse }), ...(terminal && { terminal }),
+  };
+  const weights: Record<string, number> = { forward: 1, reverse: opts.reverse, terminal: 1, trust: opts.trust };
+  const total = Object.entries(terms).map(([name, t]) => mul(t, weights[name]!)).reduce((a, b) => add(a, b));
+  const symbols = new Map([...task.symbols, ...(flow?.symbols ?? [])]);
+  const gradients = grad(total, [...symbols.values()]);
+  const outputs: Record<string, Tensor> = { total, ...terms };
+  [...symbols.keys()].forEach((name, i) => (outputs[`grad/${name}`] = gradients[i]!));
+  const executable = await task.compile(outputs);
+
+  return {
+    flow,
+    async run(t: Transition, reward: { now: HostTensor; next: HostTensor }, prompts: readonly string[], update: number, draw: number) {
+      const ends = t.steps.map((s) => ({ ...s, timestep: s.nextTimestep, alphaBar: s.nextAlphaBar }));
+      const results = await executable.run({
+        x: t.x, next: t.next, output: t.output, 'reward now': reward.now, 'reward next': reward.next,
+        last: host(Float32Array.from(t.last), [task.batch, 1, 1, 1]),
+        step: stepFeed(t.steps), after: stepFeed(ends),
+        ...(fresh && freshNoise(task, update, draw)),
+        ...Object.fromEntries(flow?.parameters ?? []),
+      }, prompts);
+      return {
+        gradients: new Map([...symbols.keys()].map((name) => [name, results[`grad/${name}`]!])),
+        terms: Object.fromEntries(['total', ...Object.keys(terms)].map((name) => [name, meanOf(results[name]!.data as Float32Array)])),
+      };
+    },
+    release: () => executable.release(),
+  };
+}

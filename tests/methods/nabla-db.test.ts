@@ -1,0 +1,246 @@
+import { describe, expect, test } from 'vitest';
+import type { HostTensor } from '../../src/graph/dtype.js';
+import type { Stepper, Update } from '../../src/methods/method.js';
+import { nablaDb, openTransitionLoss } from '../../src/methods/nabla-db.js';
+import type { NablaOptions } from '../../src/methods/nabla-db.js';
+import { chooseTransitions, transitionAt } from '../../src/methods/transitions.js';
+import type { Plan } from '../../src/schedulers/plan.js';
+import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
+import { normal } from '../../src/random/random.js';
+import { dpmSolverSde } from '../../src/schedulers/dpm-solver-pp.js';
+import { openRoller } from '../../src/methods/rollout.js';
+import { samplesOf } from '../../src/methods/task.js';
+import type { Task } from '../../src/methods/task.js';
+import { directionalError } from './gradients.js';
+import { tinyTask } from './tiny-task.js';
+import { affineStep, finalMoments, gaussianTask, tunedMoments } from './gaussian-task.js';
+import type { GaussianTask } from './gaussian-task.js';
+
+const M = 2;
+
+type Target = { k1: number; k0: number };
+
+/** The final moments when each step's residual score is −k1·x' + k0: μ = (A·x + σ²·k0)/(1 + σ²·k1). */
+function momentsOf({ steps }: Plan, target: (i: number, nextAlphaBar: number) => Target): { mean: number; variance: number } {
+  return finalMoments(steps.map((step, i) => {
+    const { A, std } = affineStep(step, 0, 0);
+    const { k1, k0 } = target(i, step.nextAlphaBar);
+    return { A: A / (1 + std ** 2 * k1), B: (std ** 2 * k0) / (1 + std ** 2 * k1), std };
+  }));
+}
+
+/** Where ∇-DB without a flow ends: the guess from the tuned model, solved from the clean end. */
+function tunedGuess(plan: Plan, beta: number): { mean: number; variance: number } {
+  const targets: Target[] = [];
+  let [u, v] = [1, 0]; // x̂0 at x' = u·x' + v
+  for (const [i, step] of [...plan.steps.entries()].toReversed()) {
+    const weight = beta * step.nextAlphaBar * u;
+    targets[i] = { k1: weight * u, k0: weight * (M - v) };
+    // ε = ε_ref + (σ²/c)·(−k1·x' + k0) in expectation over x' given x: solve the affine μ for ε.
+    const { A, std } = affineStep(step, 0, 0);
+    const { k1, k0 } = targets[i]!;
+    const [slope, shift] = [A / (1 + std ** 2 * k1), (std ** 2 * k0) / (1 + std ** 2 * k1)];
+    const [epsX, epsShift] = [(slope - step.meanX) / step.meanOut, shift / step.meanOut];
+    [u, v] = [step.cleanX + step.cleanOut * epsX, step.cleanOut * epsShift];
+  }
+  return momentsOf(plan, (i) => targets[i]!);
+}
+
+const baseGuess = (plan: Plan, beta: number): { mean: number; variance: number } =>
+  momentsOf(plan, (i, alphaBar) => {
+    const u = i === plan.steps.length - 1 ? 1 : Math.sqrt(alphaBar);
+    return { k1: beta * alphaBar * u * u, k0: beta * alphaBar * u * M };
+  });
+
+const exactFlow = (plan: Plan, beta: number): { mean: number; variance: number } =>
+  momentsOf(plan, (i, nextAlphaBar) => {
+    const alphaBar = i === plan.steps.length - 1 ? 1 : nextAlphaBar;
+    const scale = 1 + beta * (1 - alphaBar);
+    return { k1: (beta * alphaBar) / scale, k0: (beta * Math.sqrt(alphaBar) * M) / scale };
+  });
+
+/** RSM: ∇r at the end of the trajectory, E[m − z0 | x] with z0 = P·x' + Q by the steps that follow. */
+function finalGuess({ steps }: Plan, beta: number): { mean: number; variance: number } {
+  let [P, Q] = [1, 0];
+  return finalMoments([...steps].toReversed().map((step) => {
+    const { A, std } = affineStep(step, 0, 0);
+    const scale = 1 + std ** 2 * beta * P;
+    const solved = { A: A / scale, B: (std ** 2 * beta * (M - Q)) / scale, std };
+    [P, Q] = [P * solved.A, P * solved.B + Q];
+    return solved;
+  }).toReversed());
+}
+
+/** Non-residual, guess of the base model, γ = 1: 0 = r(x − r·μ)/(1 − r²) − k1·μ + k0 with r = √(ā/ā'). */
+function nonResidual({ steps }: Plan, beta: number): { mean: number; variance: number } {
+  return finalMoments(steps.map((step, i) => {
+    const r = Math.sqrt(step.alphaBar / step.nextAlphaBar);
+    const u = i === steps.length - 1 ? 1 : Math.sqrt(step.nextAlphaBar);
+    const weight = beta * u;
+    const slope = r ** 2 / (1 - r ** 2) + weight * u;
+    return { A: r / (1 - r ** 2) / slope, B: (weight * M) / slope, std: step.std };
+  }));
+}
+
+const PROMPTS = (task: GaussianTask): string[] => new Array<string>(task.batch).fill('');
+
+/** Trains through the method's own rounds with AdamW, the learning rate falling to nothing. */
+async function optimise(task: GaussianTask, stepper: Stepper, rounds: number, lr: number): Promise<void> {
+  const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
+  const states = groups.map((g) => initAdamW(g));
+  for (let round = 0; round < rounds; round++) {
+    for await (const { gradients } of stepper.round(PROMPTS(task), round)) {
+      const rate = lr * Math.min(1, (2 * (rounds - round)) / rounds) ** 2;
+      groups.forEach((group, i) => {
+        const own = new Map([...group.keys()].map((name): [string, HostTensor] => [name, gradients.get(name)!]));
+        updateAdamW(group, own, states[i]!, rate, { beta1: 0.9, beta2: 0.99, epsilon: 1e-12, weightDecay: 0 });
+      });
+    }
+  }
+}
+
+test('the closed forms are those of algorithms.md §1.4', async () => {
+  const { plan } = await gaussianTask();
+  const table: [number, number[], number[], number[]][] = [
+    [0.5, [0.5987, 0.6306], [0.3384, 0.7038], [0.3855, 0.682]],
+    [1, [0.9046, 0.4943], [0.562, 0.586], [0.6945, 0.5306]],
+  ];
+  for (const [beta, ...columns] of table) {
+    const found = [exactFlow, tunedGuess, baseGuess].map((f) => f(plan, beta));
+    found.forEach(({ mean, variance }, i) => {
+      expect(mean).toBeCloseTo(columns[i]![0]!, 3);
+      expect(variance).toBeCloseTo(columns[i]![1]!, 3);
+    });
+  }
+});
+
+describe('on the Gaussian oracle', () => {
+  const near = (task: GaussianTask, goal: { mean: number; variance: number }): void => {
+    const found = tunedMoments(task);
+    for (const moment of ['mean', 'variance'] as const) {
+      const error = Math.abs(found[moment] - goal[moment]) / Math.max(1, goal[moment]);
+      expect(error, `${moment} ${found[moment]} for ${goal[moment]}`).toBeLessThan(0.02);
+    }
+  };
+
+  test.each([
+    ['the tuned model', 50, tunedGuess, { guess: 'tuned' }],
+    ['the base model', 50, baseGuess, { guess: 'base' }],
+    ['the base model, trusting the sampler of the trajectories', 20, baseGuess, { guess: 'base', trust: 0.1, updates: 2 }],
+    ['the final latent, steps evened out', 20, finalGuess, { guess: 'final', gamma: 'one', weighting: 'sigma' }],
+    ['the base model, with the prior forgotten', 20, nonResidual, { guess: 'base', gamma: 'one', residual: false, beta: 1 }],
+  ] as const)('without flow, the guess of %s lands on its closed form', async (_, steps, goal, given) => {
+    const task = await gaussianTask({ batch: 16, size: 64, steps });
+    const options = nablaDb.options.parse({ beta: 1, flow: false, trust: 0, fraction: 1, ...given });
+    await optimise(task, await nablaDb.create(task, options), goal === nonResidual ? 200 : 80, 0.04);
+    near(task, goal(task.plan, options.beta));
+  }, 60_000);
+
+  test('so it does on the steps of the SDE form of DPM-Solver++', async () => {
+    const plan = (schedule: Task['schedule'], steps: number): Plan => dpmSolverSde(schedule, steps, { order: 1, finalSigma: 'min', spacing: 'leading', stepsOffset: 1 });
+    const task = await gaussianTask({ batch: 16, size: 64, steps: 20, plan });
+    await optimise(task, await nablaDb.create(task, nablaDb.options.parse({ beta: 1, flow: false, trust: 0, fraction: 1, guess: 'base' })), 80, 0.04);
+    near(task, baseGuess(task.plan, 1));
+  }, 60_000);
+});
+
+describe('on a small network', () => {
+  const prompts = ['a cat', 'a much longer prompt'];
+  const options = (given: object = {}): NablaOptions => nablaDb.options.parse({ beta: 1, trust: 1, fraction: 0.5, ...given });
+  const tiny = (): Promise<Task> => tinyTask({ eta: 1, lastStep: 'ddpo' });
+  const allOf = async (task: Task, given: object, rounds = 1): Promise<Update[]> => {
+    const stepper = await nablaDb.create(task, options(given));
+    const updates: Update[] = [];
+    for (let round = 0; round < rounds; round++) for await (const update of stepper.round(prompts, round)) updates.push(update);
+    return updates;
+  };
+  const sizeOf = ({ gradients }: Update, name: string): number => Math.hypot(...(gradients.get(name)!.data as Float32Array));
+
+  test.each([
+    {}, { reverseGradient: 'flow-only' }, { flow: false }, { residual: false }, { weighting: 'sigma' }, { priorStrength: 0.5 },
+  ])('gradients by both networks are those of the loss, %o', async (given) => {
+    const task = await tiny();
+    const opts = options(given);
+    const loss = await openTransitionLoss(task, opts);
+    const { x, outputs, steps } = await (await openRoller(task)).rollout(prompts, 0);
+    const t = transitionAt(task, { prompts, x, outputs, steps }, [1, 2]);
+    const noise = (stream: string): HostTensor => samplesOf(task, normal({ seed: 5, stream, step: 0 }, 0, 24));
+    // Away from the start, where many terms vanish.
+    for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.05 * normal({ seed: 6, stream: name, step: 0 }, 0, i + 1)[i]!));
+    const run = () => loss.run(t, { now: noise('now'), next: noise('next') }, prompts, 0, 0);
+    const { gradients, terms } = await run();
+    const parameters = new Map([...task.parameters, ...(loss.flow?.parameters ?? [])]);
+    const wrong = opts.reverseGradient === 'flow-only' && opts.flow;
+    const error = await directionalError({ ...task, parameters }, gradients, async () => (await run()).terms['total']!, 4, 5e-3);
+    // `flow-only` leaves a part of the gradient out: that it matters shows that the others have it.
+    if (wrong) expect(error).toBeGreaterThan(0.02);
+    else expect(error).toBeLessThan(5e-3);
+    expect(terms['trust']).toBeGreaterThan(0);
+  });
+
+  test('at the start the residual is the reward flow alone, and the pull to the sampler nothing', async () => {
+    const task = await tiny();
+    const [update] = await allOf(task, { flow: false, guess: 'final', gamma: 'one', fraction: 0.1 });
+    const trajectory = await (await openRoller(task)).rollout(prompts, 0);
+    const g = (await task.reward.gradient(trajectory.x.at(-1)!, prompts)).gradient.data as Float32Array;
+    expect(update!.metrics!['forward']).toBeCloseTo(g.reduce((s, v) => s + v * v, 0) / g.length, 4);
+    expect(update!.metrics!['trust']).toBeLessThan(1e-12);
+  });
+
+  test('without reward nothing is learnt at the start', async () => {
+    const [update] = await allOf(await tiny(), { beta: 0, flow: false });
+    const [other] = await allOf(await tiny(), { flow: false });
+    for (const name of update!.gradients.keys()) expect(sizeOf(update!, name)).toBeLessThan(1e-3 * sizeOf(other!, name));
+  });
+
+  test('lag learns from the round before, whose prompts it scores with unless told to be wrong', async () => {
+    const lagged = await allOf(await tiny(), { lag: true, flow: false }, 2);
+    const [first] = await allOf(await tiny(), { flow: false });
+    expect(lagged).toHaveLength(1);
+    expect([...lagged[0]!.rewards]).toEqual([...first!.rewards]);
+    const task = await tiny();
+    const stepper = await nablaDb.create(task, options({ lag: true, flow: false, compat: ['wrong-prompts'] }));
+    for await (const _ of stepper.round(prompts, 0)) throw new Error('the first round only samples');
+    expect(stepper.memory!.size).toBe(2 * 4 + 2);
+    for await (const update of stepper.round([...prompts].toReversed(), 1)) expect([...update.rewards]).not.toEqual([...first!.rewards]);
+  });
+
+  test('mistakes of the published code change what they say', async () => {
+    const [right] = await allOf(await tiny(), {});
+    const twice = await allOf(await tiny(), { compat: ['double-step'] });
+    expect(twice).toHaveLength(2);
+    expect(twice[0]!.gradients).toEqual(twice[1]!.gradients);
+    expect(twice[0]!.gradients).toEqual(right!.gradients);
+    const [fresh] = await allOf(await tiny(), { compat: ['fresh-next'] });
+    expect(fresh!.metrics!['forward']).toBeGreaterThan(2 * right!.metrics!['forward']!);
+    const [scaled] = await allOf(await tiny(), { compat: ['scaled-reverse'], priorStrength: 0.5 });
+    const [unscaled] = await allOf(await tiny(), { priorStrength: 0.5 });
+    expect(scaled!.metrics!['reverse']).not.toBeCloseTo(unscaled!.metrics!['reverse']!, 6);
+  });
+
+  test('more updates of a round use other transitions, and the sampler then pulls', async () => {
+    const task = await tiny();
+    const stepper = await nablaDb.create(task, options({ updates: 2, flow: false }));
+    const trust: number[] = [];
+    for await (const { gradients, metrics } of stepper.round(prompts, 0)) {
+      for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v - 1e-3 * (gradients.get(name)!.data[i] as number)));
+      trust.push(metrics!['trust']!);
+    }
+    expect(trust[0]).toBeLessThan(1e-12);
+    expect(trust[1]).toBeGreaterThan(1e-9);
+  });
+});
+
+test('the last transition is always chosen, and one of each stretch of the others', () => {
+  for (let item = 0; item < 50; item++) {
+    const chosen = chooseTransitions(50, 0.1, 'stratified', { seed: 1, stream: 's', step: 0 }, item);
+    expect(chosen).toHaveLength(6);
+    expect(chosen[0]).toBe(49);
+    const borders = [0, 9, 19, 29, 39, 49];
+    chosen.slice(1).forEach((i, k) => {
+      expect(i).toBeGreaterThanOrEqual(borders[4 - k]!);
+      expect(i).toBeLessThan(borders[5 - k]!);
+    });
+    expect(new Set(chooseTransitions(50, 1, 'random', { seed: 1, stream: 's', step: 0 }, item)).size).toBe(50);
+  }
+});
