@@ -61,7 +61,8 @@ export function balanceLosses(task: Task, flow: Auxiliary | null, opts: NablaOpt
   const policy = score(step, drawn(mu, fresh?.[0]), mu);
   const prior = opts.residual ? mul(score(step, drawn(muPrior, fresh?.[1]), muPrior), opts.priorStrength) : noising.next;
   const flowNext = flow?.output(next, after);
-  const target = add(stopGradient(add(prior, rewardNext)), flowNext ? mul(flowNext, earlier) : 0);
+  const corrected = flowNext && (opts.flowGradient === 'both' ? flowNext : stopGradient(flowNext));
+  const target = add(stopGradient(add(prior, rewardNext)), corrected ? mul(corrected, earlier) : 0);
   const forward = mean(square(even(sub(policy, target))));
   if (!flow || !flowNext) return { forward, reverse: null, terminal: null, tuned };
 

@@ -33,9 +33,14 @@ const options = z.strictObject({
   /** w_B: weight of the reverse loss. */
   reverse: z.number().nonnegative().default(1),
   /** Whether the reverse loss also trains the policy (needs second derivatives), or the flow only (published code). */
-  reverseGradient: z.enum(['full', 'flow-only']).default('full'),
+  reverseGradient: z.enum(['full', 'flow-only']).default('flow-only'),
   /** Learn g_φ, the error of the guess. Without it the forward loss alone is used (`no_flow`). */
   flow: z.boolean().default(true),
+  /**
+   * Whether the forward loss trains g_φ as well (published code). Then the two losses ask different regressions of it,
+   * and the result overshoots (docs/decisions.md); trained by the reverse and terminal losses alone it is exact.
+   */
+  flowGradient: z.enum(['reverse', 'both']).default('reverse'),
   flowLr: z.number().positive().default(1e-3),
   flowWeightDecay: z.number().nonnegative().default(1e-2),
   /** Where ∇ log R is taken: x̂0 of the tuned model (published), x̂0 of the base model, or the final latent (RSM). */

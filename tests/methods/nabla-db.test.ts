@@ -82,6 +82,27 @@ function nonResidual({ steps }: Plan, beta: number): { mean: number; variance: n
   }));
 }
 
+/** a, b of the tuned network and of g_φ where all balances hold on average: F(x) = E[∂μ_ref/∂x · F(x') | x], solved from the clean end. */
+function balanced({ steps }: Plan, beta: number) {
+  const policy: { a: number; b: number }[] = [];
+  const flow: { a: number; b: number }[] = [];
+  const ends = steps.at(-1)!.nextAlphaBar;
+  let [k1, k0] = [beta * ends, beta * ends * M]; // ∇ log F(x') = −k1·x' + k0
+  for (const [i, step] of [...steps.entries()].toReversed()) {
+    const { A, std } = affineStep(step, 0, 0);
+    const scale = 1 + std ** 2 * k1;
+    const [slope, shift] = [A / scale, (std ** 2 * k0) / scale];
+    const [epsX, epsShift] = [(slope - step.meanX) / step.meanOut, shift / step.meanOut];
+    policy[i] = { a: epsX - Math.sqrt(1 - step.alphaBar), b: epsShift };
+    const [u, v] = [step.cleanX + step.cleanOut * epsX, step.cleanOut * epsShift];
+    const guess = { k1: beta * step.alphaBar * u * u, k0: beta * step.alphaBar * u * (M - v) };
+    // The last transition trains no flow: the guess stands there.
+    [k1, k0] = i === steps.length - 1 ? [guess.k1, guess.k0] : [A * k1 * slope, A * (k0 - k1 * shift)];
+    flow[i] = { a: guess.k1 - k1, b: k0 - guess.k0 };
+  }
+  return { policy, flow, moments: finalMoments(steps.map((step, i) => affineStep(step, policy[i]!.a, policy[i]!.b))) };
+}
+
 const PROMPTS = (task: GaussianTask): string[] => new Array<string>(task.batch).fill('');
 
 /** Trains through the method's own rounds with AdamW, the learning rate falling to nothing. */
@@ -144,6 +165,53 @@ describe('on the Gaussian oracle', () => {
   }, 60_000);
 });
 
+describe('with a flow network', () => {
+  const options = nablaDb.options.parse({ beta: 1, trust: 0, fraction: 1 });
+
+  test('it lands where all balances hold, near the exact residual flow', async () => {
+    const task = await gaussianTask({ batch: 16, size: 64, steps: 10 });
+    await optimise(task, await nablaDb.create(task, options), 200, 0.05);
+    const found = tunedMoments(task);
+    const { moments } = balanced(task.plan, 1);
+    expect(Math.abs(found.mean - moments.mean), `mean ${found.mean} for ${moments.mean}`).toBeLessThan(0.02);
+    expect(Math.abs(found.variance - moments.variance), `variance ${found.variance} for ${moments.variance}`).toBeLessThan(0.02);
+  }, 60_000);
+
+  test('where they hold tends to the tilted prior, N(1, 1/2), and is nearer to it than the guess alone', async () => {
+    const off = async (steps: number, f: (plan: Plan) => { mean: number; variance: number }): Promise<number> => {
+      const { mean, variance } = f((await gaussianTask({ steps })).plan);
+      return Math.hypot(mean - 1, variance - 0.5);
+    };
+    const exact = await Promise.all([10, 50, 500].map((steps) => off(steps, (plan) => balanced(plan, 1).moments)));
+    expect(exact[1]!).toBeLessThan(exact[0]!);
+    expect(exact[2]!).toBeLessThan(0.02);
+    expect(exact[1]!).toBeLessThan(0.2 * (await off(50, (plan) => tunedGuess(plan, 1))));
+  });
+
+  test('there the gradients vanish', async () => {
+    const gradientsAt = async (solved: boolean): Promise<ReadonlyMap<string, HostTensor>> => {
+      const task = await gaussianTask({ batch: 64, size: 1024, steps: 10 });
+      const stepper = await nablaDb.create(task, options);
+      if (solved) {
+        const { policy, flow } = balanced(task.plan, 1);
+        for (const [parameters, values, prefix] of [[task.parameters, policy, ''], [stepper.own!.parameters, flow, 'flow/']] as const) {
+          for (const name of ['a', 'b'] as const) values.forEach((v, i) => (parameters.get(prefix + name)!.data[10 - i] = v[name]));
+        }
+      }
+      for await (const { gradients } of stepper.round(PROMPTS(task), 0)) return gradients;
+      throw new Error('no update');
+    };
+    const [start, end] = [await gradientsAt(false), await gradientsAt(true)];
+    for (const name of ['a', 'b']) {
+      const [before, after] = [start, end].map((g) => Array.from(g.get(name)!.data, Number)) as [number[], number[]];
+      // Entry 0 is t = 0, where nothing is trained.
+      for (let i = 1; i <= 10; i++) expect(Math.abs(after[i]!), `${name} ${i}`).toBeLessThan(0.03 * Math.abs(before[i]!));
+    }
+    const sizes = [start, end].map((g) => Math.hypot(...['flow/a', 'flow/b'].flatMap((name) => Array.from(g.get(name)!.data, Number))));
+    expect(sizes[1]!).toBeLessThan(0.1 * sizes[0]!);
+  }, 60_000);
+});
+
 describe('on a small network', () => {
   const prompts = ['a cat', 'a much longer prompt'];
   const options = (given: object = {}): NablaOptions => nablaDb.options.parse({ beta: 1, trust: 1, fraction: 0.5, ...given });
@@ -157,7 +225,7 @@ describe('on a small network', () => {
   const sizeOf = ({ gradients }: Update, name: string): number => Math.hypot(...(gradients.get(name)!.data as Float32Array));
 
   test.each([
-    {}, { reverseGradient: 'flow-only' }, { flow: false }, { residual: false }, { weighting: 'sigma' }, { priorStrength: 0.5 },
+    { reverseGradient: 'full', flowGradient: 'both' }, { flowGradient: 'both' }, { flow: false }, { flow: false, residual: false }, { flow: false, weighting: 'sigma' }, { reverseGradient: 'full', flowGradient: 'both', priorStrength: 0.5 },
   ])('gradients by both networks are those of the loss, %o', async (given) => {
     const task = await tiny();
     const opts = options(given);
