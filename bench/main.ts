@@ -1,15 +1,17 @@
-/** @file `npm run bench -- NAME [FILTER]`: runs a benchmark by name. */
+/** @file `npm run bench -- NAME [ARGUMENTS]`: runs a benchmark by name. */
 import { benchBundledModel } from './bundled-model.js';
 import { benchEngine } from './engine.js';
+import { benchSd15 } from './sd15.js';
 
-const BENCHES: Readonly<Record<string, (filter?: string) => Promise<void>>> = {
-  engine: benchEngine,
+const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
+  engine: ([filter]) => benchEngine(filter),
   'bundled-model': benchBundledModel,
+  sd15: benchSd15,
 };
 
-const [name = '', filter] = process.argv.slice(2);
+const [name = '', ...args] = process.argv.slice(2);
 const bench = BENCHES[name];
 if (!bench) {
-  console.error(`npm run bench -- NAME [FILTER], where NAME is one of: ${Object.keys(BENCHES).join(', ')}`);
+  console.error(`npm run bench -- NAME [ARGUMENTS], where NAME is one of: ${Object.keys(BENCHES).join(', ')}`);
   process.exitCode = 2;
-} else await bench(filter);
+} else await bench(args);

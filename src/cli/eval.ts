@@ -19,7 +19,7 @@ async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const config = await configFromFlags(flags);
   const loras = await loadLoras(flags.lora, progress);
-  const base = await loadModel(config.model, progress);
+  const base = await loadModel(config.model, progress, config.like);
   const session = await openSession(config, progress, base);
   progress.phase('measuring the base model');
   const before = await session.evaluator.measure(0, null);

@@ -6,6 +6,7 @@ import { METHODS } from '../methods/index.js';
 import { BUNDLED_MODELS, bundledFolder } from '../models/load.js';
 import { REWARDS } from '../rewards/registry.js';
 import { samplers } from '../schedulers/index.js';
+import { SEARCHES } from '../search/index.js';
 import { bundledPrompts, loadPrompts } from '../training/prompts.js';
 import { table } from './table.js';
 
@@ -45,6 +46,8 @@ const LISTS = {
     { name, differentiable, options: Object.keys(options.shape), description })),
   prompts,
   samplers: async () => Object.entries(samplers).map(([name, { summary }]): Row => ({ name, summary })),
+  searches: async () => SEARCHES.map(({ name, summary, options, paper }): Row => (
+    { name, summary, options: Object.keys(options.shape), paper })),
 } as const satisfies Record<string, () => Promise<Row[]>>;
 
 const cell = (value: Row[string]): string =>
@@ -52,7 +55,7 @@ const cell = (value: Row[string]): string =>
 
 export function listCommand(): Command {
   return new Command('list')
-    .description('Show what there is: models, methods, rewards, prompt lists or samplers.')
+    .description('Show what there is: models, methods, rewards, prompt lists, samplers or searches.')
     .addArgument(new Argument('<what>').choices(Object.keys(LISTS)))
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExample:\n  attune list rewards\n')

@@ -13,10 +13,16 @@ const megabytes = (done: number, total: number): [number, number] => {
   return [done === total ? all : Math.floor(done / 1e6), all];
 };
 
-/** Loads a model by bundled name, folder, file or hub id. @throws FormatError */
-export async function loadModel(model: string, progress: Progress): Promise<Pipeline> {
+/**
+ * Loads a model by bundled name, folder, file or hub id.
+ *
+ * @param like of a single file: what it is built like, by bundled name, folder or hub id
+ * @throws FormatError
+ */
+export async function loadModel(model: string, progress: Progress, like?: string): Promise<Pipeline> {
   progress.phase(`loading model ${model}`);
-  return loadPipeline(model, { onProgress: (done, total) => progress.step(...megabytes(done, total), 'MB') });
+  const onProgress = (done: number, total: number): void => progress.step(...megabytes(done, total), 'MB');
+  return loadPipeline(model, { onProgress, ...(like !== undefined && { like }) });
 }
 
 /** Reads a LoRA and warns of what it holds that is left out. @throws FormatError */

@@ -2,12 +2,14 @@
 /** @file The `attune` command: reads arguments, runs one command, turns errors into messages and exit codes. */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../formats/package-root.js';
+import { compareCommand } from './compare.js';
 import { evalCommand } from './eval.js';
 import { listCommand } from './list.js';
 import { loraCommand } from './lora.js';
 import { planCommand } from './plan.js';
 import { pretrainCommand } from './pretrain.js';
 import { sampleCommand } from './sample.js';
+import { searchCommand } from './search.js';
 import { trainCommand } from './train.js';
 import { isChild, obeyParent, supervise } from './supervise.js';
 
@@ -15,7 +17,7 @@ import { isChild, obeyParent, supervise } from './supervise.js';
 const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError', 'RewardSpecError', 'SamplingError', 'OverflowError']);
 
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
-const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'compare', 'search', 'plan']);
+const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan']);
 
 function program(): Command {
   const attune = new Command('attune')
@@ -24,7 +26,8 @@ function program(): Command {
     .showHelpAfterError('(add --help for what is possible)')
     .exitOverride();
   const commands = [
-    trainCommand(), sampleCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(), listCommand(),
+    trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
+    compareCommand(), listCommand(),
   ];
   for (const command of commands) attune.addCommand(command.exitOverride());
   return attune;

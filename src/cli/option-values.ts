@@ -1,5 +1,5 @@
 /** @file Option values that several commands share: whole numbers, repeated options, LoRAs with a strength. */
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { parseNumber } from './arguments.js';
 
 /** A parser of whole numbers of at least `least`. */
@@ -12,6 +12,10 @@ export function wholeNumber(least: number): (text: string) => number {
     return value;
   };
 }
+
+/** `--like`, for commands that load a model. */
+export const likeOption = (): Option =>
+  new Option('--like <model>', 'of a single file: the folder or hub id that has its tokenizer and configuration');
 
 /** Appends the value of an option that may be given several times. */
 export const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];

@@ -21,13 +21,14 @@ import type { Progress } from '../training/progress.js';
 import { loadPrompts } from '../training/prompts.js';
 import { parseNumber, UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
-import { collect, collectLora, wholeNumber } from './option-values.js';
+import { collect, collectLora, likeOption, wholeNumber } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
 import { stopRequested } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 interface Flags {
   model: string;
+  like?: string;
   prompt?: string[];
   prompts?: string;
   negative: string;
@@ -125,7 +126,7 @@ async function run(flags: Flags): Promise<void> {
   const prompts = await chosenPrompts(flags);
   const given = flags.lora ?? [];
   const loras = await loadLoras(given, progress);
-  let pipeline = await loadModel(flags.model, progress);
+  let pipeline = await loadModel(flags.model, progress, flags.like);
   const { job, sampler, steps } = planJob(pipeline, prompts, flags, progress);
   pipeline = await applyLoras(pipeline, loras);
 
@@ -207,6 +208,7 @@ export function sampleCommand(): Command {
   return new Command('sample')
     .description('Make images of prompts: a PNG each, and grid.png with all of them.')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
+    .addOption(likeOption())
     .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
     .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
       .conflicts('prompt'))

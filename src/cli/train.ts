@@ -11,7 +11,7 @@ import { openRunFolder, storedConfig } from '../training/run-folder.js';
 import { openSession } from '../training/session.js';
 import { saveGrid, train } from '../training/train.js';
 import { parseNumber } from './arguments.js';
-import { collect } from './option-values.js';
+import { collect, likeOption } from './option-values.js';
 import { stopRequested } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -25,7 +25,7 @@ export interface TrainFlags {
 }
 
 const FIELDS: Readonly<Record<string, string>> = {
-  model: 'model', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
+  model: 'model', like: 'like', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
   guidance: 'guidance', sampler: 'sampler', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
 
@@ -43,6 +43,7 @@ export function withRunFlags(command: Command): Command {
   return command
     .option('--config <file>', 'settings as YAML or JSON; flags win over it')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id (default: emoji)')
+    .addOption(likeOption())
     .option('--method <name>', 'see attune list methods (default: draft-lv)')
     .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (default: emoji-clip)', collect, [])
     .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: animals)')
@@ -90,17 +91,18 @@ async function run(flags: OwnFlags): Promise<void> {
     progress.phase('writing the best weights, and measuring them at several strengths');
     loadParameters(task, result.bestParameters);
     const written = await writeWeights(session, path, result.evaluations[result.best]!.step);
-    const swept = await sweepStrengths(session, result.evaluations[result.best]!.step);
+    const swept = await sweepStrengths(session, result.evaluations[result.best]!.step, result.before);
     const at = (strength: number): Measured | undefined => swept.find((s) => s.strength === strength)?.measured;
     const tuned = at(1)!;
     const base = at(0) ?? result.before ?? tuned;
-    await saveGrid(folder, tuned, result.step);
+    await saveGrid(folder, tuned, tuned.evaluation.step);
     await writeAtomic(join(path, 'before-after.png'), await beforeAfter(base, tuned));
     await writeReport(session, path, result, await folder.rewind(result.step), base, tuned, swept, written);
     const summary = {
       folder: path, steps: result.step, base: base.evaluation, tuned: tuned.evaluation,
       gainInDeviations: (tuned.evaluation.reward - base.evaluation.reward) / deviation(base.rewards),
-      rewardQueries: task.counts.rewardQueries, ended: result.ended,
+      rewardQueries: task.counts.rewardQueries, seconds: result.seconds, peakBytes: result.peakBytes, ended: result.ended,
+      sweep: swept.map(({ strength, measured }) => ({ strength, ...measured.evaluation })),
       lora: written.map((w) => join(path, w)), report: join(path, 'report.html'),
     };
     await writeAtomic(join(path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);

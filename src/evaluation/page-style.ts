@@ -40,6 +40,7 @@ figcaption{font-size:14px;padding:6px 2px 0;overflow-wrap:anywhere}
 .strength input{flex:1 1 220px;max-width:420px;accent-color:var(--accent)}
 .strength output{font-variant-numeric:tabular-nums;min-width:15em}
 .scroll{overflow-x:auto;margin:12px 0}
+.plate{display:block;border:1px solid var(--line);border-radius:10px}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:6px 14px 6px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,.plain td{text-align:left}

@@ -46,7 +46,7 @@ const SHAPES = `.ap text{font-family:${FONT_FAMILY}}`
   + '.ap .grid,.ap .axis{stroke-width:1;fill:none}'
   + '.ap .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}'
   + '.ap .faint{stroke-width:1;opacity:.45}.ap .band{opacity:.16}.ap .dash{stroke-dasharray:5 4;stroke-width:1.5}'
-  + '.ap .halo{stroke-width:2}.ap .hit{fill:transparent}'
+  + '.ap .halo,.ap .hollow{stroke-width:2}.ap .hit{fill:transparent}'
   + '.ap .edge{stroke-width:3;paint-order:stroke;stroke-linejoin:round}';
 
 /** The style sheet of a plot: of one theme, or 'auto' for the one that the reader's system prefers. */

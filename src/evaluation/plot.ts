@@ -20,7 +20,10 @@ export interface Series {
   readonly points: readonly Point[];
   /** Points joined in their order, points alone, or both. Default 'line'. */
   readonly marks?: 'line' | 'points' | 'both';
-  /** Index into the palette; by default the series' position. A series keeps its colour from plot to plot this way. */
+  /**
+   * Index into the palette; by default the series' position. A series keeps its colour from plot to plot this way. Past
+   * the palette's end the colours come again, with dashed lines and hollow dots.
+   */
   readonly color?: number;
   /** A thin, pale line without name: raw values behind their running mean. */
   readonly faint?: boolean;
@@ -66,7 +69,7 @@ interface Frame {
 /** The plot as one SVG element. Points that are not finite are left out. */
 export function plot(series: readonly Series[], options: PlotOptions): string {
   const { title, width = 460, height = 300, theme = 'auto', levels = [] } = options;
-  const drawn = series.map((s, i) => ({ ...s, ...finite(s), color: (s.color ?? i) % SERIES_COLORS }))
+  const drawn = series.map((s, i) => ({ ...s, ...finite(s), ...lookOf(s.color ?? i) }))
     .filter((s) => s.points.length > 0);
   const named = drawn.filter((s) => !s.faint);
   // Curves fill the width; clouds of points get round limits.
@@ -111,7 +114,17 @@ export async function plotPng(svg: string): Promise<Buffer> {
   return sharp(Buffer.from(svg), { density: 144 }).png().toBuffer();
 }
 
-type Drawn = Series & { color: number };
+type Drawn = Series & Look;
+
+interface Look {
+  color: number;
+  /** Colours come for the second time: dashed lines, hollow dots. */
+  again: boolean;
+}
+
+const lookOf = (index: number): Look => ({ color: index % SERIES_COLORS, again: index >= SERIES_COLORS });
+const dotClass = ({ color, again }: Look): string => (again ? `bg l${color} hollow` : `f${color} halo`);
+const lineClass = ({ color, again }: Look): string => `line l${color}${again ? ' dash' : ''}`;
 
 function finite({ points, spread }: Series): Pick<Series, 'points' | 'spread'> {
   const keep = points.map((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
@@ -156,16 +169,18 @@ function band(frame: Frame, { points, spread, color }: Drawn): string {
   return `<path class="band f${color}" d="${outline}Z"/>`;
 }
 
-function line(frame: Frame, { points, marks: kind = 'line', color, faint }: Drawn): string {
+function line(frame: Frame, series: Drawn): string {
+  const { points, marks: kind = 'line', faint } = series;
   if (kind === 'points') return '';
-  return `<path class="line l${color}${faint ? ' faint' : ''}" d="${pathOf(frame, points)}"/>`;
+  return `<path class="${lineClass(series)}${faint ? ' faint' : ''}" d="${pathOf(frame, points)}"/>`;
 }
 
 /** Dots, at the end only of a plain line, and over each an invisible disc that shows the numbers under the pointer. */
-function marks(frame: Frame, { name, points, marks: kind = 'line', color }: Drawn): string {
+function marks(frame: Frame, series: Drawn): string {
+  const { name, points, marks: kind = 'line' } = series;
   return (kind === 'line' ? points.slice(-1) : points).map((p) => {
     const [x, y] = [f(frame.x(p.x)), f(frame.y(p.y))];
-    const dot = `<circle class="f${color} halo" cx="${x}" cy="${y}" r="${DOT}"/>`;
+    const dot = `<circle class="${dotClass(series)}" cx="${x}" cy="${y}" r="${DOT}"/>`;
     const tip = `${name}${p.label === undefined ? '' : ` (${p.label})`}: ${numberText(p.x)}, ${numberText(p.y)}`;
     return `${dot}<circle class="hit" cx="${x}" cy="${y}" r="9"><title>${escapeXml(tip)}</title></circle>`;
   }).join('');
@@ -212,13 +227,14 @@ function endLabels(frame: Frame, series: readonly Drawn[]): string {
 /** Names with their marks, in as many rows as they need. */
 function legendRows(series: readonly Drawn[], room: number): { svg: string; height: number } {
   let [x, row] = [GAP, 0];
-  const items = series.map(({ name, color, marks: kind }) => {
+  const items = series.map((s) => {
+    const { name, marks: kind } = s;
     const need = 20 + textWidth(name, FONT) + 14;
     if (x > GAP && x + need > room) [x, row] = [GAP, row + 1];
     const y = 38 + row * 18;
     const key = kind === 'points'
-      ? `<circle class="f${color}" cx="${f(x + 7)}" cy="${y - 4}" r="4.5"/>`
-      : `<path class="line l${color}" d="M${f(x)} ${y - 4}h14"/>`;
+      ? `<circle class="${dotClass(s)}" cx="${f(x + 7)}" cy="${y - 4}" r="4.5"/>`
+      : `<path class="${lineClass(s)}" d="M${f(x)} ${y - 4}h14"/>`;
     const item = key + text(name, x + 20, y, { class: 'ink' });
     x += need;
     return item;

@@ -1,4 +1,7 @@
-/** @file Reading untrusted JSON: size-limited, and for headers entry by entry with duplicate keys found. */
+/**
+ * @file Reading untrusted JSON: size-limited, with the infinities that Python writes, and for headers entry by entry
+ * with duplicate keys found.
+ */
 import { fileSource, readBytes } from './byte-source.js';
 import { FormatError, shown } from './errors.js';
 
@@ -18,16 +21,49 @@ export async function readJsonFile(path: string): Promise<Record<string, unknown
   }
 }
 
-/** Parses a text that must be a JSON object. */
+/**
+ * Parses a text that must be a JSON object. `Infinity`, `-Infinity` and `NaN`, which Python's `json` writes though JSON
+ * has no words for them, are read as numbers.
+ */
 export function parseObject(text: string, where: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    const plain = withoutWords(text, where);
+    value = plain === text
+      ? JSON.parse(text)
+      : JSON.parse(plain, (_, v: unknown) => (v === NOT_A_NUMBER ? Number.NaN : v));
   } catch (cause) {
+    if (cause instanceof FormatError) throw cause;
     throw new FormatError(where, `is not valid JSON (${shown((cause as Error).message)})`, REMEDY, { cause });
   }
   if (!isObject(value)) throw new FormatError(where, 'does not hold a JSON object', REMEDY);
   return value;
+}
+
+/** JSON as Python's `json` writes it: numbers that are not finite stand there as `parseObject` reads them. */
+export function pythonJson(value: unknown): string {
+  const marked = (_: string, v: unknown): unknown =>
+    typeof v === 'number' && !Number.isFinite(v) ? `${MARK}${v}` : v;
+  return `${JSON.stringify(value, marked, 2).replace(/"\\u0000(-?Infinity|NaN)"/g, '$1')}\n`;
+}
+
+/** Begins the string that stands for a number that JSON cannot write. */
+const MARK = '\0';
+const NOT_A_NUMBER = `${MARK}NaN`;
+
+/** The text with Python's words, outside of strings, in a form that JSON has: 1e999 overflows to infinity. */
+function withoutWords(text: string, where: string): string {
+  const word = /"|Infinity|NaN/g;
+  let plain = '';
+  let from = 0;
+  for (let match = word.exec(text); match; match = word.exec(text)) {
+    if (match[0] === '"') word.lastIndex = stringEnd(text, match.index, where);
+    else {
+      plain += text.slice(from, match.index) + (match[0] === 'NaN' ? JSON.stringify(NOT_A_NUMBER) : '1e999');
+      from = word.lastIndex;
+    }
+  }
+  return plain + text.slice(from);
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {

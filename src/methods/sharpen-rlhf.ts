@@ -1,7 +1,7 @@
 /** @file RLHF-Diffusion-Sharpening: prefer the best of several short trajectories to the worst. */
 import { z } from 'zod';
 import type { HostTensor } from '../graph/dtype.js';
-import { integers, normal } from '../random/random.js';
+import { integers } from '../random/random.js';
 import { combine } from '../schedulers/linear.js';
 import { accumulate } from './backprop.js';
 import type { Method } from './method.js';
@@ -11,7 +11,7 @@ import { openRoller } from './rollout.js';
 import { walkOptions } from './sharpen-sft.js';
 import { openStepRewards, pickWalk } from './step-rewards.js';
 import type { Walk } from './step-rewards.js';
-import { sampleSize, samplesOf } from './task.js';
+import { samplesOf } from './task.js';
 
 const options = z.strictObject({
   ...walkOptions,
@@ -27,11 +27,6 @@ const options = z.strictObject({
   gapScale: z.union([z.literal('deviation'), z.number().positive()]).default('deviation'),
   /** Errors of the reference: at every step like those of the tuned model, or at the `first` only (published code). */
   reference: z.enum(['every', 'first']).default('every'),
-  /**
-   * What samples are noised with: `fresh` noise, or the `same` that each was drawn from (published code). A sample and
-   * its own noise are correlated: on Gaussian data that moves the model away from what is preferred at low noise.
-   */
-  renoise: z.enum(['fresh', 'same']).default('fresh'),
   /** Draw the samples with guidance; without, as in the published code. */
   guided: z.boolean().default(false),
 });
@@ -58,9 +53,15 @@ export function sharpeningLoss(
 }
 
 /**
- * Tian et al. 2025, eq. 11. Samples of each prompt are drawn and noised again to one random time; the walks from there, and
- * their errors, are those of the SFT variant. No gradient flows through samples, rewards or the reference's errors.
+ * Tian et al. 2025, eq. 11. Samples of each prompt are drawn and noised again, with the very noise that each was drawn from,
+ * to one random time; the walks from there, and their errors, are those of the SFT variant. No gradient flows through
+ * samples, rewards or the reference's errors.
  * Published beside: AdamW lr 1e-6, all weights of SDXL, 25 sampling steps.
+ *
+ * Because the noise belongs to its sample, the sign of what is learnt depends on the time: for data N(0, I) the first
+ * step of a walk moves the model towards what is preferred where ā < ½ and away from it where ā > ½
+ * (tests/methods/sharpen.test.ts). With independent noise there would be no such force at all: the choice is made by x_t,
+ * and given x_t a perfect denoiser is right on average.
  */
 export const sharpenRlhf: Method<Options> = {
   name: 'sharpen-rlhf',
@@ -69,7 +70,7 @@ export const sharpenRlhf: Method<Options> = {
   options,
   needs: { differentiableReward: false, stochasticSampler: false },
   sampler: { eta: 0, lastStep: 'diffusers' },
-  async create(task, { n, m, gridSteps, detach, beta, modulation, gapScale, reference, renoise, guided }) {
+  async create(task, { n, m, gridSteps, detach, beta, modulation, gapScale, reference, guided }) {
     const roller = await openRoller(task, 'tuned', 'rollout', { guided });
     const stepRewards = await openStepRewards(task, { m, gridSteps, detach, reference });
     return {
@@ -79,10 +80,8 @@ export const sharpenRlhf: Method<Options> = {
         const walks: Walk[] = [];
         for (let copy = 0; copy < n; copy++) {
           const { x } = await roller.rollout(prompts, round, { copy });
-          const noise = renoise === 'same'
-            ? combine([1 / task.plan.initialStd, x[0]!.data as Float32Array])
-            : normal(key, 1 + copy, task.batch * sampleSize(task));
-          walks.push(await stepRewards.walk(x.at(-1)!, samplesOf(task, noise), times, prompts, prompts));
+          const noise = samplesOf(task, combine([1 / task.plan.initialStd, x[0]!.data as Float32Array]));
+          walks.push(await stepRewards.walk(x.at(-1)!, noise, times, prompts, prompts));
         }
         const { best, worst, gap } = rank(walks.map((w) => w.reward));
         const rewards = Float32Array.from(walks.flatMap((w) => [...w.reward]));

@@ -4,28 +4,20 @@
  */
 import { z } from 'zod';
 import { FormatError, shown } from '../formats/errors.js';
-
-const count = z.int().positive();
-/** One value for all blocks, or one per block. */
-const perBlock = <T extends z.ZodType>(item: T): z.ZodUnion<[T, z.ZodArray<T>]> => z.union([item, z.array(item)]);
-/** Features that are not supported may only be switched off; two ways to say so in files. */
-const off = z.union([z.null(), z.literal(false)]).default(false);
-const none = z.union([z.null(), z.literal(false)]).default(null);
-/** A number that may only have this value. */
-const only = <T extends string | number>(value: T): z.ZodDefault<z.ZodLiteral<T>> =>
-  z.literal(value).default(value as never);
-/** Keys that cannot change a result. */
-const inert = (...keys: string[]): Record<string, z.ZodOptional<z.ZodUnknown>> =>
-  Object.fromEntries(keys.map((key) => [key, z.unknown().optional()]));
-/** Inert keys that are not written again: transformers 5 refuses 1 where it expects 1.0, which are one to JSON. */
-const dropped = (...keys: string[]): Record<string, z.ZodType<undefined>> =>
-  Object.fromEntries(keys.map((key) => [key, z.unknown().optional().transform(() => undefined)]));
+import {
+  dropped, eachBlock, evenWidth, inert, none, oddKernel, off, only, perBlock, repeats, side, width, words,
+} from './config-values.js';
 
 /** What diffusers writes into every file. */
 const DIFFUSERS = dropped('_class_name', '_diffusers_version', '_name_or_path', '_use_default_values');
 
 const [CROSS_DOWN, DOWN] = ['CrossAttnDownBlock2D', 'DownBlock2D'] as const;
 const [CROSS_UP, UP] = ['CrossAttnUpBlock2D', 'UpBlock2D'] as const;
+
+/** Side of latents: 4096 pixels. */
+const latents = side.max(512);
+/** Transformer layers on the way down; SDXL has 24. */
+const DEEPEST = 256;
 
 /** Where there is a list in these, it has an entry for each block. */
 const BY_BLOCK = [
@@ -36,31 +28,31 @@ const BY_BLOCK = [
 export const unetConfigSchema = z.strictObject({
   ...DIFFUSERS,
   /** Side of the latents that it was trained on. */
-  sample_size: z.union([count, z.array(count)]).nullish(),
-  in_channels: count.default(4),
-  out_channels: count.default(4),
-  down_block_types: z.array(z.enum([CROSS_DOWN, DOWN])).default([CROSS_DOWN, CROSS_DOWN, CROSS_DOWN, DOWN]),
+  sample_size: z.union([latents, z.array(latents).max(2)]).nullish(),
+  in_channels: width.default(4),
+  out_channels: width.default(4),
+  down_block_types: eachBlock(z.enum([CROSS_DOWN, DOWN])).default([CROSS_DOWN, CROSS_DOWN, CROSS_DOWN, DOWN]),
   mid_block_type: z.literal('UNetMidBlock2DCrossAttn').nullable().default('UNetMidBlock2DCrossAttn'),
-  up_block_types: z.array(z.enum([CROSS_UP, UP])).default([UP, CROSS_UP, CROSS_UP, CROSS_UP]),
-  block_out_channels: z.array(count).min(1).default([320, 640, 1280, 1280]),
-  layers_per_block: perBlock(count).default(2),
-  transformer_layers_per_block: perBlock(count).default(1),
+  up_block_types: eachBlock(z.enum([CROSS_UP, UP])).default([UP, CROSS_UP, CROSS_UP, CROSS_UP]),
+  block_out_channels: eachBlock(width).default([320, 640, 1280, 1280]),
+  layers_per_block: perBlock(repeats).default(2),
+  transformer_layers_per_block: perBlock(repeats).default(1),
   /** The number of heads, in spite of its name (diffusers issue 2011). */
-  attention_head_dim: perBlock(count).default(8),
-  cross_attention_dim: count.default(1280),
-  norm_num_groups: count.default(32),
+  attention_head_dim: perBlock(width).default(8),
+  cross_attention_dim: width.default(1280),
+  norm_num_groups: width.default(32),
   norm_eps: z.number().positive().default(1e-5),
   use_linear_projection: z.boolean().default(false),
   flip_sin_to_cos: z.boolean().default(true),
   freq_shift: z.number().default(0),
-  conv_in_kernel: count.default(3),
-  conv_out_kernel: count.default(3),
+  conv_in_kernel: oddKernel.default(3),
+  conv_out_kernel: oddKernel.default(3),
   /** SDXL: pooled text and picture sizes are added to the time embedding. */
   addition_embed_type: z.literal('text_time').nullable().default(null),
-  addition_time_embed_dim: count.nullable().default(null),
-  projection_class_embeddings_input_dim: count.nullable().default(null),
+  addition_time_embed_dim: evenWidth.nullable().default(null),
+  projection_class_embeddings_input_dim: width.nullable().default(null),
   /** LCM: width of the embedding of the guidance scale. */
-  time_cond_proj_dim: count.nullable().default(null),
+  time_cond_proj_dim: evenWidth.nullable().default(null),
   // float32 is what we compute in, so upcasting changes nothing.
   ...inert('upcast_attention', 'dropout', 'addition_embed_type_num_heads'),
   act_fn: z.enum(['silu', 'swish']).default('silu'),
@@ -87,16 +79,34 @@ export const unetConfigSchema = z.strictObject({
   time_embedding_type: only('positional'),
   timestep_post_act: none,
 }).superRefine((config, context) => {
-  const blocks = config.block_out_channels.length;
+  const issue = (key: keyof typeof config, message: string): void =>
+    context.addIssue({ code: 'custom', path: [key], message });
+  const widths = config.block_out_channels;
   for (const key of BY_BLOCK) {
     const value = config[key];
-    if (Array.isArray(value) && value.length !== blocks) {
-      context.addIssue({ code: 'custom', path: [key], message: `has ${value.length} entries for ${blocks} blocks` });
-    }
+    if (!Array.isArray(value) || value.length === widths.length) continue;
+    issue(key, `has ${value.length} entries for ${widths.length} blocks`);
   }
-  if (config.addition_embed_type && !(config.addition_time_embed_dim && config.projection_class_embeddings_input_dim)) {
-    const message = 'needs addition_time_embed_dim and projection_class_embeddings_input_dim';
-    context.addIssue({ code: 'custom', path: ['addition_embed_type'], message });
+  const each = (value: number | number[], i: number): number => (Array.isArray(value) ? value[i] ?? 1 : value);
+  const { attention_head_dim: heads, norm_num_groups: groups } = config;
+  widths.forEach((channels, i) => {
+    const attends = config.down_block_types[i] === CROSS_DOWN || config.up_block_types.at(-1 - i) === CROSS_UP
+      || (config.mid_block_type !== null && i === widths.length - 1);
+    if (attends && channels % each(heads, i) !== 0) {
+      issue('attention_head_dim', `${channels} channels do not divide into ${each(heads, i)} heads`);
+    }
+  });
+  for (const channels of new Set(widths)) {
+    if (channels % groups !== 0) issue('norm_num_groups', `${channels} channels do not divide into ${groups} groups`);
+  }
+  if (widths[0]! % 2 !== 0) issue('block_out_channels', 'the first must be even: sines and cosines of the time');
+  const { layers_per_block: layers, transformer_layers_per_block: depths } = config;
+  const depth = widths.reduce((sum, _, i) => sum + each(layers, i) * each(depths, i), 0);
+  if (depth > DEEPEST) issue('transformer_layers_per_block', `makes ${depth} layers in all, more than ${DEEPEST}`);
+  const { addition_time_embed_dim: size, projection_class_embeddings_input_dim: all } = config;
+  if (config.addition_embed_type && !(size && all && all > 6 * size)) {
+    const message = 'needs addition_time_embed_dim, and projection_class_embeddings_input_dim above 6 times that';
+    issue('addition_embed_type', message);
   }
 });
 export type UNetConfig = z.infer<typeof unetConfigSchema>;
@@ -104,14 +114,14 @@ export type UNetConfig = z.infer<typeof unetConfigSchema>;
 /** `AutoencoderKL` of diffusers. */
 export const vaeConfigSchema = z.strictObject({
   ...DIFFUSERS,
-  in_channels: count.default(3),
-  out_channels: count.default(3),
-  latent_channels: count.default(4),
-  block_out_channels: z.array(count).min(1).default([64]),
-  layers_per_block: count.default(1),
-  down_block_types: z.array(z.literal('DownEncoderBlock2D')).optional(),
-  up_block_types: z.array(z.literal('UpDecoderBlock2D')).optional(),
-  norm_num_groups: count.default(32),
+  in_channels: width.default(3),
+  out_channels: width.default(3),
+  latent_channels: width.default(4),
+  block_out_channels: eachBlock(width).default([64]),
+  layers_per_block: repeats.default(1),
+  down_block_types: eachBlock(z.literal('DownEncoderBlock2D')).optional(),
+  up_block_types: eachBlock(z.literal('UpDecoderBlock2D')).optional(),
+  norm_num_groups: width.default(32),
   /** Latents times this have about unit variance. */
   scaling_factor: z.number().positive().default(0.18215),
   shift_factor: z.number().nullable().default(null),
@@ -128,6 +138,11 @@ export const vaeConfigSchema = z.strictObject({
     if (!types || types.length === blocks) continue;
     context.addIssue({ code: 'custom', path: [key], message: `has ${types.length} entries for ${blocks} blocks` });
   }
+  const { norm_num_groups: groups } = config;
+  for (const channels of new Set(config.block_out_channels.filter((c) => c % groups !== 0))) {
+    const message = `${channels} channels do not divide into ${groups} groups`;
+    context.addIssue({ code: 'custom', path: ['norm_num_groups'], message });
+  }
   const all = <T extends string>(type: T): T[] => new Array<T>(blocks).fill(type);
   return { ...config, down_block_types: all('DownEncoderBlock2D'), up_block_types: all('UpDecoderBlock2D') };
 });
@@ -136,13 +151,13 @@ export type VaeConfig = z.infer<typeof vaeConfigSchema>;
 /** `AutoencoderTiny` of diffusers (TAESD). */
 export const tinyVaeConfigSchema = z.strictObject({
   ...DIFFUSERS,
-  in_channels: count.default(3),
-  out_channels: count.default(3),
-  latent_channels: count.default(4),
-  encoder_block_out_channels: z.array(count).min(1).default([64, 64, 64, 64]),
-  decoder_block_out_channels: z.array(count).min(1).default([64, 64, 64, 64]),
-  num_encoder_blocks: z.array(count).default([1, 3, 3, 3]),
-  num_decoder_blocks: z.array(count).default([3, 3, 3, 1]),
+  in_channels: width.default(3),
+  out_channels: width.default(3),
+  latent_channels: width.default(4),
+  encoder_block_out_channels: eachBlock(width).default([64, 64, 64, 64]),
+  decoder_block_out_channels: eachBlock(width).default([64, 64, 64, 64]),
+  num_encoder_blocks: eachBlock(repeats).default([1, 3, 3, 3]),
+  num_decoder_blocks: eachBlock(repeats).default([3, 3, 3, 1]),
   scaling_factor: z.number().positive().default(1),
   shift_factor: z.number().default(0),
   act_fn: only('relu'),
@@ -150,60 +165,66 @@ export const tinyVaeConfigSchema = z.strictObject({
   upsample_fn: only('nearest'),
   // latent_magnitude and latent_shift only serve to store latents as pictures.
   ...inert('latent_magnitude', 'latent_shift', 'force_upcast', 'block_out_channels'),
+}).refine((c) => c.num_encoder_blocks.length === c.encoder_block_out_channels.length, {
+  path: ['num_encoder_blocks'], message: 'has another length than encoder_block_out_channels',
+}).refine((c) => c.num_decoder_blocks.length === c.decoder_block_out_channels.length, {
+  path: ['num_decoder_blocks'], message: 'has another length than decoder_block_out_channels',
 });
 export type TinyVaeConfig = z.infer<typeof tinyVaeConfigSchema>;
 
 /** What transformers writes into every file; generation settings of language models among it. */
 const TRANSFORMERS = dropped(
   '_name_or_path', '_commit_hash', 'architectures', 'attention_dropout', 'dropout', 'dtype', 'initializer_factor',
-  'initializer_range',
-  'model_type', 'torch_dtype', 'transformers_version', 'add_cross_attention', 'bad_words_ids', 'begin_suppress_tokens',
-  'chunk_size_feed_forward', 'cross_attention_hidden_size', 'decoder_start_token_id', 'diversity_penalty', 'do_sample',
-  'early_stopping',
-  'encoder_no_repeat_ngram_size', 'exponential_decay_length_penalty', 'finetuning_task', 'forced_bos_token_id',
-  'forced_eos_token_id',
-  'id2label', 'is_decoder', 'is_encoder_decoder', 'label2id', 'length_penalty', 'max_length', 'min_length',
-  'no_repeat_ngram_size',
-  'num_beam_groups', 'num_beams', 'num_return_sequences', 'output_attentions', 'output_hidden_states', 'output_scores',
-  'prefix',
-  'problem_type', 'pruned_heads', 'remove_invalid_values', 'repetition_penalty', 'return_dict',
-  'return_dict_in_generate',
-  'sep_token_id', 'suppress_tokens', 'task_specific_params', 'temperature', 'tf_legacy_loss', 'tie_encoder_decoder',
-  'tie_word_embeddings', 'tokenizer_class', 'top_k', 'top_p', 'torchscript', 'typical_p', 'use_bfloat16',
+  'initializer_range', 'model_type', 'torch_dtype', 'transformers_version', 'add_cross_attention', 'bad_words_ids',
+  'begin_suppress_tokens', 'chunk_size_feed_forward', 'cross_attention_hidden_size', 'decoder_start_token_id',
+  'diversity_penalty', 'do_sample', 'early_stopping', 'encoder_no_repeat_ngram_size',
+  'exponential_decay_length_penalty', 'finetuning_task', 'forced_bos_token_id', 'forced_eos_token_id', 'id2label',
+  'is_decoder', 'is_encoder_decoder', 'label2id', 'length_penalty', 'max_length', 'min_length',
+  'no_repeat_ngram_size', 'num_beam_groups', 'num_beams', 'num_return_sequences', 'output_attentions',
+  'output_hidden_states', 'output_scores', 'prefix', 'problem_type', 'pruned_heads', 'remove_invalid_values',
+  'repetition_penalty', 'return_dict', 'return_dict_in_generate', 'sep_token_id', 'suppress_tokens',
+  'task_specific_params', 'temperature', 'tf_legacy_loss', 'tie_encoder_decoder', 'tie_word_embeddings',
+  'tokenizer_class', 'top_k', 'top_p', 'torchscript', 'typical_p', 'use_bfloat16',
 );
 
 const CLIP_ENCODER = {
   ...TRANSFORMERS,
   hidden_act: z.enum(['quick_gelu', 'gelu']).default('quick_gelu'),
   layer_norm_eps: z.number().positive().default(1e-5),
-  projection_dim: count.default(512),
+  projection_dim: width.default(512),
 };
+
+const headsFit = (c: { hidden_size: number; num_attention_heads: number }): boolean =>
+  c.hidden_size % c.num_attention_heads === 0;
+const HEADS = { path: ['num_attention_heads'], message: 'hidden_size does not divide by it' };
 
 /** `CLIPTextModel` and `CLIPTextModelWithProjection` of transformers. */
 export const clipTextConfigSchema = z.strictObject({
   ...CLIP_ENCODER,
-  vocab_size: count.default(49408),
-  max_position_embeddings: count.default(77),
-  hidden_size: count.default(512),
-  intermediate_size: count.default(2048),
-  num_hidden_layers: count.default(12),
-  num_attention_heads: count.default(8),
+  vocab_size: words.default(49408),
+  max_position_embeddings: side.min(2).default(77),
+  hidden_size: width.default(512),
+  intermediate_size: width.default(2048),
+  num_hidden_layers: repeats.default(12),
+  num_attention_heads: width.default(8),
   eos_token_id: z.int().default(49407),
   ...inert('bos_token_id', 'pad_token_id'),
-});
+}).refine(headsFit, HEADS);
 export type ClipTextConfig = z.infer<typeof clipTextConfigSchema>;
 
 /** `CLIPVisionModel` and `CLIPVisionModelWithProjection` of transformers. */
 export const clipVisionConfigSchema = z.strictObject({
   ...CLIP_ENCODER,
-  image_size: count.default(224),
-  patch_size: count.default(32),
-  num_channels: count.default(3),
-  hidden_size: count.default(768),
-  intermediate_size: count.default(3072),
-  num_hidden_layers: count.default(12),
-  num_attention_heads: count.default(12),
+  image_size: side.default(224),
+  patch_size: side.default(32),
+  num_channels: width.default(3),
+  hidden_size: width.default(768),
+  intermediate_size: width.default(3072),
+  num_hidden_layers: repeats.default(12),
+  num_attention_heads: width.default(12),
   ...inert('bos_token_id', 'eos_token_id', 'pad_token_id'),
+}).refine(headsFit, HEADS).refine((c) => c.patch_size <= c.image_size, {
+  path: ['patch_size'], message: 'is larger than image_size',
 });
 export type ClipVisionConfig = z.infer<typeof clipVisionConfigSchema>;
 
@@ -212,7 +233,7 @@ export const clipConfigSchema = z.strictObject({
   ...TRANSFORMERS,
   text_config: clipTextConfigSchema,
   vision_config: clipVisionConfigSchema,
-  projection_dim: count.default(512),
+  projection_dim: width.default(512),
   // Old files hold the two configurations a second time; the temperature is among the weights.
   ...inert('text_config_dict', 'vision_config_dict', 'logit_scale_init_value'),
 });

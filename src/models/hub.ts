@@ -27,6 +27,11 @@ export function fetchFiles(repository: string, wanted: readonly string[], option
   return fetchChosen(repository, (files) => (wanted.every((f) => files.includes(f)) ? [...wanted] : null), options);
 }
 
+/** Fetches what says how a pipeline is built: all but its weights. @returns the folder of the snapshot */
+export function fetchConfigs(repository: string): Promise<string> {
+  return fetchChosen(repository, configFiles, {});
+}
+
 const PARTS = ['unet', 'vae', 'text_encoder', 'text_encoder_2'];
 const INDEX = ['model_index.json', 'scheduler/scheduler_config.json'];
 const TOKENIZER = /^tokenizer(_2)?\/(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
@@ -45,6 +50,13 @@ export function pipelineFiles(files: readonly string[], variant?: string): strin
   const complete = INDEX.every((f) => chosen.includes(f)) && chosen.some((f) => f.startsWith('tokenizer/')) &&
     ['unet', 'vae', 'text_encoder'].every((part) => parts.includes(part));
   return complete ? chosen : null;
+}
+
+function configFiles(files: readonly string[]): string[] | null {
+  const parts = PARTS.map((part) => `${part}/config.json`);
+  const chosen = files.filter((f) => INDEX.includes(f) || TOKENIZER.test(f) || parts.includes(f));
+  const complete = [...INDEX, ...parts.slice(0, 3)].every((f) => chosen.includes(f));
+  return complete && chosen.some((f) => f.startsWith('tokenizer/')) ? chosen : null;
 }
 
 /** One file, or an index with its shards, all of one variant. */

@@ -1,5 +1,6 @@
 /** @file Loads a pipeline from one `.safetensors` checkpoint with the original (LDM) names of SD 1.x, 2.x or SDXL. */
 import { join } from 'node:path';
+import { FormatError } from '../formats/errors.js';
 import { readJsonFile } from '../formats/json.js';
 import type { Family } from '../formats/names/ldm-unet.js';
 import { detectSingleFile, singleFileComponent } from '../formats/names/single-file.js';
@@ -16,8 +17,9 @@ import type { TokenizerOverrides } from './tokenizer-files.js';
 
 export interface SingleFileOptions {
   /**
-   * A folder in diffusers layout (its weights are not needed) that says how the model is built: for checkpoints of
-   * other sizes than the published ones, for other tokenizers, and for SD 2.x models that predict noise.
+   * A bundled name, hub id or folder in diffusers layout (its weights are not needed) that says how the model is
+   * built: for checkpoints of other sizes than the published ones, for their tokenizer, and for what they predict, as
+   * SD 2.x files do not tell themselves.
    */
   like?: string;
 }
@@ -116,16 +118,23 @@ interface Plan extends Pick<Assembly, 'tokenizerFolders' | 'tokenizerOverrides' 
 
 /** The published model of the family that the file's shapes show. */
 async function publishedPlan(file: WeightSource): Promise<Plan> {
-  const { family, inChannels } = detectSingleFile(file);
+  const { family, inChannels, prediction, zeroTerminalSnr } = detectSingleFile(file);
   const { scheduler, ...configs } = PUBLISHED[family];
   const guidance = singleFileComponent(file, family, 'unet').tensors.get('time_embedding.cond_proj.weight'); // LCM
   const unet = { ...configs.unet, in_channels: inChannels, ...(guidance && { time_cond_proj_dim: guidance.shape[1] }) };
-  const folder = await fetchFiles(VOCABULARY.repository, VOCABULARY.files);
+  const folder = await fetchFiles(VOCABULARY.repository, VOCABULARY.files).catch((cause: unknown) => {
+    throw new FormatError(file.where, `has no tokenizer in it, and ${(cause as Error).message}`,
+      'Or say with --like which folder or hub id the checkpoint is built like.', { cause });
+  });
   const tokenizerOverrides = PADDING[family];
   return {
     family,
     configs: { ...configs, unet },
-    scheduler,
+    scheduler: {
+      ...scheduler,
+      ...(prediction && { prediction_type: prediction }),
+      ...(zeroTerminalSnr && { rescale_betas_zero_snr: true }),
+    },
     zeroEmptyNegative: family === 'sdxl',
     tokenizerFolders: tokenizerOverrides.map(() => folder),
     tokenizerOverrides,

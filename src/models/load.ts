@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
 import { packageRoot } from '../formats/package-root.js';
-import { fetchSnapshot } from './hub.js';
+import { fetchConfigs, fetchSnapshot } from './hub.js';
 import { loadFolder } from './load-folder.js';
 import type { LoadOptions } from './load-folder.js';
 import { loadSingleFile } from './load-single-file.js';
@@ -21,19 +21,36 @@ export function bundledFolder(name: BundledModel): string {
 
 const isBundled = (name: string): name is BundledModel => (BUNDLED_MODELS as readonly string[]).includes(name);
 
+const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
+
+/** The folder, with or without weights, of a bundled name, folder or hub id. */
+async function layoutFolder(model: string): Promise<string> {
+  if (isBundled(model)) return bundledFolder(model);
+  if ((await stat(model).catch(() => null))?.isDirectory()) return model;
+  if (HUB_ID.test(model)) return fetchConfigs(model);
+  throw new FormatError(model, 'is no folder or hub id (org/name)', 'Give one in diffusers layout.');
+}
+
 /**
  * Loads a pipeline with all its weights as float32.
  *
  * @param model a bundled name, a folder in diffusers layout, a `.safetensors` file with the original (LDM) names, or a
  *   hub id `org/name`
+ * @param options `like` is for `.safetensors` files only
  * @throws FormatError that names the file, what is wrong and what to do
  */
 export async function loadPipeline(model: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
+  const { like } = options;
+  const found = isBundled(model) ? null : await stat(model).catch(() => null);
+  if (found && !found.isDirectory()) {
+    return loadSingleFile(model, { ...options, ...(like !== undefined && { like: await layoutFolder(like) }) });
+  }
+  if (like !== undefined) {
+    throw new FormatError(model, 'is no file, and tells itself how it is built', 'Leave out --like.');
+  }
   if (isBundled(model)) return loadFolder(bundledFolder(model), options);
-  const found = await stat(model).catch(() => null);
-  if (found?.isDirectory()) return loadFolder(model, options);
-  if (found) return loadSingleFile(model, options);
-  if (/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(model)) {
+  if (found) return loadFolder(model, options);
+  if (HUB_ID.test(model)) {
     const folder = await fetchSnapshot(model, { ...options, bytes: options.onProgress });
     return loadFolder(folder, { ...options, name: model });
   }

@@ -2,14 +2,12 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
-import { readJsonFile } from '../formats/json.js';
+import { pythonJson, readJsonFile } from '../formats/json.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';
 import type { Component, StoredType } from './component-files.js';
 import { isSdxl } from './pipeline.js';
 import type { PartName, Pipeline, TextEncoder } from './pipeline.js';
-
-const asJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 /** Version of diffusers whose layout this is. */
 const DIFFUSERS_VERSION = '0.30.0';
@@ -29,7 +27,7 @@ export async function savePipeline(folder: string, pipeline: Pipeline, dtype: St
   ];
   for (const { name, component } of parts) await writeComponent(join(folder, name), component, dtype);
   for (const encoder of textEncoders) await saveTokenizer(join(folder, tokenizerName(encoder)), encoder);
-  await writeAtomic(join(folder, 'scheduler', 'scheduler_config.json'), asJson(scheduler));
+  await writeAtomic(join(folder, 'scheduler', 'scheduler_config.json'), pythonJson(scheduler));
 
   const sdxl = isSdxl(pipeline);
   const plain = unet.time_cond_proj_dim === null ? 'StableDiffusionPipeline' : 'LatentConsistencyModelPipeline';
@@ -45,7 +43,7 @@ export async function savePipeline(folder: string, pipeline: Pipeline, dtype: St
     ...Object.fromEntries(parts.map(({ name, component }) => [name, entry(component.kind)])),
     ...Object.fromEntries(textEncoders.map((encoder) => [tokenizerName(encoder), ['transformers', 'CLIPTokenizer']])),
   };
-  await writeAtomic(join(folder, 'model_index.json'), asJson(index));
+  await writeAtomic(join(folder, 'model_index.json'), pythonJson(index));
 }
 
 const tokenizerName = ({ name }: TextEncoder): string => name.replace('text_encoder', 'tokenizer');
@@ -67,6 +65,6 @@ async function saveTokenizer(folder: string, { tokenizerFiles, tokenizer }: Text
   if (overrides.pad === undefined) return;
   for (const name of ['tokenizer_config.json', 'special_tokens_map.json']) {
     const old = names.includes(name) ? await readJsonFile(join(from, name)) : { model_max_length: tokenizer.maxLength };
-    await writeAtomic(join(folder, name), asJson({ ...old, pad_token: overrides.pad }));
+    await writeAtomic(join(folder, name), pythonJson({ ...old, pad_token: overrides.pad }));
   }
 }

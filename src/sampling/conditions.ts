@@ -1,15 +1,18 @@
-/** @file The prompts of a job as what conditions the network, batch by batch. */
+/** @file Prompts as what conditions the network, each encoded once and remembered for a while. */
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { encodePrompts, sizesOf, tokenize } from '../models/prompt.js';
-import type { EncodeOptions } from '../models/prompt.js';
+import type { EncodedPrompts } from '../models/prompt.js';
 import { isSdxl } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
-import type { Feeds } from '../runtime/compile.js';
+import type { CompileOptions, Feeds } from '../runtime/compile.js';
 
 /** Prefixes of the graph inputs, for `conditionInputs`. */
 export const POSITIVE = 'condition/';
 export const NEGATIVE = 'negative/';
+
+/** Prompts that are remembered: text states of many thousand would not fit into memory. */
+export const REMEMBERED = 256;
 
 export interface ConditionSettings {
   /** null: the network is not called without the prompt. */
@@ -17,10 +20,15 @@ export interface ConditionSettings {
   readonly guidance: number;
   readonly height: number;
   readonly width: number;
+  readonly compile: Pick<CompileOptions, 'device' | 'threads'>;
 }
 
-/** Feeds for a batch that has these prompts, among those that were encoded. */
-export type ConditionFeeds = (prompts: readonly string[]) => Feeds;
+export interface Conditions {
+  /** Encodes those prompts that are not remembered, all at once: cheaper than batch by batch. */
+  prepare(prompts: readonly string[]): Promise<void>;
+  /** Feeds `condition/…` and, with a negative prompt, `negative/…` for a batch. */
+  feeds(prompts: readonly string[]): Promise<Feeds>;
+}
 
 /** Guidance is an input of the network itself (LCM), not a second call of it. */
 export const hasGuidanceInput = ({ unet }: Pick<Pipeline, 'unet'>): boolean => unet.time_cond_proj_dim !== null;
@@ -36,35 +44,63 @@ export function cutPrompts(pipeline: Pipeline, prompts: readonly string[]): Map<
   return new Map(all.flatMap((prompt, i) => (truncated[i] == null ? [] : [[prompt, truncated[i]] as const])));
 }
 
-/** Encodes each prompt once. */
-export async function encodeConditions(
-  pipeline: Pipeline, prompts: readonly string[], settings: ConditionSettings,
-  compile: Pick<EncodeOptions, 'device' | 'threads'>,
-): Promise<ConditionFeeds> {
-  const { negativePrompt, guidance, height, width } = settings;
-  const all = [...new Set(prompts)];
-  const row = new Map(all.map((prompt, i) => [prompt, i]));
-  const positive = await encodePrompts(pipeline, all, compile);
-  const negative = negativePrompt === null
-    ? null
-    : await encodePrompts(pipeline, [negativePrompt], { ...compile, negative: true });
-  const strengths = (count: number): HostTensor => host(new Float32Array(count).fill(guidance), [count]);
-  const named = (prefix: string, encoded: typeof positive, rows: readonly number[]): Feeds => ({
-    [`${prefix}context`]: takeRows(encoded.context, rows),
-    ...(encoded.pooled && { [`${prefix}pooled`]: takeRows(encoded.pooled, rows) }),
+/** What one prompt became: tensors [1, …] by name. */
+type Row = Readonly<Record<string, HostTensor>>;
+
+/** Encodes the negative prompt, and then every prompt when it is asked for. */
+export async function openConditions(pipeline: Pipeline, settings: ConditionSettings): Promise<Conditions> {
+  const { negativePrompt, guidance, height, width, compile } = settings;
+  const encode = async (prompts: readonly string[], negative: boolean): Promise<Row[]> =>
+    rowsOf(await encodePrompts(pipeline, prompts, { ...compile, negative }), prompts.length);
+  const none = negativePrompt === null ? null : (await encode([negativePrompt], true))[0]!;
+  const known = new Map<string, Row>(); // the last used at the end
+
+  const prepare = async (prompts: readonly string[]): Promise<void> => {
+    const wanted = [...new Set(prompts)];
+    const fresh = wanted.filter((prompt) => !known.has(prompt));
+    const rows = fresh.length > 0 ? await encode(fresh, false) : [];
+    const added = new Map(fresh.map((prompt, i) => [prompt, rows[i]!]));
+    for (const prompt of wanted) {
+      const row = added.get(prompt) ?? known.get(prompt)!;
+      known.delete(prompt);
+      known.set(prompt, row);
+    }
+    const room = Math.max(REMEMBERED, wanted.length);
+    for (const prompt of [...known.keys()].slice(0, Math.max(0, known.size - room))) known.delete(prompt);
+  };
+
+  const batchOf = (prefix: string, rows: readonly Row[]): Feeds => ({
+    ...Object.fromEntries(Object.keys(rows[0]!).map((name) => [prefix + name, joined(rows.map((row) => row[name]!))])),
     ...(isSdxl(pipeline) && { [`${prefix}sizes`]: sizesOf(rows.length, height, width) }),
-    ...(hasGuidanceInput(pipeline) && { [`${prefix}guidance`]: strengths(rows.length) }),
+    ...(hasGuidanceInput(pipeline) && {
+      [`${prefix}guidance`]: host(new Float32Array(rows.length).fill(guidance), [rows.length]),
+    }),
   });
-  return (batch) => ({
-    ...named(POSITIVE, positive, batch.map((prompt) => row.get(prompt)!)),
-    ...(negative && named(NEGATIVE, negative, batch.map(() => 0))),
-  });
+
+  return {
+    prepare,
+    async feeds(prompts) {
+      await prepare(prompts);
+      const positive = batchOf(POSITIVE, prompts.map((prompt) => known.get(prompt)!));
+      return none ? { ...positive, ...batchOf(NEGATIVE, prompts.map(() => none)) } : positive;
+    },
+  };
 }
 
-/** Rows of a tensor [N, …], in any order and number. */
-function takeRows({ data, shape }: HostTensor, rows: readonly number[]): HostTensor {
-  const size = data.length / shape[0]!;
-  const taken = new Float32Array(rows.length * size);
-  rows.forEach((row, i) => taken.set((data as Float32Array).subarray(row * size, (row + 1) * size), i * size));
-  return host(taken, [rows.length, ...shape.slice(1)]);
+function rowsOf({ context, pooled }: EncodedPrompts, count: number): Row[] {
+  const rows = ({ data, shape }: HostTensor, i: number): HostTensor => {
+    const size = data.length / count;
+    return host((data as Float32Array).slice(i * size, (i + 1) * size), [1, ...shape.slice(1)]);
+  };
+  return Array.from({ length: count }, (_, i) => ({
+    context: rows(context, i), ...(pooled && { pooled: rows(pooled, i) }),
+  }));
+}
+
+/** Rows [1, …] as one tensor [N, …]. */
+function joined(rows: readonly HostTensor[]): HostTensor {
+  const size = rows[0]!.data.length;
+  const data = new Float32Array(rows.length * size);
+  rows.forEach((row, i) => data.set(row.data as Float32Array, i * size));
+  return host(data, [rows.length, ...rows[0]!.shape.slice(1)]);
 }

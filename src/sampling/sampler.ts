@@ -15,7 +15,7 @@ import type { CompileOptions } from '../runtime/compile.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
-import { encodeConditions, hasGuidanceInput, NEGATIVE, POSITIVE } from './conditions.js';
+import { hasGuidanceInput, NEGATIVE, openConditions, POSITIVE, REMEMBERED } from './conditions.js';
 
 export interface SampleJob {
   /** Image i is made of prompt i from seed + i, whatever else is made with it. */
@@ -41,9 +41,6 @@ export interface SampledImage {
   readonly image: HostTensor; // [3, H, W] in [0, 1]
 }
 
-/** Prompts that are encoded ahead: text states of many thousand would not fit into memory. */
-const ENCODED = 256;
-
 /**
  * Makes a job's images, batch by batch. Sessions are closed when the generator ends or is left.
  *
@@ -64,16 +61,16 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
   const size = latents.size / batch;
   const total = Math.ceil(prompts.length / batch) * plan.steps.length;
   let done = 0;
-  const conditions = { ...job, negativePrompt: guided ? job.negativePrompt : null };
-  const stride = Math.ceil(ENCODED / batch) * batch;
+  const stride = Math.max(1, Math.floor(REMEMBERED / batch)) * batch;
   try {
+    const conditions = await openConditions(pipeline, { ...job, negativePrompt: guided ? job.negativePrompt : null });
     for (let ahead = 0; ahead < prompts.length; ahead += stride) {
       const some = prompts.slice(ahead, ahead + stride);
-      const feeds = await encodeConditions(pipeline, some, conditions, job.compile);
+      await conditions.prepare(some);
       for (let start = ahead; start < ahead + some.length; start += batch) {
         // The last batch is filled up with its own last image.
         const items = Array.from({ length: batch }, (_, i) => Math.min(start + i, prompts.length - 1));
-        const condition = feeds(items.map((i) => prompts[i]!));
+        const condition = await conditions.feeds(items.map((i) => prompts[i]!));
         const x = await sample(
           async (values, step) => {
             const timestep = host(new Float32Array(batch).fill(step.timestep), [batch]);

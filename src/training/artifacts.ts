@@ -96,15 +96,18 @@ export interface Swept {
 /**
  * Measures the saved LoRA at each strength of the configuration, and at 0 (the base model) and 1 in any case, on the
  * same prompts and noise. Full fine-tuning has no strength: only what was trained is measured.
+ *
+ * @param before the base model's measurement, if there is one from this process
  */
-export async function sweepStrengths(session: Session, step: number): Promise<Swept[]> {
+export async function sweepStrengths(session: Session, step: number, before: Measured | null): Promise<Swept[]> {
   const { task, config, evaluator } = session;
   if (!task.adapter) return [{ strength: 1, measured: await evaluator.measure(step, null) }];
   const swept: Swept[] = [];
   let base: GaussianStatistics | null = null;
   for (const strength of [...new Set([0, 1, ...config.evaluation.sweep])].toSorted((a, b) => Math.abs(a) - Math.abs(b))) {
     task.setStrength(strength);
-    const measured = await evaluator.measure(strength === 0 ? 0 : step, base);
+    const known = strength === 0 ? before : null;
+    const measured: Measured = known ?? await evaluator.measure(strength === 0 ? 0 : step, base);
     base ??= measured.statistics;
     swept.push({ strength, measured });
   }

@@ -22,10 +22,16 @@ const loraSchema = z.strictObject({
 const evaluationSchema = z.strictObject({
   /** Updates between evaluations; 0 evaluates only before and after. */
   every: z.int().nonnegative().default(20),
+  /** Evaluations after the base model's, spread evenly over what may be spent, in place of `every`; null for `every`. */
+  times: whole.nullable().default(null),
   /** Prompts that are sampled, from the start of the prompt list (or of `promptSet`). */
   prompts: whole.default(8),
   /** Images of each of them. */
   images: z.int().min(2).default(4),
+  /** Of the noise, which is the same in every run and never that of training. */
+  seed: z.int().nonnegative().default(0),
+  /** Evaluation samples with DDIM of this η whatever the method trains with, so that all start from the same images. */
+  eta: z.number().min(0).max(1).default(0),
   /** Another list to evaluate on; the training prompts by default. */
   promptSet: z.string().optional(),
   /** A reward that is never trained on. `auto`: the bundled judge for the bundled model, none otherwise. */
@@ -34,6 +40,13 @@ const evaluationSchema = z.strictObject({
   features: z.string().nullable().default('auto'),
   /** Strengths of the LoRA that the report sweeps at the end. */
   sweep: z.array(z.number()).default([0, 0.5, 1, 1.5]),
+});
+
+const budgetSchema = z.strictObject({
+  /** Images scored in training; the update during which they run out is the last. */
+  rewardQueries: whole.nullable().default(null),
+  /** Seconds of training; evaluations and checkpoints do not count. */
+  seconds: positive.nullable().default(null),
 });
 
 const guardSchema = z.strictObject({
@@ -47,6 +60,8 @@ const guardSchema = z.strictObject({
 export const configSchema = z.strictObject({
   /** Bundled name, diffusers folder, single file or hub id. */
   model: z.string().min(1).default('emoji'),
+  /** Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration. */
+  like: z.string().min(1).optional(),
   method: z.strictObject({ name: z.string().min(1).default('draft-lv') }).loose().default({ name: 'draft-lv' }),
   /** NAME[:weight][?option=value]; several are summed. */
   rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip']),
@@ -54,6 +69,8 @@ export const configSchema = z.strictObject({
   prompts: z.string().min(1).default('animals'),
   /** Updates of the optimiser. */
   steps: whole.default(40),
+  /** Ends the run before its steps are done. Schedules of the learning rate go by steps all the same. */
+  budget: budgetSchema.prefault({}),
   /** Images per update. */
   batch: whole.default(8),
   /** Updates' gradients averaged into one step of the optimiser. */

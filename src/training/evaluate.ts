@@ -9,6 +9,7 @@ import { host } from '../graph/dtype.js';
 import type { Roller } from '../methods/rollout.js';
 import { meanOf } from '../methods/reward-loss.js';
 import type { Scorer } from '../rewards/scorer.js';
+import type { Plan } from '../schedulers/plan.js';
 import type { PipelineTask } from './pipeline-task.js';
 import type { Progress } from './progress.js';
 
@@ -16,6 +17,8 @@ export interface EvaluatorParts {
   task: PipelineTask;
   /** Samples with a stream of its own, so that evaluation images share no noise with training. */
   roller: Roller;
+  /** The roller's. */
+  plan: Plan;
   prompts: readonly string[];
   /** Images of each prompt. */
   images: number;
@@ -32,11 +35,19 @@ export interface Measured {
   /** N prompts. */
   readonly prompts: readonly string[];
   readonly rewards: Float32Array;
+  /** Of the images' features, if there is a feature space. */
+  readonly statistics: GaussianStatistics | null;
 }
 
 export interface Evaluator {
+  /** The prompt of each image. */
+  readonly prompts: readonly string[];
+  /** How images are sampled. */
+  readonly plan: Plan;
   /** @param base statistics of the base model's samples; without them the Fréchet distance is 0 */
-  measure(step: number, base: GaussianStatistics | null): Promise<Measured & { statistics: GaussianStatistics | null }>;
+  measure(step: number, base: GaussianStatistics | null): Promise<Measured>;
+  /** Measures images [N, 3, H, W] of `prompts` that were made elsewhere. */
+  assess(images: HostTensor, step: number, base: GaussianStatistics | null): Promise<Measured>;
 }
 
 /** Sample deviation. */
@@ -48,22 +59,25 @@ export const deviation = (values: Float32Array): number => {
 export function openEvaluator(parts: EvaluatorParts): Evaluator {
   const { task, roller, reward, heldOut, features, progress } = parts;
   const prompts = parts.prompts.flatMap((p) => new Array<string>(parts.images).fill(p));
+  const assess: Evaluator['assess'] = async (images, step, base) => {
+    const rewards = await reward.score(images, prompts);
+    const held = heldOut && (await heldOut.score(images, prompts));
+    const rows = features && (await features.images(images));
+    const statistics = rows && gaussianStatistics(rows);
+    const evaluation: Evaluation = {
+      step,
+      reward: meanOf(rewards),
+      ...(held && { heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length) }),
+      diversity: rows ? diversity(rows, prompts) : 0,
+      frechet: statistics && base ? frechetDistance(statistics, base) : 0,
+    };
+    return { evaluation, images, prompts, rewards, statistics };
+  };
   return {
-    async measure(step, base) {
-      const images = await sampleImages(task, roller, prompts, progress);
-      const rewards = await reward.score(images, prompts);
-      const held = heldOut && (await heldOut.score(images, prompts));
-      const rows = features && (await features.images(images));
-      const statistics = rows && gaussianStatistics(rows);
-      const evaluation: Evaluation = {
-        step,
-        reward: meanOf(rewards),
-        ...(held && { heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length) }),
-        diversity: rows ? diversity(rows, prompts) : 0,
-        frechet: statistics && base ? frechetDistance(statistics, base) : 0,
-      };
-      return { evaluation, images, prompts, rewards, statistics };
-    },
+    prompts,
+    plan: parts.plan,
+    assess,
+    measure: async (step, base) => assess(await sampleImages(task, roller, prompts, progress), step, base),
   };
 }
 

@@ -21,12 +21,12 @@ import { checkScores, RewardError } from '../rewards/reward.js';
 import type { Reward } from '../rewards/reward.js';
 import { compile } from '../runtime/compile.js';
 import type { CompileOptions, Feeds } from '../runtime/compile.js';
+import { hasGuidanceInput, openConditions } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import { auxiliaryNetwork } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
-import { openConditions } from './conditions.js';
 
 /** What is trained: a LoRA on the U-Net, or all of its weights. */
 export type Adaptation = { readonly kind: 'lora'; readonly options: LoraOptions } | { readonly kind: 'full' };
@@ -80,14 +80,14 @@ function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boo
 /** Opens a task. Every prompt that will be asked for is encoded on first use and then remembered. */
 export async function openPipelineTask(pipeline: Pipeline, options: PipelineTaskOptions): Promise<PipelineTask> {
   const { batch, guidance, plan, adaptation, reward } = options;
-  const guided = guidance !== 1;
+  const guided = guidance !== 1 && !hasGuidanceInput(pipeline);
   const [, ...sampleShape] = latentShape(pipeline, batch, options.height, options.width);
   const factor = latentFactor(pipeline);
   const imageShape = [batch, 3, sampleShape[1]! * factor, sampleShape[2]! * factor];
   const { frozen, symbols, adapter, reference, tuned } = networks(pipeline, adaptation, options.checkpointing);
   const positive: Condition = conditionInputs(pipeline, batch, 'condition/');
   const negative: Condition = conditionInputs(pipeline, batch, 'negative/');
-  const conditions = await openConditions(pipeline, options);
+  const conditions = await openConditions(pipeline, { ...options, negativePrompt: guided ? options.negativePrompt : null });
 
   function network(x: Tensor, step: Step<Tensor>, which: Which, { guided: wanted = true }: NetworkOptions = {}): Tensor {
     const f = which === 'tuned' ? tuned : reference;
@@ -117,7 +117,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     const executable = await compile<O>({ outputs }, { ...options.compile, weights });
     return {
       async run(feeds, prompts) {
-        const conditioned = prompts.length > 0 ? await conditions.feeds(prompts, guided) : {};
+        const conditioned = prompts.length > 0 ? await conditions.feeds(prompts) : {};
         return executable.run({ ...Object.fromEntries(parameters), ...strength, ...conditioned, ...feeds });
       },
       release: () => executable.release(),
@@ -151,7 +151,6 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
       await decoder.release();
       await rewards.release();
       await releaseData();
-      await conditions.release();
     },
   };
 }

@@ -1,6 +1,7 @@
 /** @file Prompt sets: bundled lists, and text, CSV or JSONL files with weights. */
 import { readdir, readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
+import { csvRows } from '../formats/csv.js';
 import { bundledFolder } from '../models/load.js';
 import { uniform } from '../random/random.js';
 import { suggestion } from '../rewards/nearest.js';
@@ -59,17 +60,6 @@ function readCsv(text: string, path: string): Entry[] {
     const prompt = (row[Math.max(column, 0)] ?? '').trim();
     return [prompt, column < 0 || weights < 0 ? 1 : weightOf(row[weights] ?? 1, `${path}, row ${i + 2}`)];
   });
-}
-
-function csvRows(text: string): string[][] {
-  const rows: string[][] = [[]];
-  const cell = /\s*?(?:"((?:[^"]|"")*)"|([^,\n\r]*))(,|\r?\n|\r|$)/gy;
-  for (let match = cell.exec(text); match && cell.lastIndex <= text.length; match = cell.exec(text)) {
-    rows.at(-1)!.push(match[1]?.replaceAll('""', '"') ?? match[2] ?? '');
-    if (match[3] === '' || cell.lastIndex === text.length) break;
-    if (match[3] !== ',') rows.push([]);
-  }
-  return rows;
 }
 
 /**

@@ -91,7 +91,7 @@ export async function openSession(config: RunConfig, progress: Progress, loaded?
   const features = await featureSpace(config);
   if (!loaded) progress.phase(`loading model ${config.model}`);
   const onProgress = (done: number, total: number): void => progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
-  const pipeline = loaded ?? (await loadPipeline(config.model, { onProgress }));
+  const pipeline = loaded ?? (await loadPipeline(config.model, { onProgress, ...(config.like !== undefined && { like: config.like }) }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);
@@ -114,10 +114,12 @@ export async function openSession(config: RunConfig, progress: Progress, loaded?
     checkpointing: config.checkpointing,
     compile,
   });
-  const roller = await openRoller(task, 'tuned', 'evaluation');
+  const { eta, seed } = config.evaluation;
+  const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...scheduler.options, eta });
+  const roller = await openRoller(task, 'tuned', 'evaluation', { plan: even, seed });
   const scorers = [openScorer(reward, { compile }), heldOut && openScorer(heldOut, { compile })] as const;
   const evaluator = openEvaluator({
-    task, roller, features, progress,
+    task, roller, features, progress, plan: even,
     prompts: evaluationPrompts.prompts.slice(0, config.evaluation.prompts),
     images: config.evaluation.images,
     reward: scorers[0],

@@ -8,6 +8,7 @@ import { partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { uniform } from '../random/random.js';
+import { readPairs, readPictures } from './image-pairs.js';
 import { loadDataset, pickCaption, pictures } from './pretrain/dataset.js';
 
 export interface TaskDataOptions {
@@ -59,7 +60,15 @@ export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { da
           samples: (indices) => encode(pictures(dataset, indices)),
         };
       },
-      pairs: () => Promise.reject(new Error('pairs of pictures cannot be read yet')),
+      async pairs(path) {
+        const pairs = await readPairs(path);
+        const samples = async (indices: readonly number[], side: 'winner' | 'loser'): Promise<HostTensor> =>
+          encode(await readPictures(indices.map((i) => pairs[i]![side]), size));
+        return {
+          prompts: pairs.map((pair) => pair.prompt),
+          samples: async (indices) => ({ winners: await samples(indices, 'winner'), losers: await samples(indices, 'loser') }),
+        };
+      },
     },
     release: async () => (await encoder)?.release(),
   };

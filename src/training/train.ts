@@ -10,9 +10,12 @@ import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import { accumulate } from '../methods/backprop.js';
 import { meanOf } from '../methods/reward-loss.js';
+import { peakBytes } from '../runtime/memory.js';
 import type { Stepper, Update } from '../methods/method.js';
 import { updateAdamW, initAdamW } from './adamw.js';
 import type { AdamWState } from './adamw.js';
+import { evaluationDue, spentShare } from './budget.js';
+import type { Spent } from './budget.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { RunState } from './checkpoint.js';
 import type { RunConfig } from './config.js';
@@ -49,17 +52,25 @@ export interface TrainResult {
   /** Why it ended. */
   readonly ended: 'finished' | 'interrupted' | { readonly guard: string };
   readonly step: number;
+  /** Seconds of training, evaluations and checkpoints not counted. */
+  readonly seconds: number;
+  /** The most memory that a process of the run took. */
+  readonly peakBytes: number;
 }
 
 const storedValues = z.object({
   evaluations: z.array(z.custom<Evaluation>()),
   baseCount: z.number(),
   pending: z.int().nonnegative(),
+  seconds: z.number().default(0),
+  peakBytes: z.number().default(0),
 });
 
 interface State {
   step: number;
   round: number;
+  seconds: number;
+  peakBytes: number;
   optimizer: AdamWState;
   /** For the method's own parameters, if it has some. */
   ownOptimizer: AdamWState | null;
@@ -77,6 +88,8 @@ function freshState(parts: TrainParts): State {
   return {
     step: 0,
     round: 0,
+    seconds: 0,
+    peakBytes: 0,
     optimizer: initAdamW(task.parameters),
     ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
     average: config.ema === null ? null : copyOf(task.parameters),
@@ -106,9 +119,14 @@ function stored({ task, stepper }: TrainParts, state: State): RunState {
       ...(average && { average }),
       ...(statistics && { base: statistics }),
     },
-    values: { evaluations: state.evaluations, baseCount: base?.count ?? 0, pending: state.pending },
+    values: {
+      evaluations: state.evaluations, baseCount: base?.count ?? 0, pending: state.pending,
+      seconds: state.seconds, peakBytes: peakOf(state),
+    },
   };
 }
+
+const peakOf = (state: State): number => Math.max(state.peakBytes, peakBytes());
 
 function restored(parts: TrainParts, run: RunState): State {
   const { task, stepper } = parts;
@@ -122,6 +140,8 @@ function restored(parts: TrainParts, run: RunState): State {
   return {
     step: run.step,
     round: run.round,
+    seconds: kept.seconds,
+    peakBytes: kept.peakBytes,
     optimizer: { step: run.step, m: set('m'), v: set('v') },
     ownOptimizer: stepper.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
     average: run.tensors['average'] ? set('average') : null,
@@ -137,24 +157,26 @@ function restored(parts: TrainParts, run: RunState): State {
   };
 }
 
-/** Runs until the last step, an interruption or the guard. */
+/** Runs until the steps or the budget are used up, an interruption or the guard. */
 export async function train(parts: TrainParts): Promise<TrainResult> {
   const { config, task, stepper, folder, progress, evaluator } = parts;
   const checkpoints = join(folder.path, 'checkpoints');
   const found = parts.resume ? await loadCheckpoint(checkpoints, progress.warn) : null;
   const state = found ? restored(parts, found) : freshState(parts);
-  await folder.rewind(state.step);
+  await folder.rewind(found ? state.step : -1);
   let before: Measured | null = null;
   const recent: number[] = [];
+  const spent = (): Spent => ({ step: state.step, rewardQueries: task.counts.rewardQueries, seconds: state.seconds });
+  const over = (): boolean => state.pending === 0 && spentShare(config, spent()) >= 1;
 
   /** Evaluates with the averaged weights if there are any: they are what is saved. */
   async function evaluate(): Promise<MetricsRow> {
     progress.phase(state.step === 0 ? 'evaluating the base model' : `evaluating at step ${state.step}`);
     const own = copyOf(task.parameters);
     if (state.average) for (const [name, t] of state.average) values(task.parameters.get(name)!).set(values(t));
-    const spent = { ...task.counts };
+    const counts = { ...task.counts };
     const measured = await evaluator.measure(state.step, state.base);
-    Object.assign(task.counts, spent); // what measuring costs is not the method's
+    Object.assign(task.counts, counts); // what measuring costs is not the method's
     state.base ??= measured.statistics;
     state.evaluations.push(measured.evaluation);
     if (state.step === 0) before = measured;
@@ -199,44 +221,54 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     state.step += 1;
     state.gradients = new Map();
     state.pending = 0;
-    return { step: state.step, reward: meanOf(update.rewards), loss: update.loss, gradNorm: norm, ...(ownNorm !== undefined && { ownGradNorm: ownNorm }), lr, ...update.metrics };
+    // The method's own scalars never hide the trainer's.
+    return {
+      ...update.metrics,
+      step: state.step, reward: meanOf(update.rewards), loss: update.loss, gradNorm: norm,
+      ...(ownNorm !== undefined && { ownGradNorm: ownNorm }), lr,
+    };
   }
 
   let ended: TrainResult['ended'] = 'finished';
   let saved = state.step;
-  if (state.evaluations.length === 0) await folder.log(await evaluate());
+  const costs = () => ({ ...task.counts, seconds: state.seconds });
+  if (state.evaluations.length === 0) await folder.log({ ...(await evaluate()), ...costs() });
   const verdict = (): string | null => (config.guard.enabled ? (judge(state.evaluations, config.guard).stop?.reason ?? null) : null);
   const stopped = verdict();
   if (stopped !== null) ended = { guard: stopped };
-  progress.phase(`training with ${config.method.name} from step ${state.step} to ${config.steps}`);
-  while (ended === 'finished' && state.step < config.steps) {
+  progress.phase(`training with ${config.method.name} from step ${state.step}`);
+  let last = spent();
+  let began = performance.now();
+  while (ended === 'finished' && !over()) {
     const names = drawPrompts(parts.prompts, config.seed, state.round, task.batch);
-    let began = performance.now();
     for await (const update of stepper.round(names, state.round)) {
       const row = apply(update);
-      if (!row) continue;
-      const seconds = (performance.now() - began) / 1000;
+      state.seconds += (performance.now() - began) / 1000;
       began = performance.now();
-      const due = state.step === config.steps || (config.evaluation.every > 0 && state.step % config.evaluation.every === 0);
+      if (!row) continue;
+      const due = evaluationDue(config, last, spent());
+      last = spent();
       recent.push(row['reward']!);
-      progress.step(state.step, config.steps, trend(recent));
+      progress.step(state.step, Math.round(state.step / spentShare(config, last)), trend(recent));
       const evaluated = due ? await evaluate() : {};
-      const { rewardQueries, denoiserCalls } = task.counts;
-      await folder.log({ ...row, rewardQueries, denoiserCalls, seconds, ...evaluated });
+      await folder.log({ ...row, ...evaluated, ...costs() });
       const reason = due ? verdict() : null;
       if (reason !== null) ended = { guard: reason };
-      if (ended !== 'finished' || state.step >= config.steps) break;
+      began = performance.now();
+      if (ended !== 'finished' || over()) break;
     }
     state.round += 1;
-    if (parts.shouldStop() && ended === 'finished' && state.step < config.steps) ended = 'interrupted';
-    if (state.step - saved >= config.checkpointEvery || ended !== 'finished' || state.step >= config.steps) {
+    if (parts.shouldStop() && ended === 'finished' && !over()) ended = 'interrupted';
+    if (state.step - saved >= config.checkpointEvery || ended !== 'finished' || over()) {
+      const pause = performance.now();
       await checkpoint();
+      began += performance.now() - pause;
       saved = state.step;
     }
     await new Promise((resolve) => setImmediate(resolve));
   }
   const { best } = judge(state.evaluations, config.guard);
-  return { evaluations: state.evaluations, best, bestParameters: state.best, before, ended, step: state.step };
+  return { evaluations: state.evaluations, best, bestParameters: state.best, before, ended, ...spent(), peakBytes: peakOf(state) };
 }
 
 /** The reward and how it moves: the mean of the last updates against the mean of those before. */
@@ -248,7 +280,10 @@ function trend(rewards: readonly number[]): string {
   return `reward ${now.toPrecision(4)}${arrow}`;
 }
 
-/** Pictures of one prompt in a row. */
+/** Pictures in a row of an evaluation's sheet, given the images of a prompt: three prompts a row. */
+export const sheetColumns = (images: number): number => 3 * images;
+
+/** Pictures of one prompt side by side. */
 export async function saveGrid(folder: RunFolder, measured: Measured, step: number): Promise<void> {
   const sheet = await gridOf(measured);
   const [, height, width] = sheet.shape as [number, number, number];
@@ -257,8 +292,8 @@ export async function saveGrid(folder: RunFolder, measured: Measured, step: numb
 
 export async function gridOf({ images, prompts }: Pick<Measured, 'images' | 'prompts'>): Promise<HostTensor> {
   const pictures = prompts.map((_, i) => imageAt(images, i));
-  const columns = prompts.filter((p) => p === prompts[0]).length;
-  return imageGrid(pictures, { columns: columns * 3, labels: prompts, minWidth: 96 });
+  const columns = sheetColumns(prompts.filter((p) => p === prompts[0]).length);
+  return imageGrid(pictures, { columns, labels: prompts, minWidth: 96 });
 }
 
 /** Picture i of [N, 3, H, W] as [3, H, W]. */

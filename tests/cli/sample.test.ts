@@ -70,6 +70,15 @@ test('the same command makes the same files, and every image depends on its own 
   expect(await distance(first.images[0]!, first.images[1]!)).toBeGreaterThan(20);
 });
 
+test('a single file makes the images of the folder it is like', async () => {
+  const file = join(fixtures, 'single_file_sd1.safetensors');
+  const [whole, single] = [
+    await sample('--prompt', 'a cat'), await sample('--prompt', 'a cat', '--model', file, '--like', tiny),
+  ];
+  expect(await readFile(single.images[0]!.file, 'latin1')).toContain('Model: single_file_sd1');
+  expect(await distance(whole.images[0]!, single.images[0]!)).toBe(0);
+});
+
 test('guidance and the negative prompt do what they say', async () => {
   const plain = await sample('--prompt', 'a cat', '--guidance', '1');
   const both = await sample('--prompt', 'a cat', '--negative', 'a cat', '--guidance', '9');

@@ -93,9 +93,21 @@ describe('a single file', () => {
 
   it.each([[768, 'sd1'], [1024, 'sd2'], [2048, 'sdxl']] as const)('of text width %i is %s', async (width, family) => {
     const source = await write(family, [[CONV_IN, tensor([2, 4, 3, 3])], [TO_K, tensor([2, width])]]);
-    expect(detectSingleFile(source)).toEqual({ family, inChannels: 4 });
+    expect(detectSingleFile(source)).toEqual({ family, inChannels: 4, zeroTerminalSnr: false });
     expect(() => singleFileComponent(source, family, 'vae')).toThrow(/holds no vae/);
     await source.close();
+  });
+
+  it('tells what it predicts by metadata or marks, where it has any', async () => {
+    const rest: [string, ReturnType<typeof tensor>][] = [[CONV_IN, tensor([2, 4, 3, 3])], [TO_K, tensor([2, 1024])]];
+    const path = join(folder, 'metadata.safetensors');
+    await writeSafetensors(path, rest, { 'modelspec.prediction_type': 'epsilon' });
+    const told = await openSafetensors(path);
+    expect(detectSingleFile(told)).toMatchObject({ prediction: 'epsilon' });
+    await told.close();
+    const marked = await write('marked', [...rest, ['v_pred', tensor([1])], ['ztsnr', tensor([1])]]);
+    expect(detectSingleFile(marked)).toMatchObject({ prediction: 'v_prediction', zeroTerminalSnr: true });
+    await marked.close();
   });
 
   it('of another kind is refused', async () => {

@@ -99,7 +99,7 @@ describe('ReFL', () => {
   test('the gradient is that of the clean prediction at the drawn step', async () => {
     const task = await tinyTask({ steps: 4, eta: 1 });
     const { gradients, metrics } = await firstUpdate(refl, task, { window: 0.5 }, PROMPTS);
-    const at = metrics!['step']!;
+    const at = metrics!['at']!;
     expect(at).toBeGreaterThanOrEqual(2);
     const roller = await openRoller(task);
     const x = (await roller.rollout(PROMPTS, 0, { stop: at })).x.at(-1)!;

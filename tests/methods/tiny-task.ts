@@ -22,6 +22,8 @@ export interface TinyOptions {
   seed?: number;
   differentiable?: boolean;
   data?: Task['data'];
+  /** What the network starts from, and its reference stays at. */
+  parameters?: ReadonlyMap<string, HostTensor>;
 }
 
 const HIDDEN = 6;
@@ -45,7 +47,8 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
   for (const [name, shape] of Object.entries(shapes)) symbols.set(name, input(name, shape));
   const parameters = new Map<string, HostTensor>(Object.entries(shapes).map(([name, shape]) => {
     const size = shape.reduce((a, b) => a * b, 1);
-    return [name, host(normal({ seed: 3, stream: name, step: 0 }, 0, size).map((v) => v * 0.4), shape)];
+    const given = options.parameters?.get(name);
+    return [name, given ? { ...given, data: given.data.slice() } : host(normal({ seed: 3, stream: name, step: 0 }, 0, size).map((v) => v * 0.4), shape)];
   }));
   const reference = new Map([...parameters].map(([name, t]) => [`reference/${name}`, { ...t, data: t.data.slice() }]));
   const target = input('target', [batch, 1]);

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { fetchFiles, fetchSnapshot, pipelineFiles } from '../../src/models/hub.js';
+import { fetchConfigs, fetchFiles, fetchSnapshot, pipelineFiles } from '../../src/models/hub.js';
 import { loadPipeline } from '../../src/models/load.js';
 
 const pipeline = fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url));
@@ -112,6 +112,17 @@ describe('a model of the hub', () => {
     expect(hub.requests).toEqual([]);
     expect(loaded.source).toBe(REPOSITORY);
     expect(loaded.weights.size).toBeGreaterThan(500);
+  });
+
+  test('that a single file is like lends its configuration and tokenizer, not its weights', async () => {
+    const file = join(pipeline, '../single_file_sd1.safetensors');
+    const single = await loadPipeline(file, { like: REPOSITORY });
+    expect(single.weights.size).toBeGreaterThan(500);
+    expect(single.scheduler).toEqual(JSON.parse(hub.files.get('scheduler/scheduler_config.json')!.toString()));
+    expect(hub.requests.filter((path) => path.endsWith('.safetensors'))).toEqual([]);
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    await fetchConfigs(REPOSITORY);
+    await expect(loadPipeline(REPOSITORY)).rejects.toThrow(/not completely in the cache/);
   });
 
   test('that Python left incomplete gets what is missing, and nothing else', async () => {

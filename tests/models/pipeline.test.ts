@@ -2,7 +2,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { readAll } from '../../src/formats/weights.js';
 import { host } from '../../src/graph/dtype.js';
@@ -154,6 +154,18 @@ describe('a pipeline', () => {
       expect((value.data as Float32Array).findIndex(off), name).toBe(-1);
     }
   });
+
+  test('with a scheduler as Python wrote it, -Infinity included, is read and written again', async () => {
+    const at = join(scratch, 'dpm');
+    await cp(folder, at, { recursive: true });
+    const config = '{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "beta_end": 0.012}';
+    await writeFile(join(at, 'scheduler', 'scheduler_config.json'), config);
+    const pipeline = await loadPipeline(at);
+    expect(readSchedulerConfig(pipeline.scheduler, 'test').sampler).toBe('dpm++2m');
+    await savePipeline(join(scratch, 'dpm again'), pipeline);
+    const written = await readFile(join(scratch, 'dpm again', 'scheduler', 'scheduler_config.json'), 'utf8');
+    expect(written).toContain('"lambda_min_clipped": -Infinity,');
+  });
 });
 
 describe('bad input', () => {
@@ -206,6 +218,23 @@ describe('bad input', () => {
     expect(error.message).toMatch(/"conv_out.weight" is \[2, 2\], not \[4, \d+, 3, 3\]/);
     expect(error.message).toMatch(/"extra" is not expected/);
     expect(error.message).toContain(join(at, 'unet'));
+  });
+
+  test('a single file without a tokenizer at hand says how to name one, and only single files want that', async () => {
+    const file = join(fixtures, 'single_file_sd1.safetensors');
+    vi.stubEnv('HF_HUB_CACHE', scratch);
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    const published = join(scratch, 'published.safetensors');
+    const blocks = 'model.diffusion_model.input_blocks';
+    await writeSafetensors(published, [
+      [`${blocks}.0.0.weight`, host(new Float32Array(4), [1, 4, 1, 1])],
+      [`${blocks}.1.1.transformer_blocks.0.attn2.to_k.weight`, host(new Float32Array(768), [1, 768])],
+    ]);
+    await expect(loadPipeline(published)).rejects.toThrow(/published.*no tokenizer in it.*HF_HUB_OFFLINE.*--like/);
+    await expect(loadPipeline(file)).rejects.toThrow(/text states of width 16\..*--like/);
+    vi.unstubAllEnvs();
+    await expect(loadPipeline(file, { like: 'nothing' })).rejects.toThrow(/nothing: is no folder or hub id/);
+    await expect(loadPipeline(folder, { like: folder })).rejects.toThrow(/tells itself.*--like/);
   });
 
   test('what is no model at all says what would be', async () => {

@@ -1,8 +1,8 @@
 """lora_*: LoRA files of every dialect as the reference tools write them, and the U-Net's output with each loaded.
 
 The base models and inputs are those of unet_sd1 and unet_sdxl. lora_expected.safetensors holds `<file>/out.scale_1` and
-`<file>/out.scale_05`: what diffusers (or PEFT) computes after loading that file at scale 1 and 0.5. The file with the
-text encoder's LoRA belongs to pipeline_sd1/ and has `out.prompt_embeds` of PROMPTS at scale 1.
+`<file>/out.scale_05`: what diffusers (or PEFT) computes in float64 after loading that file at scale 1 and 0.5. The file
+with the text encoder's LoRA belongs to pipeline_sd1/ and has `out.prompt_embeds` of PROMPTS at scale 1.
 """
 
 import shutil
@@ -20,6 +20,9 @@ from pipeline import load as load_pipeline
 from unets import TARGETS, VARIANTS, build, call, inputs_of
 
 RANK, ALPHA = 2, 3
+# Standard deviation of a LoRA's weights: outputs change by about 1, and PyTorch's float32 is within 1e-5 of its float64.
+# (At 0.5 its float32 is 1.1e-3 off, a tiny norm in SDXL's U-Net amplifying the rounding.)
+SPREAD = 0.2
 WIDE = (r".*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_shortcut"
         r"|time_emb_proj)")
 TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
@@ -39,7 +42,7 @@ def adapt(model, targets):
     """Gives the model a random adapter; returns both the model and that adapter's state in PEFT's names."""
     model.add_adapter(LoraConfig(r=RANK, lora_alpha=ALPHA, init_lora_weights="gaussian", target_modules=targets))
     for i, (name, p) in enumerate(sorted((k, p) for k, p in model.named_parameters() if "lora_" in k)):
-        p.data = tensor(500 + i, *p.shape, scale=1 / RANK)
+        p.data = tensor(500 + i, *p.shape, scale=SPREAD)
     return model, get_peft_model_state_dict(model)
 
 
@@ -53,6 +56,12 @@ def to_kohya(state):
     return kohya | {k: torch.tensor(float(ALPHA)) for k in kohya if k.endswith(".alpha")}
 
 
+def precise(unet, variant):
+    inputs = inputs_of(VARIANTS[variant])
+    doubled = {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
+    return call(unet.double(), doubled).float()
+
+
 def expected(variant, file):
     """Loads the file through the pipeline's own loader into a fresh U-Net and runs it at both scales."""
     pipe = pipeline(variant, build(variant))
@@ -60,7 +69,7 @@ def expected(variant, file):
     result = {}
     for label, scale in (("1", 1.0), ("05", 0.5)):
         pipe.set_adapters(["a"], [scale])
-        result[f"{file}/out.scale_{label}"] = call(pipe.unet, inputs_of(VARIANTS[variant]))
+        result[f"{file}/out.scale_{label}"] = precise(pipe.unet, variant)
     return result
 
 
@@ -97,7 +106,7 @@ def peft_folder(variant):
         for module in loaded.modules():
             if hasattr(module, "set_scale"):
                 module.set_scale("default", scale)
-        result[f"{name}/out.scale_{label}"] = call(loaded, inputs_of(VARIANTS[variant]))
+        result[f"{name}/out.scale_{label}"] = precise(loaded, variant)
     return result
 
 
@@ -107,7 +116,8 @@ def text_encoder_file():
     kohya = {k.replace("lora_te1_", "lora_te_"): v for k, v in to_kohya(state).items()}
     file, pipe = write("lora_sd1_kohya_text_encoder.safetensors", kohya), load_pipeline()
     pipe.load_lora_weights(str(FIXTURES), weight_name=file, local_files_only=True)
-    return {f"{file}/out.prompt_embeds": pipe.encode_prompt(PROMPTS, "cpu", 1, False)[0]}
+    pipe.text_encoder.double()
+    return {f"{file}/out.prompt_embeds": pipe.encode_prompt(PROMPTS, "cpu", 1, False)[0].float()}
 
 
 def make():

@@ -12,7 +12,14 @@ export interface SingleFile {
   readonly family: Family;
   /** Channels of the U-Net's input: 4, or 9 for an inpainting model. */
   readonly inChannels: number;
+  /** What the network predicts, where the file tells: by ModelSpec's metadata, or by the marks of SDXL's v-models. */
+  readonly prediction?: 'epsilon' | 'v_prediction';
+  /** The noise schedule ends without signal, as another mark of those tells. */
+  readonly zeroTerminalSnr: boolean;
 }
+
+/** Values of `modelspec.prediction_type`. */
+const PREDICTIONS = new Map([['epsilon', 'epsilon'], ['v', 'v_prediction']] as const);
 
 const UNET = 'model.diffusion_model.';
 
@@ -24,9 +31,9 @@ const SD2_TEXT_LAYERS = 23;
 
 /** Recognises a checkpoint by its names and shapes; a FormatError if it is not one of the families. */
 export function detectSingleFile(source: WeightSource): SingleFile {
-  const { where, tensors } = source;
-  const remedy = 'Single files of SD 1.x, SD 2.x and SDXL base with the original names are supported, ' +
-    'and folders in diffusers layout.';
+  const { where, tensors, metadata } = source;
+  const remedy = 'Single files of SD 1.x, SD 2.x and SDXL base with the original names are supported, those of other ' +
+    'sizes with --like, and folders in diffusers layout.';
   const input = tensors.get(`${UNET}input_blocks.0.0.weight`);
   if (!input) throw new FormatError(where, `has no tensor "${UNET}input_blocks.0.0.weight"`, remedy);
   let width: number | undefined;
@@ -35,7 +42,11 @@ export function detectSingleFile(source: WeightSource): SingleFile {
   }
   const family = FAMILIES.get(width ?? 0);
   if (!family) throw new FormatError(where, `attends to text states of width ${width ?? 'unknown'}`, remedy);
-  return { family, inChannels: input.shape[1] ?? 0 };
+  const prediction = tensors.has('v_pred')
+    ? 'v_prediction'
+    : PREDICTIONS.get(metadata['modelspec.prediction_type'] as 'epsilon' | 'v');
+  const inChannels = input.shape[1] ?? 0;
+  return { family, inChannels, ...(prediction && { prediction }), zeroTerminalSnr: tensors.has('ztsnr') };
 }
 
 /** What of ours is made from a tensor of the checkpoint. */

@@ -1,0 +1,221 @@
+/** @file `attune compare`: methods side by side on the same prompts, noise and budget, each run in a process of its own. */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdir, open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { stringify } from 'yaml';
+import { measureBaseline } from '../comparison/baseline.js';
+import { jobsOf, parseComparison } from '../comparison/config.js';
+import type { Comparison, Job } from '../comparison/config.js';
+import { execute } from '../comparison/execute.js';
+import type { Running } from '../comparison/execute.js';
+import { writeComparison } from '../comparison/report.js';
+import type { Results } from '../comparison/results.js';
+import { priceTable, resultTable } from '../comparison/tables.js';
+import { writeAtomic } from '../formats/atomic.js';
+import { ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath } from '../training/config.js';
+import { openRunFolder } from '../training/run-folder.js';
+import { openSession } from '../training/session.js';
+import { parseNumber } from './arguments.js';
+import { collect, wholeNumber } from './option-values.js';
+import { stopRequested } from './supervise.js';
+import { table } from './table.js';
+import { terminalProgress } from './terminal.js';
+
+interface Flags {
+  config?: string;
+  out?: string;
+  entry: string[];
+  seeds?: number[];
+  budget: string[];
+  bestOf?: number[];
+  threshold?: number;
+  model?: string;
+  reward: string[];
+  prompts?: string;
+  set: string[];
+  jobs: number;
+  json?: boolean;
+  quiet?: boolean;
+}
+
+/** Reads `[NAME=]METHOD[?setting=value&…]`: an entry with settings by their dotted names. */
+export function parseEntry(text: string): [name: string, settings: Record<string, unknown>] {
+  const [, given, method, query] = /^(?:([^=?]+)=)?([^=?]+)(?:\?(.*))?$/s.exec(text) ?? [];
+  if (method === undefined) throw new ConfigError(`--entry ${text}: write [NAME=]METHOD[?setting=value&…], such as draft-1=draft?method.k=1&lr=1e-3`);
+  const settings: Record<string, unknown> = {};
+  const options: Record<string, unknown> = { name: method };
+  for (const [path, value] of (query ? query.split('&') : []).map(parseAssignment)) {
+    if (path.startsWith('method.')) options[path.slice('method.'.length)] = value;
+    else settings[path] = value;
+  }
+  return [given ?? method, nested({ ...settings, method: options })];
+}
+
+/** Dotted names as sections. */
+function nested(flat: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const tree: Record<string, unknown> = {};
+  for (const [path, value] of Object.entries(flat)) setPath(tree, path, value);
+  return tree;
+}
+
+/** The comparison of file and flags, flags winning. @throws ConfigError naming the field */
+async function comparisonOf(flags: Flags): Promise<Comparison> {
+  const file = flags.config === undefined ? {} : await readConfigFile(flags.config);
+  const entries = { ...(file['entries'] as object | undefined), ...Object.fromEntries(flags.entry.map(parseEntry)) };
+  return parseComparison({
+    ...file,
+    entries,
+    ...(flags.seeds && { seeds: flags.seeds }),
+    ...(flags.budget.length > 0 && { budget: Object.fromEntries(flags.budget.map(parseAssignment)) }),
+    ...(flags.bestOf && { bestOf: flags.bestOf }),
+    ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+  });
+}
+
+type StopSignal = 'SIGINT' | 'SIGTERM';
+const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
+
+/** Lines at the end of a log that say what went wrong. */
+async function complaint(log: string): Promise<string> {
+  const lines = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n');
+  const at = lines.findLastIndex((line) => line.startsWith('attune: '));
+  return (at < 0 ? lines.slice(-1) : lines.slice(at, at + 1)).join(' ').replace('attune: ', '') + ` (log: ${log})`;
+}
+
+/** Starts runs as processes: memory is each one's own, and they are stopped by message, not by the terminal's signal. */
+function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume: boolean) => Running {
+  return (job, resume) => {
+    const folder = join(root, job.folder);
+    let child: ChildProcess | null = null;
+    let stopped = false;
+    const stop = (): void => {
+      stopped = true;
+      if (child?.connected) child.send('SIGINT');
+    };
+    async function run(): Promise<string | null> {
+      const config = `${folder}.yaml`;
+      await writeAtomic(config, stringify(job.config));
+      const log = await open(`${folder}.log`, 'a');
+      const where = resume ? ['--resume', folder] : ['--config', config, '--out', folder];
+      const { kind } = job;
+      const args = kind.name === 'train' ? ['train', ...where]
+        : ['compare', 'baseline', '--config', config, '--out', folder, ...(kind.name === 'best-of' ? ['--n', String(kind.n)] : [])];
+      // The configuration holds what the environment says already.
+      const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ATTUNE_SET_'));
+      if (stopped) return null;
+      const started = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
+        env: { ...Object.fromEntries(inherited), ATTUNE_CHILD: '1' },
+        stdio: ['ignore', log.fd, log.fd, 'ipc'],
+        detached: true,
+      });
+      child = started;
+      children.add(started);
+      const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
+        started.on('error', reject);
+        started.on('exit', (...end) => resolve(end));
+      });
+      children.delete(started);
+      await log.close();
+      if (signal) return `ended by ${signal}${signal === 'SIGKILL' ? ' (often: out of memory)' : ''}`;
+      return code === 0 ? null : complaint(`${folder}.log`);
+    }
+    return { finished: run().catch((error: unknown) => String(error)), stop };
+  };
+}
+
+async function compare(flags: Flags): Promise<void> {
+  const progress = terminalProgress(flags.quiet === true);
+  const comparison = await comparisonOf(flags);
+  const overrides: [string, unknown][] = [
+    ...environmentSettings(process.env),
+    ...(['model', 'prompts'] as const).flatMap((k): [string, unknown][] => (flags[k] === undefined ? [] : [[k, flags[k]]])),
+    ...(flags.reward.length > 0 ? [['rewards', flags.reward] as [string, unknown]] : []),
+    ...flags.set.map(parseAssignment),
+    // More runs at a time than cores would only fight.
+    ...(flags.jobs > 1 ? [['threads', 1] as [string, unknown]] : []),
+  ];
+  const jobs = jobsOf(comparison, overrides);
+  const root = flags.out ?? join('runs', `${new Date().toISOString().replace(/[:.]/g, '-').slice(0, 19)}-compare`);
+  await mkdir(root, { recursive: true });
+
+  const children = new Set<ChildProcess>();
+  const stopping = new AbortController();
+  let asked: StopSignal | null = null;
+  const onSignal = (signal: StopSignal): void => {
+    if (asked) for (const child of children) child.kill('SIGKILL');
+    else process.stderr.write('\nstopping after these steps; press Ctrl-C again to stop at once\n');
+    asked ??= signal;
+    stopping.abort();
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const failures = await execute(jobs, {
+    root, lanes: flags.jobs, start: launcher(root, children), progress, signal: stopping.signal,
+  });
+  process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  await writeAtomic(join(root, 'compare.yaml'), stringify(comparison));
+  const command = ['attune', ...process.argv.slice(2)].map((a) => (/^[\w./=:,+-]+$/.test(a) ? a : `'${a}'`)).join(' ');
+  const results = await writeComparison(comparison, jobs, root, failures, command);
+  if (asked) {
+    progress.phase(`stopped; go on with the same command and --out ${root}`);
+    process.exit(CODES[asked as StopSignal]);
+  }
+  process.stdout.write(flags.json ? `${JSON.stringify({ folder: root, ...results })}\n` : told(results, root));
+  if (failures.length > 0) throw new Error(`${failures.length} of ${jobs.length} runs failed; the report has the others`);
+}
+
+function told(results: Results, root: string): string {
+  const price = priceTable(results);
+  const lines = (t: { head: readonly string[]; rows: readonly (readonly string[])[] }): string[] => table([t.head, ...t.rows]);
+  return [
+    ...lines(resultTable(results, (e) => e.last)),
+    ...(price ? ['', `To reach a reward of ${results.price!.target.toPrecision(4)}:`, ...lines(price)] : []),
+    '', `Report ${join(root, 'report.html')}`, '',
+  ].join('\n');
+}
+
+const numbers = (text: string): number[] => text.split(',').map(wholeNumber(0));
+
+/** What `compare` runs for the entries that need no training. */
+function baselineCommand(): Command {
+  return new Command('baseline')
+    .requiredOption('--config <file>', 'configuration of a run')
+    .requiredOption('--out <dir>', 'run folder')
+    .option('--n <n>', 'samples for each image', wholeNumber(1), 1)
+    .action(async ({ config: file, out, n }: { config: string; out: string; n: number }) => {
+      const config = resolveConfig(await readConfigFile(file), []);
+      const session = await openSession(config, terminalProgress(false));
+      const begun = await readFile(join(out, 'config.yaml')).then(() => true, () => false);
+      const folder = await openRunFolder(out, config, session.manifest, begun);
+      try {
+        await measureBaseline(session, folder, n, stopRequested);
+      } finally {
+        await folder.close();
+        await session.release();
+      }
+    });
+}
+
+export function compareCommand(): Command {
+  return new Command('compare')
+    .description('Compare methods on the same prompts, noise and budget, over several seeds. Resumable; one report.')
+    .option('--config <file>', 'the comparison as YAML: settings, entries, seeds, budget')
+    .option('--entry <spec>', '[NAME=]METHOD[?setting=value&…], repeatable; e.g. draft-1=draft?method.k=1&lr=1e-3', collect, [])
+    .option('--seeds <list>', 'such as 0,1,2 (the default)', numbers)
+    .option('--budget <limit>', 'updates=N, rewardQueries=N or seconds=N (repeatable: whichever runs out first)', collect, [])
+    .option('--best-of <list>', 'baselines that keep the best of n samples (default: 8)', numbers)
+    .option('--threshold <reward>', 'report what it costs to reach this reward', parseNumber)
+    .option('--model <name>', 'of all entries')
+    .option('--reward <spec>', 'of all entries; repeat to sum several', collect, [])
+    .option('--prompts <name>', 'of all entries')
+    .option('--set <key=value>', 'any setting of all entries by its dotted name (repeatable)', collect, [])
+    .option('--out <dir>', 'folder of the comparison; with the same one an interrupted comparison goes on')
+    .option('--jobs <n>', 'runs at a time; each has one thread if there are several', wholeNumber(1), 1)
+    .option('--json', 'the results as JSON')
+    .option('--quiet', 'no progress')
+    .addHelpText('after', '\nExample:\n  attune compare --entry draft-lv --entry refl --budget updates=20 --seeds 0,1 --out runs/two')
+    .enablePositionalOptions() // what follows `baseline` is its own
+    .addCommand(baselineCommand(), { hidden: true })
+    .action(compare);
+}

@@ -1,0 +1,108 @@
+/** @file The two computations of `attune search`: the base model's pictures, and the search. */
+import { host } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import type { Pipeline } from '../models/pipeline.js';
+import type { Reward } from '../rewards/reward.js';
+import { openScorer } from '../rewards/scorer.js';
+import { defaultBatch } from '../sampling/defaults.js';
+import { sampleImages } from '../sampling/sampler.js';
+import type { TraceEntry } from '../search/candidate.js';
+import { openExplorer } from '../search/explorer.js';
+import { openPipelineTask } from '../training/pipeline-task.js';
+import type { PipelineTask } from '../training/pipeline-task.js';
+import type { Progress } from '../training/progress.js';
+import type { SearchPlan } from './search-plan.js';
+import { stopRequested } from './supervise.js';
+
+/** Thrown between steps when the user asked to stop. */
+export class Stopped extends Error {}
+
+function checkStop(): void {
+  if (stopRequested()) throw new Stopped();
+}
+
+/** A picture and its score. */
+export interface Picture {
+  readonly image: HostTensor; // [3, H, W]
+  readonly score: number;
+}
+
+/** What sampling without a search gives: the pictures of `attune sample` at the same seed. */
+export async function basePictures(
+  pipeline: Pipeline, plan: SearchPlan, reward: Reward, progress: Progress,
+): Promise<Picture[]> {
+  const { prompts, width, height, compile } = plan;
+  progress.phase(`sampling ${prompts.length} image(s) without a search, to compare with`);
+  const batch = defaultBatch(prompts.length, height, width);
+  const scorer = openScorer(reward, { batch, compile });
+  const pictures: Picture[] = [];
+  const onStep = (done: number, total: number): void => {
+    progress.step(done, total, 'steps');
+    checkStop();
+  };
+  try {
+    for await (const made of sampleImages(pipeline, { ...plan, batch, onStep })) {
+      const size = 3 * height * width;
+      const images = new Float32Array(made.length * size);
+      made.forEach(({ image }, i) => images.set(image.data as Float32Array, i * size));
+      const scores = await scorer.score(host(images, [made.length, 3, height, width]), made.map((m) => m.prompt));
+      pictures.push(...made.map(({ image }, i) => ({ image, score: scores[i]! })));
+    }
+  } finally {
+    await scorer.release();
+  }
+  return pictures;
+}
+
+/** What was found for one prompt. */
+export interface Best extends Picture {
+  readonly item: number;
+  readonly winner: TraceEntry;
+  readonly trace: readonly TraceEntry[];
+}
+
+/** Searches for the prompts, a group at a time. */
+export async function* findBest(
+  pipeline: Pipeline, plan: SearchPlan, reward: Reward, progress: Progress,
+): AsyncGenerator<Best> {
+  const { prompts, search, options, callsPerStep, callsPerPrompt, group } = plan;
+  progress.phase('compiling');
+  // The adapter of the task is never used: LoRAs are merged into the weights.
+  const adaptation = { kind: 'lora', options: { rank: 1 } } as const;
+  const task = await openPipelineTask(pipeline, { ...plan, adaptation, reward, checkpointing: false });
+  const total = prompts.length * callsPerPrompt;
+  let calls = 0;
+  const onCalls = (made: number): void => {
+    progress.step(calls += made, total, 'denoiser calls');
+    checkStop();
+  };
+  const most = `at most ${callsPerPrompt} denoiser calls each`;
+  progress.phase(`searching with ${search.name}: ${prompts.length} prompt(s), ${most}`);
+  const explorer = await openExplorer(task, { which: 'reference', callsPerStep, onCalls });
+  try {
+    for (let first = 0; first < prompts.length; first += group) {
+      const part = prompts.slice(first, first + group);
+      const items = part.map((_, i) => first + i);
+      const { samples, scores, winners, traces } = await search.run(explorer, options, { prompts: part, items });
+      const images = await decoded(task, samples);
+      for (const [i, item] of items.entries()) {
+        yield { item, image: images[i]!, score: scores[i]!, winner: winners[i]!, trace: traces[i]! };
+      }
+      calls = (first + part.length) * callsPerPrompt; // it may have taken fewer
+    }
+  } finally {
+    await explorer.release();
+    await task.release();
+  }
+}
+
+/** Pictures of samples [N, C, h, w], N at most the task's batch. */
+async function decoded(task: PipelineTask, { data, shape }: HostTensor): Promise<HostTensor[]> {
+  const [count] = shape as [number];
+  const filled = new Float32Array((data.length / count) * task.batch);
+  filled.set(data as Float32Array);
+  const images = await task.decode(host(filled, [task.batch, ...shape.slice(1)]));
+  const size = images.data.length / task.batch;
+  return Array.from({ length: count }, (_, i) =>
+    host((images.data as Float32Array).slice(i * size, (i + 1) * size), images.shape.slice(1)));
+}

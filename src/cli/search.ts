@@ -1,0 +1,156 @@
+/** @file `attune search`: better samples of an unchanged model, by spending more on each prompt. */
+import { join } from 'node:path';
+import { Command, Option } from 'commander';
+import { writeAtomic } from '../formats/atomic.js';
+import { writePng } from '../formats/image.js';
+import { packageVersion } from '../formats/package-root.js';
+import { openRewards, parseReward } from '../rewards/registry.js';
+import { applyLoras } from '../sampling/lora-apply.js';
+import { parametersText } from '../sampling/parameters-text.js';
+import { samplers } from '../schedulers/index.js';
+import { SEARCHES } from '../search/index.js';
+import { loadPrompts } from '../training/prompts.js';
+import { parseNumber, UsageError } from './arguments.js';
+import { loadLoras, loadModel } from './load-model.js';
+import { collect, collectLora, likeOption, wholeNumber } from './option-values.js';
+import { parseSize, stem } from './sampling-options.js';
+import { change, pairsOnSheet, writeSheet, writeTrace } from './search-output.js';
+import type { Found, Pair } from './search-output.js';
+import { chosenSearch, planSearch } from './search-plan.js';
+import type { SearchFlags, SearchPlan } from './search-plan.js';
+import { basePictures, findBest, Stopped } from './search-run.js';
+import type { Best } from './search-run.js';
+import { terminalProgress } from './terminal.js';
+
+async function chosenPrompts({ prompt = [], prompts }: SearchFlags): Promise<readonly string[]> {
+  const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
+  if (list.length > 0) return list;
+  throw new UsageError('no prompt; give --prompt TEXT or --prompts LIST (attune list prompts)');
+}
+
+function chosenRewards({ reward, model }: SearchFlags): readonly string[] {
+  if (reward.length > 0) return reward;
+  if (model === 'emoji') return ['emoji-clip'];
+  throw new UsageError('no reward to search with; give --reward NAME (attune list rewards)');
+}
+
+/** What decided the result, as `search.json` and pictures tell it. */
+function settings(flags: SearchFlags, how: SearchPlan, rewards: readonly string[]) {
+  const { search, options, sampler, steps, guidance, negativePrompt, width, height, seed } = how;
+  return {
+    attune: packageVersion, model: flags.model, loras: flags.lora, search: search.name, options, rewards,
+    sampler, steps, guidance, negativePrompt, width, height, seed,
+  };
+}
+
+/** Text for a picture. Only one that comes from fresh noise can be made again by other programs. */
+function pictureText(
+  about: ReturnType<typeof settings>, prompt: string, { score, winner }: Best,
+): Record<string, string> {
+  const { model, loras, ...rest } = about;
+  const again = {
+    ...rest, prompt, seed: winner.seed, model: stem(model), version: `attune ${packageVersion}`,
+    loras: loras.map(({ path, strength }) => ({ name: stem(path), strength })),
+  };
+  return {
+    ...(winner.noise === null && { parameters: parametersText(again) }),
+    attune: JSON.stringify({ ...about, prompt, score, winner }),
+  };
+}
+
+async function run(flags: SearchFlags): Promise<void> {
+  const progress = terminalProgress(flags.quiet === true);
+  const prompts = await chosenPrompts(flags);
+  const rewards = chosenRewards(flags);
+  const specs = rewards.map(parseReward);
+  chosenSearch(flags); // its mistakes need not wait for the model
+  const loras = await loadLoras(flags.lora, progress);
+  const model = await loadModel(flags.model, progress, flags.like);
+  const how = planSearch(model, prompts, flags, progress);
+  const pipeline = await applyLoras(model, loras);
+  progress.phase(`loading rewards ${rewards.join(' + ')}`);
+  const reward = await openRewards(specs, { compile: how.compile });
+  const about = settings(flags, how, rewards);
+  const pairs: Pair[] = [];
+  const images: Found[] = [];
+  const traces: Best['trace'][] = [];
+  const room = pairsOnSheet(how.width, how.height);
+  const began = performance.now();
+  try {
+    const base = await basePictures(pipeline, how, reward, progress);
+    for await (const best of findBest(pipeline, how, reward, progress)) {
+      const { item, score, winner, trace } = best;
+      const [file, prompt] = [join(flags.out, `${String(item).padStart(5, '0')}.png`), prompts[item]!];
+      await writePng(file, best.image, pictureText(about, prompt, best));
+      const { denoiserCalls, rewardQueries } = trace.at(-1)!;
+      const found = { file, prompt, score, baseScore: base[item]!.score, winner, denoiserCalls, rewardQueries };
+      images.push(found);
+      traces.push(trace);
+      if (pairs.length < room) pairs.push({ found, base: base[item]!.image, best: best.image });
+      if (!flags.json) process.stdout.write(`${file}  ${change(found)}  ${JSON.stringify(prompt)}\n`);
+    }
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+  } finally {
+    await reward.release?.();
+    if (images.length > 0) await finish();
+  }
+
+  /** The files about all pictures; those of an interrupted or failed search are about the prompts that are done. */
+  async function finish(): Promise<void> {
+    const trace = await writeTrace(flags.out, traces, prompts);
+    const grid = await writeSheet(flags.out, pairs);
+    const [shown, all] = [pairs.length, images.length];
+    if (shown < all) progress.warn(`${grid} shows the first ${shown} of ${all} prompts`);
+    const total = (of: 'denoiserCalls' | 'rewardQueries'): number => images.reduce((sum, found) => sum + found[of], 0);
+    const result = {
+      ...about, denoiserCalls: total('denoiserCalls'), rewardQueries: total('rewardQueries'),
+      seconds: (performance.now() - began) / 1000, grid, trace, images,
+    };
+    await writeAtomic(join(flags.out, 'search.json'), `${JSON.stringify(result, null, 2)}\n`);
+    process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${grid}\n`);
+  }
+}
+
+const EXAMPLES = `
+Writes a picture for each prompt, grid.png (above: without a search, below: the best), trace.jsonl (every candidate with
+its score and the noise that makes it again) and search.json. Prompt i depends on its text, on i and on --seed alone.
+Counted are network calls (two a step with guidance) and images scored. Files of the same name are replaced.
+
+Examples:
+  attune search --prompt "a red apple, 3d" --set search.n=32
+  attune search --prompts animals --search zero-order --reward emoji-clip --reward style:0.05 --budget 800
+  attune search --search paths --reward jpeg-compressibility --prompt "a tree"
+`;
+
+export function searchCommand(): Command {
+  return new Command('search')
+    .description('Make the best images that a model can make for prompts and a reward, without training it.')
+    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
+    .addOption(likeOption())
+    .option('--prompt <text>', 'what to make; repeatable', collect)
+    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
+      .conflicts('prompt'))
+    .addOption(new Option('--search <name>', 'see attune list searches')
+      .choices(SEARCHES.map(({ name }) => name)).default(SEARCHES[0]!.name))
+    .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (bundled model: emoji-clip)',
+      collect, [])
+    .option('--budget <n>', 'denoiser calls a prompt; as much search as fits (default: by settings)', wholeNumber(1))
+    .option('--set <key=value>', 'a setting of the search, e.g. --set search.n=32 (repeatable)', collect, [])
+    .option('--negative <text>', 'what to stay away from', '')
+    .option('--seed <n>', 'seed of everything', wholeNumber(0), 0)
+    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the model family\'s)', parseNumber)
+    .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
+      .choices(Object.keys(samplers)))
+    .option('--sampling-steps <n>', 'steps of one sample (default: 20; of lcm 4)', wholeNumber(1))
+    .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
+    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default', collectLora, [])
+    .option('--out <dir>', 'folder to write to', 'search')
+    .option('--batch <n>', 'candidates computed together (default: by their size)', wholeNumber(1))
+    .addOption(new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
+    .option('--threads <n>', 'threads of one operator (default: all cores)', wholeNumber(1))
+    .option('--json', 'the result as JSON')
+    .option('--quiet', 'no progress')
+    .addHelpText('after', EXAMPLES)
+    .action(run);
+}

@@ -1,0 +1,75 @@
+/** @file What needs no training: the base model, and the best of n samples of it, as run folders like any other. */
+import { join } from 'node:path';
+import { writeAtomic } from '../formats/atomic.js';
+import { host } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import type { Counts } from '../methods/task.js';
+import { takeRows } from '../rewards/rows.js';
+import { peakBytes } from '../runtime/memory.js';
+import { bestOfN } from '../search/best-of-n.js';
+import { openExplorer } from '../search/explorer.js';
+import type { PipelineTask } from '../training/pipeline-task.js';
+import type { RunFolder } from '../training/run-folder.js';
+import type { Session } from '../training/session.js';
+import { saveGrid } from '../training/train.js';
+
+/** Samples [N, C, h, w] → images [N, 3, H, W], a batch at a time. */
+async function decodeAll(task: PipelineTask, samples: HostTensor): Promise<HostTensor> {
+  const count = samples.shape[0]!;
+  const parts: Float32Array[] = [];
+  let shape: readonly number[] = [];
+  for (let start = 0; start < count; start += task.batch) {
+    const images = await task.decode(takeRows(samples, start, task.batch));
+    shape = images.shape.slice(1);
+    const own = Math.min(task.batch, count - start) / task.batch;
+    parts.push((images.data as Float32Array).slice(0, images.data.length * own));
+  }
+  const data = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
+  parts.reduce((at, part) => (data.set(part, at), at + part.length), 0);
+  return host(data, [count, ...shape]);
+}
+
+/** For each evaluation image, the best by the training reward of n samples that no other image and no other seed has. */
+async function bestImages(
+  { task, evaluator, config }: Session, n: number, shouldStop: () => boolean,
+): Promise<{ images: HostTensor; counts: Counts }> {
+  const { prompts, plan } = evaluator;
+  const explorer = await openExplorer({ ...task, plan, seed: config.evaluation.seed }, {
+    callsPerStep: 1,
+    onCalls: () => {
+      if (shouldStop()) throw new Error('stopped before its end');
+    },
+  });
+  const items = prompts.map((_, i) => config.seed * prompts.length + i);
+  const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items });
+  await explorer.release();
+  return { images: await decodeAll(task, samples), counts };
+}
+
+/**
+ * Measures a baseline into a run folder: one line of metrics at step 0, a sheet of pictures, a summary. For the base
+ * model the summary also has `independentFrechet`, the distance to as many samples of its own from other noise.
+ *
+ * @param n samples for each image; 1 is the base model
+ * @throws Error once `shouldStop` is true
+ */
+export async function measureBaseline(
+  session: Session, folder: RunFolder, n: number, shouldStop: () => boolean,
+): Promise<void> {
+  const { evaluator } = session;
+  const base = await evaluator.measure(0, null);
+  const began = performance.now();
+  const found = await bestImages(session, n, shouldStop);
+  const seconds = (performance.now() - began) / 1000;
+  const chosen = await evaluator.assess(found.images, 0, base.statistics);
+  const shown = n === 1 ? base : chosen;
+  const spent = n === 1 ? { rewardQueries: 0, denoiserCalls: 0, seconds: 0 } : { ...found.counts, seconds };
+  const { reward, heldOutReward, diversity, frechet } = shown.evaluation;
+  await folder.rewind(-1);
+  await folder.log({
+    step: 0, evalReward: reward, ...(heldOutReward !== undefined && { heldOutReward }), diversity, frechet, ...spent,
+  });
+  await saveGrid(folder, shown, 0);
+  const summary = { peakBytes: peakBytes(), ...(n === 1 && { independentFrechet: chosen.evaluation.frechet }) };
+  await writeAtomic(join(folder.path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+}

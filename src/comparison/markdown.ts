@@ -1,0 +1,46 @@
+/** @file A comparison as a section of Markdown documents, with its figures as files beside it. */
+import type { Figure } from './figures.js';
+import type { Plate } from './page.js';
+import type { Results } from './results.js';
+import { markdownTable, priceTable, queryMatrix, resultTable } from './tables.js';
+import { frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, settingsText, TABLE_NOTE } from './wording.js';
+
+export interface MarkdownOptions {
+  /** What makes this comparison, as typed. */
+  readonly command: string;
+  /** Folder of the figures, seen from the document. */
+  readonly figures: string;
+}
+
+export function renderMarkdown(
+  results: Results, figures: readonly Figure[], plates: readonly Plate[], options: MarkdownOptions,
+): string {
+  const image = (caption: string, file: string): string => `![${caption}](${options.figures}/${file})`;
+  const price = priceTable(results);
+  const matrix = queryMatrix(results);
+  const entries = {
+    head: ['', 'settings'],
+    rows: Object.entries(results.comparison.entries).map(([name, settings]) => [name, settingsText(settings)]),
+  };
+  const blocks = [
+    `## ${results.title}`,
+    `\`\`\`sh\n${options.command}\n\`\`\``,
+    groundText(results),
+    ...gaps(results).map((text) => `> ${text}`),
+    '### At the end of training',
+    markdownTable(resultTable(results, (e) => e.last)),
+    TABLE_NOTE,
+    frechetNote(results),
+    '### At the best checkpoint',
+    'The highest held-out reward among the checkpoints that kept half of the base model\'s diversity.',
+    markdownTable(resultTable(results, (e) => e.best)),
+    ...(price ? ['### What a reward costs', priceNote(results), markdownTable(price)] : []),
+    ...(matrix ? [MATRIX_NOTE, markdownTable(matrix)] : []),
+    '### Figures',
+    ...plates.map((p) => image(p.caption, `${p.name}.png`)),
+    ...figures.map((f) => image(f.caption, `${f.name}.svg`)),
+    '### Entries',
+    markdownTable(entries),
+  ];
+  return `${blocks.filter((b) => b !== '').join('\n\n')}\n`;
+}

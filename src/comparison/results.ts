@@ -1,0 +1,118 @@
+/** @file All runs of a comparison put together: the numbers that the report, the tables and the claims are made of. */
+import type { Comparison } from './config.js';
+import { entriesOf } from './config.js';
+import type { RunPoint, RunRecord } from './run-record.js';
+import { alignedPoints, COST_NAMES, reachOf, spreadOf } from './statistics.js';
+import type { Cost, Reach, Spread } from './statistics.js';
+
+/** Columns of the table, by the name they have in `results.json`. */
+export const MEASURES = [
+  'reward', 'heldOutReward', 'diversity', 'frechet', 'step', 'rewardQueries', 'denoiserCalls', 'seconds', 'peakBytes',
+] as const;
+export type Measure = (typeof MEASURES)[number];
+
+/** An entry at one of its checkpoints, over seeds. */
+export type Measures = Readonly<Partial<Record<Measure, Spread>>>;
+
+export interface EntryResult {
+  readonly name: string;
+  /** Seeds whose runs are finished. */
+  readonly seeds: readonly number[];
+  /** Samples that are drawn for each image that is kept: n for best-of-n. */
+  readonly samplesPerImage: number;
+  /** At the last evaluation. */
+  readonly last: Measures;
+  /** At the best evaluation by the guard's rule. */
+  readonly best: Measures;
+  /** Means over seeds at each evaluation. */
+  readonly curve: readonly Measures[];
+  /** The best checkpoint's LoRA at each strength, the means over seeds. */
+  readonly sweep: readonly (Measures & { readonly strength: number })[];
+}
+
+export interface Failure {
+  readonly entry: string;
+  readonly seed: number;
+  readonly reason: string;
+}
+
+/** What each trained entry pays for a reward. */
+export interface Price {
+  readonly target: number;
+  readonly by: Readonly<Record<string, Readonly<Record<Cost, Reach>>>>;
+}
+
+export interface Results {
+  readonly title: string;
+  readonly rewardName: string;
+  readonly entries: readonly EntryResult[];
+  /** For the threshold; null if no entry gained anything. */
+  readonly price: Price | null;
+  /** Reward queries of each trained entry (first key) for the final reward of each one that gained (second key). */
+  readonly queriesForFinal: Readonly<Record<string, Readonly<Record<string, Reach>>>>;
+  /**
+   * Fréchet distance between two sets of the base model's own samples of other noise, of the evaluation's size: what
+   * independent noise alone makes. Tuned models share their noise with the base model's set.
+   */
+  readonly independentFrechet: number | null;
+  readonly failures: readonly Failure[];
+  readonly missing: number;
+  readonly comparison: Comparison;
+}
+
+function measuresOf(points: readonly RunPoint[], peaks: readonly number[]): Measures {
+  const of = (name: Measure): [Measure, Spread][] => {
+    const values = name === 'peakBytes' ? peaks : points.map((p) => p[name]);
+    return values.length === 0 || values.some((v) => v === undefined) ? [] : [[name, spreadOf(values as number[])]];
+  };
+  return Object.fromEntries(MEASURES.flatMap(of));
+}
+
+function entryResult(name: string, runs: readonly RunRecord[]): EntryResult {
+  const peaks = runs.map((r) => r.peakBytes);
+  const strengths = (runs[0]?.sweep ?? []).map((s) => s.strength);
+  return {
+    name,
+    seeds: runs.map((r) => r.seed),
+    samplesPerImage: Number(/^best-of-(\d+)$/.exec(name)?.[1] ?? 1),
+    last: measuresOf(runs.map((r) => r.points.at(-1)!), peaks),
+    best: measuresOf(runs.map((r) => r.points[r.best]!), peaks),
+    curve: alignedPoints(runs.map((r) => r.points)).map((points) => measuresOf(points, [])),
+    sweep: strengths.map((strength) => {
+      const at = runs.flatMap((r) => r.sweep.filter((s) => s.strength === strength));
+      const none = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
+      return { strength, ...measuresOf(at.map((s) => ({ ...none, ...s })), []) };
+    }),
+  };
+}
+
+const COSTS = Object.keys(COST_NAMES) as Cost[];
+
+/** Puts finished runs together. */
+export function gather(
+  comparison: Comparison, rewardName: string, runs: readonly RunRecord[],
+  rest: Pick<Results, 'independentFrechet' | 'failures' | 'missing'>,
+): Results {
+  const of = (name: string): RunRecord[] => runs.filter((r) => r.entry === name).toSorted((a, b) => a.seed - b.seed);
+  const entries = entriesOf(comparison).filter((name) => of(name).length > 0).map((name) => entryResult(name, of(name)));
+  const trained = entries.filter((e) => Object.hasOwn(comparison.entries, e.name));
+  const curves = new Map(trained.map((e) => [e.name, of(e.name).map((r) => r.points)]));
+  const final = (e: EntryResult): number => e.last.reward!.mean;
+  const gained = trained.filter((e) => final(e) > e.curve[0]!.reward!.mean);
+  const target = comparison.threshold ?? (gained.length === 0 ? null : Math.min(...gained.map(final)));
+  const perEntry = <T>(make: (points: readonly (readonly RunPoint[])[]) => T): Record<string, T> =>
+    Object.fromEntries([...curves].map(([name, points]) => [name, make(points)]));
+  return {
+    title: comparison.title,
+    rewardName,
+    entries,
+    price: target === null ? null : {
+      target,
+      by: perEntry((points) => Object.fromEntries(COSTS.map((c) => [c, reachOf(points, target, c)])) as Record<Cost, Reach>),
+    },
+    queriesForFinal: perEntry((points) =>
+      Object.fromEntries(gained.map((e) => [e.name, reachOf(points, final(e), 'rewardQueries')]))),
+    ...rest,
+    comparison,
+  };
+}

@@ -1,0 +1,90 @@
+/** @file The tables of a comparison as texts, for the page and for Markdown alike. */
+import { numberText } from '../evaluation/ticks.js';
+import type { EntryResult, Measure, Measures, Results } from './results.js';
+import { COST_NAMES } from './statistics.js';
+import type { Cost, Reach, Spread } from './statistics.js';
+
+export interface Table {
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+const counted = (x: number): string => Math.round(x).toLocaleString('en');
+const measured = (x: number): string => numberText(x);
+
+const WRITTEN: Readonly<Record<Measure, readonly [title: string, write: (x: number) => string]>> = {
+  reward: ['reward', measured],
+  heldOutReward: ['held-out reward', measured],
+  diversity: ['diversity', measured],
+  frechet: ['Fréchet', measured],
+  step: ['updates', counted],
+  rewardQueries: ['reward queries', counted],
+  denoiserCalls: ['denoiser calls', counted],
+  seconds: ['seconds', (x) => numberText(x, x < 100 ? 2 : 3)],
+  peakBytes: ['peak MiB', (x) => counted(x / 2 ** 20)],
+};
+
+/** "0.335 ± 0.012"; a deviation that would be read as exactness where it is 0 is left out. */
+function spreadText(spread: Spread | undefined, write: (x: number) => string): string {
+  if (!spread) return '–';
+  const { mean, deviation } = spread;
+  if (deviation === null || write(deviation) === write(0)) return write(mean);
+  const error = write === measured ? numberText(deviation, 2) : write(deviation);
+  return `${write(mean)} ± ${error}`;
+}
+
+/** A row per entry: mean ± sample deviation over seeds. */
+export function resultTable(results: Results, at: (entry: EntryResult) => Measures): Table {
+  const present = (Object.keys(WRITTEN) as Measure[]).filter((m) => results.entries.some((e) => at(e)[m]));
+  const base = results.entries.find((e) => e.name === 'base')?.last.diversity?.mean;
+  const several = results.entries.some((e) => e.samplesPerImage > 1);
+  const row = (entry: EntryResult): string[] => present.flatMap((m) => {
+    const [, write] = WRITTEN[m];
+    const cell = spreadText(at(entry)[m], write);
+    const kept = m === 'diversity' && base !== undefined ? [`${Math.round((100 * (at(entry).diversity?.mean ?? NaN)) / base)}%`] : [];
+    return [cell, ...kept];
+  });
+  return {
+    head: ['', 'seeds', ...present.flatMap((m) => [WRITTEN[m][0], ...(m === 'diversity' && base !== undefined ? ['of the base'] : [])]),
+      ...(several ? ['samples an image'] : [])],
+    rows: results.entries.map((e) => [e.name, String(e.seeds.length), ...row(e), ...(several ? [String(e.samplesPerImage)] : [])]),
+  };
+}
+
+function reachText({ cost, reached, seeds }: Reach, write: (x: number) => string): string {
+  if (cost === null) return 'not reached';
+  return reached === seeds ? write(cost) : `${write(cost)} (${reached} of ${seeds} seeds)`;
+}
+
+/** What each entry pays for the threshold, and how many times the queries of the cheapest that is. */
+export function priceTable(results: Results): Table | null {
+  const { price } = results;
+  if (!price) return null;
+  const rows = Object.entries(price.by);
+  const costs = Object.keys(COST_NAMES) as Cost[];
+  const cheapest = Math.min(...rows.map(([, by]) => by.rewardQueries.cost ?? Infinity));
+  const times = ({ cost }: Reach): string => (cost === null || cheapest === 0 ? '–' : `× ${numberText(cost / cheapest, 2)}`);
+  return {
+    head: ['', ...costs.map((c) => COST_NAMES[c]), 'queries, relative'],
+    rows: rows.map(([name, by]) =>
+      [name, ...costs.map((c) => reachText(by[c], c === 'seconds' ? WRITTEN.seconds[1] : counted)), times(by.rewardQueries)]),
+  };
+}
+
+/** Reward queries of each entry (row) for the final reward of each entry that gained (column). */
+export function queryMatrix(results: Results): Table | null {
+  const rows = Object.entries(results.queriesForFinal);
+  const targets = Object.keys(rows[0]?.[1] ?? {});
+  if (targets.length === 0) return null;
+  const reward = (name: string): string => numberText(results.entries.find((e) => e.name === name)!.last.reward!.mean);
+  return {
+    head: ['', ...targets.map((t) => `${t} (${reward(t)})`)],
+    rows: rows.map(([name, by]) => [name, ...targets.map((t) => reachText(by[t]!, counted))]),
+  };
+}
+
+/** GitHub's form of a table; the columns after the first are set to the right. */
+export function markdownTable({ head, rows }: Table): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map((c) => c.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(head), line(head.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
+}

@@ -1,0 +1,50 @@
+/** @file What the page and the Markdown of a comparison say in words. */
+import { numberText } from '../evaluation/ticks.js';
+import type { Results } from './results.js';
+
+const dotted = (value: unknown, path: string): [string, unknown][] =>
+  (typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? Object.entries(value).flatMap(([k, v]) => dotted(v, path ? `${path}.${k}` : k)) : [[path, value]]);
+
+/** Settings as "method.name draft, method.k 1, lr 0.003". */
+export const settingsText = (settings: unknown): string =>
+  dotted(settings, '').map(([key, value]) => `${key} ${typeof value === 'string' ? value : JSON.stringify(value)}`).join(', ');
+
+/** The common ground: budget, seeds, settings. */
+export function groundText({ comparison }: Results): string {
+  const { updates, rewardQueries, seconds } = comparison.budget;
+  const limits = [
+    ...(updates === null ? [] : [`${updates} updates`]),
+    ...(rewardQueries === null ? [] : [`${rewardQueries.toLocaleString('en')} reward queries`]),
+    ...(seconds === null ? [] : [`${seconds} seconds of training`]),
+  ];
+  const budget = limits.length === 0 ? 'Each run ends after its own number of updates.' : `Each run ends after ${limits.join(' or ')}.`;
+  const common = settingsText(comparison.settings);
+  return `${budget} Seeds: ${comparison.seeds.join(', ')}.${common ? ` Common settings: ${common}.` : ''}`;
+}
+
+export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the same '
+  + 'noise with one deterministic sampler, so that all start from the base model\'s numbers. Costs are those of training, '
+  + 'evaluations not counted; for best-of-n they are what the evaluation images cost, and each further image costs as much again.';
+
+/** How large a Fréchet distance is that means nothing, where that was measured. */
+export const frechetNote = ({ independentFrechet: d }: Results): string => (d === null ? ''
+  : `Two sets of the base model's own samples from different noise are ${numberText(d)} apart. Trained models share `
+  + 'their noise with the base model\'s set and can be nearer; best-of-n does not.');
+
+export function priceNote({ price, comparison }: Results): string {
+  if (!price) return '';
+  const why = comparison.threshold === null ? ', the smallest final reward among the entries that gained any' : '';
+  return `What each entry had spent when its evaluated reward reached ${numberText(price.target)}${why}. Between two evaluations `
+    + 'the reward is taken to rise evenly.';
+}
+
+export const MATRIX_NOTE = 'Reward queries that the entry of a row needs for the final reward of the entry of a column.';
+
+/** What is not in the numbers. */
+export function gaps({ failures, missing }: Results): string[] {
+  return [
+    ...failures.map((f) => `${f.entry}, seed ${f.seed}, failed: ${f.reason}`),
+    ...(missing > 0 ? [`${missing} ${missing === 1 ? 'run is' : 'runs are'} not finished; run the command again to go on.`] : []),
+  ];
+}

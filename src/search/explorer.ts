@@ -1,0 +1,101 @@
+/** @file Moves candidates through the sampler and scores them, in batches of the task, whatever prompts they are of. */
+import type { HostTensor } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import { forBatch } from '../methods/rollout.js';
+import { sampleSize, samplesOf } from '../methods/task.js';
+import type { Task, Which } from '../methods/task.js';
+import { predictClean, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import { bookCalls, bookScore, draw } from './candidate.js';
+import type { Candidate } from './candidate.js';
+
+export interface Scored extends Candidate {
+  readonly score: number;
+}
+
+export interface Explorer {
+  readonly task: Task;
+  /** Candidates at step `start` of the plan → the same ones at step `stop`, in their order. */
+  advance(candidates: readonly Candidate[], start: number, stop: number): Promise<Candidate[]>;
+  /**
+   * Scores candidates that have `steps` steps behind them, and enters calls and scores into their prompts' accounts.
+   * Before the end of the plan it is the clean prediction x̂0 of the last step that is scored.
+   */
+  score(candidates: readonly Candidate[], round: number, steps: number): Promise<Scored[]>;
+  release(): Promise<void>;
+}
+
+export interface ExplorerOptions {
+  /** Default: the network as it is trained now. */
+  readonly which?: Which;
+  /** Denoiser calls of a sample in one step: 2 with classifier-free guidance, which the task does not tell. */
+  readonly callsPerStep: number;
+  /** Called after each step of a batch with the denoiser calls it took; an error thrown here ends the search. */
+  readonly onCalls?: (calls: number) => void;
+}
+
+/**
+ * Compiles a task's network for searching. The accounts of the prompts hold what their candidates cost; `task.counts`
+ * has in addition what fills incomplete batches.
+ */
+export async function openExplorer(task: Task, options: ExplorerOptions): Promise<Explorer> {
+  const { which = 'tuned', callsPerStep, onCalls } = options;
+  const { batch, plan, counts } = task;
+  const size = sampleSize(task);
+  const x = input('x', [batch, ...task.sampleShape]);
+  const network = await task.compile({ output: task.network(x, stepInput('step', batch), which) });
+
+  const stack = (rows: readonly Float32Array[]): Float32Array => {
+    const data = new Float32Array(batch * size);
+    rows.forEach((row, i) => data.set(row, i * size));
+    return data;
+  };
+
+  /** Calls `work` on `batch` candidates at a time, the last ones filled up with copies, and joins what it returns. */
+  async function inBatches<T>(
+    candidates: readonly Candidate[], work: (filled: readonly Candidate[], own: readonly Candidate[]) => Promise<T[]>,
+  ): Promise<T[]> {
+    const all: T[] = [];
+    for (let first = 0; first < candidates.length; first += batch) {
+      const own = candidates.slice(first, first + batch);
+      all.push(...await work(Array.from({ length: batch }, (_, i) => own[i] ?? own.at(-1)!), own));
+    }
+    return all;
+  }
+
+  const promptsOf = (candidates: readonly Candidate[]): string[] => candidates.map(({ ledger }) => ledger.prompt);
+
+  return {
+    task,
+    advance: (candidates, start, stop) => inBatches(candidates, async (filled, own) => {
+      let at = stack(filled.map((c) => c.x));
+      let clean: Float32Array | null = null;
+      for (let i = start; i < stop; i++) {
+        const step = plan.steps[i]!;
+        const feeds: Record<string, HostTensor> = { x: samplesOf(task, at), step: stepFeed(forBatch(task, step)) };
+        const output = (await network.run(feeds, promptsOf(filled))).output.data as Float32Array;
+        counts.denoiserCalls += batch * callsPerStep;
+        const next: Float32Array = takeStep(step, at, output, {
+          ...(clean && { previousClean: clean }),
+          ...(step.std !== 0 && { noise: stack(filled.map(({ path }) => draw(path, i + 1, size))) }),
+        });
+        [clean, at] = [predictClean(step, at, output), next];
+        onCalls?.(own.length * callsPerStep);
+        await new Promise((resolve) => setImmediate(resolve)); // signals arrive between steps
+      }
+      const row = (data: Float32Array, i: number): Float32Array => data.slice(i * size, (i + 1) * size);
+      const calls = (stop - start) * callsPerStep;
+      return own.map((c, i) => ({ ...c, x: row(at, i), clean: clean && row(clean, i), calls: c.calls + calls }));
+    }),
+    score: (candidates, round, steps) => inBatches(candidates, async (filled, own) => {
+      const finished = steps === plan.steps.length;
+      const samples = samplesOf(task, stack(filled.map((c) => (finished ? c.x : c.clean!))));
+      const scores = await task.reward.score(samples, promptsOf(filled));
+      return own.map((c, i) => {
+        const booked = bookCalls(c);
+        bookScore(booked, scores[i]!, round, steps, finished);
+        return { ...booked, score: scores[i]! };
+      });
+    }),
+    release: () => network.release(),
+  };
+}

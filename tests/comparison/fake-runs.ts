@@ -1,0 +1,66 @@
+/** @file Run folders as `attune train` leaves them, written by hand. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { jobsOf, parseComparison } from '../../src/comparison/config.js';
+import type { Comparison, Job } from '../../src/comparison/config.js';
+import { encodePng } from '../../src/formats/image.js';
+import { imageGrid } from '../../src/formats/image-grid.js';
+import { host } from '../../src/graph/dtype.js';
+import type { HostTensor } from '../../src/graph/dtype.js';
+import { sheetColumns } from '../../src/training/train.js';
+
+export const comparison = (changes: object = {}): Comparison => parseComparison({
+  title: 'Trial',
+  settings: { prompts: 'animals', evaluation: { prompts: 2, images: 2 } },
+  entries: { fast: { method: 'draft-lv', lr: 0.01 }, slow: { method: { name: 'draft', k: 1 } } },
+  seeds: [0, 1],
+  budget: { updates: 20 },
+  bestOf: [4],
+  ...changes,
+});
+
+/** The job of an entry and a seed. */
+export function jobOf(of: Comparison, entry: string, seed: number): Job {
+  return jobsOf(of).find((j) => j.entry === entry && j.seed === seed)!;
+}
+
+/** A picture [3, 8, 8] of one grey level. */
+export const grey = (level: number): HostTensor => host(new Float32Array(3 * 64).fill(level), [3, 8, 8]);
+
+export interface FakeRun {
+  /** Rewards of the evaluations; the kth comes after 10·k updates of `queriesAnUpdate` reward queries, a second each. */
+  readonly rewards: readonly number[];
+  readonly queriesAnUpdate?: number;
+  readonly diversity?: (k: number) => number;
+  /** Grey levels of the last sheet's four pictures. */
+  readonly levels?: readonly number[];
+  readonly finished?: boolean;
+  readonly summary?: object;
+}
+
+export async function writeRun(root: string, job: Job, run: FakeRun): Promise<void> {
+  const folder = join(root, job.folder);
+  const { rewards, queriesAnUpdate = 8, diversity = () => 0.5, levels = [0.1, 0.3, 0.5, 0.7], finished = true } = run;
+  await mkdir(join(folder, 'samples'), { recursive: true });
+  await writeFile(join(folder, 'config.yaml'), stringify(job.config));
+  const rows = rewards.flatMap((reward, k) => [
+    ...(k === 0 ? [] : [{ step: 10 * k - 1, reward, loss: 0, gradNorm: 1, seconds: 10 * k - 1 }]),
+    {
+      step: 10 * k, evalReward: reward, heldOutReward: reward / 2, diversity: diversity(k), frechet: k / 10,
+      rewardQueries: 10 * k * queriesAnUpdate, denoiserCalls: 1000 * k, seconds: 10 * k,
+    },
+  ]);
+  // The last line was cut short by a crash.
+  await writeFile(join(folder, 'metrics.jsonl'), `${rows.map((r) => JSON.stringify(r)).join('\n')}\n{"step": 9`);
+  const columns = sheetColumns(2);
+  const sheet = await imageGrid(levels.map(grey), { columns, labels: ['a', 'a', 'b', 'b'], minWidth: 32 });
+  const last = String(10 * (rewards.length - 1)).padStart(6, '0');
+  await writeFile(join(folder, 'samples', `step-${last}.png`), await encodePng(sheet));
+  if (!finished) return;
+  const sweep = [0, 0.5, 1].map((strength) =>
+    ({ strength, step: 20, reward: strength, heldOutReward: 0.1, diversity: 0.5, frechet: strength / 10 }));
+  const baseline = { independentFrechet: 0.25 };
+  const summary = { peakBytes: 2 ** 30, ...(job.kind.name === 'train' ? { sweep } : baseline), ...run.summary };
+  await writeFile(join(folder, 'summary.json'), JSON.stringify(summary));
+}

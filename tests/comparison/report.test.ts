@@ -1,0 +1,102 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { afterAll, describe, expect, test } from 'vitest';
+import { jobsOf } from '../../src/comparison/config.js';
+import { cutPictures } from '../../src/comparison/pictures.js';
+import { writeComparison } from '../../src/comparison/report.js';
+import { readRun } from '../../src/comparison/run-record.js';
+import { comparison, jobOf, writeRun } from './fake-runs.js';
+
+const root = await mkdtemp(join(tmpdir(), 'attune-comparison-'));
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+const of = comparison();
+const jobs = jobsOf(of);
+await writeRun(root, jobOf(of, 'base', 0), { rewards: [0.1] });
+for (const seed of [0, 1]) await writeRun(root, jobOf(of, 'best-of-4', seed), { rewards: [0.3] });
+// `fast` rises, then loses its diversity; `slow` reaches 0.2 in the end, for a fraction of the queries an update.
+await writeRun(root, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3, 0.6], diversity: (k) => (k === 2 ? 0.1 : 0.5) });
+await writeRun(root, jobOf(of, 'fast', 1), { rewards: [0.1, 0.3, 0.8], diversity: (k) => (k === 2 ? 0.1 : 0.5) });
+await writeRun(root, jobOf(of, 'slow', 0), { rewards: [0.1, 0.15, 0.2], queriesAnUpdate: 1 });
+
+const failure = { entry: 'slow', seed: 1, reason: 'no <memory>' };
+const results = await writeComparison(of, jobs, root, [failure], 'attune compare --config trial.yaml');
+const entry = (name: string) => results.entries.find((e) => e.name === name)!;
+const read = (name: string): Promise<string> => readFile(join(root, name), 'utf8');
+
+describe('results', () => {
+  test('are means over seeds, at the end and at the best checkpoint by the guard', () => {
+    expect(entry('fast').last.reward).toEqual({ mean: expect.closeTo(0.7) as number, deviation: expect.closeTo(Math.SQRT2 / 10) as number, count: 2 });
+    expect(entry('fast').last.diversity!.mean).toBeCloseTo(0.1);
+    expect(entry('fast').best.reward!.mean).toBeCloseTo(0.3);
+    expect(entry('fast').best.step!.mean).toBe(10);
+    expect(entry('slow').last.rewardQueries).toEqual({ mean: 20, deviation: null, count: 1 });
+    expect(entry('fast').curve.map((m) => m.seconds!.mean)).toEqual([0, 10, 20]);
+    expect(entry('fast').sweep.map((s) => [s.strength, s.reward!.mean])).toEqual([[0, 0], [0.5, 0.5], [1, 1]]);
+    expect(results).toMatchObject({ missing: 0, independentFrechet: 0.25, rewardName: 'emoji-clip' });
+  });
+
+  test('tell what the smallest final reward costs, and each final reward', () => {
+    expect(results.price!.target).toBeCloseTo(0.2);
+    expect(results.price!.by['fast']!.rewardQueries.cost).toBeCloseTo(40);
+    expect(results.price!.by['slow']!.rewardQueries.cost).toBeCloseTo(20);
+    expect(results.queriesForFinal['slow']!['fast']).toEqual({ cost: null, reached: 0, seeds: 1 });
+    expect(results.queriesForFinal['fast']!['fast']).toMatchObject({ reached: 1, seeds: 2 });
+  });
+});
+
+describe('files', () => {
+  test('Markdown has the tables, and figures that exist', async () => {
+    const text = await read('results.md');
+    expect(text).toContain('| fast | 2 | 0.700 ± 0.14 | 0.350 ± 0.071 | 0.100 | 20% | 0.200 |');
+    expect(text).toContain('| best-of-4 | 2 | 0.300 |');
+    expect(text).toContain('| slow | 20 | 20 | 2,000 | 20 | × 1.0 |');
+    expect(text).toMatch(/\| slow \| not reached \|/);
+    expect(text).toContain('> slow, seed 1, failed: no <memory>');
+    expect(text).toContain('attune compare --config trial.yaml');
+    const files = await readdir(join(root, 'figures'));
+    const named = [...text.matchAll(/\]\(figures\/([^)]+)\)/g)].map((m) => m[1]!);
+    expect(named.toSorted()).toEqual(files.toSorted());
+    expect(named.length).toBe(10);
+    for (const name of files) expect((await sharp(join(root, 'figures', name)).metadata()).width).toBeGreaterThan(100);
+  });
+
+  test('the page says the same, escaped, and asks for nothing', async () => {
+    const text = await read('report.html');
+    expect(text).toContain('no &lt;memory&gt;');
+    expect(text).toContain('0.700 ± 0.14');
+    expect(text.match(/<svg /g)).toHaveLength(8);
+    for (const word of ['NaN', 'undefined', '[object']) expect(text.includes(word), word).toBe(false);
+    expect([...text.matchAll(/\s(?:src|href)="([^"]{5})/g)].every((m) => m[1] === 'data:')).toBe(true);
+  });
+
+  test('the numbers can be read back', async () => {
+    expect(JSON.parse(await read('results.json'))).toEqual(JSON.parse(JSON.stringify(results)));
+  });
+});
+
+describe('run folders', () => {
+  test('pictures are cut from the sheet where they lie', async () => {
+    const path = join(root, jobOf(of, 'fast', 0).folder, 'samples', 'step-000020.png');
+    const sheet = { path, prompts: ['a', 'b'], images: 2, columns: 6 };
+    const cut = await cutPictures(sheet, [[1, 0], [0, 1]]);
+    const stats = await Promise.all(cut.map(async (png) => (await sharp(png).stats()).channels[0]!));
+    // Enlarging rounds; a picture cut in the wrong place would have white in it.
+    expect(stats.map((s) => s.max)).toEqual([128, 77]);
+    expect(stats.every((s) => s.max - s.min <= 1)).toBe(true);
+    expect(await sharp(cut[0]).metadata()).toMatchObject({ width: 32, height: 32 });
+  });
+
+  test('damage is reported by file and field', async () => {
+    const job = jobOf(of, 'slow', 1);
+    const guard = job.config.guard;
+    const folder = join(root, job.folder);
+    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/metrics\.jsonl.*holds no evaluation/);
+    await writeRun(root, job, { rewards: [0.1, 0.2], summary: { peakBytes: 'much' } });
+    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/summary\.json.*peakBytes/);
+    await writeFile(join(folder, 'metrics.jsonl'), '{"step": 0, "evalReward": 1}\n');
+    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/metrics\.jsonl.*(diversity|frechet)/);
+  });
+});
