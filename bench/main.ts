@@ -2,11 +2,13 @@
 import { benchBundledModel } from './bundled-model.js';
 import { benchEngine } from './engine.js';
 import { benchSd15 } from './sd15.js';
+import { benchTrain } from './train.js';
 
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   engine: ([filter]) => benchEngine(filter),
   'bundled-model': benchBundledModel,
   sd15: benchSd15,
+  train: benchTrain,
 };
 
 const [name = '', ...args] = process.argv.slice(2);

@@ -74,6 +74,11 @@ async function comparisonOf(flags: Flags): Promise<Comparison> {
   });
 }
 
+/** Some runs of a comparison failed; what happened was told when it did. */
+class FailedRunsError extends Error {
+  override readonly name = 'FailedRunsError';
+}
+
 type StopSignal = 'SIGINT' | 'SIGTERM';
 const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
 
@@ -162,7 +167,7 @@ async function compare(flags: Flags): Promise<void> {
     process.exit(CODES[asked as StopSignal]);
   }
   process.stdout.write(flags.json ? `${JSON.stringify({ folder: root, ...results })}\n` : told(results, root));
-  if (failures.length > 0) throw new Error(`${failures.length} of ${jobs.length} runs failed; the report has the others`);
+  if (failures.length > 0) throw new FailedRunsError(`${failures.length} of ${jobs.length} runs failed; the report has the others`);
 }
 
 function told(results: Results, root: string): string {

@@ -16,6 +16,9 @@ import { isChild, obeyParent, supervise } from './supervise.js';
 /** Mistakes of the user (arguments, configuration, files): exit code 2. Anything else that fails: 1. */
 const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError', 'RewardSpecError', 'SamplingError', 'OverflowError']);
 
+/** What was explained already: exit code 1 and no more than the message. */
+const EXPLAINED = new Set(['FailedRunsError']);
+
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
 const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan']);
 
@@ -24,6 +27,7 @@ function program(): Command {
     .description('Align a text-to-image diffusion model to a reward, with nothing but npm.')
     .version(packageVersion)
     .showHelpAfterError('(add --help for what is possible)')
+    .enablePositionalOptions()
     .exitOverride();
   const commands = [
     trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
@@ -44,7 +48,7 @@ async function main(): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     const known = error instanceof Error && USER_ERRORS.has(error.name);
-    const message = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
+    const message = error instanceof Error ? (known || EXPLAINED.has(error.name) ? error.message : (error.stack ?? error.message)) : String(error);
     process.stderr.write(`attune: ${message}\n`);
     return known ? 2 : 1;
   }

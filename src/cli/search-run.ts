@@ -65,7 +65,7 @@ export interface Best extends Picture {
 export async function* findBest(
   pipeline: Pipeline, plan: SearchPlan, reward: Reward, progress: Progress,
 ): AsyncGenerator<Best> {
-  const { prompts, search, options, callsPerStep, callsPerPrompt, group } = plan;
+  const { prompts, search, options, callsPerPrompt, group } = plan;
   progress.phase('compiling');
   // The adapter of the task is never used: LoRAs are merged into the weights.
   const adaptation = { kind: 'lora', options: { rank: 1 } } as const;
@@ -78,7 +78,7 @@ export async function* findBest(
   };
   const most = `at most ${callsPerPrompt} denoiser calls each`;
   progress.phase(`searching with ${search.name}: ${prompts.length} prompt(s), ${most}`);
-  const explorer = await openExplorer(task, { which: 'reference', callsPerStep, onCalls });
+  const explorer = await openExplorer(task, { which: 'reference', onCalls });
   try {
     for (let first = 0; first < prompts.length; first += group) {
       const part = prompts.slice(first, first + group);

@@ -35,7 +35,6 @@ async function bestImages(
 ): Promise<{ images: HostTensor; counts: Counts }> {
   const { prompts, plan } = evaluator;
   const explorer = await openExplorer({ ...task, plan, seed: config.evaluation.seed }, {
-    callsPerStep: 1,
     onCalls: () => {
       if (shouldStop()) throw new Error('stopped before its end');
     },

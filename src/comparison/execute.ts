@@ -67,7 +67,7 @@ export async function execute(jobs: readonly Job[], options: Execution): Promise
 
   const left = (): string => {
     const seconds = secondsLeft(all.map((t) => ({ ...t, entry: t.job.entry })), lanes);
-    return seconds === null ? '' : `; about ${minutes(seconds)} left`;
+    return seconds === null || seconds < 1 ? '' : `; about ${minutes(seconds)} left`;
   };
   const count = (): string => `[${all.filter((t) => t.share === 1).length}/${all.length}]`;
 
@@ -93,8 +93,9 @@ export async function execute(jobs: readonly Job[], options: Execution): Promise
       active.delete(next);
       next.seconds = (performance.now() - next.began) / 1000;
       if (signal.aborted) return;
-      next.share = 1; // also a failed run is over
+      next.share = 1; // also a failed run is over, but how long it took tells nothing
       if (problem === null) continue;
+      next.seconds = 0;
       failures.push({ entry: job.entry, seed: job.seed, reason: problem });
       progress.warn(`${nameOf(job)} failed: ${problem}`);
     }

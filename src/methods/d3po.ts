@@ -60,7 +60,7 @@ export async function openStepPreference(task: Task, beta: number, epsilon: numb
     return clip(sub(logp('tuned'), stopGradient(logp('reference'))), Math.log(1 - epsilon), Math.log(1 + epsilon));
   };
   const margin = mul(sub(logRatio('winner'), logRatio('loser')), beta);
-  const graph = await openLoss(task, neg(sum(mul(weights, logSigmoid(margin)))), { margin }, 4);
+  const graph = await openLoss(task, neg(sum(mul(weights, logSigmoid(margin)))), { margin }, 4 * task.callsPerSample);
   return {
     run: (winner, loser, steps, w, prompts) => graph.run({
       'winner/x': winner.x, 'winner/next': winner.next, 'loser/x': loser.x, 'loser/next': loser.next,

@@ -21,7 +21,7 @@ export interface LossGraph<E extends string> {
 /**
  * @param loss [] in `task.symbols`
  * @param extras further outputs of the same graph
- * @param calls how often the network goes forward in it, for the counts
+ * @param calls how often a sample goes forward through the network in it, guidance counted twice
  */
 export async function openLoss<E extends string>(
   task: Task, loss: Tensor, extras: Readonly<Record<E, Tensor>>, calls: number,

@@ -205,6 +205,7 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions) {
     flow,
     async run(t: Transition, reward: { now: HostTensor; next: HostTensor }, prompts: readonly string[], update: number, draw: number) {
       const ends = t.steps.map((s) => ({ ...s, timestep: s.nextTimestep, alphaBar: s.nextAlphaBar }));
+      task.counts.denoiserCalls += 2 * task.batch * task.callsPerSample; // tuned and reference
       const results = await executable.run({
         x: t.x, next: t.next, output: t.output, 'reward now': reward.now, 'reward next': reward.next,
         last: host(Float32Array.from(t.last), [task.batch, 1, 1, 1]),

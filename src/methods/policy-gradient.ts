@@ -35,7 +35,7 @@ export async function openPolicyGradient(task: Task, clipRange: number | null): 
   const loss = clipRange === null
     ? mul(cost, now)
     : maximum(mul(cost, ratio), mul(cost, clip(ratio, 1 - clipRange, 1 + clipRange)));
-  const graph = await openLoss(task, mean(loss), { ratio }, 1);
+  const graph = await openLoss(task, mean(loss), { ratio }, task.callsPerSample);
   return {
     run: ({ x: at, next: to, output: was, steps }, weights, prompts) =>
       graph.run({ x: at, next: to, output: was, step: stepFeed(steps), advantage: host(weights, [task.batch]) }, prompts),

@@ -45,6 +45,7 @@ export async function openRewardGuess(task: Task, which: Which): Promise<RewardG
       if (finished) return { gradient, score };
       // x̂0 = cleanX·x + cleanOut·ε(x): the gradient comes through both terms.
       const through = perElement(gradient, gradient, (b) => [0, steps[b]!.cleanOut], size);
+      task.counts.denoiserCalls += task.batch * task.callsPerSample;
       const { pulled } = await jacobian.run({ x: at, step: stepFeed(steps), cotangent: samplesOf(task, through) }, prompts);
       const total = perElement(gradient, pulled, (b) => [steps[b]!.cleanX, 1], size);
       return { gradient: samplesOf(task, total), score };

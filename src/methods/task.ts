@@ -83,6 +83,8 @@ export interface Task {
   readonly sampleShape: Shape;
   /** Items a compiled graph works on at once; methods get prompts in this number. */
   readonly batch: number;
+  /** What one sample costs in `Counts.denoiserCalls` each time it goes through the network: 2 with guidance. */
+  readonly callsPerSample: number;
   readonly seed: number;
   readonly schedule: NoiseSchedule;
   readonly plan: Plan;

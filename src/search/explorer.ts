@@ -27,8 +27,6 @@ export interface Explorer {
 export interface ExplorerOptions {
   /** Default: the network as it is trained now. */
   readonly which?: Which;
-  /** Denoiser calls of a sample in one step: 2 with classifier-free guidance, which the task does not tell. */
-  readonly callsPerStep: number;
   /** Called after each step of a batch with the denoiser calls it took; an error thrown here ends the search. */
   readonly onCalls?: (calls: number) => void;
 }
@@ -37,9 +35,9 @@ export interface ExplorerOptions {
  * Compiles a task's network for searching. The accounts of the prompts hold what their candidates cost; `task.counts`
  * has in addition what fills incomplete batches.
  */
-export async function openExplorer(task: Task, options: ExplorerOptions): Promise<Explorer> {
-  const { which = 'tuned', callsPerStep, onCalls } = options;
-  const { batch, plan, counts } = task;
+export async function openExplorer(task: Task, options: ExplorerOptions = {}): Promise<Explorer> {
+  const { which = 'tuned', onCalls } = options;
+  const { batch, plan, counts, callsPerSample } = task;
   const size = sampleSize(task);
   const x = input('x', [batch, ...task.sampleShape]);
   const network = await task.compile({ output: task.network(x, stepInput('step', batch), which) });
@@ -73,17 +71,17 @@ export async function openExplorer(task: Task, options: ExplorerOptions): Promis
         const step = plan.steps[i]!;
         const feeds: Record<string, HostTensor> = { x: samplesOf(task, at), step: stepFeed(forBatch(task, step)) };
         const output = (await network.run(feeds, promptsOf(filled))).output.data as Float32Array;
-        counts.denoiserCalls += batch * callsPerStep;
+        counts.denoiserCalls += batch * callsPerSample;
         const next: Float32Array = takeStep(step, at, output, {
           ...(clean && { previousClean: clean }),
           ...(step.std !== 0 && { noise: stack(filled.map(({ path }) => draw(path, i + 1, size))) }),
         });
         [clean, at] = [predictClean(step, at, output), next];
-        onCalls?.(own.length * callsPerStep);
+        onCalls?.(own.length * callsPerSample);
         await new Promise((resolve) => setImmediate(resolve)); // signals arrive between steps
       }
       const row = (data: Float32Array, i: number): Float32Array => data.slice(i * size, (i + 1) * size);
-      const calls = (stop - start) * callsPerStep;
+      const calls = (stop - start) * callsPerSample;
       return own.map((c, i) => ({ ...c, x: row(at, i), clean: clean && row(clean, i), calls: c.calls + calls }));
     }),
     score: (candidates, round, steps) => inBatches(candidates, async (filled, own) => {

@@ -137,6 +137,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     pipeline, adapter, sampleShape, batch, plan, counts, parameters, symbols, network, data,
     auxiliary: (name) => auxiliaryNetwork(pipeline, name, positive, options.seed),
     seed: options.seed,
+    callsPerSample: guided ? 2 : 1,
     schedule: options.schedule,
     reward: rewards.reward,
     compile: (outputs) => compileGraph(outputs),
@@ -152,6 +153,15 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
       await rewards.release();
       await releaseData();
     },
+  };
+}
+
+/** An executable that is made on first use. */
+function once<O extends string>(make: () => Promise<TaskExecutable<O>>) {
+  let made: Promise<TaskExecutable<O>> | null = null;
+  return {
+    get: (): Promise<TaskExecutable<O>> => (made ??= make()),
+    release: async (): Promise<void> => (await made)?.release(),
   };
 }
 
@@ -185,20 +195,21 @@ async function openSampleReward(
   const weights = new Map([...pipeline.weights, ...reward.weights]);
   const score = reward.trace(images);
   const gradient = grad(sum(score), [latents])[0]!;
-  const both = await compileGraph({ score, gradient }, weights);
-  const forward = await compileGraph({ score }, weights);
+  // Compiled when first asked for: searches never need the gradient, some methods never the score alone.
+  const both = once(() => compileGraph({ score, gradient }, weights));
+  const forward = once(() => compileGraph({ score }, weights));
   return {
     reward: {
       differentiable: true,
       async score(samples, prompts) {
-        const result = await forward.run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
+        const result = await (await forward.get()).run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
         const scores = result.score.data;
         checkScores(reward.name, scores, prompts);
         counts.rewardQueries += prompts.length;
         return scores;
       },
       async gradient(samples, prompts) {
-        const result = await both.run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
+        const result = await (await both.get()).run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
         const scores = result.score.data;
         checkScores(reward.name, scores, prompts);
         counts.rewardQueries += prompts.length;

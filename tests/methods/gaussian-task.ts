@@ -62,6 +62,7 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
   const both = await taskCompile({ score, gradient: grad(sum(score), [samples])[0]! });
   return {
     sampleShape, batch, seed, schedule, plan, counts,
+    callsPerSample: 1,
     parameters: tuned.parameters,
     symbols: tuned.symbols,
     network(x, step, which) {

@@ -75,7 +75,7 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
   const score = tinyReward(samples, target);
   const both = await taskCompile({ score, gradient: grad(sum(score), [samples])[0]! });
   return {
-    sampleShape: [3, 2, 2], batch, seed, schedule, plan, counts, parameters, symbols, network,
+    sampleShape: [3, 2, 2], batch, seed, schedule, plan, counts, callsPerSample: 1, parameters, symbols, network,
     compile: taskCompile,
     auxiliary(name) {
       const matrix = input(`${name}/w`, [12, 12]);

@@ -46,7 +46,7 @@ function watched(task: Task): { task: Task; scored: HostTensor[] } {
 
 test('branches are what forward process and sampler make of their parents and of the noise in the trace', async () => {
   const { task, scored } = watched(await tinyTask({ steps: 4, batch: 2, seed: 9, eta: 1, lastStep: 'ddpo' }));
-  const explorer = await openExplorer(task, { callsPerStep: 1 });
+  const explorer = await openExplorer(task);
   const given = paths.options.parse({ n: 1, branches: 2, start: 2, forward: 1, backward: 2 });
   const { traces: [trace], samples } = await paths.run(explorer, given, { prompts: ['a cat'], items: [0] });
   await explorer.release();

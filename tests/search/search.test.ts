@@ -24,16 +24,16 @@ const STEPS = 5;
 interface Settings extends TinyOptions {
   prompts?: readonly string[];
   items?: readonly number[];
-  callsPerStep?: number;
+  callsPerSample?: number;
   task?: Task;
 }
 
 async function search<O>(
   which: Search<O>, given: Partial<O>, settings: Settings = {},
 ): Promise<SearchResult & { task: Task }> {
-  const { prompts = PROMPTS, items = prompts.map((_, i) => i), callsPerStep = 1, ...tiny } = settings;
+  const { prompts = PROMPTS, items = prompts.map((_, i) => i), callsPerSample = 1, ...tiny } = settings;
   const task = settings.task ?? (await tinyTask({ steps: STEPS, seed: 5, batch: 4, ...tiny }));
-  const explorer = await openExplorer(task, { callsPerStep });
+  const explorer = await openExplorer({ ...task, callsPerSample });
   const result = await which.run(explorer, which.options.parse(given), { prompts, items });
   await explorer.release();
   return { ...result, task };
@@ -91,7 +91,7 @@ test.each(SMALL)('%s counts every denoiser call and every query', async (_, whic
     expect(trace.map((t) => t.rewardQueries)).toEqual(trace.map((__, i) => i + 1));
     expect(trace.at(-1)!.denoiserCalls).toBe(denoiserCalls);
   }
-  const guided = await search(which, options, { callsPerStep: 2 });
+  const guided = await search(which, options, { callsPerSample: 2 });
   expect(guided.counts).toEqual({ denoiserCalls: 6 * denoiserCalls, rewardQueries: 3 * rewardQueries });
 });
 

@@ -19,7 +19,7 @@ test.each([0.95, 0.5, 0, -0.3])('neighbours keep the norm and have the cosine %s
 
 async function search(options: object, seed = 5): Promise<SearchResult> {
   const task = await tinyTask({ steps: 4, batch: 4, seed });
-  const explorer = await openExplorer(task, { callsPerStep: 1 });
+  const explorer = await openExplorer(task);
   const result = await zeroOrder.run(explorer, zeroOrder.options.parse(options), { prompts: ['a cat'], items: [0] });
   await explorer.release();
   return result;
