@@ -60,12 +60,28 @@ function nested(flat: Readonly<Record<string, unknown>>): Record<string, unknown
   return tree;
 }
 
-/** The comparison of file and flags, flags winning. @throws ConfigError naming the field */
+/** Settings of all entries from the environment and from flags, the later winning. */
+function givenSettings(flags: Flags): [string, unknown][] {
+  const { model, prompts, reward, set, jobs } = flags;
+  return [
+    ...environmentSettings(process.env),
+    ...Object.entries({ model, prompts }).filter(([, value]) => value !== undefined),
+    ...(reward.length > 0 ? [['rewards', reward] satisfies [string, unknown]] : []),
+    ...set.map(parseAssignment),
+    // Several runs at a time with several threads each would only fight.
+    ...(jobs > 1 ? [['threads', 1] satisfies [string, unknown]] : []),
+  ];
+}
+
+/** The comparison of file, environment and flags, the later winning. @throws ConfigError naming the field */
 async function comparisonOf(flags: Flags): Promise<Comparison> {
   const file = flags.config === undefined ? {} : await readConfigFile(flags.config);
   const entries = { ...(file['entries'] as object | undefined), ...Object.fromEntries(flags.entry.map(parseEntry)) };
+  const settings = structuredClone((file['settings'] ?? {}) as Record<string, unknown>);
+  for (const [path, value] of givenSettings(flags)) setPath(settings, path, value);
   return parseComparison({
     ...file,
+    settings,
     entries,
     ...(flags.seeds && { seeds: flags.seeds }),
     ...(flags.budget.length > 0 && { budget: Object.fromEntries(flags.budget.map(parseAssignment)) }),
@@ -133,15 +149,7 @@ function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume:
 async function compare(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const comparison = await comparisonOf(flags);
-  const overrides: [string, unknown][] = [
-    ...environmentSettings(process.env),
-    ...(['model', 'prompts'] as const).flatMap((k): [string, unknown][] => (flags[k] === undefined ? [] : [[k, flags[k]]])),
-    ...(flags.reward.length > 0 ? [['rewards', flags.reward] as [string, unknown]] : []),
-    ...flags.set.map(parseAssignment),
-    // More runs at a time than cores would only fight.
-    ...(flags.jobs > 1 ? [['threads', 1] as [string, unknown]] : []),
-  ];
-  const jobs = jobsOf(comparison, overrides);
+  const jobs = jobsOf(comparison);
   const root = flags.out ?? join('runs', `${new Date().toISOString().replace(/[:.]/g, '-').slice(0, 19)}-compare`);
   await mkdir(root, { recursive: true });
 

@@ -1,6 +1,6 @@
 /** @file The configuration of a comparison: what is compared, on what common ground, under which budget. */
 import { z } from 'zod';
-import { ConfigError, resolveConfig, setPath } from '../training/config.js';
+import { ConfigError, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
 import { chosenMethod } from '../training/session.js';
 
@@ -78,7 +78,7 @@ function merged(a: Tree, b: Tree): Tree {
   return { ...a, ...Object.fromEntries(both) };
 }
 
-function entryConfig(comparison: Comparison, name: string, seed: number, overrides: readonly (readonly [string, unknown])[]): RunConfig {
+function entryConfig(comparison: Comparison, name: string, seed: number): RunConfig {
   const entry = comparison.entries[name]!;
   const taken = COMMON.find((key) => Object.hasOwn(entry, key));
   if (taken) throw new ConfigError(`entries.${name}.${taken}: must be the same for all entries; put it under settings`);
@@ -86,9 +86,7 @@ function entryConfig(comparison: Comparison, name: string, seed: number, overrid
     const where = Object.hasOwn(entry, key) ? `entries.${name}` : Object.hasOwn(comparison.settings, key) ? 'settings' : null;
     if (where) throw new ConfigError(`${where}.${key}: is set by the comparison's own "${place}"`);
   }
-  const shared = structuredClone(merged(DEFAULTS, comparison.settings));
-  for (const [path, value] of overrides) setPath(shared, path, value);
-  const given = merged(shared, entry);
+  const given = merged(merged(DEFAULTS, comparison.settings), entry);
   const { updates, rewardQueries, seconds } = comparison.budget;
   const steps = entry['steps'] ?? updates ?? given['steps'] ?? (rewardQueries ?? seconds ? ENDLESS : undefined);
   const method = typeof given['method'] === 'string' ? { name: given['method'] } : given['method'];
@@ -108,10 +106,9 @@ function entryConfig(comparison: Comparison, name: string, seed: number, overrid
 /**
  * All runs of a comparison, a seed at a time, so that what is there first is one of everything.
  *
- * @param overrides settings by dotted path that win over `settings`
  * @throws ConfigError naming entry and setting
  */
-export function jobsOf(comparison: Comparison, overrides: readonly (readonly [string, unknown])[] = []): Job[] {
+export function jobsOf(comparison: Comparison): Job[] {
   const names = Object.keys(comparison.entries);
   const baselines = ['base', ...comparison.bestOf.map((n) => `best-of-${n}`)];
   for (const name of names) {
@@ -120,7 +117,7 @@ export function jobsOf(comparison: Comparison, overrides: readonly (readonly [st
   }
   return comparison.seeds.flatMap((seed, k) => {
     const folder = (entry: string): string => `runs/${entry}/seed-${seed}`;
-    const configs = names.map((name) => entryConfig(comparison, name, seed, overrides));
+    const configs = names.map((name) => entryConfig(comparison, name, seed));
     // Baselines take what is common; of the rest, any entry's will do.
     const baseline = (entry: string, kind: Kind): Job => ({ entry, seed, kind, folder: folder(entry), config: configs[0]! });
     return [

@@ -15,6 +15,7 @@ export interface Figure {
 
 const SIZE = { width: 620, height: 420 };
 
+const rewardOf = ({ common }: Results): string => common.rewards.join(' + ');
 const meanOf = (measures: Measures, name: Measure): number => measures[name]?.mean ?? NaN;
 const isTrained = (results: Results, { name }: EntryResult): boolean => Object.hasOwn(results.comparison.entries, name);
 
@@ -37,7 +38,7 @@ function costCurve(results: Results, name: string, cost: Cost, x: string): Figur
   }));
   // The base model is where every curve begins.
   const levels = baselines.filter((e) => e.name !== 'base').map((e) => ({ y: meanOf(e.last, 'reward'), label: e.name }));
-  const options: PlotOptions = { title: `Reward by ${x}`, x, y: results.rewardName, levels, ...SIZE };
+  const options: PlotOptions = { title: `Reward by ${x}`, x, y: rewardOf(results), levels, ...SIZE };
   const band = trained.some((e) => e.seeds.length > 1) ? ' Bands are one standard deviation over seeds.' : '';
   return {
     name,
@@ -65,7 +66,7 @@ function front(results: Results, name: string, measure: Measure, y: string, alon
   return {
     name,
     caption: `Reward against ${y}, ${along}, means over seeds.`,
-    draw: (theme) => plot([...lines, ...points], { title: `Reward against ${y}`, x: results.rewardName, y: `${y}, ${along}`, theme, ...SIZE }),
+    draw: (theme) => plot([...lines, ...points], { title: `Reward against ${y}`, x: rewardOf(results), y: `${y}, ${along}`, theme, ...SIZE }),
   };
 }
 

@@ -18,10 +18,7 @@ export function renderMarkdown(
   const image = (caption: string, file: string): string => `![${caption}](${options.figures}/${file})`;
   const price = priceTable(results);
   const matrix = queryMatrix(results);
-  const entries = {
-    head: ['', 'settings'],
-    rows: Object.entries(results.comparison.entries).map(([name, settings]) => [name, settingsText(settings)]),
-  };
+  const entries = Object.entries(results.comparison.entries).map(([name, settings]) => `- **${name}**: ${settingsText(settings)}`);
   const blocks = [
     `## ${results.title}`,
     `\`\`\`sh\n${options.command}\n\`\`\``,
@@ -40,7 +37,7 @@ export function renderMarkdown(
     ...plates.map((p) => image(p.caption, `${p.name}.png`)),
     ...figures.map((f) => image(f.caption, `${f.name}.svg`)),
     '### Entries',
-    markdownTable(entries),
+    entries.join('\n'),
   ];
   return `${blocks.filter((b) => b !== '').join('\n\n')}\n`;
 }

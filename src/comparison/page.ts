@@ -22,8 +22,9 @@ export function renderComparison(results: Results, figures: readonly Figure[], p
   const matrix = queryMatrix(results);
   const entries = Object.entries(results.comparison.entries)
     .map(([name, settings]) => html`<tr><th scope="row">${name}</th><td>${settingsText(settings)}</td></tr>`);
-  const body = html`<header><h1>${results.title}</h1><p class="lead">${results.entries.length} entries on
-${results.rewardName}, held against each other on the same prompts, noise and budget.</p>${note(groundText(results))}</header>
+  const body = html`<header><h1>${results.title}</h1><p class="lead">${results.entries.length} entries
+on ${results.common.rewards.join(' + ')}, held against each other on the same prompts, noise and budget.</p>
+${note(groundText(results))}</header>
 ${gaps(results).map((text) => html`<p class="note">${text}</p>`)}
 <h2>At the end of training</h2>${note(TABLE_NOTE)}${shown(resultTable(results, (e) => e.last))}${note(frechetNote(results))}
 <h2>Pictures</h2>

@@ -76,7 +76,9 @@ export async function writeComparison(
   const done = (await Promise.all(jobs.map(async (job) => ((await jobState(job, root)) === 'done' ? [job] : [])))).flat();
   const runs = await Promise.all(done.map(async (job): Promise<Finished> =>
     ({ job, record: await readRun(join(root, job.folder), job.entry, job.seed, job.config.guard) })));
-  const results = gather(comparison, jobs[0]!.config.rewards.join(' + '), runs.map((r) => r.record), {
+  const { model, rewards, prompts, samplingSteps, guidance, evaluation } = jobs[0]!.config;
+  const results = gather(comparison, runs.map((r) => r.record), {
+    common: { model, rewards, prompts, samplingSteps, guidance, evaluation },
     independentFrechet: await independentFrechet(runs, root),
     failures,
     missing: jobs.length - done.length - failures.length,

@@ -1,4 +1,5 @@
 /** @file All runs of a comparison put together: the numbers that the report, the tables and the claims are made of. */
+import type { RunConfig } from '../training/config.js';
 import type { Comparison } from './config.js';
 import { entriesOf } from './config.js';
 import type { RunPoint, RunRecord } from './run-record.js';
@@ -30,6 +31,9 @@ export interface EntryResult {
   readonly sweep: readonly (Measures & { readonly strength: number })[];
 }
 
+/** What the numbers are numbers of. */
+export type Ground = Pick<RunConfig, 'model' | 'rewards' | 'prompts' | 'samplingSteps' | 'guidance' | 'evaluation'>;
+
 export interface Failure {
   readonly entry: string;
   readonly seed: number;
@@ -44,7 +48,8 @@ export interface Price {
 
 export interface Results {
   readonly title: string;
-  readonly rewardName: string;
+  /** What all runs share, in full. */
+  readonly common: Ground;
   readonly entries: readonly EntryResult[];
   /** For the threshold; null if no entry gained anything. */
   readonly price: Price | null;
@@ -90,8 +95,8 @@ const COSTS = Object.keys(COST_NAMES) as Cost[];
 
 /** Puts finished runs together. */
 export function gather(
-  comparison: Comparison, rewardName: string, runs: readonly RunRecord[],
-  rest: Pick<Results, 'independentFrechet' | 'failures' | 'missing'>,
+  comparison: Comparison, runs: readonly RunRecord[],
+  rest: Pick<Results, 'common' | 'independentFrechet' | 'failures' | 'missing'>,
 ): Results {
   const of = (name: string): RunRecord[] => runs.filter((r) => r.entry === name).toSorted((a, b) => a.seed - b.seed);
   const entries = entriesOf(comparison).filter((name) => of(name).length > 0).map((name) => entryResult(name, of(name)));
@@ -104,7 +109,6 @@ export function gather(
     Object.fromEntries([...curves].map(([name, points]) => [name, make(points)]));
   return {
     title: comparison.title,
-    rewardName,
     entries,
     price: target === null ? null : {
       target,

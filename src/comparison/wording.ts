@@ -11,7 +11,7 @@ export const settingsText = (settings: unknown): string =>
   dotted(settings, '').map(([key, value]) => `${key} ${typeof value === 'string' ? value : JSON.stringify(value)}`).join(', ');
 
 /** The common ground: budget, seeds, settings. */
-export function groundText({ comparison }: Results): string {
+export function groundText({ comparison, common }: Results): string {
   const { updates, rewardQueries, seconds } = comparison.budget;
   const limits = [
     ...(updates === null ? [] : [`${updates} updates`]),
@@ -19,8 +19,13 @@ export function groundText({ comparison }: Results): string {
     ...(seconds === null ? [] : [`${seconds} seconds of training`]),
   ];
   const budget = limits.length === 0 ? 'Each run ends after its own number of updates.' : `Each run ends after ${limits.join(' or ')}.`;
-  const common = settingsText(comparison.settings);
-  return `${budget} Seeds: ${comparison.seeds.join(', ')}.${common ? ` Common settings: ${common}.` : ''}`;
+  const { model, rewards, prompts, samplingSteps, guidance, evaluation } = common;
+  const what = `Model ${model}, reward ${rewards.join(' + ')}, prompts ${prompts}, ${samplingSteps} sampling steps, guidance ${guidance}.`;
+  const { promptSet, images, eta } = evaluation;
+  const judged = `Evaluated on the first ${evaluation.prompts} prompts${promptSet === undefined ? '' : ` of ${promptSet}`}, `
+    + `${images} images each, with DDIM at η ${eta}.`;
+  const settings = settingsText(comparison.settings);
+  return `${what} ${judged} ${budget} Seeds: ${comparison.seeds.join(', ')}.${settings ? ` Settings of all entries: ${settings}.` : ''}`;
 }
 
 export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the same '

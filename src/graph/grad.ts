@@ -116,7 +116,10 @@ export function straightThrough(value: Tensor, like: Tensor): Tensor {
   return bridge([value], [like], [(g) => g])[0]!;
 }
 
-/** Tensors older than `start` that the nodes made since then differentiate by: what a function closed over. */
+/**
+ * What a function closed over: tensors older than `start` that the nodes made since then differentiate by, and inputs of
+ * any age, as a layer may ask for its weights the first time it is traced.
+ */
 function captured(outputs: readonly Tensor[], start: number): Set<Tensor> {
   const found = new Set<Tensor>();
   const seen = new Set<Node>();
@@ -124,7 +127,7 @@ function captured(outputs: readonly Tensor[], start: number): Set<Tensor> {
   while (stack.length > 0) {
     const t = stack.pop()!;
     if (!differentiable(t)) continue;
-    if (t.node.id < start) found.add(t);
+    if (t.node.id < start || t.node.op === '@input') found.add(t);
     else if (!seen.has(t.node)) {
       seen.add(t.node);
       t.node.inputs.forEach((from, i) => from && t.node.vjps[i] && stack.push(from));

@@ -3,11 +3,11 @@ import type { HostTensor, TypedArray } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
 import { exportOnnx, graphInputs } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
-import type { Tensor } from '../graph/tensor.js';
+import type { Node, Tensor } from '../graph/tensor.js';
 import { blockConvolutions, channelBlock } from './blocked-convolution.js';
 import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
-import { hoistFrozen, lookup, share } from './frozen.js';
+import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
 
@@ -81,9 +81,9 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
   };
 }
 
-async function blocked<G extends Graph>(graph: G): Promise<G> {
+async function blocked<G extends Graph>(graph: G, frozen: ReadonlyMap<Node, unknown>): Promise<G> {
   const block = await channelBlock();
-  return block === null ? graph : blockConvolutions(graph, block);
+  return block === null ? graph : blockConvolutions(graph, block, frozen);
 }
 
 /**
@@ -102,7 +102,7 @@ export async function compile<O extends string>(
     const value = lookup(weights, name);
     if (value) check(name, t, value);
   }
-  const lowered = device === 'cpu' && !bake ? await blocked(graph) : graph;
+  const lowered = device === 'cpu' && !bake ? await blocked(graph, hoist ? frozenNodes(graph, weights) : new Map()) : graph;
   const { graph: compiled, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
   const expected = graphInputs(compiled);
   const fixed: Record<string, DeviceValue> = {};

@@ -28,6 +28,19 @@ function viewed(tensor: Tensor): Tensor {
 
 const bytes = (t: { shape: readonly number[]; dtype: HostTensor['dtype'] }): number => sizeOf(t.shape) * bytesPerElement(t.dtype);
 
+/** The operators that depend on constants and on frozen weights with known values alone, each with those weights. */
+export function frozenNodes(graph: Graph, weights: Weights): Map<Node, ReadonlySet<Tensor>> {
+  const made = new Map<Node, ReadonlySet<Tensor>>();
+  for (const node of schedule(Object.values(graph.outputs))) {
+    const inputs = node.inputs.flatMap((t) => (t ? [resolve(t).node] : []));
+    if (node.op === '@constant') made.set(node, new Set());
+    else if (node.op === '@input') {
+      if (node.frozen && lookup(weights, node.name!)) made.set(node, new Set(node.outputs));
+    } else if (inputs.every((from) => made.has(from))) made.set(node, new Set(inputs.flatMap((from) => [...made.get(from)!])));
+  }
+  return made;
+}
+
 /** A graph in which tensors made of frozen weights have become inputs. */
 export interface Hoisted<G extends Graph> {
   readonly graph: G;
@@ -41,15 +54,7 @@ export interface Hoisted<G extends Graph> {
  * a broadcast, or weights kept in half precision, stay as they are).
  */
 export function hoistFrozen<G extends Graph>(graph: G, weights: Weights, device: Device): Hoisted<G> {
-  /** For nodes made of frozen weights and constants alone: those weights. */
-  const made = new Map<Node, ReadonlySet<Tensor>>();
-  for (const node of schedule(Object.values(graph.outputs))) {
-    const inputs = node.inputs.flatMap((t) => (t ? [resolve(t).node] : []));
-    if (node.op === '@constant') made.set(node, new Set());
-    else if (node.op === '@input') {
-      if (node.frozen && lookup(weights, node.name!)) made.set(node, new Set(node.outputs));
-    } else if (inputs.every((from) => made.has(from))) made.set(node, new Set(inputs.flatMap((from) => [...made.get(from)!])));
-  }
+  const made = frozenNodes(graph, weights);
   const worthwhile = (t: Tensor): boolean => {
     const leaves = [...(made.get(t.node) ?? [])];
     if (t.node.op === '@input' || leaves.length === 0) return false;

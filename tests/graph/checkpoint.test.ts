@@ -96,6 +96,18 @@ test.each(Object.entries(CASES))('%s: the same first and second derivatives', as
   }
 });
 
+test('an input that the segment is the first to ask for gets its gradient', async () => {
+  const outputs: Record<string, Tensor> = {};
+  for (const [name, run] of Object.entries({ plain, checkpoint })) {
+    let late: Tensor | undefined;
+    const value = sum(square(run((t) => [tanh(linear(t!, (late ??= input(`late ${name}`, [6, 6]))))], [x])[0]!));
+    outputs[name] = grad(value, [late!])[0]!;
+  }
+  const found = await evaluate(outputs, { ...feeds, 'late plain': feeds['w']!, 'late checkpoint': feeds['w']! });
+  expect(found['plain']!.some((v) => Math.abs(v) > 0.1)).toBe(true);
+  found['plain']!.forEach((v, i) => expect(found['checkpoint']![i]).toBeCloseTo(v, 4));
+});
+
 test('the backward pass computes the segment again, once, and only for what is asked', () => {
   const count = (op: string, tensors: readonly Tensor[]): number => schedule(tensors).filter((n) => n.op === op).length;
   const f: Segment = (t) => [sin(linear(t!, w, b))];

@@ -21,9 +21,21 @@ export const silu = (x: Tensor): Tensor => sigmoidGate(x, 1);
 /** OpenAI CLIP's GELU: x·σ(1.702·x). */
 export const quickGelu = (x: Tensor): Tensor => sigmoidGate(x, 1.702);
 
-/** x·Φ(x) with the normal distribution function Φ. */
+/** (1 + x)/2 for x in [−1, 1], in one pass. */
+function middle(x: Tensor): Tensor {
+  const attributes = { alpha: float(0.5), beta: float(0.5) };
+  return apply({ op: 'HardSigmoid', inputs: [x], attributes, vjps: [(g) => mul(g, 0.5)] }, x.shape, x.dtype);
+}
+
+/** x·Φ(x) with the normal distribution function Φ, in one pass. */
 export function gelu(x: Tensor): Tensor {
-  return mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+  const back = (g: Tensor): Tensor => {
+    // d = Φ(x) + x·φ(x) = (1 + erf z)/2 + z·exp(−z²)/√π with z = x/√2
+    const z = mul(x, Math.SQRT1_2);
+    const bell = exp(sub(-0.5 * Math.log(Math.PI), square(z)));
+    return mul(g, add(middle(erf(z)), mul(z, bell)));
+  };
+  return apply({ op: 'Gelu', domain: 'com.microsoft', inputs: [x], vjps: [back] }, x.shape, x.dtype);
 }
 
 /** GELU by the tanh approximation (Hendrycks & Gimpel 2016). */

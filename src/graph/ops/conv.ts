@@ -141,7 +141,7 @@ function inputGradientValue(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): 
   const pads = geo.pads.map((p, side) => reach[side % 2]! - p);
   if (geo.stride[0] === 1 && geo.stride[1] === 1 && pads.every((p) => p >= 0)) {
     const padding = pads as unknown as [number, number, number, number];
-    const kernel = rotate(swapChannels(w, geo.groups));
+    const kernel = swapChannels(rotate(w), geo.groups);
     return conv2d(g, kernel, undefined, { padding, dilation: geo.dilation, groups: geo.groups });
   }
   return convTranspose2d(g, w, undefined, { ...optionsOf(geo), outputSize: shape.slice(2) as [number, number] });

@@ -2,8 +2,8 @@
 import type { Shape } from '../dtype.js';
 import { sizeOf } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
-import { apply, lift, literal } from '../tensor.js';
-import type { Attribute, Tensor } from '../tensor.js';
+import { apply, applyMany, full, lift, literal } from '../tensor.js';
+import type { Attribute, Tensor, Vjp } from '../tensor.js';
 import { add, broadcastShapes, mul } from './arithmetic.js';
 import { gather } from './gather.js';
 import { normalizeAxes, sumTo } from './reduce.js';
@@ -207,14 +207,17 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   return apply(call, first.shape.with(at, offset), first.dtype);
 }
 
-/** Cuts along an axis into pieces of these lengths. */
+/** Cuts along an axis into pieces of these lengths. The gradient joins the pieces' gradients in one pass. */
 export function split(x: Tensor, lengths: readonly number[], axis: number): Tensor[] {
   const at = normalizeAxes('Split', x.rank, [axis])[0]!;
   if (lengths.reduce((a, b) => a + b, 0) !== x.shape[at]) {
     traceError('Split', `${describeShape(lengths)} does not add up to axis ${at} of ${describeShape(x.shape)}`);
   }
-  let start = 0;
-  return lengths.map((n) => narrow(x, at, start, (start += n)));
+  if (lengths.length === 1) return [x];
+  const pieces = lengths.map((n) => ({ shape: x.shape.with(at, n), dtype: x.dtype }));
+  const back: Vjp = (_g, all) => concat(all.map((g, i) => g ?? full(pieces[i]!.shape, 0, x.dtype)), at);
+  const call = { op: 'Split', inputs: [x, int64(lengths)], attributes: { axis: at }, vjps: [back] };
+  return [...applyMany(call, pieces)];
 }
 
 /** Joins tensors of one shape along a new axis. */

@@ -1,0 +1,36 @@
+/** @file The losses of ∇-DB and their gradients by both networks, as PyTorch's autograd computes them. */
+import { expect, test } from 'vitest';
+import { nablaDb, openTransitionLoss } from '../../src/methods/nabla-db.js';
+import { ddimStep } from '../../src/schedulers/ddim.js';
+import { loadFixture, maxError } from '../models/fixture.js';
+import { tinyTask } from './tiny-task.js';
+
+const fixture = await loadFixture('nabla_losses');
+const parameters = await loadFixture('method_losses');
+const meta = fixture.meta as {
+  prompts: string[]; steps: number[]; previous: number[]; trust: number; reverse: number; cases: Record<string, object>;
+};
+
+test.each(Object.keys(meta.cases))('%s', async (name) => {
+  const task = await tinyTask({ batch: meta.prompts.length, parameters: parameters.part('reference.') });
+  for (const [key, t] of parameters.part('tuned.')) (task.parameters.get(key)!.data as Float32Array).set(t.data as Float32Array);
+  const { trust, reverse } = meta;
+  const loss = await openTransitionLoss(task, nablaDb.options.parse({ trust, reverse, ...meta.cases[name] }));
+  if (loss.flow) (loss.flow.parameters.get('flow/w')!.data as Float32Array).set(fixture.get('flow').data as Float32Array);
+  const steps = meta.steps.map((t, i) => ddimStep(task.schedule, t, meta.previous[i]!, { eta: 1, lastStep: 'ddpo' }));
+  const [x, next, output, now, then] = ['x', 'next', 'output', 'rewardNow', 'rewardNext'].map((key) => fixture.get(key)) as [never, never, never, never, never];
+  const last = meta.previous.map((t) => (t === 0 ? 1 : 0));
+  const { terms, gradients } = await loss.run({ indices: [], x, next, output, steps, last }, { now, next: then }, meta.prompts, 0, 0);
+  const part = fixture.part(`${name}/`);
+  for (const [term, value] of Object.entries(terms)) {
+    const expected = part.get(term)!.data[0] as number;
+    expect(Math.abs(value - expected) / expected, term).toBeLessThan(1e-4);
+  }
+  const references = [...fixture.part(`${name}/grad.`)];
+  expect(references.map(([key]) => key).toSorted()).toEqual([...gradients.keys()].toSorted());
+  for (const [key, expected] of references) {
+    const largest = Math.max(...(expected.data as Float32Array).map(Math.abs));
+    expect(largest).toBeGreaterThan(0);
+    expect(maxError(gradients.get(key)!, expected) / largest, `gradient by ${key}`).toBeLessThan(1e-3);
+  }
+});
