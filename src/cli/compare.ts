@@ -1,4 +1,4 @@
-/** @file `attune compare`: methods side by side on the same prompts, noise and budget, each run in a process of its own. */
+/** @file `attune compare`: methods side by side on the same prompts, noise and budget, each run in its own process. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdir, open, readFile } from 'node:fs/promises';
@@ -13,8 +13,11 @@ import type { Running } from '../comparison/execute.js';
 import { writeComparison } from '../comparison/report.js';
 import type { Results } from '../comparison/results.js';
 import { priceTable, resultTable } from '../comparison/tables.js';
+import type { Table } from '../comparison/tables.js';
 import { writeAtomic } from '../formats/atomic.js';
-import { ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath } from '../training/config.js';
+import {
+  ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath,
+} from '../training/config.js';
 import { openRunFolder } from '../training/run-folder.js';
 import { openSession } from '../training/session.js';
 import { parseNumber } from './arguments.js';
@@ -43,7 +46,9 @@ interface Flags {
 /** Reads `[NAME=]METHOD[?setting=value&…]`: an entry with settings by their dotted names. */
 export function parseEntry(text: string): [name: string, settings: Record<string, unknown>] {
   const [, given, method, query] = /^(?:([^=?]+)=)?([^=?]+)(?:\?(.*))?$/s.exec(text) ?? [];
-  if (method === undefined) throw new ConfigError(`--entry ${text}: write [NAME=]METHOD[?setting=value&…], such as draft-1=draft?method.k=1&lr=1e-3`);
+  if (method === undefined) {
+    throw new ConfigError(`--entry ${text}: write [NAME=]METHOD[?setting=value&…], such as draft-1=draft?method.k=1&lr=1e-3`);
+  }
   const settings: Record<string, unknown> = {};
   const options: Record<string, unknown> = { name: method };
   for (const [path, value] of (query ? query.split('&') : []).map(parseAssignment)) {
@@ -105,7 +110,7 @@ async function complaint(log: string): Promise<string> {
   return (at < 0 ? lines.slice(-1) : lines.slice(at, at + 1)).join(' ').replace('attune: ', '') + ` (log: ${log})`;
 }
 
-/** Starts runs as processes: memory is each one's own, and they are stopped by message, not by the terminal's signal. */
+/** Starts runs as processes: memory is each one's own, and a message stops them, not the terminal's signal. */
 function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume: boolean) => Running {
   return (job, resume) => {
     const folder = join(root, job.folder);
@@ -121,8 +126,9 @@ function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume:
       const log = await open(`${folder}.log`, 'a');
       const where = resume ? ['--resume', folder] : ['--config', config, '--out', folder];
       const { kind } = job;
+      const n = kind.name === 'best-of' ? kind.n : 1;
       const args = kind.name === 'train' ? ['train', ...where]
-        : ['compare', 'baseline', '--config', config, '--out', folder, ...(kind.name === 'best-of' ? ['--n', String(kind.n)] : [])];
+        : ['compare', 'baseline', '--config', config, '--out', folder, '--n', String(n)];
       // The configuration holds what the environment says already.
       const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ATTUNE_SET_'));
       if (stopped) return null;
@@ -175,12 +181,14 @@ async function compare(flags: Flags): Promise<void> {
     process.exit(CODES[asked as StopSignal]);
   }
   process.stdout.write(flags.json ? `${JSON.stringify({ folder: root, ...results })}\n` : told(results, root));
-  if (failures.length > 0) throw new FailedRunsError(`${failures.length} of ${jobs.length} runs failed; the report has the others`);
+  if (failures.length > 0) {
+    throw new FailedRunsError(`${failures.length} of ${jobs.length} runs failed; the report has the others`);
+  }
 }
 
 function told(results: Results, root: string): string {
   const price = priceTable(results);
-  const lines = (t: { head: readonly string[]; rows: readonly (readonly string[])[] }): string[] => table([t.head, ...t.rows]);
+  const lines = ({ head, rows }: Table): string[] => table([head, ...rows]);
   return [
     ...lines(resultTable(results, (e) => e.last)),
     ...(price ? ['', `To reach a reward of ${results.price!.target.toPrecision(4)}:`, ...lines(price)] : []),
@@ -214,9 +222,9 @@ export function compareCommand(): Command {
   return new Command('compare')
     .description('Compare methods on the same prompts, noise and budget, over several seeds. Resumable; one report.')
     .option('--config <file>', 'the comparison as YAML: settings, entries, seeds, budget')
-    .option('--entry <spec>', '[NAME=]METHOD[?setting=value&…], repeatable; e.g. draft-1=draft?method.k=1&lr=1e-3', collect, [])
+    .option('--entry <spec>', '[NAME=]METHOD[?setting=value&…] (repeatable), e.g. draft-1=draft?method.k=1', collect, [])
     .option('--seeds <list>', 'such as 0,1,2 (the default)', numbers)
-    .option('--budget <limit>', 'updates=N, rewardQueries=N or seconds=N (repeatable: whichever runs out first)', collect, [])
+    .option('--budget <limit>', 'updates=N, rewardQueries=N or seconds=N of each run (repeatable)', collect, [])
     .option('--best-of <list>', 'baselines that keep the best of n samples (default: 8)', numbers)
     .option('--threshold <reward>', 'report what it costs to reach this reward', parseNumber)
     .option('--model <name>', 'of all entries')
@@ -227,7 +235,7 @@ export function compareCommand(): Command {
     .option('--jobs <n>', 'runs at a time; each has one thread if there are several', wholeNumber(1), 1)
     .option('--json', 'the results as JSON')
     .option('--quiet', 'no progress')
-    .addHelpText('after', '\nExample:\n  attune compare --entry draft-lv --entry refl --budget updates=20 --seeds 0,1 --out runs/two')
+    .addHelpText('after', '\nExample:\n  attune compare --entry draft-lv --entry refl --budget updates=20 --out runs/two')
     .enablePositionalOptions() // what follows `baseline` is its own
     .addCommand(baselineCommand(), { hidden: true })
     .action(compare);

@@ -29,20 +29,22 @@ async function decodeAll(task: PipelineTask, samples: HostTensor): Promise<HostT
   return host(data, [count, ...shape]);
 }
 
-/** For each evaluation image, the best by the training reward of n samples that no other image and no other seed has. */
+/** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
 async function bestImages(
   { task, evaluator, config }: Session, n: number, shouldStop: () => boolean,
-): Promise<{ images: HostTensor; counts: Counts }> {
+): Promise<{ images: HostTensor; counts: Counts; seconds: number }> {
   const { prompts, plan } = evaluator;
   const explorer = await openExplorer({ ...task, plan, seed: config.evaluation.seed }, {
     onCalls: () => {
       if (shouldStop()) throw new Error('stopped before its end');
     },
   });
+  const began = performance.now();
   const items = prompts.map((_, i) => config.seed * prompts.length + i);
   const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items });
+  const seconds = (performance.now() - began) / 1000;
   await explorer.release();
-  return { images: await decodeAll(task, samples), counts };
+  return { images: await decodeAll(task, samples), counts, seconds };
 }
 
 /**
@@ -57,12 +59,11 @@ export async function measureBaseline(
 ): Promise<void> {
   const { evaluator } = session;
   const base = await evaluator.measure(0, null);
-  const began = performance.now();
   const found = await bestImages(session, n, shouldStop);
-  const seconds = (performance.now() - began) / 1000;
   const chosen = await evaluator.assess(found.images, 0, base.statistics);
   const shown = n === 1 ? base : chosen;
-  const spent = n === 1 ? { rewardQueries: 0, denoiserCalls: 0, seconds: 0 } : { ...found.counts, seconds };
+  const free = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
+  const spent = n === 1 ? free : { ...found.counts, seconds: found.seconds };
   const { reward, heldOutReward, diversity, frechet } = shown.evaluation;
   await folder.rewind(-1);
   await folder.log({

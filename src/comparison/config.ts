@@ -33,7 +33,8 @@ const DEFAULTS: Tree = { guard: { enabled: false }, evaluation: { times: 4, swee
 
 /** What must be the same for all entries. */
 const COMMON: readonly (keyof RunConfig)[] = [
-  'model', 'like', 'rewards', 'prompts', 'samplingSteps', 'guidance', 'negativePrompt', 'size', 'evaluation', 'guard', 'device',
+  'model', 'like', 'rewards', 'prompts', 'samplingSteps', 'guidance', 'negativePrompt', 'size', 'evaluation', 'guard',
+  'device',
 ];
 /** What the comparison itself decides. */
 const DECIDED: Readonly<Record<string, string>> = { seed: 'seeds', budget: 'budget' };
@@ -62,7 +63,8 @@ export function parseComparison(value: unknown): Comparison {
   const issue = issues.find((i) => i.code === 'unrecognized_keys') ?? issues[0]!;
   const keys = Object.keys(comparisonSchema.shape).join(', ');
   if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
-    throw new ConfigError(`a comparison has no "${issue.keys[0]!}"; it has ${keys}. Settings of runs belong under settings`);
+    const key = issue.keys[0]!;
+    throw new ConfigError(`a comparison has no "${key}"; it has ${keys}. Settings of runs belong under settings`);
   }
   throw new ConfigError(`${issue.path.join('.') || 'comparison'}: ${issue.message}`);
 }
@@ -83,7 +85,8 @@ function entryConfig(comparison: Comparison, name: string, seed: number): RunCon
   const taken = COMMON.find((key) => Object.hasOwn(entry, key));
   if (taken) throw new ConfigError(`entries.${name}.${taken}: must be the same for all entries; put it under settings`);
   for (const [key, place] of Object.entries(DECIDED)) {
-    const where = Object.hasOwn(entry, key) ? `entries.${name}` : Object.hasOwn(comparison.settings, key) ? 'settings' : null;
+    const places = [[`entries.${name}`, entry], ['settings', comparison.settings]] as const;
+    const where = places.find(([, settings]) => Object.hasOwn(settings, key))?.[0];
     if (where) throw new ConfigError(`${where}.${key}: is set by the comparison's own "${place}"`);
   }
   const given = merged(merged(DEFAULTS, comparison.settings), entry);
@@ -112,18 +115,20 @@ export function jobsOf(comparison: Comparison): Job[] {
   const names = Object.keys(comparison.entries);
   const baselines = ['base', ...comparison.bestOf.map((n) => `best-of-${n}`)];
   for (const name of names) {
-    if (!/^[a-z0-9][\w.+-]*$/i.test(name)) throw new ConfigError(`entries.${name}: use letters, digits, and . + - _ in a name`);
+    if (!/^[a-z0-9][\w.+-]*$/i.test(name)) {
+      throw new ConfigError(`entries.${name}: use letters, digits, and . + - _ in a name`);
+    }
     if (baselines.includes(name)) throw new ConfigError(`entries.${name}: is the name of a baseline; choose another`);
   }
   return comparison.seeds.flatMap((seed, k) => {
-    const folder = (entry: string): string => `runs/${entry}/seed-${seed}`;
     const configs = names.map((name) => entryConfig(comparison, name, seed));
     // Baselines take what is common; of the rest, any entry's will do.
-    const baseline = (entry: string, kind: Kind): Job => ({ entry, seed, kind, folder: folder(entry), config: configs[0]! });
+    const job = (entry: string, kind: Kind, config: RunConfig): Job => 
+      ({ entry, seed, kind, folder: `runs/${entry}/seed-${seed}`, config });
     return [
-      ...(k === 0 ? [baseline('base', { name: 'base' })] : []),
-      ...comparison.bestOf.map((n) => baseline(`best-of-${n}`, { name: 'best-of', n })),
-      ...names.map((entry, i): Job => ({ entry, seed, kind: { name: 'train' }, folder: folder(entry), config: configs[i]! })),
+      ...(k === 0 ? [job('base', { name: 'base' }, configs[0]!)] : []),
+      ...comparison.bestOf.map((n) => job(`best-of-${n}`, { name: 'best-of', n }, configs[0]!)),
+      ...names.map((entry, i) => job(entry, { name: 'train' }, configs[i]!)),
     ];
   });
 }
@@ -133,13 +138,14 @@ export const entriesOf = (comparison: Comparison): string[] =>
   ['base', ...comparison.bestOf.map((n) => `best-of-${n}`), ...Object.keys(comparison.entries)];
 
 function leaves(value: unknown, path: string): [string, unknown][] {
-  return isTree(value) ? Object.entries(value).flatMap(([k, v]) => leaves(v, path ? `${path}.${k}` : k)) : [[path, value]];
+  if (!isTree(value)) return [[path, value]];
+  return Object.entries(value).flatMap(([k, v]) => leaves(v, path ? `${path}.${k}` : k));
 }
 
 /** Settings that do not change what a run computes. */
 const IDLE = new Set(['threads']);
 
-/** The first setting in which a run that exists differs from the one that is wanted, in words; null if there is none. */
+/** The first setting in which a run that exists differs from the one that is wanted, in words; null for none. */
 export function changedSetting(job: Job, stored: RunConfig): string | null {
   const facts = (config: RunConfig): Map<string, unknown> => {
     const keys = job.kind.name === 'train' ? Object.keys(config) : [...COMMON, 'seed'];

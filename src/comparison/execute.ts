@@ -1,4 +1,4 @@
-/** @file Makes the runs of a comparison: those that are done are kept, interrupted ones are resumed, failures reported. */
+/** @file Makes the runs of a comparison: what is done is kept, what was interrupted resumed, what fails reported. */
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { spentShare } from '../training/budget.js';
@@ -21,7 +21,8 @@ export async function jobState(job: Job, root: string): Promise<JobState> {
   if (!(await there(join(folder, 'config.yaml')))) return 'new';
   const changed = changedSetting(job, await storedConfig(folder));
   if (changed !== null) {
-    throw new ConfigError(`${folder} holds a run of another configuration: ${changed}. Choose another --out, or delete this folder to run it again`);
+    throw new ConfigError(`${folder} holds a run of another configuration: ${changed}. `
+      + 'Choose another --out, or delete this folder to run it again');
   }
   return (await there(join(folder, 'summary.json'))) ? 'done' : 'interrupted';
 }
@@ -53,7 +54,8 @@ interface Tracked {
   share: number;
 }
 
-const minutes = (seconds: number): string => (seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`);
+const minutes = (seconds: number): string =>
+  (seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`);
 const nameOf = ({ entry, seed }: Job): string => `${entry}, seed ${seed}`;
 
 /** Makes all runs that are not there yet. A failing one does not stop the others. */
@@ -74,7 +76,8 @@ export async function execute(jobs: readonly Job[], options: Execution): Promise
   async function look(): Promise<void> {
     for (const tracked of active.keys()) {
       const { config, folder, kind } = tracked.job;
-      if (kind.name === 'train') tracked.share = Math.min(0.99, spentShare(config, await spentSoFar(join(root, folder))));
+      const spent = await spentSoFar(join(root, folder));
+      if (kind.name === 'train') tracked.share = Math.min(0.99, spentShare(config, spent));
       tracked.seconds = (performance.now() - tracked.began) / 1000;
     }
     const at = [...active.keys()].map((t) => `${nameOf(t.job)} at ${Math.round(100 * t.share)}%`);

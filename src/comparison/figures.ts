@@ -1,4 +1,4 @@
-/** @file The figures of a comparison: reward by what it cost, and what a gain in reward costs in diversity and distance. */
+/** @file The figures of a comparison: reward by what it cost, and what a gain costs in diversity and distance. */
 import { plot } from '../evaluation/plot.js';
 import type { PlotOptions, Point, Series } from '../evaluation/plot.js';
 import type { EntryResult, Measure, Measures, Results } from './results.js';
@@ -19,13 +19,16 @@ const rewardOf = ({ common }: Results): string => common.rewards.join(' + ');
 const meanOf = (measures: Measures, name: Measure): number => measures[name]?.mean ?? NaN;
 const isTrained = (results: Results, { name }: EntryResult): boolean => Object.hasOwn(results.comparison.entries, name);
 
-/** Entries with the colour that they keep through all figures. */
-function split(results: Results): { trained: (EntryResult & { color: number })[]; baselines: (EntryResult & { color: number })[] } {
+/** An entry with the colour that it keeps through all figures. */
+type Colored = EntryResult & { readonly color: number };
+
+function split(results: Results): { trained: Colored[]; baselines: Colored[] } {
   const names = [...Object.keys(results.comparison.entries), ...results.entries.map((e) => e.name)];
   const colored = results.entries.map((e) => ({ ...e, color: names.indexOf(e.name) }));
   return {
     trained: colored.filter((e) => isTrained(results, e)),
-    baselines: colored.filter((e) => !isTrained(results, e)),
+    // The base model is where every line begins; its distance to itself is no measurement.
+    baselines: colored.filter((e) => !isTrained(results, e) && e.name !== 'base'),
   };
 }
 
@@ -36,8 +39,7 @@ function costCurve(results: Results, name: string, cost: Cost, x: string): Figur
     points: curve.map((m) => ({ x: meanOf(m, cost), y: meanOf(m, 'reward') })),
     ...(seeds.length > 1 && { spread: curve.map((m) => m.reward?.deviation ?? 0) }),
   }));
-  // The base model is where every curve begins.
-  const levels = baselines.filter((e) => e.name !== 'base').map((e) => ({ y: meanOf(e.last, 'reward'), label: e.name }));
+  const levels = baselines.map((e) => ({ y: meanOf(e.last, 'reward'), label: e.name }));
   const options: PlotOptions = { title: `Reward by ${x}`, x, y: rewardOf(results), levels, ...SIZE };
   const band = trained.some((e) => e.seeds.length > 1) ? ' Bands are one standard deviation over seeds.' : '';
   return {
@@ -60,13 +62,13 @@ function front(results: Results, name: string, measure: Measure, y: string, alon
       points: stations.map((m, i) => at(m, i === stations.length - 1 ? entry.name : undefined)),
     };
   });
-  // The base model starts every line, and its distance to itself is no measurement.
-  const points = baselines.filter((e) => e.name !== 'base')
+  const points = baselines
     .map((e): Series => ({ name: e.name, color: e.color, marks: 'points', points: [at(e.last, e.name)] }));
+  const options: PlotOptions = { title: `Reward against ${y}`, x: rewardOf(results), y: `${y}, ${along}`, ...SIZE };
   return {
     name,
     caption: `Reward against ${y}, ${along}, means over seeds.`,
-    draw: (theme) => plot([...lines, ...points], { title: `Reward against ${y}`, x: rewardOf(results), y: `${y}, ${along}`, theme, ...SIZE }),
+    draw: (theme) => plot([...lines, ...points], { ...options, theme }),
   };
 }
 
@@ -76,6 +78,7 @@ const strengths: Path = (entry) => entry.sweep;
 /** All figures that the results have numbers for. */
 export function figuresOf(results: Results): Figure[] {
   const { trained } = split(results);
+  const heldOut = 'held-out reward';
   const judged = trained.some((e) => e.last.heldOutReward);
   const swept = trained.some((e) => e.sweep.length > 1);
   const overTraining = 'over the checkpoints of training';
@@ -86,7 +89,7 @@ export function figuresOf(results: Results): Figure[] {
     costCurve(results, 'reward-by-second', 'seconds', 'seconds of training'),
     front(results, 'front-diversity', 'diversity', 'diversity', overTraining, checkpoints),
     front(results, 'front-frechet', 'frechet', 'Fréchet distance', overTraining, checkpoints),
-    ...(judged ? [front(results, 'front-held-out', 'heldOutReward', 'held-out reward', overTraining, checkpoints)] : []),
+    ...(judged ? [front(results, 'front-held-out', 'heldOutReward', heldOut, overTraining, checkpoints)] : []),
     ...(swept ? [
       front(results, 'strength-diversity', 'diversity', 'diversity', overStrengths, strengths),
       front(results, 'strength-frechet', 'frechet', 'Fréchet distance', overStrengths, strengths),

@@ -18,7 +18,8 @@ export function renderMarkdown(
   const image = (caption: string, file: string): string => `![${caption}](${options.figures}/${file})`;
   const price = priceTable(results);
   const matrix = queryMatrix(results);
-  const entries = Object.entries(results.comparison.entries).map(([name, settings]) => `- **${name}**: ${settingsText(settings)}`);
+  const entries = Object.entries(results.comparison.entries)
+    .map(([name, settings]) => `- **${name}**: ${settingsText(settings)}`);
   const blocks = [
     `## ${results.title}`,
     `\`\`\`sh\n${options.command}\n\`\`\``,

@@ -17,6 +17,9 @@ export interface Plate {
 const shown = ({ head, rows }: Table): Html => table(head, rows);
 const note = (text: string): Html => (text === '' ? EMPTY : html`<p class="muted">${text}</p>`);
 
+const plate = ({ caption, png }: Plate): Html =>
+  html`${note(caption)}<div class="scroll"><img class="plate" src="${dataUri(png)}" alt="${caption}"></div>`;
+
 export function renderComparison(results: Results, figures: readonly Figure[], plates: readonly Plate[]): string {
   const price = priceTable(results);
   const matrix = queryMatrix(results);
@@ -26,15 +29,17 @@ export function renderComparison(results: Results, figures: readonly Figure[], p
 on ${results.common.rewards.join(' + ')}, held against each other on the same prompts, noise and budget.</p>
 ${note(groundText(results))}</header>
 ${gaps(results).map((text) => html`<p class="note">${text}</p>`)}
-<h2>At the end of training</h2>${note(TABLE_NOTE)}${shown(resultTable(results, (e) => e.last))}${note(frechetNote(results))}
+<h2>At the end of training</h2>${note(TABLE_NOTE)}${shown(resultTable(results, (e) => e.last))}
+${note(frechetNote(results))}
 <h2>Pictures</h2>
-${plates.map((p) => html`${note(p.caption)}<div class="scroll"><img class="plate" src="${dataUri(p.png)}" alt="${p.caption}"></div>`)}
+${plates.map(plate)}
 <h2>Figures</h2><div class="plots">${figures.map((f) => new Html(f.draw('auto')))}</div>
 <h2>At the best checkpoint</h2>
 ${note('The checkpoint with the highest held-out reward among those that kept half of the base model\'s diversity (the '
   + 'guard\'s rule); the highest reward where there is no judge.')}${shown(resultTable(results, (e) => e.best))}
 ${price ? html`<h2>What a reward costs</h2>${note(priceNote(results))}${shown(price)}` : EMPTY}
-${matrix ? html`<details><summary>Reward queries for each entry's final reward</summary>${note(MATRIX_NOTE)}${shown(matrix)}</details>` : EMPTY}
+${matrix ? html`<details><summary>Reward queries for each entry's final reward</summary>
+${note(MATRIX_NOTE)}${shown(matrix)}</details>` : EMPTY}
 <h2>Entries</h2><div class="scroll"><table class="plain">${entries}</table></div>
 <footer>Written by Attune. This page is complete in itself and loads nothing.</footer>`;
   return page(results.title, body);

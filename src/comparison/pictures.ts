@@ -21,7 +21,8 @@ export async function cutPictures(
   const sheet = await readFile(path);
   const { width, height } = await sharp(sheet).metadata();
   const boxes = pictureBoxes({ width, height }, prompts.length * images, columns);
-  return Promise.all(wanted.map(([prompt, image]) => sharp(sheet).extract(boxes[prompt * images + image]!).png().toBuffer()));
+  const cut = (i: number): Promise<Buffer> => sharp(sheet).extract(boxes[i]!).png().toBuffer();
+  return Promise.all(wanted.map(([prompt, image]) => cut(prompt * images + image)));
 }
 
 export interface PictureRow {
@@ -45,10 +46,12 @@ export async function pictureTable(columns: readonly string[], rows: readonly Pi
   const cut = (title: string): string => (title.length > room ? `${title.slice(0, room - 1)}…` : title);
   const titles = columns.map((title, i) =>
     `<text x="${left + i * (SIDE + GAP)}" y="${FONT + GAP}" fill="${muted}">${escapeXml(cut(title))}</text>`);
+  const middle = (row: number): number => top + row * (SIDE + GAP) + (SIDE + FONT) / 2;
   const labels = rows.map(({ label }, i) =>
-    `<text x="${2 * GAP}" y="${top + i * (SIDE + GAP) + SIDE / 2 + FONT / 2}" fill="${ink}">${escapeXml(label)}</text>`);
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family='${FONT_FAMILY}' `
-    + `font-size="${FONT}"><rect width="${width}" height="${height}" fill="${surface}"/>${titles.join('')}${labels.join('')}</svg>`;
+    `<text x="${2 * GAP}" y="${middle(i)}" fill="${ink}">${escapeXml(label)}</text>`);
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" `
+    + `font-family='${FONT_FAMILY}' font-size="${FONT}"><rect width="${width}" height="${height}" fill="${surface}"/>`
+    + `${titles.join('')}${labels.join('')}</svg>`;
   const placed = await Promise.all(rows.flatMap(({ pictures }, r) => pictures.map(async (picture, c) => ({
     input: await sharp(picture).resize(SIDE, SIDE, { fit: 'contain', background: '#fff' }).toBuffer(),
     left: left + c * (SIDE + GAP), top: top + r * (SIDE + GAP),

@@ -36,7 +36,8 @@ async function sheetOf({ job: { config, folder }, record }: Finished, root: stri
   const { promptSet, prompts, images } = config.evaluation;
   const list = (await loadPrompts(promptSet ?? config.prompts)).prompts.slice(0, prompts);
   const step = String(record.points.at(-1)!.step).padStart(6, '0');
-  return { path: join(root, folder, 'samples', `step-${step}.png`), prompts: list, images, columns: sheetColumns(images) };
+  const path = join(root, folder, 'samples', `step-${step}.png`);
+  return { path, prompts: list, images, columns: sheetColumns(images) };
 }
 
 async function platesOf(runs: readonly Finished[], root: string): Promise<Plate[]> {
@@ -45,14 +46,24 @@ async function platesOf(runs: readonly Finished[], root: string): Promise<Plate[
   if (!first) return [];
   const table = async (wanted: readonly (readonly [number, number])[]): Promise<Buffer> => pictureTable(
     wanted.map(([prompt]) => first.prompts[prompt]!),
-    await Promise.all(runs.map(async (run, i) => ({ label: run.job.entry, pictures: await cutPictures(sheets[i]!, wanted) }))),
+    await Promise.all(runs.map(async ({ job }, i) =>
+      ({ label: job.entry, pictures: await cutPictures(sheets[i]!, wanted) }))),
   );
   const many = first.prompts.slice(0, MOST_PROMPTS).map((_, p) => [p, 0] as const);
   const perPrompt = Math.max(1, Math.floor(MOST_PROMPTS / first.images));
-  const few = first.prompts.slice(0, perPrompt).flatMap((_, p) => Array.from({ length: first.images }, (__, i) => [p, i] as const));
+  const all = Array.from({ length: first.images }, (_, i) => i);
+  const few = first.prompts.slice(0, perPrompt).flatMap((_, p) => all.map((i) => [p, i] as const));
   return [
-    { name: 'pictures', caption: 'One picture of each prompt at the end of training, from the same noise in every row but best-of-n\'s.', png: await table(many) },
-    { name: 'pictures-of-a-prompt', caption: 'All pictures of the first prompts at the end of training: how alike they have become.', png: await table(few) },
+    {
+      name: 'pictures',
+      caption: 'One picture of each prompt at the end of training, from the same noise in every row but best-of-n\'s.',
+      png: await table(many),
+    },
+    {
+      name: 'pictures-of-a-prompt',
+      caption: 'All pictures of the first prompts at the end of training: how alike they have become.',
+      png: await table(few),
+    },
   ];
 }
 
@@ -73,7 +84,8 @@ async function independentFrechet(runs: readonly Finished[], root: string): Prom
 export async function writeComparison(
   comparison: Comparison, jobs: readonly Job[], root: string, failures: readonly Failure[], command: string,
 ): Promise<Results> {
-  const done = (await Promise.all(jobs.map(async (job) => ((await jobState(job, root)) === 'done' ? [job] : [])))).flat();
+  const states = await Promise.all(jobs.map((job) => jobState(job, root)));
+  const done = jobs.filter((_, i) => states[i] === 'done');
   const runs = await Promise.all(done.map(async (job): Promise<Finished> =>
     ({ job, record: await readRun(join(root, job.folder), job.entry, job.seed, job.config.guard) })));
   const { model, rewards, prompts, samplingSteps, guidance, evaluation } = jobs[0]!.config;
@@ -88,7 +100,8 @@ export async function writeComparison(
   for (const f of figures) await writeAtomic(join(root, 'figures', `${f.name}.svg`), f.draw('light'));
   for (const p of plates) await writeAtomic(join(root, 'figures', `${p.name}.png`), p.png);
   await writeAtomic(join(root, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);
-  await writeAtomic(join(root, 'results.md'), renderMarkdown(results, figures, plates, { command, figures: 'figures' }));
+  const markdown = renderMarkdown(results, figures, plates, { command, figures: 'figures' });
+  await writeAtomic(join(root, 'results.md'), markdown);
   await writeAtomic(join(root, 'report.html'), renderComparison(results, figures, plates));
   return results;
 }

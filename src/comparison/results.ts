@@ -19,8 +19,6 @@ export interface EntryResult {
   readonly name: string;
   /** Seeds whose runs are finished. */
   readonly seeds: readonly number[];
-  /** Samples that are drawn for each image that is kept: n for best-of-n. */
-  readonly samplesPerImage: number;
   /** At the last evaluation. */
   readonly last: Measures;
   /** At the best evaluation by the guard's rule. */
@@ -79,7 +77,6 @@ function entryResult(name: string, runs: readonly RunRecord[]): EntryResult {
   return {
     name,
     seeds: runs.map((r) => r.seed),
-    samplesPerImage: Number(/^best-of-(\d+)$/.exec(name)?.[1] ?? 1),
     last: measuresOf(runs.map((r) => r.points.at(-1)!), peaks),
     best: measuresOf(runs.map((r) => r.points[r.best]!), peaks),
     curve: alignedPoints(runs.map((r) => r.points)).map((points) => measuresOf(points, [])),
@@ -93,13 +90,17 @@ function entryResult(name: string, runs: readonly RunRecord[]): EntryResult {
 
 const COSTS = Object.keys(COST_NAMES) as Cost[];
 
+const pricesOf = (runs: readonly (readonly RunPoint[])[], target: number): Record<Cost, Reach> =>
+  Object.fromEntries(COSTS.map((c) => [c, reachOf(runs, target, c)])) as Record<Cost, Reach>;
+
 /** Puts finished runs together. */
 export function gather(
   comparison: Comparison, runs: readonly RunRecord[],
   rest: Pick<Results, 'common' | 'independentFrechet' | 'failures' | 'missing'>,
 ): Results {
   const of = (name: string): RunRecord[] => runs.filter((r) => r.entry === name).toSorted((a, b) => a.seed - b.seed);
-  const entries = entriesOf(comparison).filter((name) => of(name).length > 0).map((name) => entryResult(name, of(name)));
+  const entries = entriesOf(comparison).filter((name) => of(name).length > 0)
+    .map((name) => entryResult(name, of(name)));
   const trained = entries.filter((e) => Object.hasOwn(comparison.entries, e.name));
   const curves = new Map(trained.map((e) => [e.name, of(e.name).map((r) => r.points)]));
   const final = (e: EntryResult): number => e.last.reward!.mean;
@@ -110,10 +111,7 @@ export function gather(
   return {
     title: comparison.title,
     entries,
-    price: target === null ? null : {
-      target,
-      by: perEntry((points) => Object.fromEntries(COSTS.map((c) => [c, reachOf(points, target, c)])) as Record<Cost, Reach>),
-    },
+    price: target === null ? null : { target, by: perEntry((points) => pricesOf(points, target)) },
     queriesForFinal: perEntry((points) =>
       Object.fromEntries(gained.map((e) => [e.name, reachOf(points, final(e), 'rewardQueries')]))),
     ...rest,

@@ -40,11 +40,13 @@ const summary = z.object({
   sweep: z.array(numbers.extend({ strength: z.number(), reward: z.number() })).default([]),
 });
 
+const REMEDY = 'Delete its run folder; the run is then made again.';
+
 const json = (text: string, path: string): unknown => {
   try {
     return JSON.parse(text);
   } catch {
-    throw new FormatError(path, 'is not JSON', 'Delete its run folder; the run is then made again.');
+    throw new FormatError(path, 'is not JSON', REMEDY);
   }
 };
 
@@ -52,7 +54,7 @@ function parsed<T>(schema: z.ZodType<T>, value: unknown, path: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const { path: key, message } = result.error.issues[0]!;
-  throw new FormatError(path, `${key.join('.')}: ${message}`, 'Delete its run folder; the run is then made again.');
+  throw new FormatError(path, `${key.join('.')}: ${message}`, REMEDY);
 }
 
 /** Lines of `metrics.jsonl`; one cut short by a crash is none. */
@@ -76,7 +78,7 @@ export async function readRun(folder: string, entry: string, seed: number, guard
     const { evalReward, heldOutReward, ...rest } = parsed(evaluationRow, row, metrics);
     return { ...rest, reward: evalReward, ...(heldOutReward !== undefined && { heldOutReward }) };
   });
-  if (points.length === 0) throw new FormatError(metrics, 'holds no evaluation', 'Delete its run folder; the run is then made again.');
+  if (points.length === 0) throw new FormatError(metrics, 'holds no evaluation', REMEDY);
   const path = join(folder, 'summary.json');
   const { peakBytes, sweep } = parsed(summary, json(await readFile(path, 'utf8'), path), path);
   const strengths = sweep.map(({ heldOutReward, ...s }): StrengthPoint =>

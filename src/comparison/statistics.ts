@@ -29,8 +29,8 @@ export const COST_NAMES = {
 export type Cost = keyof typeof COST_NAMES;
 
 /**
- * What a run had spent when its evaluated reward first was at least `target`, on the line between the evaluations around
- * it; null if it never was.
+ * What a run had spent when its evaluated reward first was at least `target`, on the line between the evaluations
+ * around it; null if it never was.
  */
 export function costToReach(points: readonly RunPoint[], target: number, cost: Cost): number | null {
   const at = points.findIndex((p) => p.reward >= target);

@@ -37,17 +37,14 @@ function spreadText(spread: Spread | undefined, write: (x: number) => string): s
 export function resultTable(results: Results, at: (entry: EntryResult) => Measures): Table {
   const present = (Object.keys(WRITTEN) as Measure[]).filter((m) => results.entries.some((e) => at(e)[m]));
   const base = results.entries.find((e) => e.name === 'base')?.last.diversity?.mean;
-  const several = results.entries.some((e) => e.samplesPerImage > 1);
-  const row = (entry: EntryResult): string[] => present.flatMap((m) => {
-    const [, write] = WRITTEN[m];
-    const cell = spreadText(at(entry)[m], write);
-    const kept = m === 'diversity' && base !== undefined ? [`${Math.round((100 * (at(entry).diversity?.mean ?? NaN)) / base)}%`] : [];
-    return [cell, ...kept];
-  });
+  // Diversity has a second column: its share of the base model's.
+  const beside = (m: Measure, text: string): string[] => (m === 'diversity' && base !== undefined ? [text] : []);
+  const kept = ({ diversity }: Measures): string => (diversity ? `${Math.round((100 * diversity.mean) / base!)}%` : '–');
+  const row = (of: Measures): string[] =>
+    present.flatMap((m) => [spreadText(of[m], WRITTEN[m][1]), ...beside(m, kept(of))]);
   return {
-    head: ['', 'seeds', ...present.flatMap((m) => [WRITTEN[m][0], ...(m === 'diversity' && base !== undefined ? ['of the base'] : [])]),
-      ...(several ? ['samples an image'] : [])],
-    rows: results.entries.map((e) => [e.name, String(e.seeds.length), ...row(e), ...(several ? [String(e.samplesPerImage)] : [])]),
+    head: ['', 'seeds', ...present.flatMap((m) => [WRITTEN[m][0], ...beside(m, 'of the base')])],
+    rows: results.entries.map((e) => [e.name, String(e.seeds.length), ...row(at(e))]),
   };
 }
 
@@ -63,11 +60,13 @@ export function priceTable(results: Results): Table | null {
   const rows = Object.entries(price.by);
   const costs = Object.keys(COST_NAMES) as Cost[];
   const cheapest = Math.min(...rows.map(([, by]) => by.rewardQueries.cost ?? Infinity));
-  const times = ({ cost }: Reach): string => (cost === null || cheapest === 0 ? '–' : `× ${numberText(cost / cheapest, 2)}`);
+  const times = ({ cost }: Reach): string =>
+    (cost === null || cheapest === 0 ? '–' : `× ${numberText(cost / cheapest, 2)}`);
+  const written = (c: Cost): ((x: number) => string) => (c === 'seconds' ? WRITTEN.seconds[1] : counted);
   return {
     head: ['', ...costs.map((c) => COST_NAMES[c]), 'queries, relative'],
     rows: rows.map(([name, by]) =>
-      [name, ...costs.map((c) => reachText(by[c], c === 'seconds' ? WRITTEN.seconds[1] : counted)), times(by.rewardQueries)]),
+      [name, ...costs.map((c) => reachText(by[c], written(c))), times(by.rewardQueries)]),
   };
 }
 

@@ -7,8 +7,10 @@ const dotted = (value: unknown, path: string): [string, unknown][] =>
     ? Object.entries(value).flatMap(([k, v]) => dotted(v, path ? `${path}.${k}` : k)) : [[path, value]]);
 
 /** Settings as "method.name draft, method.k 1, lr 0.003". */
-export const settingsText = (settings: unknown): string =>
-  dotted(settings, '').map(([key, value]) => `${key} ${typeof value === 'string' ? value : JSON.stringify(value)}`).join(', ');
+export function settingsText(settings: unknown): string {
+  const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+  return dotted(settings, '').map(([key, value]) => `${key} ${text(value)}`).join(', ');
+}
 
 /** The common ground: budget, seeds, settings. */
 export function groundText({ comparison, common }: Results): string {
@@ -18,19 +20,21 @@ export function groundText({ comparison, common }: Results): string {
     ...(rewardQueries === null ? [] : [`${rewardQueries.toLocaleString('en')} reward queries`]),
     ...(seconds === null ? [] : [`${seconds} seconds of training`]),
   ];
-  const budget = limits.length === 0 ? 'Each run ends after its own number of updates.' : `Each run ends after ${limits.join(' or ')}.`;
+  const end = limits.length === 0 ? 'its own number of updates' : limits.join(' or ');
   const { model, rewards, prompts, samplingSteps, guidance, evaluation } = common;
-  const what = `Model ${model}, reward ${rewards.join(' + ')}, prompts ${prompts}, ${samplingSteps} sampling steps, guidance ${guidance}.`;
+  const what = `Model ${model}, reward ${rewards.join(' + ')}, prompts ${prompts}, `
+    + `${samplingSteps} sampling steps, guidance ${guidance}.`;
   const { promptSet, images, eta } = evaluation;
-  const judged = `Evaluated on the first ${evaluation.prompts} prompts${promptSet === undefined ? '' : ` of ${promptSet}`}, `
-    + `${images} images each, with DDIM at η ${eta}.`;
+  const list = promptSet === undefined ? '' : ` of ${promptSet}`;
+  const judged = `Evaluated on the first ${evaluation.prompts} prompts${list}, ${images} images each, with DDIM at η ${eta}.`;
   const settings = settingsText(comparison.settings);
-  return `${what} ${judged} ${budget} Seeds: ${comparison.seeds.join(', ')}.${settings ? ` Settings of all entries: ${settings}.` : ''}`;
+  const run = `Each run ends after ${end}. Seeds: ${comparison.seeds.join(', ')}.`;
+  return `${what} ${judged} ${run}${settings ? ` Settings of all entries: ${settings}.` : ''}`;
 }
 
-export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the same '
-  + 'noise with one deterministic sampler, so that all start from the base model\'s numbers. Costs are those of training, '
-  + 'evaluations not counted; for best-of-n they are what the evaluation images cost, and each further image costs as much again.';
+export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the '
+  + 'same noise with one sampler, so that all start from the base model\'s numbers. Costs are those of training, '
+  + 'evaluations not counted; for best-of-n they are what the evaluation images cost, and further images cost again.';
 
 /** How large a Fréchet distance is that means nothing, where that was measured. */
 export const frechetNote = ({ independentFrechet: d }: Results): string => (d === null ? ''
@@ -40,16 +44,17 @@ export const frechetNote = ({ independentFrechet: d }: Results): string => (d ==
 export function priceNote({ price, comparison }: Results): string {
   if (!price) return '';
   const why = comparison.threshold === null ? ', the smallest final reward among the entries that gained any' : '';
-  return `What each entry had spent when its evaluated reward reached ${numberText(price.target)}${why}. Between two evaluations `
-    + 'the reward is taken to rise evenly.';
+  return `What each entry had spent when its evaluated reward reached ${numberText(price.target)}${why}. `
+    + 'Between two evaluations the reward is taken to rise evenly.';
 }
 
-export const MATRIX_NOTE = 'Reward queries that the entry of a row needs for the final reward of the entry of a column.';
+export const MATRIX_NOTE =
+  'Reward queries that the entry of a row needs for the final reward of the entry of a column.';
 
 /** What is not in the numbers. */
 export function gaps({ failures, missing }: Results): string[] {
   return [
     ...failures.map((f) => `${f.entry}, seed ${f.seed}, failed: ${f.reason}`),
-    ...(missing > 0 ? [`${missing} ${missing === 1 ? 'run is' : 'runs are'} not finished; run the command again to go on.`] : []),
+    ...(missing > 0 ? [`Not finished: ${missing} of the runs; give the command again to go on.`] : []),
   ];
 }

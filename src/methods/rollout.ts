@@ -61,7 +61,7 @@ export async function openRoller(
 
   async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
     const { output } = await executable.run({ x: samples, step: stepFeed(forBatch(task, steps)) }, prompts);
-    task.counts.denoiserCalls += task.batch * task.callsPerSample;
+    task.counts.denoiserCalls += task.batch * (guided ? task.callsPerSample : 1);
     return output;
   }
 

@@ -14,7 +14,8 @@ type Limits = Pick<RunConfig, 'steps' | 'budget'>;
 
 /** The share that is used up of whatever runs out first; the run is over at 1. */
 export function spentShare({ steps, budget }: Limits, { step, rewardQueries, seconds }: Spent): number {
-  return Math.max(step / steps, rewardQueries / (budget.rewardQueries ?? Infinity), seconds / (budget.seconds ?? Infinity));
+  const shares = [step / steps, rewardQueries / (budget.rewardQueries ?? Infinity), seconds / (budget.seconds ?? Infinity)];
+  return Math.max(...shares);
 }
 
 /** Whether the update that took a run from `before` to `after` is followed by an evaluation; the last one always is. */

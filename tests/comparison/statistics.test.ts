@@ -26,7 +26,8 @@ describe('what a reward costs', () => {
     expect(costToReach(points(0, 1), 1.01, 'seconds')).toBeNull();
   });
   test('is averaged over the seeds that reach it', () => {
-    expect(reachOf([points(0, 2), points(0, 1), points(0, 0.5)], 1, 'step')).toEqual({ cost: 7.5, reached: 2, seeds: 3 });
+    const three = [points(0, 2), points(0, 1), points(0, 0.5)];
+    expect(reachOf(three, 1, 'step')).toEqual({ cost: 7.5, reached: 2, seeds: 3 });
     expect(reachOf([points(0)], 1, 'step')).toEqual({ cost: null, reached: 0, seeds: 1 });
   });
 });
@@ -36,7 +37,8 @@ describe('time left', () => {
   test('is unknown at first, then goes by the same entry or the others', () => {
     expect(secondsLeft([run('a', 0, 0), run('b', 0.05, 3)], 1)).toBeNull();
     expect(secondsLeft([run('a', 0.5, 10), run('b', 0, 0)], 1)).toBe(10 + 20);
-    expect(secondsLeft([run('a', 1, 30), run('a', 0, 0), run('b', 1, 10), run('b', 0.9, 1), run('c', 0, 0)], 1)).toBe(30 + 9 + 20);
+    const three = [run('a', 1, 30), run('a', 0, 0), run('b', 1, 10), run('b', 0.9, 1), run('c', 0, 0)];
+    expect(secondsLeft(three, 1)).toBe(30 + 9 + 20);
   });
   test('is shared by lanes, but no shorter than a run', () => {
     expect(secondsLeft([run('a', 1, 8), run('a', 0, 0), run('a', 0, 0), run('a', 0, 0)], 2)).toBe(12);

@@ -16,10 +16,10 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 const folder = join(root, 'pairs');
 await mkdir(folder);
 const picture = (value: number, width = 8, height = 8) => host(new Float32Array(3 * width * height).fill(value), [3, height, width]);
-await writePng(picture(1), join(folder, 'white.png'));
-await writePng(picture(0), join(folder, 'black.png'));
-await writePng(picture(0.2, 16, 8), join(folder, 'wide, grey.png'));
-await writePng(picture(0), join(root, 'outside.png'));
+await writePng(join(folder, 'white.png'), picture(1));
+await writePng(join(folder, 'black.png'), picture(0));
+await writePng(join(folder, 'wide, grey.png'), picture(0.2, 16, 8));
+await writePng(join(root, 'outside.png'), picture(0));
 await symlink(join(root, 'outside.png'), join(folder, 'link.png'));
 
 let lists = 0;
