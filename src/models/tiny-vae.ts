@@ -3,7 +3,7 @@ import { relu } from '../graph/ops/activation.js';
 import { add, div, mul, sub, tanh } from '../graph/ops/arithmetic.js';
 import type { Tensor } from '../graph/tensor.js';
 import { conv } from '../nn/conv.js';
-import { doubled } from '../nn/resnet.js';
+import { upsampleNearest } from '../graph/ops/resize.js';
 import type { Scope } from '../nn/scope.js';
 import { segment } from '../nn/segment.js';
 import type { SegmentOptions } from '../nn/segment.js';
@@ -47,7 +47,7 @@ export function tinyDecode(scope: Scope, config: TinyVaeConfig, latents: Tensor,
     for (let j = 0; j < blocks; j++) h = run(block(layers.at(at++), width), h);
     if (!last) {
       at++; // the upsampling layer
-      h = doubled(h);
+      h = upsampleNearest(h, 2);
     }
     h = last ? conv(layers.at(at++), h, config.out_channels) : conv(layers.at(at++), h, width, { bias: false });
   });

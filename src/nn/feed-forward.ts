@@ -1,7 +1,7 @@
 /** @file The position-wise networks of transformers. */
 import { gelu } from '../graph/ops/activation.js';
 import { mul } from '../graph/ops/arithmetic.js';
-import { narrow } from '../graph/ops/layout.js';
+import { split } from '../graph/ops/layout.js';
 import type { Tensor } from '../graph/tensor.js';
 import { linear } from './linear.js';
 import type { Scope } from './scope.js';
@@ -10,8 +10,8 @@ import type { Scope } from './scope.js';
 export function gegluFeedForward(scope: Scope, x: Tensor): Tensor {
   const c = x.shape.at(-1)!;
   const wide = linear(scope.at('net.0.proj'), x, 8 * c);
-  const hidden = mul(narrow(wide, -1, 0, 4 * c), gelu(narrow(wide, -1, 4 * c, 8 * c)));
-  return linear(scope.at('net.2'), hidden, c);
+  const [value, gate] = split(wide, [4 * c, 4 * c], -1) as [Tensor, Tensor];
+  return linear(scope.at('net.2'), mul(value, gelu(gate)), c);
 }
 
 /** CLIP's two-layer network: x [B, N, C] → width → [B, N, C]. */

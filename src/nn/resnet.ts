@@ -1,7 +1,8 @@
 /** @file The residual block of U-Nets and VAEs, and the layers between resolutions. */
 import { silu } from '../graph/ops/activation.js';
 import { add } from '../graph/ops/arithmetic.js';
-import { expand, narrow, reshape } from '../graph/ops/layout.js';
+import { narrow, reshape } from '../graph/ops/layout.js';
+import { upsampleNearest } from '../graph/ops/resize.js';
 import type { Tensor } from '../graph/tensor.js';
 import { conv } from './conv.js';
 import { linear } from './linear.js';
@@ -38,19 +39,13 @@ export function downsampleAsymmetric(scope: Scope, x: Tensor): Tensor {
   return conv(scope.at('conv'), x, x.shape[1]!, { stride: 2, padding: [0, 0, 1, 1] });
 }
 
-/** Repeats each pixel 2 × 2: [B, C, H, W] → [B, C, 2H, 2W]. */
-export function doubled(x: Tensor): Tensor {
-  const [b, c, h, w] = x.shape as [number, number, number, number];
-  return reshape(expand(reshape(x, [b, c, h, 1, w, 1]), [b, c, h, 2, w, 2]), [b, c, 2 * h, 2 * w]);
-}
-
 /**
  * Doubles the resolution and convolves.
  *
  * @param size [H', W'] to end with where the way down had an odd side: 2H or 2H − 1, 2W or 2W − 1
  */
 export function upsample(scope: Scope, x: Tensor, size?: readonly [number, number]): Tensor {
-  let big = doubled(x);
+  let big = upsampleNearest(x, 2);
   if (size) big = narrow(narrow(big, 2, 0, size[0]), 3, 0, size[1]);
   return conv(scope.at('conv'), big, x.shape[1]!);
 }

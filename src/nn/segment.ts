@@ -13,9 +13,5 @@ export type Segment = (f: (x: Tensor) => Tensor, x: Tensor) => Tensor;
 /** Applies segments plainly, or checkpointed. */
 export function segment({ checkpointing = false }: SegmentOptions = {}): Segment {
   if (!checkpointing) return (f, x) => f(x);
-  return (f, x) => {
-    // Traced once for nothing: gradients flow to weights and adapters that exist before the checkpoint begins.
-    f(x);
-    return checkpoint((t) => [f(t!)], [x])[0]!;
-  };
+  return (f, x) => checkpoint((t) => [f(t!)], [x])[0]!;
 }
