@@ -1,6 +1,7 @@
 /**
- * @file `bench bundled-model`: what the bundled model can do, beside real data: recognition of exact names by the judge,
- * styles told apart, Fréchet distance, variety within group prompts; and contact sheets for docs/bundled-model.md.
+ * @file `bench bundled-model`: what the bundled model can do, beside real data: recognition of exact names by the
+ * judge, styles told apart, Fréchet distance, variety within group prompts; and contact sheets for
+ * docs/bundled-model.md.
  *
  * The dataset must have been built: `cd models/data && npm ci && node build.mjs`.
  */
@@ -181,8 +182,8 @@ interface NameFigures {
 
 function tellNames(label: string, figures: NameFigures, count: number): void {
   const { top5, medianRank, styleTold, frechet } = figures;
-  console.log(`${label.padEnd(22)} own name in the judge's top 5 of ${count} ${share(top5)}, median rank ${medianRank}; `
-    + `style told ${share(styleTold)}; Fréchet ${frechet.toFixed(4)}`);
+  console.log(`${label.padEnd(22)} own name in the judge's top 5 of ${count} ${share(top5)}, `
+    + `median rank ${medianRank}; style told ${share(styleTold)}; Fréchet ${frechet.toFixed(4)}`);
 }
 
 async function measureNames(dataset: Dataset, with_: Instruments, settings: Settings): Promise<void> {

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Part, PartResult } from './sd15-parts.js';
+import type { LoadResult, Part, PartResult } from './sd15-parts.js';
 
 const PYTHON = process.env['ATTUNE_PYTHON'] ?? 'python3';
 /** The script lies beside the sources: this file runs from dist-bench/bench. */
@@ -40,12 +40,13 @@ function compare(part: keyof typeof PARTS, threads: number, reference: boolean):
   const ours = inProcess<PartResult>(process.execPath, [OURS, part, String(threads)]);
   if (!ours) return;
   const { seconds, cpu, peak, flops, machine } = ours;
-  const share = flops ? `, ${(flops / cpu / 1e9).toFixed(0)} GFLOP/s = ${((100 * flops) / cpu / machine).toFixed(0)}% of peak` : '';
-  console.log(`${PARTS[part]}: ${seconds.toFixed(2)} s (processor ${cpu.toFixed(2)} s${share}), peak ${gib(peak)}`);
-  const theirs = reference ? inProcess<PartResult & { version: string }>(PYTHON, [REFERENCE, part, String(threads)]) : null;
+  const share = `${(flops / cpu / 1e9).toFixed(0)} GFLOP/s = ${((100 * flops) / cpu / machine).toFixed(0)}% of peak`;
+  console.log(`${PARTS[part]}: ${seconds.toFixed(2)} s (processor ${cpu.toFixed(2)} s, ${share}), peak ${gib(peak)}`);
+  if (!reference) return;
+  const theirs = inProcess<PartResult & { version: string }>(PYTHON, [REFERENCE, part, String(threads)]);
   if (!theirs) return;
-  console.log(`  PyTorch ${theirs.version}: ${theirs.seconds.toFixed(2)} s (processor ${theirs.cpu.toFixed(2)} s), peak `
-    + `${gib(theirs.peak)}; ratios: time ${(seconds / theirs.seconds).toFixed(2)}, processor `
+  console.log(`  PyTorch ${theirs.version}: ${theirs.seconds.toFixed(2)} s (processor ${theirs.cpu.toFixed(2)} s), `
+    + `peak ${gib(theirs.peak)}; ratios: time ${(seconds / theirs.seconds).toFixed(2)}, processor `
     + `${(cpu / theirs.cpu).toFixed(2)}, memory ${(peak / theirs.peak).toFixed(2)}`);
 }
 
@@ -54,11 +55,11 @@ async function loading(): Promise<void> {
   try {
     for (const dtype of ['float32', 'float16']) {
       if (!inProcess(process.execPath, [OURS, 'write', folder, dtype])) return;
-      const loaded = inProcess<{ seconds: number; weights: number; peak: number }>(process.execPath, [OURS, 'load', folder]);
+      const loaded = inProcess<LoadResult>(process.execPath, [OURS, 'load', folder]);
       if (!loaded) return;
       const { seconds, weights, peak } = loaded;
-      console.log(`load a checkpoint of ${dtype}: ${seconds.toFixed(1)} s, ${gib(weights)} of weights, peak ${gib(peak)} = `
-        + `${(peak / weights).toFixed(2)} times that`);
+      console.log(`load a checkpoint of ${dtype}: ${seconds.toFixed(1)} s, ${gib(weights)} of weights, `
+        + `peak ${gib(peak)} = ${(peak / weights).toFixed(2)} times that`);
     }
   } finally {
     await rm(folder, { recursive: true, force: true });

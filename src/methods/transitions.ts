@@ -10,13 +10,14 @@ import type { Task } from './task.js';
 /**
  * Which of `steps` transitions an item is trained on: the last one always, and `fraction` of those before it, one from
  * each of equal stretches (`stratified`) or anywhere (`random`), latest first. The published code draws its stretches
- * over the last transition too, so that it may come twice (train_nablagfn.py:502); here it comes once.
+ * over the last transition too, so that it may come twice (train_nablagfn.py:502); here it comes once, and where `fraction`
+ * of a short plan is none, one is drawn.
  */
 export function chooseTransitions(
   steps: number, fraction: number, how: 'stratified' | 'random', key: Key, item: number,
 ): number[] {
   const earlier = steps - 1;
-  const count = Math.min(earlier, fraction >= 1 ? earlier : Math.floor(steps * fraction));
+  const count = Math.min(earlier, fraction >= 1 ? earlier : Math.max(1, Math.floor(steps * fraction)));
   if (how === 'random') return [earlier, ...permutation(key, item, earlier).slice(0, count)];
   const draws = uniform(key, item, Math.max(1, count));
   const border = (i: number): number => Math.floor((i * earlier) / count);

@@ -10,6 +10,7 @@ import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
 import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
+import { avoidGaps } from './webgpu.js';
 
 export interface CompileOptions {
   device?: Device;
@@ -81,8 +82,10 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
   };
 }
 
-async function blocked<G extends Graph>(graph: G, frozen: ReadonlyMap<Node, unknown>): Promise<G> {
-  const block = await channelBlock();
+/** The graph with the operators that suit the device. */
+async function lower<G extends Graph>(graph: G, device: Device, bake: boolean, frozen: ReadonlyMap<Node, unknown>): Promise<G> {
+  if (device === 'webgpu') return avoidGaps(graph);
+  const block = device === 'cpu' && !bake ? await channelBlock() : null;
   return block === null ? graph : blockConvolutions(graph, block, frozen);
 }
 
@@ -102,7 +105,7 @@ export async function compile<O extends string>(
     const value = lookup(weights, name);
     if (value) check(name, t, value);
   }
-  const lowered = device === 'cpu' && !bake ? await blocked(graph, hoist ? frozenNodes(graph, weights) : new Map()) : graph;
+  const lowered = await lower(graph, device, bake, hoist ? frozenNodes(graph, weights) : new Map());
   const { graph: compiled, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
   const expected = graphInputs(compiled);
   const fixed: Record<string, DeviceValue> = {};

@@ -1,9 +1,16 @@
 import { expect, test } from 'vitest';
+import { host } from '../../src/graph/dtype.js';
 import { attention } from '../../src/graph/ops/attention.js';
 import { conv2d, convTranspose2d } from '../../src/graph/ops/conv.js';
 import type { ConvOptions, ConvTransposeOptions } from '../../src/graph/ops/conv.js';
+import { unfusedAttention } from '../../src/graph/ops/fused-attention.js';
+import { reshape, transpose } from '../../src/graph/ops/layout.js';
 import { gemm, linear, matmul } from '../../src/graph/ops/matmul.js';
 import * as n from '../../src/graph/ops/norm.js';
+import { input } from '../../src/graph/tensor.js';
+import type { Tensor } from '../../src/graph/tensor.js';
+import { normal } from '../../src/random/random.js';
+import { evaluate } from './evaluate.js';
 import { between, gradientErrors, gradientOf } from './finite-differences.js';
 import type { Case } from './finite-differences.js';
 
@@ -91,3 +98,16 @@ for (const [name, cases] of Object.entries({ products, convolutions, norms, atte
     expect(await gradientErrors(cases.map(gradientOf))).toEqual([]);
   });
 }
+
+test('attention from plain operators is the fused one, in blocks of any size', async () => {
+  const [q, k, v] = (['q', 'k', 'v'] as const).map((name, i) => input(name, [2, i === 0 ? 5 : 7, 12])) as [Tensor, Tensor, Tensor];
+  const heads = (t: Tensor): Tensor => transpose(reshape(t, [2, t.shape[1]!, 3, 4]), [0, 2, 1, 3]);
+  const outputs: Record<string, Tensor> = {
+    fused: reshape(transpose(attention(heads(q), heads(k), heads(v), { scale: 0.4 }), [0, 2, 1, 3]), q.shape),
+  };
+  // 5 × 7 scores of 4 bytes for each of 6 heads: all at once, four heads, one head, two queries, less than one query.
+  for (const bytes of [1e6, 4 * 140, 140, 56, 1]) outputs[`${bytes}`] = unfusedAttention(q, k, v, 3, 0.4, bytes);
+  const feeds = Object.fromEntries([q, k, v].map((t) => [t.node.name!, host(normal({ seed: 2, stream: t.node.name!, step: 0 }, 0, t.size), t.shape)]));
+  const { fused, ...blocks } = await evaluate(outputs, feeds);
+  for (const found of Object.values(blocks)) found.forEach((value, i) => expect(value).toBeCloseTo(fused![i]!, 5));
+});

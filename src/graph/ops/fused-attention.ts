@@ -136,3 +136,28 @@ export function fusedAttention(q: Tensor, k: Tensor, v: Tensor, scale: number, b
   );
   return transpose(reshape(y, [batch, n, heads, v.shape[3]!]), [0, 2, 1, 3]);
 }
+
+/**
+ * What the fused operator computes, from plain operators and with no more than `blockBytes` of scores at a time.
+ *
+ * @param q [B, N, H·D]
+ * @param k [B, M, H·D]
+ * @param v [B, M, H·E]
+ * @returns [B, N, H·E]
+ */
+export function unfusedAttention(q: Tensor, k: Tensor, v: Tensor, heads: number, scale: number, blockBytes: number): Tensor {
+  const of = { batch: q.shape[0]!, heads };
+  const [qs, ks, vs] = [mul(q, scale), k, v].map((t) => apart(t, of)) as [Tensor, Tensor, Tensor];
+  const [pairs, n] = qs.shape as [number, number];
+  const rowBytes = ks.shape[1]! * 4;
+  const each = Math.max(1, Math.min(pairs, Math.floor(blockBytes / (n * rowBytes))));
+  const rows = Math.max(1, Math.min(n, Math.floor(blockBytes / (each * rowBytes))));
+  const parts: Tensor[] = [];
+  for (let h = 0; h < pairs; h += each) {
+    const [qh, kh, vh] = [qs, ks, vs].map((t) => narrow(t, 0, h, Math.min(h + each, pairs))) as [Tensor, Tensor, Tensor];
+    const blocks: Tensor[] = [];
+    for (let i = 0; i < n; i += rows) blocks.push(matmul(softmax(matmul(narrow(qh, 1, i, Math.min(i + rows, n)), swapLast(kh))), vh));
+    parts.push(concat(blocks, 1));
+  }
+  return together(concat(parts, 0), of);
+}

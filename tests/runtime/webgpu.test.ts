@@ -1,0 +1,94 @@
+/**
+ * @file WebGPU gives the CPU's results, operator family by operator family, values and gradients. Without a GPU it runs on
+ * SwiftShader, which Debian's `chromium` package brings; without that either, it is skipped with a message.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { host, isFloat, sizeOf } from '../../src/graph/dtype.js';
+import type { HostTensor, Shape } from '../../src/graph/dtype.js';
+import { vjp } from '../../src/graph/grad.js';
+import { input } from '../../src/graph/tensor.js';
+import type { Tensor } from '../../src/graph/tensor.js';
+import { normal } from '../../src/random/random.js';
+import { compile } from '../../src/runtime/compile.js';
+import type { Device } from '../../src/runtime/device.js';
+import type { Case } from '../graph/finite-differences.js';
+import { FAMILIES } from './operator-families.js';
+
+const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
+/** What must be set for the machine's own driver, and for SwiftShader. */
+const ENVIRONMENTS: readonly Readonly<Record<string, string>>[] = [
+  {},
+  ...(existsSync(SWIFTSHADER) ? [{ VK_ICD_FILENAMES: SWIFTSHADER, XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? tmpdir() }] : []),
+];
+
+/** Runs on the GPU in a process of its own, since a driver may crash it. */
+const PROBE = `
+  const from = (path) => import(new URL(path, ${JSON.stringify(pathToFileURL(resolve('dist')).href)} + '/'));
+  const { input, square } = await from('graph/index.js');
+  const { compile } = await from('runtime/compile.js');
+  const executable = await compile({ outputs: { y: square(input('x', [1])) } }, { device: 'webgpu' });
+  const { y } = await executable.run({ x: { data: Float32Array.of(3), shape: [1], dtype: 'float32' } });
+  process.exit(y.data[0] === 9 ? 0 : 1);
+`;
+
+const works = (env: Readonly<Record<string, string>>): boolean =>
+  spawnSync(process.execPath, ['--input-type=module', '-e', PROBE], { env: { ...process.env, ...env }, timeout: 20_000 }).status === 0;
+
+const environment = ENVIRONMENTS.find(works);
+if (environment) Object.assign(process.env, environment);
+else console.warn(`WebGPU is not tested: there is no adapter, and no ${SWIFTSHADER} (apt-get install chromium)`);
+
+const list = (t: Tensor | readonly Tensor[]): readonly Tensor[] => (Array.isArray(t) ? t : [t as Tensor]);
+const numbers = (name: string, shape: Shape): HostTensor => host(normal({ seed: 7, stream: name, step: 0 }, 0, sizeOf(shape)), shape);
+
+/** All values of the cases and the gradients by all their inputs, as one computation with its feeds. */
+function computation(cases: readonly Case[]): { outputs: Record<string, Tensor>; feeds: Record<string, HostTensor> } {
+  const outputs: Record<string, Tensor> = {};
+  const feeds: Record<string, HostTensor> = {};
+  const fed = (name: string, value: HostTensor): Tensor => {
+    feeds[name] = value;
+    return input(name, value.shape, value.dtype);
+  };
+  for (const { name, inputs, f } of cases) {
+    const xs = inputs.map((v, i) => fed(`${name}.${i}`, 'data' in v ? v : numbers(`${name}.${i}`, v)));
+    const ys = list(f(...xs));
+    const by = xs.filter((x) => isFloat(x.dtype));
+    const gradients = vjp(ys, by, ys.map((y, i) => fed(`${name}.r${i}`, numbers(`${name}.r${i}`, y.shape))));
+    ys.forEach((y, i) => (outputs[`${name}, value ${i}`] = y));
+    gradients.forEach((dx, i) => (outputs[`${name}, gradient ${i}`] = dx));
+  }
+  return { outputs, feeds };
+}
+
+async function results(cases: readonly Case[], device: Device): Promise<Record<string, HostTensor>> {
+  const { outputs, feeds } = computation(cases);
+  const executable = await compile({ outputs }, { device, threads: 1 });
+  const values = await executable.run(feeds);
+  await executable.release();
+  return values;
+}
+
+/** Of the largest number of a result. WGSL allows sines an error of 2⁻¹¹, and SwiftShader makes use of it. */
+const TOLERANCES: Readonly<Record<string, number>> = { trigonometry: 2 ** -11, 'a block of a network': 1e-4 };
+
+/** Where the devices' results differ by more than rounding. */
+async function disagreements(cases: readonly Case[], tolerance: number): Promise<string[]> {
+  const [cpu, gpu] = [await results(cases, 'cpu'), await results(cases, 'webgpu')];
+  return Object.entries(cpu).flatMap(([name, { data }]) => {
+    const [a, b] = [data as Float32Array, gpu[name]!.data as Float32Array];
+    const scale = Math.max(...a.map(Math.abs), 1e-3);
+    const error = Math.max(...a.map((v, i) => Math.abs(v - b[i]!))) / scale;
+    return error < tolerance ? [] : [`${name}: off by ${error.toExponential(1)} of its largest number`];
+  });
+}
+
+describe.skipIf(!environment)('WebGPU agrees with the CPU', () => {
+  test.each(Object.entries(FAMILIES))('%s', async (family, cases) => {
+    expect(await disagreements(cases, TOLERANCES[family] ?? 1e-5)).toEqual([]);
+  });
+});
