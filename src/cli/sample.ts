@@ -1,9 +1,9 @@
 /** @file `attune sample`: prompts to PNG files, alone and on one sheet. */
-import { createRequire } from 'node:module';
-import { basename, extname, join } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { join } from 'node:path';
+import { Command, Option } from 'commander';
 import { imageGrid } from '../formats/image-grid.js';
 import { writePng } from '../formats/image.js';
+import { packageVersion } from '../formats/package-root.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { latentShape } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
@@ -23,6 +23,7 @@ import { parseNumber, UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collect, collectLora, likeOption, wholeNumber } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
+import { parseSize, stem } from './sampling-options.js';
 import { stopRequested } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -61,15 +62,6 @@ interface Result {
   seconds: number;
   grid: string;
   images: { file: string; prompt: string; seed: number }[];
-}
-
-const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
-
-/** Reads `WIDTHxHEIGHT`, or one number for a square. */
-function parseSize(text: string): [width: number, height: number] {
-  const [, width, height = width] = /^(\d{1,5})(?:x(\d{1,5}))?$/i.exec(text.trim()) ?? [];
-  if (!width) throw new InvalidArgumentError(`"${text}" is no size; give 512 or 768x512 (width x height).`);
-  return [Number(width), Number(height)];
 }
 
 /** Thrown between steps when the user asked to stop. */
@@ -135,7 +127,7 @@ async function run(flags: Flags): Promise<void> {
   const about = (prompt: string, seed: number): Record<string, string> => ({
     parameters: parametersText({
       prompt, seed, negativePrompt, steps, sampler, guidance, width, height,
-      model: stem(flags.model), loras: names, version: `attune ${version}`,
+      model: stem(flags.model), loras: names, version: `attune ${packageVersion}`,
     }),
   });
   const size = `${width} x ${height}`;
@@ -165,12 +157,6 @@ async function run(flags: Flags): Promise<void> {
     model: flags.model, loras: given, sampler, steps, guidance, negativePrompt, width, height, seconds, grid, images,
   };
   process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${grid}\n`);
-}
-
-/** A file's or model's name without folder and ending. */
-function stem(path: string): string {
-  const name = basename(path);
-  return /^\.(safetensors|ckpt|pt|pth|bin)$/i.test(extname(name)) ? name.slice(0, -extname(name).length) : name;
 }
 
 /** Small pictures are enlarged up to about this. */
