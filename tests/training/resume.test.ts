@@ -56,6 +56,21 @@ describe('resuming', { timeout: 300_000 }, () => {
     expect(await essence(killed)).toEqual(await essence(whole));
   });
 
+  test.each([
+    ['a flow network and trajectories of the round before', ['method.name=nabla-db', 'method.lag=true']],
+    ['rewards remembered by prompt', ['method.name=ddpo', 'method.perPrompt={minCount: 2}', 'method.timestepFraction=0.5']],
+  ])('what a method keeps beside the weights is resumed too: %s', async (_, settings) => {
+    const own = [...SETTINGS.filter((s, i) => s !== '--method' && SETTINGS[i - 1] !== '--method'), ...settings.flatMap((s) => ['--set', s])];
+    const [plain, stopped] = [join(root, `plain ${settings[0]}`), join(root, `stopped ${settings[0]}`)];
+    expect(await attune(['train', ...own, '--out', plain]).finished).toMatchObject({ code: 0 });
+    const first = attune(['train', ...own, '--out', stopped]);
+    await first.until('evaluating at step 2');
+    killAll(first);
+    await first.finished;
+    expect(await attune(['train', '--resume', stopped]).finished).toMatchObject({ code: 0 });
+    expect(await essence(stopped)).toEqual(await essence(plain));
+  });
+
   test('SIGINT writes a checkpoint and says how to go on; exit code 130', async () => {
     const folder = join(root, 'interrupted');
     const running = attune(['train', ...SETTINGS, '--out', folder]);

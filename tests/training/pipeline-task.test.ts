@@ -1,0 +1,111 @@
+/** @file A pipeline as methods see it: rewards that break their contract, the networks at the start, what calls cost. */
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import type { HostTensor } from '../../src/graph/dtype.js';
+import { input } from '../../src/graph/tensor.js';
+import { openRoller } from '../../src/methods/rollout.js';
+import { samplesOf, sampleSize } from '../../src/methods/task.js';
+import { loadPipeline } from '../../src/models/load.js';
+import { normal } from '../../src/random/random.js';
+import type { Reward } from '../../src/rewards/reward.js';
+import { ddim } from '../../src/schedulers/ddim.js';
+import { stepFeed, stepInput } from '../../src/schedulers/step.js';
+import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { openPipelineTask } from '../../src/training/pipeline-task.js';
+import type { PipelineTask } from '../../src/training/pipeline-task.js';
+
+const pipeline = await loadPipeline(join(import.meta.dirname, '..', 'fixtures', 'pipeline_sd1'));
+const { schedule } = readSchedulerConfig(pipeline.scheduler, 'fixture');
+const PROMPTS = ['a cat', 'a dog'];
+
+const asked: (readonly string[])[] = [];
+const blackBox = (scores: (count: number) => Float32Array): Reward => ({
+  name: 'mine', description: '', range: [0, 1], differentiable: false,
+  async score(_images: HostTensor, prompts: readonly string[]) {
+    asked.push(prompts);
+    return scores(prompts.length);
+  },
+});
+
+const opened: PipelineTask[] = [];
+afterAll(async () => {
+  for (const task of opened) await task.release();
+});
+
+async function open(reward: Reward, guidance = 3): Promise<PipelineTask> {
+  const task = await openPipelineTask(pipeline, {
+    batch: 2, seed: 0, schedule, plan: ddim(schedule, 2, { stepsOffset: 1 }), guidance, negativePrompt: '', height: 64, width: 64,
+    adaptation: { kind: 'lora', options: { rank: 2, targets: ['to_q', 'to_k', 'to_v', 'to_out.0'] } },
+    reward, checkpointing: false, compile: { device: 'cpu', threads: 1 },
+  });
+  opened.push(task);
+  return task;
+}
+
+const noiseFor = (task: PipelineTask): HostTensor =>
+  samplesOf(task, normal({ seed: 1, stream: 'x', step: 0 }, 0, 2 * sampleSize(task)));
+
+describe('a reward that breaks its contract is named', () => {
+  test.each([
+    ['a score that is not a number', () => Float32Array.of(0.5, NaN), /reward mine .*(NaN|finite)/],
+    ['too few scores', () => Float32Array.of(0.5), /reward mine returned 1 scores; it must return one for each of 2/],
+  ])('%s', async (_, scores, message) => {
+    const task = await open(blackBox(scores));
+    await expect(task.reward.score(noiseFor(task), PROMPTS)).rejects.toThrow(message);
+    expect(task.counts.rewardQueries).toBe(0);
+  });
+
+  test('a gradient that a black box has not', async () => {
+    const task = await open(blackBox((n) => new Float32Array(n)));
+    await expect(task.reward.gradient(noiseFor(task), PROMPTS)).rejects.toThrow(/mine is a black box/);
+  });
+});
+
+test('rewards get the prompts of the images they score, and each query is counted', async () => {
+  const task = await open(blackBox((n) => new Float32Array(n)));
+  asked.length = 0;
+  await task.reward.score(noiseFor(task), ['first', 'second']);
+  expect(asked).toEqual([['first', 'second']]);
+  expect(task.counts.rewardQueries).toBe(2);
+});
+
+describe('before training', async () => {
+  const task = await open(blackBox((n) => new Float32Array(n)));
+  const [x, step] = [input('x', [2, ...task.sampleShape]), stepInput('step', 2)];
+  const flow = task.auxiliary('flow');
+  const executable = await task.compile({
+    tuned: task.network(x, step, 'tuned'),
+    reference: task.network(x, step, 'reference'),
+    unguided: task.network(x, step, 'tuned', { guided: false }),
+    flow: flow.output(x, step),
+  });
+  const feeds = { x: noiseFor(task), step: stepFeed([task.plan.steps[0]!, task.plan.steps[1]!]) };
+  const run = () => executable.run({ ...feeds, ...Object.fromEntries(flow.parameters) }, PROMPTS);
+
+  test('the tuned network is the reference, and the auxiliary network is zero', async () => {
+    const { tuned, reference, unguided, flow: zero } = await run();
+    expect(tuned.data).toEqual(reference.data);
+    expect(unguided.data).not.toEqual(tuned.data);
+    expect(Math.max(...(zero.data as Float32Array).map(Math.abs))).toBe(0);
+  });
+
+  test('a change of the adapter changes the tuned network alone', async () => {
+    const up = [...task.parameters].find(([name]) => /up|lora_B|\.b$/i.test(name)) ?? [...task.parameters].at(-1)!;
+    const before = await run();
+    (up[1].data as Float32Array).fill(0.1);
+    const after = await run();
+    expect(after.tuned.data).not.toEqual(before.tuned.data);
+    expect(after.reference.data).toEqual(before.reference.data);
+    (up[1].data as Float32Array).fill(0);
+  });
+});
+
+test('guidance is counted as two calls', async () => {
+  for (const [guidance, calls] of [[3, 8], [1, 4]] as const) {
+    const task = await open(blackBox((n) => new Float32Array(n)), guidance);
+    const roller = await openRoller(task);
+    await roller.rollout(PROMPTS, 0);
+    expect(task.counts.denoiserCalls).toBe(calls); // 2 samples, 2 steps
+    await roller.release();
+  }
+});
