@@ -60,7 +60,7 @@ export function sharpeningLoss(
  *
  * Because the noise belongs to its sample, the sign of what is learnt depends on the time: for data N(0, I) the first
  * step of a walk moves the model towards what is preferred where ā < ½ and away from it where ā > ½
- * (tests/methods/sharpen.test.ts). With independent noise there would be no such force at all: the choice is made by x_t,
+ * (tests/methods/sharpen.test.ts). With independent noise that first step would feel no such force: the choice is made by x_t,
  * and given x_t a perfect denoiser is right on average.
  */
 export const sharpenRlhf: Method<Options> = {
