@@ -17,6 +17,8 @@ import type { Reference } from './reference.js';
 
 /** Rows, inner length and columns of the products whose best speed counts as the machine's peak. */
 const PEAK_SHAPES = [[1024, 1024, 1024], [320, 2880, 4096], [2048, 1024, 2048]] as const;
+/** Threads for either side; all cores by default. */
+const THREADS = Number(process.env['ATTUNE_BENCH_THREADS'] ?? cpus().length);
 const SECONDS = 6;
 const MAX_ROUNDS = 40;
 const MIN_ROUNDS = 5;
@@ -39,7 +41,7 @@ async function timed(run: () => Promise<unknown>, count: number): Promise<number
 async function peakMeter(): Promise<() => Promise<number>> {
   const meters = await Promise.all(PEAK_SHAPES.map(async ([m, k, n]) => {
     const t = trial({ shape: [m, k], flops: { forward: 2 * m * k * n, training: 0 }, trace: (x, from) => matmul(x, from.frozen('b', [k, n])) }, 'forward');
-    const executable = await open(t);
+    const executable = await open(t, { threads: THREADS });
     await executable.run(t.feeds);
     return async (): Promise<number> => (2 * m * k * n * 1000) / (await timed(() => executable.run(t.feeds), 2));
   }));
@@ -66,7 +68,7 @@ interface Row {
 async function measure(spec: CaseSpec, mode: Mode, peak: () => Promise<number>, reference: Reference | null): Promise<Row> {
   const block = blockOf(spec);
   const t = trial(block, mode);
-  const executable = await open(t);
+  const executable = await open(t, { threads: THREADS });
   await executable.run(t.feeds);
   await reference?.open(spec, mode);
   const flops = block.flops[mode];
@@ -121,7 +123,7 @@ function checkpointing(): void {
 /** @param filter only cases whose name contains it */
 export async function benchEngine(filter = ''): Promise<void> {
   const reference = await startReference();
-  console.log(`${cpus().length} x ${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}, ${reference?.description ?? 'no python3 with torch'}`);
+  console.log(`${cpus().length} x ${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}, ${THREADS} threads, ${reference?.description ?? 'no python3 with torch'}`);
   const peak = await peakMeter();
   const heads = ['case'.padEnd(36), 'mode'.padEnd(9), 'ms'.padStart(9), 'GFLOP/s'.padStart(7), 'peak'.padStart(7), 'MiB'.padStart(8)];
   console.log([...heads, 'torch ms'.padStart(10), 'ratio'.padStart(7), 'torch MiB'.padStart(10), 'ratio'.padStart(7)].join(''));

@@ -6,11 +6,15 @@ Reads one JSON request a line and answers each with one JSON line:
 With the argument `peak`, reads one open request and answers with the peak memory of three runs: {"bytes": n}.
 """
 import json
+import os
 import sys
 import time
 
 import torch
 import torch.nn.functional as F
+
+if os.environ.get("ATTUNE_BENCH_THREADS"):
+    torch.set_num_threads(int(os.environ["ATTUNE_BENCH_THREADS"]))
 
 HEADS, RANK, TIME, WORDS, WIDTH = 8, 8, 1280, 77, 768
 
