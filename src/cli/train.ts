@@ -44,7 +44,7 @@ export function withRunFlags(command: Command): Command {
     .option('--config <file>', 'settings as YAML or JSON; flags win over it')
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id (default: emoji)')
     .addOption(likeOption())
-    .option('--method <name>', 'see attune list methods (default: draft-lv)')
+    .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (default: emoji-clip)', collect, [])
     .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: animals)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)

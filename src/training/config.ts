@@ -21,7 +21,7 @@ const loraSchema = z.strictObject({
 
 const evaluationSchema = z.strictObject({
   /** Updates between evaluations; 0 evaluates only before and after. */
-  every: z.int().nonnegative().default(20),
+  every: z.int().nonnegative().default(15),
   /** Evaluations after the base model's, spread evenly over what may be spent, in place of `every`; null for `every`. */
   times: whole.nullable().default(null),
   /** Prompts that are sampled, from the start of the prompt list (or of `promptSet`). */
@@ -62,13 +62,13 @@ export const configSchema = z.strictObject({
   model: z.string().min(1).default('emoji'),
   /** Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration. */
   like: z.string().min(1).optional(),
-  method: z.strictObject({ name: z.string().min(1).default('draft-lv') }).loose().default({ name: 'draft-lv' }),
+  method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
   /** NAME[:weight][?option=value]; several are summed. */
   rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip']),
   /** Bundled list, or a text, CSV or JSONL file. */
   prompts: z.string().min(1).default('animals'),
   /** Updates of the optimiser. */
-  steps: whole.default(40),
+  steps: whole.default(30),
   /** Ends the run before its steps are done. Schedules of the learning rate go by steps all the same. */
   budget: budgetSchema.prefault({}),
   /** Images per update. */
