@@ -38,7 +38,7 @@ describe.each(['sd1', 'sd2', 'sdxl'] as const)('the published model of %s', (fam
     const tensors = new Map(Object.entries(keys!).map(([name, shape]) => [name, { dtype: 'float32' as const, shape }]));
     const read = (): Promise<never> => Promise.reject(new Error('nothing is to be read'));
     const source: WeightSource = { where: 'file', metadata: {}, tensors, read, close: async () => {} };
-    expect(detectSingleFile(source)).toEqual({ family, inChannels: 4 });
+    expect(detectSingleFile(source)).toEqual({ family, inChannels: 4, zeroTerminalSnr: false });
     for (const part of Object.keys(configs) as PartName[]) {
       const found = [...singleFileComponent(source, family, part).tensors].map(([name, { shape }]) => [name, shape]);
       expect(found.toSorted(), part).toEqual(shapesOf(part));
