@@ -1,4 +1,4 @@
-/** @file A scalar loss of the tuned network as a compiled graph, with its gradient by everything that is trained. */
+/** @file A scalar loss as a compiled graph, with its gradient by everything that is trained. */
 import type { HostTensor } from '../graph/dtype.js';
 import { grad } from '../graph/grad.js';
 import type { Tensor } from '../graph/tensor.js';
@@ -19,15 +19,16 @@ export interface LossGraph<E extends string> {
 }
 
 /**
- * @param loss [] in `task.symbols`
+ * @param loss [] in `symbols`
  * @param extras further outputs of the same graph
  * @param calls how often a sample goes forward through the network in it, guidance counted twice
+ * @param symbols what is trained; the task's parameters, unless a method has more
  */
 export async function openLoss<E extends string>(
-  task: Task, loss: Tensor, extras: Readonly<Record<E, Tensor>>, calls: number,
+  task: Task, loss: Tensor, extras: Readonly<Record<E, Tensor>>, calls: number, symbols = task.symbols,
 ): Promise<LossGraph<E>> {
-  const names = [...task.symbols.keys()];
-  const gradients = grad(loss, [...task.symbols.values()]);
+  const names = [...symbols.keys()];
+  const gradients = grad(loss, [...symbols.values()]);
   const byName = Object.fromEntries(names.map((name, i) => [`grad/${name}`, gradients[i]!]));
   const others = Object.entries<Tensor>(extras);
   const outputs = { loss, ...byName, ...Object.fromEntries(others.map(([name, t]) => [`extra/${name}`, t])) };

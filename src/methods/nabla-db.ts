@@ -1,23 +1,22 @@
 /** @file ∇-DB: fine-tuning by the gradients of a GFlowNet's detailed balance, residual to the pre-trained model. */
 import { z } from 'zod';
+import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { grad } from '../graph/grad.js';
 import { add, mul, square, sub } from '../graph/ops/arithmetic.js';
 import { mean } from '../graph/ops/reduce.js';
-import { host } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { normal } from '../random/random.js';
+import { drawNoise } from '../schedulers/sample.js';
 import { stepFeed, stepInput } from '../schedulers/step.js';
-import { accumulate } from './backprop.js';
 import { balanceLosses } from './detailed-balance.js';
+import { meanOfParts, openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
 import { openRewardGuess } from './reward-guess.js';
-import { meanOf, perItem } from './reward-loss.js';
+import { perItem } from './reward-loss.js';
 import { openRoller } from './rollout.js';
 import type { Trajectory } from './rollout.js';
 import { kept, keep } from './stale.js';
-import { drawNoise } from '../schedulers/sample.js';
-import { normal } from '../random/random.js';
 import { sampleSize, samplesOf } from './task.js';
 import type { Task } from './task.js';
 import { chooseTransitions, pick, transitionAt } from './transitions.js';
@@ -95,26 +94,35 @@ export const nablaDb: Method<NablaOptions> = {
   sampler: { eta: 1, lastStep: 'ddpo' },
   async create(task, opts) {
     const roller = await openRoller(task);
-    const guess = await openRewardGuess(task, opts.guess === 'base' ? 'reference' : 'tuned');
+    const guess = opts.guess === 'final' ? null : await openRewardGuess(task, opts.guess === 'base' ? 'reference' : 'tuned');
     const loss = await openTransitionLoss(task, opts);
     const memory = new Map<string, HostTensor>();
     const own = loss.flow && { parameters: loss.flow.parameters, lr: opts.flowLr, weightDecay: opts.flowWeightDecay };
     const reverse = loss.flow !== null && opts.reverse > 0;
+    const scaled = (g: HostTensor, alphaBar: (item: number) => number): HostTensor =>
+      perItem(task, g, (item) => opts.beta * GAMMA[opts.gamma](alphaBar(item)));
 
-    /** βγ∇log R at x and at x', one transition per item. */
-    async function rewardFlow(t: Transition, { steps, outputs }: Trajectory, prompts: readonly string[], fresh: boolean, end: HostTensor) {
-      const factor = (alphaBar: (item: number) => number) => (item: number) => opts.beta * GAMMA[opts.gamma](alphaBar(item));
-      const scaled = (g: HostTensor, alphaBar: (item: number) => number): HostTensor => perItem(task, g, factor(alphaBar));
-      const [here, there] = [(b: number) => t.steps[b]!.alphaBar, (b: number) => t.steps[b]!.nextAlphaBar];
-      if (opts.guess === 'final') return { now: scaled(end, here), next: scaled(end, there) };
-      const known = (shift: number): HostTensor | undefined => {
-        if (fresh || opts.guess === 'base') return undefined;
-        return pick(task, outputs, t.indices.map((i) => Math.min(i + shift, steps.length - 1)));
+    /**
+     * βγ∇log R at x and at x', one transition per item.
+     *
+     * @param end ∇r at the finished samples
+     * @param stale whether the network has changed since it made the stored outputs
+     */
+    async function rewardFlow(
+      t: Transition, { steps, outputs }: Trajectory, prompts: readonly string[], end: HostTensor, stale: boolean,
+    ): Promise<{ now: HostTensor; next: HostTensor }> {
+      /** The gradient at the sample `shift` steps after x, by the guess; that of finished samples is known. */
+      async function at(x: HostTensor, shift: number): Promise<HostTensor> {
+        const indices = t.indices.map((i) => i + shift);
+        if (!guess || indices.every((i) => i === steps.length)) return end;
+        const known = stale || opts.guess === 'base' ? undefined : pick(task, outputs, indices);
+        return guess.gradient(x, indices.map((i) => steps[i]!), prompts, known);
+      }
+      return {
+        // The last transition has no reverse loss.
+        now: scaled(reverse && t.last.includes(0) ? await at(t.x, 0) : end, (b) => t.steps[b]!.alphaBar),
+        next: scaled(await at(t.next, 1), (b) => t.steps[b]!.nextAlphaBar),
       };
-      const after = t.indices.map((i) => steps[i + 1] ?? null);
-      const next = await guess.gradient(t.next, after, prompts, known(1));
-      const now = reverse ? (await guess.gradient(t.x, t.steps, prompts, known(0))).gradient : t.x;
-      return { now: scaled(now, here), next: scaled(next.gradient, there) };
     }
 
     return {
@@ -132,39 +140,29 @@ export const nablaDb: Method<NablaOptions> = {
           const key = { seed: task.seed, stream: `nabla-db ${update}`, step: round };
           const chosen = trajectory.prompts.map((_, item) => chooseTransitions(count, opts.fraction, opts.subsampling, key, item));
           const draws = chosen[0]!.length;
-          const gradients = new Map<string, HostTensor>();
-          const terms: Record<string, number> = {};
+          const total = meanOfParts();
+          const metrics: Record<string, number> = {};
           for (let j = 0; j < draws; j++) {
             const t = transitionAt(task, trajectory, chosen.map((indices) => indices[j]!));
-            // The stored outputs are those of the tuned network as it is only before its first update.
-            const flows = await rewardFlow(t, trajectory, scored, opts.lag || update > 0, end);
-            const result = await loss.run(t, flows, trajectory.prompts, round * opts.updates + update, j);
-            scale(result.gradients, 1 / draws);
-            accumulate(gradients, result.gradients);
-            for (const [name, value] of Object.entries(result.terms)) terms[name] = (terms[name] ?? 0) + value / draws;
+            const flows = await rewardFlow(t, trajectory, scored, end, opts.lag || update > 0);
+            const part = await loss.run(t, flows, trajectory.prompts, round * opts.updates + update, j);
+            total.add(part);
+            for (const [name, term] of Object.entries(part.extras)) metrics[name] = (metrics[name] ?? 0) + Number(term.data[0]) / draws;
             await new Promise((resolve) => setImmediate(resolve));
           }
-          const { total, ...metrics } = terms;
-          const made = { gradients, loss: total!, rewards: score, metrics };
-          if (opts.compat.includes('double-step')) yield { ...made, gradients: copied(gradients) };
+          const made = { ...total.mean(), rewards: score, metrics };
+          if (opts.compat.includes('double-step')) yield { ...made, gradients: copied(made.gradients) };
           yield made;
         }
       },
       async release() {
         await roller.release();
-        await guess.release();
+        await guess?.release();
         await loss.release();
       },
     };
   },
 };
-
-function scale(gradients: ReadonlyMap<string, HostTensor>, factor: number): void {
-  for (const g of gradients.values()) {
-    const x = g.data as Float32Array;
-    for (let i = 0; i < x.length; i++) x[i]! *= factor;
-  }
-}
 
 const copied = (gradients: ReadonlyMap<string, HostTensor>): Map<string, HostTensor> =>
   new Map([...gradients].map(([name, g]) => [name, { ...g, data: g.data.slice() } as HostTensor]));
@@ -196,28 +194,21 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions) {
   const weights: Record<string, number> = { forward: 1, reverse: opts.reverse, terminal: 1, trust: opts.trust };
   const total = Object.entries(terms).map(([name, t]) => mul(t, weights[name]!)).reduce((a, b) => add(a, b));
   const symbols = new Map([...task.symbols, ...(flow?.symbols ?? [])]);
-  const gradients = grad(total, [...symbols.values()]);
-  const outputs: Record<string, Tensor> = { total, ...terms };
-  [...symbols.keys()].forEach((name, i) => (outputs[`grad/${name}`] = gradients[i]!));
-  const executable = await task.compile(outputs);
+  // Forward once through the tuned network and once through the reference.
+  const graph = await openLoss(task, total, terms, 2 * task.callsPerSample, symbols);
 
   return {
     flow,
-    async run(t: Transition, reward: { now: HostTensor; next: HostTensor }, prompts: readonly string[], update: number, draw: number) {
+    run(t: Transition, reward: { now: HostTensor; next: HostTensor }, prompts: readonly string[], update: number, draw: number) {
       const ends = t.steps.map((s) => ({ ...s, timestep: s.nextTimestep, alphaBar: s.nextAlphaBar }));
-      task.counts.denoiserCalls += 2 * task.batch * task.callsPerSample; // tuned and reference
-      const results = await executable.run({
+      return graph.run({
         x: t.x, next: t.next, output: t.output, 'reward now': reward.now, 'reward next': reward.next,
         last: host(Float32Array.from(t.last), [task.batch, 1, 1, 1]),
         step: stepFeed(t.steps), after: stepFeed(ends),
         ...(fresh && freshNoise(task, update, draw)),
         ...Object.fromEntries(flow?.parameters ?? []),
       }, prompts);
-      return {
-        gradients: new Map([...symbols.keys()].map((name) => [name, results[`grad/${name}`]!])),
-        terms: Object.fromEntries(['total', ...Object.keys(terms)].map((name) => [name, meanOf(results[name]!.data as Float32Array)])),
-      };
     },
-    release: () => executable.release(),
+    release: () => graph.release(),
   };
 }

@@ -236,14 +236,14 @@ describe('on a small network', () => {
     // Away from the start, where many terms vanish.
     for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.05 * normal({ seed: 6, stream: name, step: 0 }, 0, i + 1)[i]!));
     const run = () => loss.run(t, { now: noise('now'), next: noise('next') }, prompts, 0, 0);
-    const { gradients, terms } = await run();
+    const { gradients, extras } = await run();
     const parameters = new Map([...task.parameters, ...(loss.flow?.parameters ?? [])]);
     const wrong = opts.reverseGradient === 'flow-only' && opts.flow;
-    const error = await directionalError({ ...task, parameters }, gradients, async () => (await run()).terms['total']!, 4, 5e-3);
+    const error = await directionalError({ ...task, parameters }, gradients, async () => (await run()).loss, 4, 5e-3);
     // `flow-only` leaves a part of the gradient out: that it matters shows that the others have it.
     if (wrong) expect(error).toBeGreaterThan(0.02);
     else expect(error).toBeLessThan(5e-3);
-    expect(terms['trust']).toBeGreaterThan(0);
+    expect(extras['trust']!.data[0]).toBeGreaterThan(0);
   });
 
   test('at the start the residual is the reward flow alone, and the pull to the sampler nothing', async () => {
@@ -253,6 +253,14 @@ describe('on a small network', () => {
     const g = (await task.reward.gradient(trajectory.x.at(-1)!, prompts)).gradient.data as Float32Array;
     expect(update!.metrics!['forward']).toBeCloseTo(g.reduce((s, v) => s + v * v, 0) / g.length, 4);
     expect(update!.metrics!['trust']).toBeLessThan(1e-12);
+  });
+
+  test.each([
+    [{ flow: false }, 3], [{ flow: false, guess: 'final' }, 1], [{}, 5],
+  ])('every reward query is counted, and finished samples are scored once: %o', async (given, queries) => {
+    const task = await tiny();
+    await allOf(task, given); // two transitions beside the last one
+    expect(task.counts.rewardQueries).toBe(queries * task.batch);
   });
 
   test('without reward nothing is learnt at the start', async () => {

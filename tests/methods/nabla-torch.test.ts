@@ -20,9 +20,9 @@ test.each(Object.keys(meta.cases))('%s', async (name) => {
   const steps = meta.steps.map((t, i) => ddimStep(task.schedule, t, meta.previous[i]!, { eta: 1, lastStep: 'ddpo' }));
   const [x, next, output, now, then] = ['x', 'next', 'output', 'rewardNow', 'rewardNext'].map((key) => fixture.get(key)) as [never, never, never, never, never];
   const last = meta.previous.map((t) => (t === 0 ? 1 : 0));
-  const { terms, gradients } = await loss.run({ indices: [], x, next, output, steps, last }, { now, next: then }, meta.prompts, 0, 0);
+  const { loss: total, extras, gradients } = await loss.run({ indices: [], x, next, output, steps, last }, { now, next: then }, meta.prompts, 0, 0);
   const part = fixture.part(`${name}/`);
-  for (const [term, value] of Object.entries(terms)) {
+  for (const [term, value] of [['total', total] as const, ...Object.entries(extras).map(([k, t]) => [k, Number(t.data[0])] as const)]) {
     const expected = part.get(term)!.data[0] as number;
     expect(Math.abs(value - expected) / expected, term).toBeLessThan(1e-4);
   }
