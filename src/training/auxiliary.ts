@@ -13,13 +13,18 @@ import { rootScope, trainableWeights } from '../nn/scope.js';
 /** The published flow network has 64, 128, 256, 256 channels beside Stable Diffusion's 320, 640, 1280, 1280. */
 const SHRINK = 5;
 
-/** The pipeline's own U-Net with one layer a block and a fifth of the channels, in whole norm groups. */
+const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b));
+
+/** The pipeline's own U-Net with one layer a block and a fifth of the channels, in whole norm groups and heads. */
 function smallConfig(unet: UNetConfig): UNetConfig {
   const groups = unet.norm_num_groups;
+  const channels = unet.block_out_channels.map((c) => Math.max(1, Math.ceil(c / SHRINK / groups)) * groups);
+  const heads = unet.attention_head_dim; // the number of heads, in spite of its name
   return {
     ...unet,
     layers_per_block: 1,
-    block_out_channels: unet.block_out_channels.map((c) => Math.max(1, Math.ceil(c / SHRINK / groups)) * groups),
+    block_out_channels: channels,
+    attention_head_dim: channels.map((c, i) => commonDivisor(c, typeof heads === 'number' ? heads : heads[i]!)),
   };
 }
 

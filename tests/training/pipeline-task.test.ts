@@ -6,11 +6,13 @@ import { input } from '../../src/graph/tensor.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { samplesOf, sampleSize } from '../../src/methods/task.js';
 import { loadPipeline } from '../../src/models/load.js';
+import { conditionInputs } from '../../src/models/pipeline.js';
 import { normal } from '../../src/random/random.js';
 import type { Reward } from '../../src/rewards/reward.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { stepFeed, stepInput } from '../../src/schedulers/step.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { auxiliaryNetwork } from '../../src/training/auxiliary.js';
 import { openPipelineTask } from '../../src/training/pipeline-task.js';
 import type { PipelineTask } from '../../src/training/pipeline-task.js';
 
@@ -98,6 +100,15 @@ describe('before training', async () => {
     expect(after.reference.data).toEqual(before.reference.data);
     (up[1].data as Float32Array).fill(0);
   });
+});
+
+test('the auxiliary network fits models whose heads do not divide its channels', () => {
+  // SD 2.x and SDXL have 5, 10 and 20 heads; a fifth of their channels is 64, 128 and 256.
+  const unet = { ...pipeline.unet, block_out_channels: [320, 640], attention_head_dim: [5, 10], norm_num_groups: 32 };
+  const { parameters, output } = auxiliaryNetwork({ ...pipeline, unet }, 'flow', conditionInputs(pipeline, 2), 0);
+  const x = input('x', [2, unet.in_channels, 8, 8]);
+  expect(output(x, stepInput('step', 2)).shape).toEqual(x.shape);
+  expect(parameters.get('flow/conv_in.weight')!.shape[0]).toBe(64);
 });
 
 test('guidance is counted as two calls', async () => {
