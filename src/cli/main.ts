@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** @file The `attune` command: reads arguments, runs one command, turns errors into messages and exit codes. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help } from 'commander';
+import type { Option } from 'commander';
 import { packageVersion } from '../formats/package-root.js';
 import { compareCommand } from './compare.js';
 import { evalCommand } from './eval.js';
@@ -33,7 +34,9 @@ function program(): Command {
     trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
     compareCommand(), listCommand(),
   ];
-  for (const command of commands) attune.addCommand(command.exitOverride());
+  // An option that may be repeated starts out empty, which need not be told.
+  const optionDescription = (option: Option): string => new Help().optionDescription(option).replace(' (default: [])', '');
+  for (const command of commands) attune.addCommand(command.exitOverride().configureHelp({ optionDescription }));
   return attune;
 }
 

@@ -1,51 +1,28 @@
 /** @file `attune sample`: prompts to PNG files, alone and on one sheet. */
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { imageGrid } from '../formats/image-grid.js';
 import { writePng } from '../formats/image.js';
 import { packageVersion } from '../formats/package-root.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { latentShape } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
-import type { Device } from '../runtime/device.js';
-import { cutPrompts } from '../sampling/conditions.js';
-import { defaultBatch, defaultGuidance, defaultSize, defaultSteps } from '../sampling/defaults.js';
+import { defaultBatch } from '../sampling/defaults.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { parametersText } from '../sampling/parameters-text.js';
 import { sampleImages } from '../sampling/sampler.js';
 import type { SampleJob } from '../sampling/sampler.js';
-import { samplers } from '../schedulers/index.js';
 import type { SamplerName } from '../schedulers/index.js';
-import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
 import type { Progress } from '../training/progress.js';
-import { loadPrompts } from '../training/prompts.js';
-import { parseNumber, UsageError } from './arguments.js';
+import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
-import { collect, collectLora, likeOption, wholeNumber } from './option-values.js';
+import { wholeNumber } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
-import { parseSize, stem } from './sampling-options.js';
-import { stopRequested } from './supervise.js';
+import { checkStop, chosenPrompts, samplingSettings, stem, Stopped, withPromptFlags, withSamplerFlags } from './sampling-options.js';
+import type { SamplingFlags } from './sampling-options.js';
 import { terminalProgress } from './terminal.js';
 
-interface Flags {
-  model: string;
-  like?: string;
-  prompt?: string[];
-  prompts?: string;
-  negative: string;
+interface Flags extends SamplingFlags {
   count: number;
-  seed: number;
-  guidance?: number;
-  sampler?: SamplerName;
-  samplingSteps?: number;
-  size?: [width: number, height: number];
-  lora?: LoraArgument[];
-  out: string;
-  batch?: number;
-  device: Device;
-  threads?: number;
-  json?: boolean;
-  quiet?: boolean;
 }
 
 /** What was made, as `--json` prints it. */
@@ -64,50 +41,20 @@ interface Result {
   images: { file: string; prompt: string; seed: number }[];
 }
 
-/** Thrown between steps when the user asked to stop. */
-class Stopped extends Error {}
-
-/** The error of a value that is out of range is the user's to mend. */
-function checked<T>(compute: () => T): T {
-  try {
-    return compute();
-  } catch (error) {
-    throw error instanceof RangeError ? new UsageError(error.message) : error;
-  }
-}
-
-async function chosenPrompts({ prompt = [], prompts, count }: Flags): Promise<string[]> {
-  const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
-  if (list.length === 0) {
-    throw new UsageError('no prompt; give --prompt TEXT ("" for none) or --prompts LIST (attune list prompts)');
-  }
-  return list.flatMap((text) => Array.from({ length: count }, () => text));
-}
-
 /** Everything that is needed to make the images; mistakes are found here, before the work begins. */
 function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, progress: Progress) {
-  const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}: scheduler_config.json`);
-  const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline) } = flags;
-  const { samplingSteps: steps = defaultSteps(sampler), negative: negativePrompt, threads } = flags;
-  const side = defaultSize(pipeline);
-  const [width, height] = flags.size ?? [side, side];
-  const batch = Math.min(flags.batch ?? defaultBatch(prompts.length, height, width), prompts.length);
-  checked(() => latentShape(pipeline, batch, height, width));
+  const settings = samplingSettings(pipeline, prompts, flags, progress);
+  const { width, height, sampler, steps } = settings;
   const highest = Number.MAX_SAFE_INTEGER - (prompts.length - 1);
   if (flags.seed > highest) {
     throw new UsageError(`--seed ${flags.seed} leaves no seeds for ${prompts.length} images; take at most ${highest}`);
   }
-  for (const [prompt, cut] of checked(() => cutPrompts(pipeline, [...prompts, negativePrompt]))) {
-    const room = pipeline.textEncoders[0]!.tokenizer.maxLength - 2;
-    progress.warn(`"${prompt}" is longer than the model's ${room} tokens; this is cut off: "${cut}"`);
-  }
   const job: SampleJob = {
-    prompts, seed: flags.seed, negativePrompt, guidance, width, height, batch,
-    plan: samplers[sampler].plan(scheduler.schedule, steps, scheduler.options),
-    compile: { device: flags.device, ...(threads !== undefined && { threads }) },
+    ...settings, prompts, seed: flags.seed,
+    batch: Math.min(flags.batch ?? defaultBatch(prompts.length, height, width), prompts.length),
     onStep: (done, total) => {
       progress.step(done, total, 'steps');
-      if (stopRequested()) throw new Stopped();
+      checkStop();
     },
   };
   return { job, sampler, steps };
@@ -115,7 +62,7 @@ function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, p
 
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
-  const prompts = await chosenPrompts(flags);
+  const prompts = (await chosenPrompts(flags)).flatMap((text) => Array.from({ length: flags.count }, () => text));
   const given = flags.lora ?? [];
   const loras = await loadLoras(given, progress);
   let pipeline = await loadModel(flags.model, progress, flags.like);
@@ -191,29 +138,10 @@ Examples:
 `;
 
 export function sampleCommand(): Command {
-  return new Command('sample')
+  const command = withPromptFlags(new Command('sample'))
     .description('Make images of prompts: a PNG each, and grid.png with all of them.')
-    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
-    .addOption(likeOption())
-    .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
-    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
-      .conflicts('prompt'))
-    .option('--negative <text>', 'what to stay away from', '')
-    .option('--count <n>', 'images of each prompt', wholeNumber(1), 1)
-    .option('--seed <n>', 'seed of the first image; each next one has one more', wholeNumber(0), 0)
-    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the model family\'s)', parseNumber)
-    .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
-      .choices(Object.keys(samplers)))
-    .option('--sampling-steps <n>', 'network calls an image (default: 20; of lcm 4)', wholeNumber(1))
-    .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
-    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default; also negative, above 1',
-      collectLora)
-    .option('--out <dir>', 'folder to write to', 'samples')
-    .option('--batch <n>', 'images made together (default: by their size)', wholeNumber(1))
-    .addOption(new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
-    .option('--threads <n>', 'threads of one operator (default: all cores)', wholeNumber(1))
-    .option('--json', 'the result as JSON')
-    .option('--quiet', 'no progress')
+    .option('--count <n>', 'images of each prompt', wholeNumber(1), 1);
+  return withSamplerFlags(command, 'seed of the first image; each next one has one more', 'samples')
     .addHelpText('after', EXAMPLES)
     .action(run);
 }

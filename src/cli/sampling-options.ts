@@ -1,16 +1,145 @@
-/** @file What commands that make images share: the size of images, and names for their metadata. */
+/** @file What the commands that make images share: their flags, the checks of them, names for metadata, stopping. */
 import { basename, extname } from 'node:path';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+import { latentShape } from '../models/pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
+import type { Device } from '../runtime/device.js';
+import { cutPrompts } from '../sampling/conditions.js';
+import { defaultGuidance, defaultSize, defaultSteps } from '../sampling/defaults.js';
+import { samplers } from '../schedulers/index.js';
+import type { SamplerName } from '../schedulers/index.js';
+import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
+import type { Plan } from '../schedulers/plan.js';
+import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
+import type { Progress } from '../training/progress.js';
+import { loadPrompts } from '../training/prompts.js';
+import { parseNumber, UsageError } from './arguments.js';
+import { collect, collectLora, likeOption, wholeNumber } from './option-values.js';
+import type { LoraArgument } from './option-values.js';
+import { stopRequested } from './supervise.js';
+
+export interface SamplingFlags {
+  model: string;
+  like?: string;
+  prompt?: string[];
+  prompts?: string;
+  negative: string;
+  seed: number;
+  guidance?: number;
+  sampler?: SamplerName;
+  samplingSteps?: number;
+  size?: [width: number, height: number];
+  lora?: LoraArgument[];
+  out: string;
+  batch?: number;
+  device: Device;
+  threads?: number;
+  json?: boolean;
+  quiet?: boolean;
+}
 
 /** Reads `WIDTHxHEIGHT`, or one number for a square. */
-export function parseSize(text: string): [width: number, height: number] {
+function parseSize(text: string): [width: number, height: number] {
   const [, width, height = width] = /^(\d{1,5})(?:x(\d{1,5}))?$/i.exec(text.trim()) ?? [];
   if (!width) throw new InvalidArgumentError(`"${text}" is no size; give 512 or 768x512 (width x height).`);
   return [Number(width), Number(height)];
+}
+
+/** Adds the flags that say what is to be made. */
+export function withPromptFlags(command: Command): Command {
+  return command
+    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
+    .addOption(likeOption())
+    .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
+    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
+      .conflicts('prompt'))
+    .option('--negative <text>', 'what to stay away from', '');
+}
+
+/**
+ * Adds the flags that say how it is made and where it goes.
+ *
+ * @param seed what the seed is the seed of
+ * @param out default folder
+ */
+export function withSamplerFlags(command: Command, seed: string, out: string): Command {
+  return command
+    .option('--seed <n>', seed, wholeNumber(0), 0)
+    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the model family\'s)', parseNumber)
+    .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
+      .choices(Object.keys(samplers)))
+    .option('--sampling-steps <n>', 'sampler steps of an image (default: 20; of lcm 4)', wholeNumber(1))
+    .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
+    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default; also negative, above 1',
+      collectLora)
+    .option('--out <dir>', 'folder to write to', out)
+    .option('--batch <n>', 'images computed together (default: by their size)', wholeNumber(1))
+    .addOption(new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
+    .option('--threads <n>', 'threads of one operator (default: all cores)', wholeNumber(1))
+    .option('--json', 'the result as JSON')
+    .option('--quiet', 'no progress');
+}
+
+/** @throws UsageError for none */
+export async function chosenPrompts({ prompt = [], prompts }: SamplingFlags): Promise<readonly string[]> {
+  const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
+  if (list.length > 0) return list;
+  throw new UsageError('no prompt; give --prompt TEXT ("" for none) or --prompts LIST (attune list prompts)');
+}
+
+export interface SamplingSettings {
+  readonly sampler: SamplerName;
+  readonly steps: number;
+  readonly schedule: NoiseSchedule;
+  readonly plan: Plan;
+  readonly guidance: number;
+  readonly negativePrompt: string;
+  readonly width: number;
+  readonly height: number;
+  readonly compile: { readonly device: Device; readonly threads?: number };
+}
+
+/**
+ * The flags over the model's own defaults. Prompts that are too long are warned of.
+ *
+ * @throws UsageError for a size that the model cannot make, SamplingError for a plan that is not possible
+ */
+export function samplingSettings(
+  pipeline: Pipeline, prompts: readonly string[], flags: SamplingFlags, progress: Progress,
+): SamplingSettings {
+  const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}: scheduler_config.json`);
+  const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline), negative: negativePrompt, threads } = flags;
+  const { samplingSteps: steps = defaultSteps(sampler) } = flags;
+  const plan = samplers[sampler].plan(scheduler.schedule, steps, scheduler.options);
+  const side = defaultSize(pipeline);
+  const [width, height] = flags.size ?? [side, side];
+  try {
+    latentShape(pipeline, 1, height, width);
+    for (const [prompt, cut] of cutPrompts(pipeline, [...prompts, negativePrompt])) {
+      const room = pipeline.textEncoders[0]!.tokenizer.maxLength - 2;
+      progress.warn(`"${prompt}" is longer than the model's ${room} tokens; this is cut off: "${cut}"`);
+    }
+  } catch (error) {
+    // A value that is out of range is the user's to mend.
+    throw error instanceof RangeError ? new UsageError(error.message) : error;
+  }
+  return {
+    sampler, steps, plan, guidance, negativePrompt, width, height, schedule: scheduler.schedule,
+    compile: { device: flags.device, ...(threads !== undefined && { threads }) },
+  };
 }
 
 /** A file's or model's name without folder and ending. */
 export function stem(path: string): string {
   const name = basename(path);
   return /^\.(safetensors|ckpt|pt|pth|bin)$/i.test(extname(name)) ? name.slice(0, -extname(name).length) : name;
+}
+
+/** Thrown between steps when the user asked to stop. */
+export class Stopped extends Error {}
+
+/** @throws Stopped if the user asked to stop */
+export function checkStop(): void {
+  if (stopRequested()) throw new Stopped();
 }

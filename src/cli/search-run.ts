@@ -11,15 +11,8 @@ import { openExplorer } from '../search/explorer.js';
 import { openPipelineTask } from '../training/pipeline-task.js';
 import type { PipelineTask } from '../training/pipeline-task.js';
 import type { Progress } from '../training/progress.js';
+import { checkStop } from './sampling-options.js';
 import type { SearchPlan } from './search-plan.js';
-import { stopRequested } from './supervise.js';
-
-/** Thrown between steps when the user asked to stop. */
-export class Stopped extends Error {}
-
-function checkStop(): void {
-  if (stopRequested()) throw new Stopped();
-}
 
 /** A picture and its score. */
 export interface Picture {

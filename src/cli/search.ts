@@ -7,28 +7,20 @@ import { packageVersion } from '../formats/package-root.js';
 import { openRewards, parseReward } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { parametersText } from '../sampling/parameters-text.js';
-import { samplers } from '../schedulers/index.js';
 import { SEARCHES } from '../search/index.js';
-import { loadPrompts } from '../training/prompts.js';
-import { parseNumber, UsageError } from './arguments.js';
+import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
-import { collect, collectLora, likeOption, wholeNumber } from './option-values.js';
-import { parseSize, stem } from './sampling-options.js';
+import { collect, wholeNumber } from './option-values.js';
+import { chosenPrompts, stem, Stopped, withPromptFlags, withSamplerFlags } from './sampling-options.js';
 import { change, pairsOnSheet, writeSheet, writeTrace } from './search-output.js';
 import type { Found, Pair } from './search-output.js';
 import { chosenSearch, planSearch } from './search-plan.js';
 import type { SearchFlags, SearchPlan } from './search-plan.js';
-import { basePictures, findBest, Stopped } from './search-run.js';
+import { basePictures, findBest } from './search-run.js';
 import type { Best } from './search-run.js';
 import { terminalProgress } from './terminal.js';
 
-async function chosenPrompts({ prompt = [], prompts }: SearchFlags): Promise<readonly string[]> {
-  const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
-  if (list.length > 0) return list;
-  throw new UsageError('no prompt; give --prompt TEXT or --prompts LIST (attune list prompts)');
-}
-
-function chosenRewards({ reward, model }: SearchFlags): readonly string[] {
+function chosenRewards({ reward = [], model }: SearchFlags): readonly string[] {
   if (reward.length > 0) return reward;
   if (model === 'emoji') return ['emoji-clip'];
   throw new UsageError('no reward to search with; give --reward NAME (attune list rewards)');
@@ -38,7 +30,7 @@ function chosenRewards({ reward, model }: SearchFlags): readonly string[] {
 function settings(flags: SearchFlags, how: SearchPlan, rewards: readonly string[]) {
   const { search, options, sampler, steps, guidance, negativePrompt, width, height, seed } = how;
   return {
-    attune: packageVersion, model: flags.model, loras: flags.lora, search: search.name, options, rewards,
+    attune: packageVersion, model: flags.model, loras: flags.lora ?? [], search: search.name, options, rewards,
     sampler, steps, guidance, negativePrompt, width, height, seed,
   };
 }
@@ -64,7 +56,7 @@ async function run(flags: SearchFlags): Promise<void> {
   const rewards = chosenRewards(flags);
   const specs = rewards.map(parseReward);
   chosenSearch(flags); // its mistakes need not wait for the model
-  const loras = await loadLoras(flags.lora, progress);
+  const loras = await loadLoras(flags.lora ?? [], progress);
   const model = await loadModel(flags.model, progress, flags.like);
   const how = planSearch(model, prompts, flags, progress);
   const pipeline = await applyLoras(model, loras);
@@ -124,33 +116,14 @@ Examples:
 `;
 
 export function searchCommand(): Command {
-  return new Command('search')
+  const command = withPromptFlags(new Command('search'))
     .description('Make the best images that a model can make for prompts and a reward, without training it.')
-    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
-    .addOption(likeOption())
-    .option('--prompt <text>', 'what to make; repeatable', collect)
-    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
-      .conflicts('prompt'))
     .addOption(new Option('--search <name>', 'see attune list searches')
       .choices(SEARCHES.map(({ name }) => name)).default(SEARCHES[0]!.name))
-    .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (bundled model: emoji-clip)',
-      collect, [])
+    .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (bundled model: emoji-clip)', collect)
     .option('--budget <n>', 'denoiser calls a prompt; as much search as fits (default: by settings)', wholeNumber(1))
-    .option('--set <key=value>', 'a setting of the search, e.g. --set search.n=32 (repeatable)', collect, [])
-    .option('--negative <text>', 'what to stay away from', '')
-    .option('--seed <n>', 'seed of everything', wholeNumber(0), 0)
-    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the model family\'s)', parseNumber)
-    .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
-      .choices(Object.keys(samplers)))
-    .option('--sampling-steps <n>', 'steps of one sample (default: 20; of lcm 4)', wholeNumber(1))
-    .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
-    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default', collectLora, [])
-    .option('--out <dir>', 'folder to write to', 'search')
-    .option('--batch <n>', 'candidates computed together (default: by their size)', wholeNumber(1))
-    .addOption(new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
-    .option('--threads <n>', 'threads of one operator (default: all cores)', wholeNumber(1))
-    .option('--json', 'the result as JSON')
-    .option('--quiet', 'no progress')
+    .option('--set <key=value>', 'a setting of the search, e.g. --set search.n=32 (repeatable)', collect);
+  return withSamplerFlags(command, 'seed of everything', 'search')
     .addHelpText('after', EXAMPLES)
     .action(run);
 }

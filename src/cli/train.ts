@@ -51,7 +51,7 @@ export function withRunFlags(command: Command): Command {
     .option('--batch <n>', 'images an update', parseNumber)
     .option('--lr <x>', 'learning rate', parseNumber)
     .option('--guidance <x>', 'classifier-free guidance; 1 is none', parseNumber)
-    .option('--sampler <name>', 'ddim or ddpm')
+    .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde (default: ddim)')
     .option('--sampling-steps <n>', 'steps of the sampler', parseNumber)
     .option('--seed <n>', 'seed of everything', parseNumber)
     .option('--device <name>', 'cpu, webgpu or cuda')
@@ -141,7 +141,7 @@ function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary):
 
 export function trainCommand(): Command {
   return withRunFlags(new Command('train'))
-    .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in a few minutes.')
+    .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in two minutes.')
     .option('--out <dir>', 'run folder (default: runs/<time>-<method>)')
     .option('--resume <dir>', 'go on with the run in this folder')
     .option('--json', 'the result as JSON')
