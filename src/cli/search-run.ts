@@ -3,13 +3,14 @@ import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Reward } from '../rewards/reward.js';
+import { inBatches } from '../rewards/rows.js';
 import { openScorer } from '../rewards/scorer.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import { sampleImages } from '../sampling/sampler.js';
 import type { TraceEntry } from '../search/candidate.js';
 import { openExplorer } from '../search/explorer.js';
 import { openPipelineTask } from '../training/pipeline-task.js';
-import type { PipelineTask } from '../training/pipeline-task.js';
+import { imageAt } from '../training/train.js';
 import type { Progress } from '../training/progress.js';
 import { checkStop } from './sampling-options.js';
 import type { SearchPlan } from './search-plan.js';
@@ -77,9 +78,9 @@ export async function* findBest(
       const part = prompts.slice(first, first + group);
       const items = part.map((_, i) => first + i);
       const { samples, scores, winners, traces } = await search.run(explorer, options, { prompts: part, items });
-      const images = await decoded(task, samples);
+      const images = await inBatches(samples, task.batch, task.decode);
       for (const [i, item] of items.entries()) {
-        yield { item, image: images[i]!, score: scores[i]!, winner: winners[i]!, trace: traces[i]! };
+        yield { item, image: imageAt(images, i), score: scores[i]!, winner: winners[i]!, trace: traces[i]! };
       }
       calls = (first + part.length) * callsPerPrompt; // it may have taken fewer
     }
@@ -87,15 +88,4 @@ export async function* findBest(
     await explorer.release();
     await task.release();
   }
-}
-
-/** Pictures of samples [N, C, h, w], N at most the task's batch. */
-async function decoded(task: PipelineTask, { data, shape }: HostTensor): Promise<HostTensor[]> {
-  const [count] = shape as [number];
-  const filled = new Float32Array((data.length / count) * task.batch);
-  filled.set(data as Float32Array);
-  const images = await task.decode(host(filled, [task.batch, ...shape.slice(1)]));
-  const size = images.data.length / task.batch;
-  return Array.from({ length: count }, (_, i) =>
-    host((images.data as Float32Array).slice(i * size, (i + 1) * size), images.shape.slice(1)));
 }

@@ -1,33 +1,15 @@
 /** @file What needs no training: the base model, and the best of n samples of it, as run folders like any other. */
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
-import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Counts } from '../methods/task.js';
-import { takeRows } from '../rewards/rows.js';
+import { inBatches } from '../rewards/rows.js';
 import { peakBytes } from '../runtime/memory.js';
 import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
-import type { PipelineTask } from '../training/pipeline-task.js';
 import type { RunFolder } from '../training/run-folder.js';
 import type { Session } from '../training/session.js';
 import { saveGrid } from '../training/train.js';
-
-/** Samples [N, C, h, w] → images [N, 3, H, W], a batch at a time. */
-async function decodeAll(task: PipelineTask, samples: HostTensor): Promise<HostTensor> {
-  const count = samples.shape[0]!;
-  const parts: Float32Array[] = [];
-  let shape: readonly number[] = [];
-  for (let start = 0; start < count; start += task.batch) {
-    const images = await task.decode(takeRows(samples, start, task.batch));
-    shape = images.shape.slice(1);
-    const own = Math.min(task.batch, count - start) / task.batch;
-    parts.push((images.data as Float32Array).slice(0, images.data.length * own));
-  }
-  const data = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
-  parts.reduce((at, part) => (data.set(part, at), at + part.length), 0);
-  return host(data, [count, ...shape]);
-}
 
 /** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
 async function bestImages(
@@ -44,7 +26,7 @@ async function bestImages(
   const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items });
   const seconds = (performance.now() - began) / 1000;
   await explorer.release();
-  return { images: await decodeAll(task, samples), counts, seconds };
+  return { images: await inBatches(samples, task.batch, task.decode), counts, seconds };
 }
 
 /**

@@ -14,9 +14,6 @@ export interface PickleHooks {
   persistent(id: unknown): unknown;
 }
 
-/** Python's dict. Keys are strings, numbers, booleans or null. */
-export type PickleDict = Map<unknown, unknown>;
-
 const MARK = Symbol('mark');
 
 /**

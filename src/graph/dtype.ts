@@ -93,12 +93,6 @@ export function floatToHalf(value: number): number {
   return sign | ((rounded - 0x38000000) >>> 13);
 }
 
-/** bfloat16 word → number. */
-export function bfloatToFloat(b: number): number {
-  scratch.setUint32(0, b << 16);
-  return scratch.getFloat32(0);
-}
-
 /** number → bfloat16 word, round to nearest even. */
 export function floatToBfloat(value: number): number {
   scratch.setFloat32(0, value);

@@ -1,4 +1,4 @@
-/** @file Batches cut out of a tensor of many images. */
+/** @file Batches cut out of a tensor of many images, and put together again. */
 import { host, sizeOf } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 
@@ -17,4 +17,25 @@ export function takeRows(tensor: HostTensor, start: number, count: number): Host
     rows.set(data.subarray(at, at + size), i * size);
   }
   return host(rows, [count, ...rest]);
+}
+
+/** The rows of several tensors of equal row shape, one after the other. @throws Error for none */
+export function joinRows(parts: readonly HostTensor[]): HostTensor {
+  const first = parts[0];
+  if (!first) throw new Error('there are no rows to join');
+  const data = new Float32Array(parts.reduce((n, part) => n + part.data.length, 0));
+  parts.reduce((at, part) => (data.set(part.data as Float32Array, at), at + part.data.length), 0);
+  return host(data, [parts.reduce((n, part) => n + part.shape[0]!, 0), ...first.shape.slice(1)]);
+}
+
+/** `f` over all rows, `batch` at a time (the last batch filled up with its last row), and its rows joined. */
+export async function inBatches(
+  tensor: HostTensor, batch: number, f: (rows: HostTensor) => Promise<HostTensor>,
+): Promise<HostTensor> {
+  const count = tensor.shape[0]!;
+  const parts: HostTensor[] = [];
+  for (let start = 0; start < count; start += batch) {
+    parts.push(takeRows(await f(takeRows(tensor, start, batch)), 0, Math.min(batch, count - start)));
+  }
+  return joinRows(parts);
 }

@@ -5,9 +5,9 @@ import { frechetDistance, gaussianStatistics } from '../evaluation/frechet.js';
 import type { GaussianStatistics } from '../evaluation/frechet.js';
 import type { Evaluation } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { host } from '../graph/dtype.js';
 import type { Roller } from '../methods/rollout.js';
 import { meanOf } from '../methods/reward-loss.js';
+import { joinRows, takeRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';
 import type { Plan } from '../schedulers/plan.js';
 import type { PipelineTask } from './pipeline-task.js';
@@ -85,19 +85,14 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
 export async function sampleImages(
   task: PipelineTask, roller: Roller, prompts: readonly string[], progress: Progress,
 ): Promise<HostTensor> {
-  let all: Float32Array | null = null;
-  let shape: readonly number[] = [];
+  const parts: HostTensor[] = [];
   for (let start = 0; start < prompts.length; start += task.batch) {
     const part = prompts.slice(start, start + task.batch);
     // The last batch is filled up with its own last prompt.
     const full = [...part, ...new Array<string>(task.batch - part.length).fill(part.at(-1)!)];
     const { x } = await roller.rollout(full, start / task.batch);
-    const images = await task.decode(x.at(-1)!);
-    shape = images.shape.slice(1);
-    const size = images.data.length / task.batch;
-    all ??= new Float32Array(prompts.length * size);
-    all.set((images.data as Float32Array).subarray(0, part.length * size), start * size);
+    parts.push(takeRows(await task.decode(x.at(-1)!), 0, part.length));
     progress.step(start + part.length, prompts.length, 'images sampled');
   }
-  return host(all!, [prompts.length, ...shape]);
+  return joinRows(parts);
 }

@@ -19,14 +19,6 @@ export function copyOf(parameters: Parameters): Map<string, HostTensor> {
   return new Map([...parameters].map(([name, p]) => [name, { ...p, data: values(p).slice() }]));
 }
 
-/** target += factor · source, in place; both have the same names. */
-export function addScaled(target: Parameters, source: Parameters, factor: number): void {
-  for (const [name, t] of target) {
-    const [a, b] = [values(t), values(source.get(name)!)];
-    for (let i = 0; i < a.length; i++) a[i]! += factor * b[i]!;
-  }
-}
-
 /** √Σ x² over all parameters, accumulated in float64. */
 export function globalNorm(parameters: Parameters): number {
   let total = 0;

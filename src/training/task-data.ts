@@ -1,5 +1,4 @@
 /** @file Pictures from files as samples that methods can learn from: read, resized, encoded by the pipeline's VAE. */
-import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import type { TaskData, TaskExecutable } from '../methods/task.js';
@@ -8,6 +7,7 @@ import { partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { uniform } from '../random/random.js';
+import { inBatches } from '../rewards/rows.js';
 import { readPairs, readPictures } from './image-pairs.js';
 import { loadDataset, pickCaption, pictures } from './pretrain/dataset.js';
 
@@ -25,29 +25,11 @@ export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { da
   const { batch, seed, size } = options;
   let encoder: Promise<TaskExecutable<'latents'>> | null = null;
 
-  /** Pictures [N, 3, S, S] in [0, 1] → the means of their latents [N, C, h, w]; N is filled up to whole batches. */
-  async function encode(images: HostTensor): Promise<HostTensor> {
+  /** Pictures [N, 3, S, S] in [0, 1] → the means of their latents [N, C, h, w]. */
+  function encode(images: HostTensor): Promise<HostTensor> {
     const pixels = input('pixels', [batch, 3, size, size]);
     encoder ??= options.compile({ latents: encodeImages(partScope('vae', frozenWeights()), pipeline.vae, pixels).mean });
-    const count = images.shape[0]!;
-    const plane = images.data.length / count;
-    const parts: Float32Array[] = [];
-    let shape: readonly number[] = [];
-    for (let start = 0; start < count; start += batch) {
-      const block = new Float32Array(batch * plane);
-      block.set((images.data as Float32Array).subarray(start * plane, Math.min(count, start + batch) * plane));
-      const { latents } = await (await encoder).run({ pixels: host(block, [batch, 3, size, size]) }, []);
-      shape = latents.shape.slice(1);
-      const each = latents.data.length / batch;
-      parts.push((latents.data as Float32Array).slice(0, Math.min(batch, count - start) * each));
-    }
-    const data = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      data.set(part, at);
-      at += part.length;
-    }
-    return host(data, [count, ...shape]);
+    return inBatches(images, batch, async (rows) => (await (await encoder!).run({ pixels: rows }, [])).latents);
   }
 
   return {

@@ -16,6 +16,7 @@ import { compile } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
 import type { Plan, Step } from '../../src/schedulers/plan.js';
+import { compiledReward, NO_DATA } from './tiny-task.js';
 
 export interface GaussianOptions {
   steps?: number;
@@ -71,19 +72,8 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
     },
     auxiliary: (name) => affine(`${name}/`),
     compile: taskCompile,
-    data: { pictures: () => Promise.reject(new Error('no pictures')), pairs: () => Promise.reject(new Error('no pairs')) },
-    reward: {
-      differentiable: true,
-      async score(x, prompts) {
-        counts.rewardQueries += prompts.length;
-        return (await both.run({ samples: x }, prompts)).score.data as Float32Array;
-      },
-      async gradient(x, prompts) {
-        counts.rewardQueries += prompts.length;
-        const result = await both.run({ samples: x }, prompts);
-        return { score: result.score.data as Float32Array, gradient: result.gradient };
-      },
-    },
+    data: NO_DATA,
+    reward: compiledReward(both, counts),
   };
 }
 

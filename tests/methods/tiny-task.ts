@@ -8,7 +8,7 @@ import { linear } from '../../src/graph/ops/matmul.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
-import type { Task } from '../../src/methods/task.js';
+import type { Task, TaskExecutable } from '../../src/methods/task.js';
 import { normal } from '../../src/random/random.js';
 import { compile } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';
@@ -36,6 +36,30 @@ export function tinyReward(x: Tensor, target: Tensor): Tensor {
 
 const targetsOf = (prompts: readonly string[]): HostTensor =>
   host(Float32Array.from(prompts, (p) => p.length / 10), [prompts.length, 1]);
+
+/** For tasks that have no files. */
+export const NO_DATA: Task['data'] = {
+  pictures: () => Promise.reject(new Error('no pictures')),
+  pairs: () => Promise.reject(new Error('no pairs')),
+};
+
+/** A reward from a graph of `samples` that gives both score and gradient. */
+export function compiledReward(
+  both: TaskExecutable<'score' | 'gradient'>, counts: Task['counts'], differentiable = true,
+): Task['reward'] {
+  const run = (samples: HostTensor, prompts: readonly string[]) => {
+    counts.rewardQueries += prompts.length;
+    return both.run({ samples }, prompts);
+  };
+  return {
+    differentiable,
+    score: async (x, prompts) => (await run(x, prompts)).score.data as Float32Array,
+    async gradient(x, prompts) {
+      const { score, gradient } = await run(x, prompts);
+      return { score: score.data as Float32Array, gradient };
+    },
+  };
+}
 
 export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
   const { steps = 4, eta = 0, lastStep = 'diffusers', batch = 2, seed = 1 } = options;
@@ -86,22 +110,8 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
         output: (x) => reshape(linear(reshape(x, [batch, 12]), matrix), x.shape),
       };
     },
-    data: options.data ?? {
-      pictures: () => Promise.reject(new Error('no pictures')),
-      pairs: () => Promise.reject(new Error('no pairs')),
-    },
-    reward: {
-      differentiable: options.differentiable ?? true,
-      async score(x, prompts) {
-        counts.rewardQueries += prompts.length;
-        return (await both.run({ samples: x }, prompts)).score.data as Float32Array;
-      },
-      async gradient(x, prompts) {
-        counts.rewardQueries += prompts.length;
-        const result = await both.run({ samples: x }, prompts);
-        return { score: result.score.data as Float32Array, gradient: result.gradient };
-      },
-    },
+    data: options.data ?? NO_DATA,
+    reward: compiledReward(both, counts, options.differentiable),
   };
 }
 
