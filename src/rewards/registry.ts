@@ -8,6 +8,7 @@ import { emojiClip } from './emoji-clip.js';
 import { compressibility, incompressibility } from './jpeg.js';
 import { jpegSize } from './jpeg-size.js';
 import { suggestion } from './nearest.js';
+import { onnxReward, PIXELS } from './onnx.js';
 import type { Reward } from './reward.js';
 import { rotation } from './rotation.js';
 import type { ScorerOptions } from './scorer.js';
@@ -40,7 +41,9 @@ function entry<S extends z.ZodRawShape>(
   };
 }
 
-const folder = (what: string): z.ZodString => z.string().min(1).describe(what);
+const text = (what: string): z.ZodString => z.string().min(1).describe(what);
+/** A whole number, written as a text. */
+const natural = (what: string, least: number) => z.coerce.number().int().min(least).optional().describe(what);
 const property = z.enum(Object.keys(COLOR_PROPERTIES) as [ColorProperty, ...ColorProperty[]]);
 
 export const REWARDS: readonly RewardEntry[] = [
@@ -64,16 +67,27 @@ export const REWARDS: readonly RewardEntry[] = [
     (label, options) => color(label, options.property)),
   entry('clip-score', 'Text alignment: cosine of image and prompt in a CLIP model of yours.', true,
     {
-      folder: folder('folder of a CLIPModel as transformers writes it'),
-      tokenizer: folder('folder of the tokenizer, if it is another').optional(),
+      folder: text('folder of a CLIPModel as transformers writes it'),
+      tokenizer: text('folder of the tokenizer, if it is another').optional(),
     },
     (label, { folder: path, tokenizer }) => clipScore(label, path, tokenizer === undefined ? {} : { tokenizer })),
   entry('aesthetic', 'LAION\'s aesthetic predictor, about 1 to 10, on CLIP ViT-L/14.', true,
     {
-      clip: folder('folder of openai/clip-vit-large-patch14'),
-      head: folder('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout'),
+      clip: text('folder of openai/clip-vit-large-patch14'),
+      head: text('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout'),
     },
     (label, options) => clipHead({ name: label, description: 'LAION aesthetic score', range: [3, 9], ...options })),
+  entry('onnx', 'A number that any ONNX model computes from the image, and from the prompt if it reads tokens.', true,
+    {
+      file: text('the .onnx file'),
+      pixels: z.enum(Object.keys(PIXELS) as [keyof typeof PIXELS]).describe('how the model wants its pixels: '
+        + 'plain (0 to 1), bytes (0 to 255), signed (-1 to 1), imagenet or clip (normalised as these were)'),
+      side: natural('side of the image in pixels, if the file leaves it open', 1),
+      output: text('name of the output, if there are several').optional(),
+      index: natural('which number of the output\'s row, from 0, if there are several', 0),
+      tokenizer: text('folder of the CLIP tokenizer, if the model reads the prompt').optional(),
+    },
+    onnxReward),
 ];
 
 /** A reward that does not exist or is written wrongly: the user's to mend. */

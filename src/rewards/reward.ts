@@ -19,7 +19,7 @@ interface About {
 
 export interface DifferentiableReward extends About {
   readonly differentiable: true;
-  /** Values of the frozen inputs that `trace` reads, by input name. */
+  /** Values of the frozen inputs that the traces so far read, by input name: look after tracing. */
   readonly weights: ReadonlyMap<string, HostTensor>;
   /**
    * Scores as a graph. What depends on the prompts is read from inputs that `feeds` fills; traces of one batch size

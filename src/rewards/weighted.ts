@@ -62,7 +62,9 @@ export function weightedSum(parts: readonly Part[], options: ScorerOptions = {})
     return {
       ...about,
       differentiable: true,
-      weights: new Map(rewards.flatMap((r) => [...r.weights])),
+      get weights() {
+        return new Map(rewards.flatMap((r) => [...r.weights]));
+      },
       trace: (images: Tensor) => rewards
         .map((r, i) => add(mul(r.trace(images), maps[i]!.scale), maps[i]!.shift))
         .reduce((a, b) => add(a, b)),

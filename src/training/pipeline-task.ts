@@ -192,8 +192,8 @@ async function openSampleReward(
       release: async () => {},
     };
   }
-  const weights = new Map([...pipeline.weights, ...reward.weights]);
   const score = reward.trace(images);
+  const weights = new Map([...pipeline.weights, ...reward.weights]);
   const gradient = grad(sum(score), [latents])[0]!;
   // Compiled when first asked for: searches never need the gradient, some methods never the score alone.
   const both = once(() => compileGraph({ score, gradient }, weights));

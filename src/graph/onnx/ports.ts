@@ -24,9 +24,9 @@ export interface Port {
 }
 
 /** A length, the name of an open dimension, or null for a nameless one. */
-type Dimension = number | string | null;
+export type Dimension = number | string | null;
 
-function declaredShape(info: ValueInfoMessage): Dimension[] | null {
+export function declaredShape(info: ValueInfoMessage): Dimension[] | null {
   const dims = info.type?.tensorType?.shape?.dim;
   return dims ? dims.map((d) => (d.dimParam === '' ? toNumber(d.dimValue) || null : d.dimParam)) : null;
 }
