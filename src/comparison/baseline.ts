@@ -22,7 +22,8 @@ async function bestImages(
     },
   });
   const began = performance.now();
-  const items = prompts.map((_, i) => config.seed * prompts.length + i);
+  // The first so many items are the noise of the evaluation's own images.
+  const items = prompts.map((_, i) => (config.seed + 1) * prompts.length + i);
   const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items });
   const seconds = (performance.now() - began) / 1000;
   await explorer.release();

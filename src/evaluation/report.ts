@@ -28,6 +28,8 @@ export interface RunReport {
   readonly guard: GuardOptions;
   readonly verdict: Verdict;
   readonly pairs: readonly Pair[];
+  /** The command of the base model's pictures but for prompt and seed, and what it takes for the tuned ones. */
+  readonly remake: { readonly command: string; readonly tuned: string } | null;
   readonly sweep: readonly Strength[];
   /** Seed, device, duration, versions and the like, as name and value. */
   readonly facts: readonly (readonly [name: string, value: string])[];
@@ -40,7 +42,7 @@ export interface RunReport {
 /** The page as a text. */
 export function renderReport(run: RunReport): string {
   const pictures = run.pairs.length === 0 ? EMPTY : html`<h2>Before and after</h2>
-<p class="muted">The same prompts and seeds through the base model and through the saved LoRA.</p>
+<p class="muted">The same prompts and seeds through the base model and through the saved LoRA.${remakeNote(run)}</p>
 ${gallery(run.pairs, run.sweep)}`;
   const body = html`<header><h1>${run.title}</h1>${lead(run)}</header>
 ${tiles(run)}${verdictNote(run)}${pictures}
@@ -54,6 +56,11 @@ ${run.sweep.length > 0 ? html`<h2>LoRA strengths</h2>${sweepTable(run)}` : EMPTY
 <h2>Particulars</h2>${particulars(run)}
 <footer>Written by Attune. This page is complete in itself and loads nothing.</footer>`;
   return page(run.title, body, GALLERY_SCRIPT);
+}
+
+function remakeNote({ remake }: RunReport): Html {
+  return remake === null ? EMPTY : html` To make one again, add prompt and seed, and
+<code>${remake.tuned}</code> for the tuned one, to <code>${remake.command}</code>.`;
 }
 
 const base = (run: RunReport): Evaluation => run.evaluations[0]!;

@@ -5,6 +5,7 @@ import { normal } from '../random/random.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import { combine } from '../schedulers/linear.js';
 import { drawNoise } from '../schedulers/sample.js';
+import type { NoiseSource } from '../schedulers/sample.js';
 import { isMultistep, predictClean, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
 import { sampleSize, samplesOf } from './task.js';
 import type { Task, Which } from './task.js';
@@ -23,15 +24,13 @@ export interface RolloutOptions {
   readonly stop?: number;
   /** Start from these [B, C, h, w] instead of fresh noise. */
   readonly start?: HostTensor;
-  /** Rollouts of one round with different copies share no noise; 0 by default. */
+  /** Rollouts of one round with different copies share no noise, where it comes from a stream; 0 by default. */
   readonly copy?: number;
 }
 
 export interface RollerOptions {
   /** Default: the task's. */
   readonly plan?: Plan;
-  /** Of the noise. Default: the task's. */
-  readonly seed?: number;
   /** Whether the network's output is guided; as in sampling by default. */
   readonly guided?: boolean;
 }
@@ -49,15 +48,25 @@ export function forBatch(task: Task, steps: Step | readonly Step[]): readonly St
   return Array.isArray(steps) ? (steps as readonly Step[]) : new Array<Step>(task.batch).fill(steps as Step);
 }
 
-/** Compiles sampling on a task. Rollouts of another `stream` share no noise with those of this one. */
+/**
+ * Compiles sampling on a task.
+ *
+ * @param noise a stream of the task's seed, which shares no noise with others; or the noise of each item itself
+ */
 export async function openRoller(
-  task: Task, which: Which = 'tuned', stream = 'rollout', options: RollerOptions = {},
+  task: Task, which: Which = 'tuned', noise: string | NoiseSource = 'rollout', options: RollerOptions = {},
 ): Promise<Roller> {
-  const { plan = task.plan, seed = task.seed, guided = true } = options;
+  const { plan = task.plan, guided = true } = options;
   if (isMultistep(plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
   const x = input('x', [task.batch, ...task.sampleShape]);
   const executable = await task.compile({ output: task.network(x, stepInput('step', task.batch), which, { guided }) });
   const size = sampleSize(task);
+
+  const noiseOf = (copy: number): NoiseSource => {
+    if (typeof noise !== 'string') return noise;
+    const stream = copy === 0 ? noise : `${noise} ${copy}`;
+    return (draw, item, count) => normal({ seed: task.seed, stream, step: draw }, item, count);
+  };
 
   async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
     const { output } = await executable.run({ x: samples, step: stepFeed(forBatch(task, steps)) }, prompts);
@@ -70,16 +79,14 @@ export async function openRoller(
     async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0 } = {}) {
       // Items are numbered through the whole training, so that no two start from the same noise.
       const items = prompts.map((_, i) => round * task.batch + i);
-      const copied = copy === 0 ? stream : `${stream} ${copy}`;
-      const noise = (draw: number, item: number, count: number): Float32Array =>
-        normal({ seed, stream: copied, step: draw }, item, count);
+      const source = noiseOf(copy);
       const steps = plan.steps.slice(0, stop);
-      const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawNoise(noise, 0, items, size)]))];
+      const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawNoise(source, 0, items, size)]))];
       const outputs: HostTensor[] = [];
       for (const [i, step] of steps.entries()) {
         const at = xs[i]!;
         const output = await predict(at, step, prompts);
-        const fresh = step.std === 0 ? {} : { noise: drawNoise(noise, i + 1, items, size) };
+        const fresh = step.std === 0 ? {} : { noise: drawNoise(source, i + 1, items, size) };
         outputs.push(output);
         xs.push(samplesOf(task, takeStep(step, at.data as Float32Array, output.data as Float32Array, fresh)));
         await new Promise((resolve) => setImmediate(resolve));

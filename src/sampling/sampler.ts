@@ -15,7 +15,12 @@ import type { CompileOptions } from '../runtime/compile.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
+import type { NoiseSource } from '../schedulers/sample.js';
 import { hasGuidanceInput, NEGATIVE, openConditions, POSITIVE, REMEMBERED } from './conditions.js';
+
+/** The noise of a job: item i is made from seed + i alone, so that one picture of many can be made again by itself. */
+export const sampleNoise = (seed: number): NoiseSource => (draw, item, count) =>
+  normal({ seed: seed + item, stream: 'sample', step: draw }, 0, count);
 
 export interface SampleJob {
   /** Image i is made of prompt i from seed + i, whatever else is made with it. */
@@ -77,9 +82,7 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
             const { output } = await network.run({ ...condition, latents: host(values, shape), timestep });
             return output.data as Float32Array;
           },
-          plan,
-          (draw, item, count) => normal({ seed: seed + item, stream: 'sample', step: draw }, 0, count),
-          items, size,
+          plan, sampleNoise(seed), items, size,
           async () => {
             job.onStep?.(++done, total);
             await new Promise((resolve) => setImmediate(resolve)); // signals arrive between steps

@@ -129,6 +129,25 @@ export async function beforeAfter(before: Measured, after: Measured): Promise<Bu
 
 const png = (m: Pick<Measured, 'images'>, i: number): Promise<Buffer> => encodePng(imageAt(m.images, i));
 
+/** A word of a command line as a POSIX shell reads it. */
+const quoted = (word: string): string => (/^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+/**
+ * The `attune sample` command that makes evaluation pictures again but for `--prompt` and `--seed`, and what makes them
+ * the tuned model's in `folder`; null where that command cannot sample as the evaluation does, with η above 0.
+ */
+export function remakeCommand({ config, task }: Session, folder: string): { command: string; tuned: string } | null {
+  if (config.evaluation.eta !== 0) return null;
+  const words = [
+    '--model', config.model, ...(config.like === undefined ? [] : ['--like', config.like]),
+    '--sampler', 'ddim', '--sampling-steps', String(config.samplingSteps), '--guidance', String(config.guidance),
+    ...(config.negativePrompt === '' ? [] : ['--negative', config.negativePrompt]),
+    ...(config.size === undefined ? [] : ['--size', String(config.size)]),
+  ];
+  const tuned = task.adapter ? ['--lora', join(folder, 'lora', FILES.kohya)] : ['--model', join(folder, 'model')];
+  return { command: ['attune', 'sample', ...words].map(quoted).join(' '), tuned: tuned.map(quoted).join(' ') };
+}
+
 type UpdateRow = MetricsRow & StepMetrics;
 
 /** Lines of updates; the first line is the base model's evaluation alone. */
@@ -153,8 +172,9 @@ export async function writeReport(
     guard: config.guard,
     verdict: judge(result.evaluations, config.guard),
     pairs: await Promise.all(shown.map(async (i) => ({
-      prompt: before.prompts[i]!, seed: i, base: await png(before, i), tuned: await png(after, i),
+      prompt: before.prompts[i]!, seed: config.evaluation.seed + i, base: await png(before, i), tuned: await png(after, i),
     }))),
+    remake: remakeCommand(session, folder),
     sweep: await Promise.all(swept.map(async ({ strength, measured: { evaluation, ...measured } }) => ({
       strength,
       reward: evaluation.reward,

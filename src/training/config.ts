@@ -28,7 +28,7 @@ const evaluationSchema = z.strictObject({
   prompts: whole.default(8),
   /** Images of each of them. */
   images: z.int().min(2).default(4),
-  /** Of the noise, which is the same in every run and never that of training. */
+  /** Of the noise, never that of training: image i is what `attune sample --seed` makes of this + i. */
   seed: z.int().nonnegative().default(0),
   /** Evaluation samples with DDIM of this η whatever the method trains with, so that all start from the same images. */
   eta: z.number().min(0).max(1).default(0),

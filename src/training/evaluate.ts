@@ -15,7 +15,7 @@ import type { Progress } from './progress.js';
 
 export interface EvaluatorParts {
   task: PipelineTask;
-  /** Samples with a stream of its own, so that evaluation images share no noise with training. */
+  /** Samples from noise by item that training does not use. */
   roller: Roller;
   /** The roller's. */
   plan: Plan;
@@ -81,7 +81,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
   };
 }
 
-/** One image per prompt; image i is made from noise i, whatever the batch. */
+/** One image per prompt; image i is made from the roller's item i, whatever the batch. */
 export async function sampleImages(
   task: PipelineTask, roller: Roller, prompts: readonly string[], progress: Progress,
 ): Promise<HostTensor> {

@@ -13,6 +13,7 @@ import { openRewards, parseReward } from '../rewards/registry.js';
 import { suggestion } from '../rewards/nearest.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
+import { sampleNoise } from '../sampling/sampler.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';
 import { requireStochastic } from '../schedulers/transition.js';
@@ -116,7 +117,7 @@ export async function openSession(config: RunConfig, progress: Progress, loaded?
   });
   const { eta, seed } = config.evaluation;
   const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...scheduler.options, eta });
-  const roller = await openRoller(task, 'tuned', 'evaluation', { plan: even, seed });
+  const roller = await openRoller(task, 'tuned', sampleNoise(seed), { plan: even });
   const scorers = [openScorer(reward, { compile }), heldOut && openScorer(heldOut, { compile })] as const;
   const evaluator = openEvaluator({
     task, roller, features, progress, plan: even,

@@ -25,6 +25,7 @@ function run(changes: Partial<RunReport> = {}): RunReport {
     guard: GUARD_DEFAULTS,
     verdict: judge(evaluations),
     pairs: [{ prompt: 'a cat', seed: 1, base: png, tuned: png }],
+    remake: { command: 'attune sample --guidance 3', tuned: '--lora x.safetensors' },
     sweep: [0, 0.5, 1, 1.5].map((strength) =>
       ({ strength, reward: strength, diversity: 0.5, heldOutReward: 0.3, images: [png] })),
     facts: [['seed', '1']],
@@ -66,6 +67,7 @@ describe('report', () => {
     expect(text.match(/<svg /g)).toHaveLength(10);
     says(text, '<tr class="best"><th scope="row">step 20, best</th>\n'
       + '<td>0.400</td><td>0.340</td><td>0.400</td><td>80%</td><td>0.200</td></tr>');
+    says(text, '<code>--lora x.safetensors</code> for the tuned one, to <code>attune sample --guidance 3</code>');
     says(text, 'method.k</th><td><code>all');
     says(text, 'prompts.1</th><td><code>b');
     says(text, '× 1.5: reward 1.50, held-out 0.300, diversity 0.500');
@@ -82,7 +84,7 @@ describe('report', () => {
 
   test('does without judge, pictures, sweep and steps', () => {
     const evaluations = [0, 10].map((step) => ({ step, reward: step, diversity: 1, frechet: 0 }));
-    const nothing = { pairs: [], sweep: [], steps: [], files: [], rewardDeviation: 0 };
+    const nothing = { pairs: [], remake: null, sweep: [], steps: [], files: [], rewardDeviation: 0 };
     const text = renderReport(run({ evaluations, verdict: judge(evaluations), ...nothing }));
     hides(text, 'Held');
     hides(text, 'Before and after');
@@ -95,7 +97,7 @@ describe('report', () => {
     const text = renderReport(run({
       title: hostile, rewardName: hostile, heldOutName: hostile, facts: [[hostile, hostile]],
       files: [[hostile, hostile]], config: { [hostile]: hostile },
-      pairs: [{ prompt: hostile, seed: 1, base: png, tuned: png }],
+      pairs: [{ prompt: hostile, seed: 1, base: png, tuned: png }], remake: { command: hostile, tuned: hostile },
       verdict: { best: 1, stop: { rule: 'held-out', reason: hostile } },
     }));
     const tags = text.match(/<[a-z][^<>]*>/g)!;
