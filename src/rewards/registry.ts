@@ -7,6 +7,7 @@ import type { ColorProperty } from './color.js';
 import { emojiClip } from './emoji-clip.js';
 import { compressibility, incompressibility } from './jpeg.js';
 import { jpegSize } from './jpeg-size.js';
+import { httpReward } from './http.js';
 import { suggestion } from './nearest.js';
 import { onnxReward, PIXELS } from './onnx.js';
 import type { Reward } from './reward.js';
@@ -88,6 +89,12 @@ export const REWARDS: readonly RewardEntry[] = [
       tokenizer: text('folder of the CLIP tokenizer, if the model reads the prompt').optional(),
     },
     onnxReward),
+  entry('http', 'A scorer of yours that answers HTTP, in any language: POST of PNGs and prompts, scores as JSON.', false,
+    {
+      url: z.url({ protocol: /^https?$/ }).describe('its address, for instance http://127.0.0.1:8000/score'),
+      timeout: z.coerce.number().positive().default(120).describe('seconds that an answer may take'),
+    },
+    httpReward),
 ];
 
 /** A reward that does not exist or is written wrongly: the user's to mend. */
