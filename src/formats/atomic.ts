@@ -1,7 +1,8 @@
-/** @file Writing a file so that a reader sees the old one or the whole new one, also after a crash. */
+/** @file Writing a file so that a reader sees the old one or the whole new one, also after a crash or on a full disk. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { tellFullDisk } from './disk-full.js';
 
 /** Receives the bytes of a file in order. */
 export type Sink = (bytes: Uint8Array) => Promise<void>;
@@ -10,10 +11,37 @@ export type Sink = (bytes: Uint8Array) => Promise<void>;
  * Writes `content` to `path` by way of a temporary file in the same folder: write, fsync, rename, fsync of the
  * folder. The folder is made if it is missing. On failure the temporary file is removed and `path` is untouched.
  * @param content the text, the bytes, or a function that hands the bytes to a sink piece by piece
+ * @param size bytes of all pieces together, for the message of a full disk
+ * @throws DiskFullError naming `path` if there is no room for it
  */
-export async function writeAtomic(
-  path: string, content: string | Uint8Array | ((sink: Sink) => Promise<void>),
+export function writeAtomic(
+  path: string, content: string | Uint8Array | ((sink: Sink) => Promise<void>), size?: number,
 ): Promise<void> {
+  const bytes = typeof content === 'function' ? (size ?? null) : Buffer.byteLength(content);
+  return tellFullDisk(path, bytes, () => replace(path, content));
+}
+
+/**
+ * Appends all of `content` to a file, which is made if it is missing; on failure nothing.
+ *
+ * @throws DiskFullError naming `path` if there is no room for it
+ */
+export function appendWhole(path: string, content: string | Uint8Array): Promise<void> {
+  return tellFullDisk(path, Buffer.byteLength(content), async () => {
+    const handle = await open(path, 'a');
+    try {
+      const { size } = await handle.stat();
+      await handle.appendFile(content).catch(async (error: unknown) => {
+        await handle.truncate(size);
+        throw error;
+      });
+    } finally {
+      await handle.close();
+    }
+  });
+}
+
+async function replace(path: string, content: string | Uint8Array | ((sink: Sink) => Promise<void>)): Promise<void> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true });
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);

@@ -74,6 +74,7 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const { header, ordered } = layOut(tensors, metadata, path);
+  const size = ordered.reduce((sum, [, tensor]) => sum + byteLength(tensor), header.length);
   await writeAtomic(path, async (sink) => {
     await sink(header);
     for (const [name, tensor] of ordered) {
@@ -84,7 +85,7 @@ export async function writeSafetensors(
       }
       await sink(bytes);
     }
-  });
+  }, size);
 }
 
 /** A tensor's memory as bytes, without a copy. */

@@ -2,10 +2,12 @@
  * @file TensorBoard event files: scalars, pictures and text. The records are TensorFlow's `Event` messages
  * (tensorflow/core/util/event.proto, framework/summary.proto), few enough fields to be encoded by hand.
  */
-import { mkdir, open, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { appendWhole } from './atomic.js';
 import { crc32c } from './crc.js';
+import { tellFullDisk } from './disk-full.js';
 
 export interface EventWriter {
   readonly path: string;
@@ -14,7 +16,6 @@ export interface EventWriter {
   image(tag: string, png: Uint8Array, width: number, height: number, step: number): Promise<void>;
   /** Shown as Markdown. */
   text(tag: string, text: string, step: number): Promise<void>;
-  close(): Promise<void>;
 }
 
 export interface EventWriterOptions {
@@ -26,23 +27,30 @@ export interface EventWriterOptions {
 
 /**
  * Starts a new event file in `folder` (made if missing); TensorBoard reads all files of a folder as one run. Every
- * event is in the file when its promise resolves.
+ * event is in the file, whole, when its promise resolves.
+ *
+ * @throws DiskFullError, as its functions do, if there is no room
  */
 export async function openEventWriter(folder: string, options: EventWriterOptions = {}): Promise<EventWriter> {
   const { purgeStep, now = () => Date.now() / 1000 } = options;
   await mkdir(folder, { recursive: true });
-  const { handle, path } = await create(folder, Math.floor(now()));
+  const path = await create(folder, Math.floor(now()));
   // Writes are chained: two events logged without awaiting must not mix their bytes.
   let last: Promise<void> = Promise.resolve();
   const write = (step: number, content: Uint8Array) => {
     const event = Buffer.concat([double(1, now()), varint(2, step), content]);
-    last = last.then(() => handle.appendFile(record(event)));
+    last = last.then(() => appendWhole(path, record(event)));
     return last;
   };
   const summary = (step: number, ...value: Uint8Array[]) =>
     write(step, bytes(5, bytes(1, Buffer.concat(value)))); // Event.summary { value { … } }
-  await write(purgeStep ?? 0, bytes(3, 'brain.Event:2')); // Event.file_version
-  if (purgeStep !== undefined) await write(purgeStep, bytes(7, varint(1, 1))); // Event.session_log { status: START }
+  try {
+    await write(purgeStep ?? 0, bytes(3, 'brain.Event:2')); // Event.file_version
+    if (purgeStep !== undefined) await write(purgeStep, bytes(7, varint(1, 1))); // Event.session_log { status: START }
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
   return {
     path,
     scalar: (tag, value, step) => summary(step, bytes(1, tag), float(2, value)),
@@ -52,18 +60,18 @@ export async function openEventWriter(folder: string, options: EventWriterOption
       // tensor { dtype: DT_STRING, tensor_shape { dim { size: 1 } }, string_val }
       bytes(8, Buffer.concat([varint(1, 7), bytes(2, bytes(2, varint(1, 1))), bytes(8, text)])),
       bytes(9, bytes(1, bytes(1, 'text')))), // metadata { plugin_data { plugin_name } }
-    close: () => last.finally(() => handle.close()),
   };
 }
 
 /** Creates `events.out.tfevents.<seconds>.<host>.<pid>.<n>` with the first n that is free. */
-async function create(folder: string, seconds: number): Promise<{ handle: FileHandle; path: string }> {
+async function create(folder: string, seconds: number): Promise<string> {
   const host = hostname().replace(/[^\w.-]/g, '_');
   for (let n = 0; ; n++) {
     const name = `events.out.tfevents.${String(seconds).padStart(10, '0')}.${host}.${process.pid}.${n}`;
     const path = join(folder, name);
     try {
-      return { handle: await open(path, 'ax'), path };
+      await tellFullDisk(path, null, async () => (await open(path, 'ax')).close());
+      return path;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }

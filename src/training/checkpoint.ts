@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
+import { DiskFullError, tellFullDisk } from '../formats/disk-full.js';
 import { FormatError } from '../formats/errors.js';
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import { readAll } from '../formats/weights.js';
@@ -40,28 +41,29 @@ const FOLDER = /^step-\d{6,}$/;
  * `keep` and those in `except` stay or go after that.
  *
  * @returns the checkpoint's folder
+ * @throws DiskFullError naming that folder if there is no room for it; the older ones all stay
  */
 export async function saveCheckpoint(root: string, state: RunState, keep: number, except: readonly number[] = []): Promise<string> {
   const name = folderName(state.step);
+  const target = join(root, name);
   const temporary = join(root, `.${name}.tmp`);
   await rm(temporary, { recursive: true, force: true });
-  await mkdir(temporary, { recursive: true });
   try {
+    await tellFullDisk(target, null, () => mkdir(temporary, { recursive: true }));
     const tensors = Object.entries(state.tensors).flatMap(([set, map]) => [...map].map(([k, t]) => [`${set}/${k}`, t] as const));
     await writeSafetensors(join(temporary, TENSORS), tensors);
     const { step, round, rewardQueries, denoiserCalls, values } = state;
     await writeAtomic(join(temporary, STATE), JSON.stringify({ step, round, rewardQueries, denoiserCalls, values }));
-    const target = join(root, name);
     await rm(target, { recursive: true, force: true });
     await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
-    throw error;
+    throw error instanceof DiskFullError ? new DiskFullError(target, error.needed, error.free, { cause: error }) : error;
   }
   const spared = new Set(except.map(folderName));
   const old = (await listCheckpoints(root)).filter((n) => !spared.has(n)).slice(0, -keep);
   for (const n of old) await rm(join(root, n), { recursive: true, force: true });
-  return join(root, name);
+  return target;
 }
 
 /** Names of complete checkpoints, oldest first. */

@@ -1,9 +1,10 @@
 /** @file The folder of a run: configuration, manifest, metrics, events, pictures. One process at a time may own it. */
 import { createHash } from 'node:crypto';
-import { appendFile, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { writeAtomic } from '../formats/atomic.js';
+import { appendWhole, writeAtomic } from '../formats/atomic.js';
+import { tellFullDisk } from '../formats/disk-full.js';
 import { tensorBytes } from '../formats/safetensors.js';
 import { openEventWriter } from '../formats/tfevents.js';
 import type { HostTensor } from '../graph/dtype.js';
@@ -41,9 +42,11 @@ async function lock(path: string): Promise<() => Promise<void>> {
   const file = join(path, LOCK);
   for (let attempt = 0; attempt < 2; attempt++) {
     try {
-      const handle = await open(file, 'wx');
-      await handle.writeFile(String(process.pid));
-      await handle.close();
+      await tellFullDisk(file, null, async () => (await open(file, 'wx')).close());
+      await appendWhole(file, String(process.pid)).catch(async (error: unknown) => {
+        await rm(file, { force: true });
+        throw error;
+      });
       return () => rm(file, { force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
@@ -84,12 +87,12 @@ export async function openRunFolder(
   if (known !== null && !resume) {
     throw new ConfigError(`${path} already holds a run; give another --out, or go on with --resume ${path}`);
   }
-  await mkdir(path, { recursive: true });
+  await tellFullDisk(path, null, () => mkdir(path, { recursive: true }));
   const unlock = await lock(path);
   try {
     if (!resume) {
-      await writeAtomic(join(path, CONFIG), stringify(config));
       await writeAtomic(join(path, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+      await writeAtomic(join(path, CONFIG), stringify(config)); // the last: it makes the folder a run
     }
     const metrics = join(path, METRICS);
     const rows = async (): Promise<MetricsRow[]> => {
@@ -107,17 +110,14 @@ export async function openRunFolder(
         return kept;
       },
       async log(row) {
-        await appendFile(metrics, `${JSON.stringify(row)}\n`);
+        await appendWhole(metrics, `${JSON.stringify(row)}\n`);
         for (const [key, value] of Object.entries(row)) if (key !== 'step') await events.scalar(key, value, row.step);
       },
       async picture(name, png, width, height, step) {
         await writeAtomic(join(path, 'samples', `${name}.png`), png);
         await events.image('samples', png, width, height, step);
       },
-      async close() {
-        await events.close();
-        await unlock();
-      },
+      close: unlock,
     };
   } catch (error) {
     await unlock();

@@ -60,6 +60,7 @@ interface State {
 }
 
 const MARK = 'latest.json';
+const METRICS = 'metrics.jsonl';
 
 async function save(folder: string, state: State): Promise<void> {
   const name = `state-${String(state.step).padStart(7, '0')}.safetensors`;
@@ -68,7 +69,10 @@ async function save(folder: string, state: State): Promise<void> {
   const before = await readMark(folder);
   await writeSafetensors(join(folder, name), tensors, { step: String(state.step) });
   // The mark moves only once the new file is whole; the old one goes only after that.
-  await writeAtomic(join(folder, MARK), JSON.stringify({ file: name, step: state.step }));
+  await writeAtomic(join(folder, MARK), JSON.stringify({ file: name, step: state.step })).catch(async (error: unknown) => {
+    if (before?.file !== name) await rm(join(folder, name), { force: true });
+    throw error;
+  });
   if (before && before.file !== name) await rm(join(folder, before.file), { force: true });
 }
 
@@ -101,10 +105,18 @@ async function restore(folder: string, parameters: Map<string, HostTensor>): Pro
   };
 }
 
+/** The lines of metrics up to a step: an interrupted training goes on from its checkpoint. */
+async function linesUpTo(step: number, folder: string): Promise<string[]> {
+  const text = await readFile(join(folder, METRICS), 'utf8').catch(() => '');
+  const lines = text.split('\n').slice(0, -1);
+  return lines.filter((line) => (JSON.parse(line) as { step: number }).step <= step).map((line) => `${line}\n`);
+}
+
 /**
  * Trains until `steps`, or until asked to stop. Returns the averaged weights and the step reached.
  *
- * @throws Error if the loss is no longer finite, naming the step; the last checkpoint stays as it was
+ * @throws Error if the loss is no longer finite, naming the step; DiskFullError if a checkpoint finds no room; in both
+ *   cases the last checkpoint stays as it was
  */
 export async function fit(net: Trainable, options: FitOptions): Promise<{ average: Map<string, HostTensor>; step: number }> {
   const { folder, progress } = options;
@@ -123,12 +135,12 @@ export async function fit(net: Trainable, options: FitOptions): Promise<{ averag
     average: copyOf(net.parameters),
     optimizer: initAdamW(net.parameters),
   };
-  const log: string[] = [];
+  const log = await linesUpTo(state.step, folder);
   let saved = Date.now();
   const checkpoint = async (): Promise<void> => {
+    // Before the state: a line too many is dropped on resume, one too few would be lost.
+    await writeAtomic(join(folder, METRICS), log.join(''));
     await save(folder, state);
-    const old = await readFile(join(folder, 'metrics.jsonl'), 'utf8').catch(() => '');
-    await writeAtomic(join(folder, 'metrics.jsonl'), old + log.splice(0).join(''));
     await options.onCheckpoint?.(state.average, state.step);
     saved = Date.now();
   };

@@ -1,0 +1,1 @@
+export function limitDisk(root: string, capacity: number): void;
