@@ -7,14 +7,16 @@ import { meanOf, perItem } from './reward-loss.js';
 import { openRoller } from './rollout.js';
 
 const options = z.strictObject({
-  /** How the first step with gradient is drawn (sd_pipeline.py:124-132). */
-  truncation: z.enum(['gaussian', 'uniform', 'fixed']).default('gaussian'),
-  /** `gaussian`: mean and deviation as shares of the number of steps; 42 and 5 of 50. */
-  mean: z.number().min(0).max(1).default(0.84),
-  deviation: z.number().positive().default(0.1),
-  /** The loss is |target − r| · scale; 10 for the aesthetic score, and 0.01 (alignprop_config.py). `null` is −r. */
-  target: z.number().nullable().default(null),
-  scale: z.number().positive().default(1),
+  truncation: z.enum(['gaussian', 'uniform', 'fixed']).default('gaussian')
+    .describe('How the first step with gradient is drawn (sd_pipeline.py:124-132).'),
+  mean: z.number().min(0).max(1).default(0.84)
+    .describe('`gaussian`: mean and deviation as shares of the number of steps; 42 and 5 of 50.'),
+  deviation: z.number().positive().default(0.1)
+    .describe('The deviation, with `gaussian`.'),
+  target: z.number().nullable().default(null)
+    .describe('The loss is |target − r| · scale; 10 for the aesthetic score, and 0.01 (alignprop_config.py). `null` is −r.'),
+  scale: z.number().positive().default(1)
+    .describe('The factor, with a target.'),
 });
 
 /**

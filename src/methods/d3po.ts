@@ -21,14 +21,14 @@ import type { Task } from './task.js';
 import { pick } from './transitions.js';
 
 const options = z.strictObject({
-  /** Temperature; 0.1 (config/base.py). */
-  beta: z.number().positive().default(0.1),
-  /** Likelihood ratios to the reference are held within 1 ± this (`eps`, config/base.py); no gradient beyond. */
-  epsilon: z.number().positive().lt(1).default(0.1),
-  /** Times that a round's pairs are gone through (num_inner_epochs). */
-  innerEpochs: z.int().positive().default(1),
-  /** Share of the steps that each pair is trained on, drawn anew in each epoch. */
-  timestepFraction: z.number().positive().max(1).default(1),
+  beta: z.number().positive().default(0.1)
+    .describe('Temperature; 0.1 (config/base.py).'),
+  epsilon: z.number().positive().lt(1).default(0.1)
+    .describe('Likelihood ratios to the reference are held within 1 ± this (`eps`, config/base.py); no gradient beyond.'),
+  innerEpochs: z.int().positive().default(1)
+    .describe('Times that a round\'s pairs are gone through (num_inner_epochs).'),
+  timestepFraction: z.number().positive().max(1).default(1)
+    .describe('Share of the steps that each pair is trained on, drawn anew in each epoch.'),
 });
 
 /** One step of one sample of each pair. */

@@ -11,29 +11,29 @@ import type { Trajectory } from './rollout.js';
 import { transitionAt } from './transitions.js';
 
 const statistics = z.strictObject({
-  /** Rewards remembered for each prompt: 16, or 32 for aesthetic (config/base.py, config/dgx.py). */
-  buffer: z.int().positive().default(16),
-  /** Fewer than these, and the statistics of the round stand in. */
-  minCount: z.int().positive().default(16),
+  buffer: z.int().positive().default(16)
+    .describe('Rewards remembered for each prompt: 16, or 32 for aesthetic (config/base.py, config/dgx.py).'),
+  minCount: z.int().positive().default(16)
+    .describe('Fewer than these, and the statistics of the round stand in.'),
 });
 
 const options = z.strictObject({
-  /** `is`: importance sampling with clipping, several updates a round; `sf`: score function, exactly one. */
-  variant: z.enum(['is', 'sf']).default('is'),
-  /** Batches sampled in a round, from the same prompts (num_batches_per_epoch 2, config/base.py). */
-  rollouts: z.int().positive().default(2),
-  /** Updates that share out a round's batches. Default: as many as batches for `is`, one for `sf`. */
-  updates: z.int().positive().nullable().default(null),
-  /** Times that a round's samples are gone through (num_inner_epochs). */
-  innerEpochs: z.int().positive().default(1),
-  /** Share of the steps that each sample is trained on, drawn anew in each epoch. */
-  timestepFraction: z.number().positive().max(1).default(1),
-  /** The ratio counts within 1 ± this (clip_range). It presumes log-probabilities averaged over elements. */
-  clip: z.number().positive().default(1e-4),
-  /** Advantages are limited to ± this; 10 in the JAX original. */
-  advantageClip: z.number().positive().default(5),
-  /** Advantages by the prompt's own latest rewards; null by the round's. */
-  perPrompt: statistics.nullable().prefault({}),
+  variant: z.enum(['is', 'sf']).default('is')
+    .describe('`is`: importance sampling with clipping, several updates a round; `sf`: score function, exactly one.'),
+  rollouts: z.int().positive().default(2)
+    .describe('Batches sampled in a round, from the same prompts (num_batches_per_epoch 2, config/base.py).'),
+  updates: z.int().positive().nullable().default(null)
+    .describe('Updates that share out a round\'s batches. Default: as many as batches for `is`, one for `sf`.'),
+  innerEpochs: z.int().positive().default(1)
+    .describe('Times that a round\'s samples are gone through (num_inner_epochs).'),
+  timestepFraction: z.number().positive().max(1).default(1)
+    .describe('Share of the steps that each sample is trained on, drawn anew in each epoch.'),
+  clip: z.number().positive().default(1e-4)
+    .describe('The ratio counts within 1 ± this (clip_range). It presumes log-probabilities averaged over elements.'),
+  advantageClip: z.number().positive().default(5)
+    .describe('Advantages are limited to ± this; 10 in the JAX original.'),
+  perPrompt: statistics.nullable().prefault({})
+    .describe('Advantages by the prompt\'s own latest rewards; null by the round\'s.'),
 }).superRefine((o, context) => {
   const { variant, rollouts, updates, innerEpochs } = o;
   const fail = (message: string): void => context.addIssue({ code: 'custom', path: ['updates'], message });

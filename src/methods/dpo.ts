@@ -22,18 +22,19 @@ import type { Task, Which } from './task.js';
 import { pick } from './transitions.js';
 
 const options = z.strictObject({
-  /** CSV or JSONL file of image pairs (columns prompt, winner, loser); null for own samples ranked by the reward. */
-  pairs: z.string().nullable().default(null),
-  /** How strongly the tuned model is held to the reference; 5000 for SD 1.5 and SDXL (launchers of the published code). */
-  beta: z.number().positive().default(5000),
-  /** Own samples of each prompt in a round, of which the best and the worst make the pair. */
-  samples: z.int().min(2).default(2),
-  /** Who draws own samples: the model before training, as offline pairs are drawn, or the one being tuned. */
-  from: z.enum(['reference', 'tuned']).default('reference'),
-  /** Updates from a round's pairs, each with new times and noise. */
-  updates: z.int().positive().default(1),
-  /** Share of given pairs trained without their prompt (proportion_empty_prompts). */
-  emptyPrompts: z.number().min(0).max(1).default(0.2),
+  pairs: z.string().nullable().default(null)
+    .describe('CSV or JSONL file of image pairs (columns prompt, winner, loser); null for own samples ranked by the reward.'),
+  beta: z.number().positive().default(5000)
+    .describe('How strongly the tuned model is held to the reference; 5000 for SD 1.5 and SDXL (launchers of the published '
+      + 'code).'),
+  samples: z.int().min(2).default(2)
+    .describe('Own samples of each prompt in a round, of which the best and the worst make the pair.'),
+  from: z.enum(['reference', 'tuned']).default('reference')
+    .describe('Who draws own samples: the model before training, as offline pairs are drawn, or the one being tuned.'),
+  updates: z.int().positive().default(1)
+    .describe('Updates from a round\'s pairs, each with new times and noise.'),
+  emptyPrompts: z.number().min(0).max(1).default(0.2)
+    .describe('Share of given pairs trained without their prompt (proportion_empty_prompts).'),
 });
 
 /** Pairs of one batch. */

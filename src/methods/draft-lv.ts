@@ -10,10 +10,10 @@ import { cleanSample, openRoller } from './rollout.js';
 import { sampleSize, samplesOf } from './task.js';
 
 const options = z.strictObject({
-  /** Re-noised copies of each sample; 2 in the paper (§3.2). */
-  n: z.int().positive().default(2),
-  /** Also use the sample's own gradient, as Algorithm 1 does (g starts as ∇r(x_0)). */
-  ownGradient: z.boolean().default(true),
+  n: z.int().positive().default(2)
+    .describe('Re-noised copies of each sample; 2 in the paper (§3.2).'),
+  ownGradient: z.boolean().default(true)
+    .describe('Also use the sample\'s own gradient, as Algorithm 1 does (g starts as ∇r(x_0)).'),
 });
 
 /**

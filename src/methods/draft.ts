@@ -6,8 +6,8 @@ import { meanOf, rewardLoss } from './reward-loss.js';
 import { openRoller } from './rollout.js';
 
 const options = z.strictObject({
-  /** Last steps that carry gradient: `all` is DRaFT, a number DRaFT-K. The paper's best trade-off is 1 (§5.2). */
-  k: z.union([z.literal('all'), z.int().positive()]).default(1),
+  k: z.union([z.literal('all'), z.int().positive()]).default(1)
+    .describe('Last steps that carry gradient: `all` is DRaFT, a number DRaFT-K. The paper\'s best trade-off is 1 (§5.2).'),
 });
 
 /**

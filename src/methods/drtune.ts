@@ -9,12 +9,12 @@ import { cleanSample, openRoller } from './rollout.js';
 import { samplesOf } from './task.js';
 
 const options = z.strictObject({
-  /** Network calls that carry gradient, evenly spaced (drtune.py:20-49). */
-  k: z.int().positive().default(3),
-  /** Sampling stops up to this share of the steps early; x̂0 there is what is rewarded (drtune.py:52-73). */
-  earlyStop: z.number().min(0).max(1).default(0.4),
-  /** The loss is relu(ceiling − r); `null` is −r. 0.55 for HPSv2.1 in the published configuration. */
-  ceiling: z.number().nullable().default(null),
+  k: z.int().positive().default(3)
+    .describe('Network calls that carry gradient, evenly spaced (drtune.py:20-49).'),
+  earlyStop: z.number().min(0).max(1).default(0.4)
+    .describe('Sampling stops up to this share of the steps early; x̂0 there is what is rewarded (drtune.py:52-73).'),
+  ceiling: z.number().nullable().default(null)
+    .describe('The loss is relu(ceiling − r); `null` is −r. 0.55 for HPSv2.1 in the published configuration.'),
 });
 
 /** `k` indices below `length`, evenly spaced from a random start; all if there are not more. */

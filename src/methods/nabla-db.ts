@@ -16,53 +16,66 @@ import { openRewardGuess } from './reward-guess.js';
 import { perItem } from './reward-loss.js';
 import { openRoller } from './rollout.js';
 import type { Trajectory } from './rollout.js';
+import { smoothedGradient } from './smoothed-reward.js';
 import { kept, keep } from './stale.js';
 import { sampleSize, samplesOf } from './task.js';
-import type { Task } from './task.js';
+import type { SampleReward, Task } from './task.js';
 import { chooseTransitions, pick, transitionAt } from './transitions.js';
 import type { Transition } from './transitions.js';
 
 const options = z.strictObject({
-  /** β: the model sampled in the end is prior · exp(β·reward). 1e3 (default_config.py), 1e4 for aesthetic and HPSv2. */
-  beta: z.number().nonnegative().default(1e3),
-  /** γ_t of the guess: ā (published code, `squared`), √ā (paper) or 1. */
-  gamma: z.enum(['alpha-bar', 'sqrt-alpha-bar', 'one']).default('alpha-bar'),
-  /** λ: pull towards the network that sampled the trajectories. Acts from the second update on the same ones. */
-  trust: z.number().nonnegative().default(1e3),
-  /** w_B: weight of the reverse loss. */
-  reverse: z.number().nonnegative().default(1),
-  /** Whether the reverse loss also trains the policy (needs second derivatives), or the flow only (published code). */
-  reverseGradient: z.enum(['full', 'flow-only']).default('flow-only'),
-  /** Learn g_φ, the error of the guess. Without it the forward loss alone is used (`no_flow`). */
-  flow: z.boolean().default(true),
-  /**
-   * Whether the forward loss trains g_φ as well (published code). Then the two losses ask different regressions of it,
-   * and the result overshoots (docs/decisions.md); trained by the reverse and terminal losses alone it is exact.
-   */
-  flowGradient: z.enum(['reverse', 'both']).default('reverse'),
-  flowLr: z.number().positive().default(1e-3),
-  flowWeightDecay: z.number().nonnegative().default(1e-2),
-  /** Where ∇ log R is taken: x̂0 of the tuned model (published), x̂0 of the base model, or the final latent (RSM). */
-  guess: z.enum(['tuned', 'base', 'final']).default('tuned'),
-  /** Balance of scores (published), or of scores times σ_t (RSM), which evens out the steps. */
-  weighting: z.enum(['score', 'sigma']).default('score'),
-  /** Factor of the prior's score (`pretrained_strength`). */
-  priorStrength: z.number().nonnegative().default(1),
-  /** Balance against the pre-trained model (Residual ∇-DB), or against the noising process alone, which forgets it. */
-  residual: z.boolean().default(true),
-  /** Share of transitions that is learnt from; the last one always is. */
-  fraction: z.number().positive().max(1).default(0.1),
-  subsampling: z.enum(['stratified', 'random']).default('stratified'),
-  /** Updates from the same trajectories, each with other transitions. */
-  updates: z.int().positive().default(1),
-  /** Learn from the trajectories of the round before, as the published code does; the first round only samples. */
-  lag: z.boolean().default(false),
-  /**
-   * Mistakes of the published code, for comparison (algorithms.md §1.7): `wrong-prompts` scores lagged samples with the
-   * prompts of this round; `double-step` applies each update twice; `fresh-next` draws new x' instead of the stored one
-   * (its DPM-solver branch); `scaled-reverse` applies priorStrength to the tuned reverse score too.
-   */
-  compat: z.array(z.enum(['wrong-prompts', 'double-step', 'fresh-next', 'scaled-reverse'])).default([]),
+  beta: z.number().nonnegative().default(1e3)
+    .describe('β: the model sampled in the end is prior · exp(β·reward). 1e3 (default_config.py), 1e4 for aesthetic and '
+      + 'HPSv2.'),
+  gamma: z.enum(['alpha-bar', 'sqrt-alpha-bar', 'one']).default('alpha-bar')
+    .describe('γ_t of the guess: ā (published code, `squared`), √ā (paper) or 1.'),
+  trust: z.number().nonnegative().default(1e3)
+    .describe('λ: pull towards the network that sampled the trajectories. Acts from the second update on the same ones.'),
+  reverse: z.number().nonnegative().default(1)
+    .describe('w_B: weight of the reverse loss.'),
+  reverseGradient: z.enum(['full', 'flow-only']).default('flow-only')
+    .describe('Whether the reverse loss also trains the policy (needs second derivatives), or the flow only (published '
+      + 'code).'),
+  flow: z.boolean().default(true)
+    .describe('Learn g_φ, the error of the guess. Without it the forward loss alone is used (`no_flow`).'),
+  flowGradient: z.enum(['reverse', 'both']).default('reverse')
+    .describe('Whether the forward loss trains g_φ as well (published code). Then the two losses ask different regressions '
+      + 'of it, and the result overshoots (docs/decisions.md); trained by the reverse and terminal losses alone it is '
+      + 'exact.'),
+  flowLr: z.number().positive().default(1e-3)
+    .describe('Learning rate of g_φ.'),
+  flowWeightDecay: z.number().nonnegative().default(1e-2)
+    .describe('Weight decay of g_φ.'),
+  guess: z.enum(['tuned', 'base', 'final']).default('tuned')
+    .describe('Where ∇ log R is taken: x̂0 of the tuned model (published), x̂0 of the base model, or the final latent '
+      + '(RSM).'),
+  smoothing: z.int().positive().default(1)
+    .describe('Perturbed copies of x̂0 that ∇ log R is averaged over; 1 for none (published code). The paper\'s experiments '
+      + 'take 3 (algorithms.md §1.6, secondary). The logged reward is then the mean over copies of the finished '
+      + 'samples.'),
+  smoothingNoise: z.number().positive().default(0.05)
+    .describe('Deviation of these perturbations, in latents of about unit variance. Ours: the paper\'s is not known.'),
+  weighting: z.enum(['score', 'sigma']).default('score')
+    .describe('Balance of scores (published), or of scores times σ_t (RSM), which evens out the steps.'),
+  priorStrength: z.number().nonnegative().default(1)
+    .describe('Factor of the prior\'s score (`pretrained_strength`).'),
+  residual: z.boolean().default(true)
+    .describe('Balance against the pre-trained model (Residual ∇-DB), or against the noising process alone, which forgets '
+      + 'it.'),
+  fraction: z.number().positive().max(1).default(0.1)
+    .describe('Share of transitions that is learnt from; the last one always is.'),
+  subsampling: z.enum(['stratified', 'random']).default('stratified')
+    .describe('How these are drawn: one from each stretch of time, or any.'),
+  updates: z.int().positive().default(1)
+    .describe('Updates from the same trajectories, each with other transitions.'),
+  lag: z.boolean().default(false)
+    .describe('Learn from the trajectories of the round before, as the published code does; the first round only samples.'),
+  compat: z.array(z.enum(['wrong-prompts', 'double-step', 'fresh-next', 'scaled-reverse', 'promptless-flow'])).default([])
+    .describe('Mistakes of the published code, for comparison (algorithms.md §1.7): `wrong-prompts` scores lagged samples '
+      + 'with the prompts of this round; `double-step` applies each update twice; `fresh-next` draws new x\' instead '
+      + 'of the stored one (its DPM-solver branch); `scaled-reverse` applies priorStrength to the tuned reverse score '
+      + 'too; `promptless-flow` gives g_φ a text embedding of zeros, as was meant for rewards that read no prompt: '
+      + 'its test for them never holds.'),
 });
 
 export type NablaOptions = z.infer<typeof options>;
@@ -105,18 +118,19 @@ export const nablaDb: Method<NablaOptions> = {
     /**
      * βγ∇log R at x and at x', one transition per item.
      *
+     * @param reward r and its gradient
      * @param end ∇r at the finished samples
      * @param stale whether the network has changed since it made the stored outputs
      */
     async function rewardFlow(
-      t: Transition, { steps, outputs }: Trajectory, prompts: readonly string[], end: HostTensor, stale: boolean,
+      reward: SampleReward['gradient'], t: Transition, { steps, outputs }: Trajectory, prompts: readonly string[], end: HostTensor, stale: boolean,
     ): Promise<{ now: HostTensor; next: HostTensor }> {
       /** The gradient at the sample `shift` steps after x, by the guess; that of finished samples is known. */
       async function at(x: HostTensor, shift: number): Promise<HostTensor> {
         const indices = t.indices.map((i) => i + shift);
         if (!guess || indices.every((i) => i === steps.length)) return end;
         const known = stale || opts.guess === 'base' ? undefined : pick(task, outputs, indices);
-        return guess.gradient(x, indices.map((i) => steps[i]!), prompts, known);
+        return guess.gradient(reward, x, indices.map((i) => steps[i]!), prompts, known);
       }
       return {
         // The last transition has no reverse loss.
@@ -134,7 +148,8 @@ export const nablaDb: Method<NablaOptions> = {
         if (opts.lag) keep(memory, sampled);
         if (!trajectory) return;
         const scored = opts.compat.includes('wrong-prompts') ? prompts : trajectory.prompts;
-        const { score, gradient: end } = await task.reward.gradient(trajectory.x.at(-1)!, scored);
+        const reward = smoothedGradient(task, opts.smoothing, opts.smoothingNoise, round);
+        const { score, gradient: end } = await reward(trajectory.x.at(-1)!, scored);
         const count = trajectory.steps.length;
         for (let update = 0; update < opts.updates; update++) {
           const key = { seed: task.seed, stream: `nabla-db ${update}`, step: round };
@@ -144,7 +159,7 @@ export const nablaDb: Method<NablaOptions> = {
           const metrics: Record<string, number> = {};
           for (let j = 0; j < draws; j++) {
             const t = transitionAt(task, trajectory, chosen.map((indices) => indices[j]!));
-            const flows = await rewardFlow(t, trajectory, scored, end, opts.lag || update > 0);
+            const flows = await rewardFlow(reward, t, trajectory, scored, end, opts.lag || update > 0);
             const part = await loss.run(t, flows, trajectory.prompts, round * opts.updates + update, j);
             total.add(part);
             for (const [name, term] of Object.entries(part.extras)) metrics[name] = (metrics[name] ?? 0) + Number(term.data[0]) / draws;
@@ -179,7 +194,7 @@ function freshNoise(task: Task, update: number, draw: number): Record<string, Ho
 export async function openTransitionLoss(task: Task, opts: NablaOptions) {
   const shape = [task.batch, ...task.sampleShape];
   const at = (name: string): Tensor => input(name, shape);
-  const flow = opts.flow ? task.auxiliary('flow') : null;
+  const flow = opts.flow ? task.auxiliary('flow', { prompted: !opts.compat.includes('promptless-flow') }) : null;
   const [x, next, output, rewardNow, rewardNext] = ['x', 'next', 'output', 'reward now', 'reward next'].map(at) as [Tensor, Tensor, Tensor, Tensor, Tensor];
   const last = input('last', [task.batch, 1, 1, 1]);
   const fresh = opts.compat.includes('fresh-next') ? ([at('fresh tuned'), at('fresh prior')] as const) : null;

@@ -9,23 +9,25 @@ import { meanOf, perItem } from './reward-loss.js';
 import { cleanSample, openRoller } from './rollout.js';
 
 const pretraining = z.strictObject({
-  /** Folder of captioned images; null for samples of the model before training. */
-  pictures: z.string().nullable().default(null),
-  /** Factor of the pre-training loss. */
-  weight: z.number().positive().default(1),
-  /** `sequential`: an update of its own after each of the reward's (Algorithm 1, and the maintainers' advice); `summed`: one update. */
-  update: z.enum(['sequential', 'summed']).default('sequential'),
+  pictures: z.string().nullable().default(null)
+    .describe('Folder of captioned images; null for samples of the model before training.'),
+  weight: z.number().positive().default(1)
+    .describe('Factor of the pre-training loss.'),
+  update: z.enum(['sequential', 'summed']).default('sequential')
+    .describe('`sequential`: an update of its own after each of the reward\'s (Algorithm 1, and the maintainers\' advice); '
+      + '`summed`: one update.'),
 });
 
 const options = z.strictObject({
-  /** The step is drawn from the last `window` share of sampling: steps 30–39 of 40 in ImageReward/ReFL.py:716. */
-  window: z.number().positive().max(1).default(0.25),
-  /** φ(r) = relu(ceiling − r) for the reward as given; `null` is −r. 2 standard deviations for ImageReward (ReFL.py:767). */
-  ceiling: z.number().nullable().default(null),
-  /** Factor of the reward loss; 1e-3 for full fine-tuning in fp16 (ReFL.py:768). Adam makes 1 the natural choice. */
-  scale: z.number().positive().default(1),
-  /** The pre-training loss of the paper's Algorithm 1, which the published code lacks; null for none. */
-  pretrain: pretraining.nullable().default(null),
+  window: z.number().positive().max(1).default(0.25)
+    .describe('The step is drawn from the last `window` share of sampling: steps 30–39 of 40 in ImageReward/ReFL.py:716.'),
+  ceiling: z.number().nullable().default(null)
+    .describe('φ(r) = relu(ceiling − r) for the reward as given; `null` is −r. 2 standard deviations for ImageReward '
+      + '(ReFL.py:767).'),
+  scale: z.number().positive().default(1)
+    .describe('Factor of the reward loss; 1e-3 for full fine-tuning in fp16 (ReFL.py:768). Adam makes 1 the natural choice.'),
+  pretrain: pretraining.nullable().default(null)
+    .describe('The pre-training loss of the paper\'s Algorithm 1, which the published code lacks; null for none.'),
 });
 
 /**

@@ -10,15 +10,18 @@ import type { Step } from '../schedulers/plan.js';
 import { perItem } from './reward-loss.js';
 import { openRoller } from './rollout.js';
 import { sampleSize, samplesOf } from './task.js';
-import type { Task, Which } from './task.js';
+import type { SampleReward, Task, Which } from './task.js';
 
 export interface RewardGuess {
   /**
    * ∇_x r(x̂0(x)), one step of the plan per item.
    *
+   * @param reward r and its gradient
    * @param outputs the network's outputs at x if they are known
    */
-  gradient(x: HostTensor, steps: readonly Step[], prompts: readonly string[], outputs?: HostTensor): Promise<HostTensor>;
+  gradient(
+    reward: SampleReward['gradient'], x: HostTensor, steps: readonly Step[], prompts: readonly string[], outputs?: HostTensor,
+  ): Promise<HostTensor>;
   release(): Promise<void>;
 }
 
@@ -32,10 +35,10 @@ export async function openRewardGuess(task: Task, which: Which): Promise<RewardG
   const size = sampleSize(task);
 
   return {
-    async gradient(at, steps, prompts, outputs) {
+    async gradient(reward, at, steps, prompts, outputs) {
       const out = outputs ?? (await roller.predict(at, steps, prompts));
       const clean = perElement(at, out, (b) => [steps[b]!.cleanX, steps[b]!.cleanOut], size);
-      const { gradient } = await task.reward.gradient(samplesOf(task, clean), prompts);
+      const { gradient } = await reward(samplesOf(task, clean), prompts);
       // x̂0 = cleanX·x + cleanOut·ε(x): the gradient comes through both terms.
       const through = perItem(task, gradient, (b) => steps[b]!.cleanOut);
       const { pulled } = await jacobian.run({ x: at, step: stepFeed(steps), cotangent: through }, prompts);

@@ -15,20 +15,21 @@ import { samplesOf } from './task.js';
 
 const options = z.strictObject({
   ...walkOptions,
-  n: z.int().min(2).default(3),
-  /** β of the preference loss (beta_dpo 2500). */
-  beta: z.number().positive().default(2500),
-  /**
-   * Where the reward's gap goes: `inside` the sigmoid, so that clear cases count more (the paper, eq. 11), or `outside`,
-   * where it is a constant without gradient (published code).
-   */
-  modulation: z.enum(['inside', 'outside']).default('inside'),
-  /** Gaps are divided by this, or by the deviation of all rewards of the round (`deviation`); 1 takes rewards as they are. */
-  gapScale: z.union([z.literal('deviation'), z.number().positive()]).default('deviation'),
-  /** Errors of the reference: at every step like those of the tuned model, or at the `first` only (published code). */
-  reference: z.enum(['every', 'first']).default('every'),
-  /** Draw the samples with guidance; without, as in the published code. */
-  guided: z.boolean().default(false),
+  n: z.int().min(2).default(3)
+    .describe('Trajectories of each image, of which the best and the worst are compared.'),
+  beta: z.number().positive().default(2500)
+    .describe('β of the preference loss (beta_dpo 2500).'),
+  modulation: z.enum(['inside', 'outside']).default('inside')
+    .describe('Where the reward\'s gap goes: `inside` the sigmoid, so that clear cases count more (the paper, eq. 11), or '
+      + '`outside`, where it is a constant without gradient (published code).'),
+  gapScale: z.union([z.literal('deviation'), z.number().positive()]).default('deviation')
+    .describe('Gaps are divided by this, or by the deviation of all rewards of the round (`deviation`); 1 takes rewards as '
+      + 'they are.'),
+  reference: z.enum(['every', 'first']).default('every')
+    .describe('Errors of the reference: at every step like those of the tuned model, or at the `first` only (published '
+      + 'code).'),
+  guided: z.boolean().default(false)
+    .describe('Draw the samples with guidance; without, as in the published code.'),
 });
 
 type Options = z.infer<typeof options>;

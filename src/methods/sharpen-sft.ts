@@ -10,22 +10,22 @@ import type { Walk } from './step-rewards.js';
 import { sampleSize, samplesOf } from './task.js';
 
 export const walkOptions = {
-  /** Trajectories of each prompt, among which the reward chooses (trajectory_nums; Table 2: 3 is the knee). */
-  n: z.int().positive().default(3),
-  /** Steps of a trajectory, fewer where time runs out (num_noisy_latents; Table 3: 3 is the knee). */
-  m: z.int().positive().default(3),
-  /** Steps that the whole of time would take, Δ = ⌊T/gridSteps⌋ (infer_steps). */
-  gridSteps: z.int().positive().default(25),
-  /** Hold each step's input fixed in the gradient; the published code lets it flow through the chain of steps. */
-  detach: z.boolean().default(false),
+  n: z.int().positive().default(3)
+    .describe('Trajectories of each prompt, among which the reward chooses (trajectory_nums; Table 2: 3 is the knee).'),
+  m: z.int().positive().default(3)
+    .describe('Steps of a trajectory, fewer where time runs out (num_noisy_latents; Table 3: 3 is the knee).'),
+  gridSteps: z.int().positive().default(25)
+    .describe('Steps that the whole of time would take, Δ = ⌊T/gridSteps⌋ (infer_steps).'),
+  detach: z.boolean().default(false)
+    .describe('Hold each step\'s input fixed in the gradient; the published code lets it flow through the chain of steps.'),
 };
 
 const options = z.strictObject({
   ...walkOptions,
-  /** Folder of captioned images; null for the model's own samples. */
-  pictures: z.string().nullable().default(null),
-  /** Share of pictures trained without their caption (proportion_empty_prompts). */
-  emptyPrompts: z.number().min(0).max(1).default(0.2),
+  pictures: z.string().nullable().default(null)
+    .describe('Folder of captioned images; null for the model\'s own samples.'),
+  emptyPrompts: z.number().min(0).max(1).default(0.2)
+    .describe('Share of pictures trained without their caption (proportion_empty_prompts).'),
 });
 
 /**

@@ -102,8 +102,12 @@ export interface Task {
    * @param x [B, C, h, w]
    */
   network(x: Tensor, step: Step<Tensor>, which: Which, options?: NetworkOptions): Tensor;
-  /** Makes a small network beside the denoiser; its inputs begin with `name`. */
-  auxiliary(name: string): Auxiliary;
+  /**
+   * Makes a small network beside the denoiser; its inputs begin with `name`.
+   *
+   * @param options.prompted whether it reads the prompt (default); else it gets a text embedding of zeros
+   */
+  auxiliary(name: string, options?: { readonly prompted?: boolean }): Auxiliary;
   compile<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>>;
 }
 

@@ -5,8 +5,8 @@ import { openLedgers, resultOf } from './search.js';
 import type { Search } from './search.js';
 
 const options = z.strictObject({
-  /** Samples of a prompt. */
-  n: z.int().positive().default(16),
+  n: z.int().positive().default(16)
+    .describe('Samples of a prompt.'),
 });
 
 /**

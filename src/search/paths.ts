@@ -11,16 +11,16 @@ import { openLedgers, resultOf } from './search.js';
 import type { Search } from './search.js';
 
 const options = z.strictObject({
-  /** N: initial noises, and branches that go on after each round. */
-  n: z.int().positive().default(4),
-  /** M: noises added to each of them in each round. */
-  branches: z.int().positive().default(3),
-  /** Steps before the first branching, down to σ_s. Default: a fifth of the sampler's. */
-  start: z.int().positive().optional(),
-  /** Δf in steps: how far noise is added back. Default: a tenth of the sampler's. */
-  forward: z.int().positive().optional(),
-  /** Δb in steps, from there on: how far it is denoised again. More than `forward`; default: three tenths. */
-  backward: z.int().positive().optional(),
+  n: z.int().positive().default(4)
+    .describe('N: initial noises, and branches that go on after each round.'),
+  branches: z.int().positive().default(3)
+    .describe('M: noises added to each of them in each round.'),
+  start: z.int().positive().optional()
+    .describe('Steps before the first branching, down to σ_s. Default: a fifth of the sampler\'s.'),
+  forward: z.int().positive().optional()
+    .describe('Δf in steps: how far noise is added back. Default: a tenth of the sampler\'s.'),
+  backward: z.int().positive().optional()
+    .describe('Δb in steps, from there on: how far it is denoised again. More than `forward`; default: three tenths.'),
 });
 
 type Options = z.infer<typeof options>;

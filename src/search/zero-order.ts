@@ -7,17 +7,16 @@ import { openLedgers, resultOf } from './search.js';
 import type { Search } from './search.js';
 
 const options = z.strictObject({
-  rounds: z.int().positive().default(4),
-  /** Neighbours of the pivot in each round; 4 in tt-scale-flux. */
-  neighbours: z.int().positive().default(4),
-  /** λ, the cosine between the pivot and its neighbours; 0.95 in tt-scale-flux. */
-  cosine: z.number().gt(-1).lt(1).default(0.95),
-  /**
-   * What follows a round without a better neighbour. `keep`: another round about the same pivot, so that the score of
-   * the pivot never falls; the paper says no more than that the best candidate becomes the pivot. `fresh`: a new pivot
-   * of fresh noise, as tt-scale-flux does.
-   */
-  restart: z.enum(['keep', 'fresh']).default('keep'),
+  rounds: z.int().positive().default(4)
+    .describe('Rounds of search about the pivot.'),
+  neighbours: z.int().positive().default(4)
+    .describe('Neighbours of the pivot in each round; 4 in tt-scale-flux.'),
+  cosine: z.number().gt(-1).lt(1).default(0.95)
+    .describe('λ, the cosine between the pivot and its neighbours; 0.95 in tt-scale-flux.'),
+  restart: z.enum(['keep', 'fresh']).default('keep')
+    .describe('What follows a round without a better neighbour. `keep`: another round about the same pivot, so that the '
+      + 'score of the pivot never falls; the paper says no more than that the best candidate becomes the pivot. '
+      + '`fresh`: a new pivot of fresh noise, as tt-scale-flux does.'),
 });
 
 /**

@@ -1,5 +1,6 @@
 /** @file A small U-Net beside the denoiser's: ∇-DB's flow network g_φ (algorithms.md §1.3). */
 import type { HostTensor } from '../graph/dtype.js';
+import { mul } from '../graph/ops/arithmetic.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Auxiliary } from '../methods/task.js';
 import { componentShapes } from '../models/components.js';
@@ -26,6 +27,12 @@ function smallConfig(unet: UNetConfig): UNetConfig {
     block_out_channels: channels,
     attention_head_dim: channels.map((c, i) => commonDivisor(c, typeof heads === 'number' ? heads : heads[i]!)),
   };
+}
+
+/** A condition with text embeddings of zeros; its inputs stay. */
+export function promptless(condition: Condition): Condition {
+  const { context, pooled } = condition;
+  return { ...condition, context: mul(context!, 0), ...(pooled && { pooled: mul(pooled, 0) }) };
 }
 
 /** Zero at first: the last convolution starts at zero, as intended (but not done) in the published code. */

@@ -10,99 +10,114 @@ const positive = z.number().positive();
 const whole = z.int().positive();
 
 const loraSchema = z.strictObject({
-  /** Rank of B·A; 8 in DRaFT's small-scale experiments and in nabla-GFN. */
-  rank: whole.default(8),
-  /** Constant alpha on B·A, alpha/rank; the rank by default, so that the factor is 1. */
-  alpha: positive.optional(),
-  rankStabilised: z.boolean().default(false),
-  /** Ends of layer paths. */
-  targets: z.array(z.string().min(1)).min(1).default([...LORA_TARGETS.attention]),
+  rank: whole.default(8)
+    .describe('Rank of B·A; 8 in DRaFT\'s small-scale experiments and in nabla-GFN.'),
+  alpha: positive.optional()
+    .describe('Constant alpha on B·A, alpha/rank; the rank by default, so that the factor is 1.'),
+  rankStabilised: z.boolean().default(false)
+    .describe('Scale B·A by alpha/√rank instead of alpha/rank (rsLoRA).'),
+  targets: z.array(z.string().min(1)).min(1).default([...LORA_TARGETS.attention])
+    .describe('Ends of layer paths.'),
 });
 
 const evaluationSchema = z.strictObject({
-  /** Updates between evaluations; 0 evaluates only before and after. */
-  every: z.int().nonnegative().default(15),
-  /** Evaluations after the base model's, spread evenly over what may be spent, in place of `every`; null for `every`. */
-  times: whole.nullable().default(null),
-  /** Prompts that are sampled, from the start of the prompt list (or of `promptSet`). */
-  prompts: whole.default(8),
-  /** Images of each of them. */
-  images: z.int().min(2).default(4),
-  /** Of the noise, never that of training: image i is what `attune sample --seed` makes of this + i. */
-  seed: z.int().nonnegative().default(0),
-  /** Evaluation samples with DDIM of this η whatever the method trains with, so that all start from the same images. */
-  eta: z.number().min(0).max(1).default(0),
-  /** Another list to evaluate on; the training prompts by default. */
-  promptSet: z.string().optional(),
-  /** A reward that is never trained on. `auto`: the bundled judge for the bundled model, none otherwise. */
-  heldOut: z.string().nullable().default('auto'),
-  /** CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one. */
-  features: z.string().nullable().default('auto'),
-  /** Strengths of the LoRA that the report sweeps at the end. */
-  sweep: z.array(z.number()).default([0, 0.5, 1, 1.5]),
+  every: z.int().nonnegative().default(15)
+    .describe('Updates between evaluations; 0 evaluates only before and after.'),
+  times: whole.nullable().default(null)
+    .describe('Evaluations after the base model\'s, spread evenly over what may be spent, in place of `every`; null for '
+      + '`every`.'),
+  prompts: whole.default(8)
+    .describe('Prompts that are sampled, from the start of the prompt list (or of `promptSet`).'),
+  images: z.int().min(2).default(4)
+    .describe('Images of each of them.'),
+  seed: z.int().nonnegative().default(0)
+    .describe('Of the noise, never that of training: image i is what `attune sample --seed` makes of this + i.'),
+  eta: z.number().min(0).max(1).default(0)
+    .describe('Evaluation samples with DDIM of this η whatever the method trains with, so that all start from the same '
+      + 'images.'),
+  promptSet: z.string().optional()
+    .describe('Another list to evaluate on; the training prompts by default.'),
+  heldOut: z.string().nullable().default('auto')
+    .describe('A reward that is never trained on. `auto`: the bundled judge for the bundled model, none otherwise.'),
+  features: z.string().nullable().default('auto')
+    .describe('CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one.'),
+  sweep: z.array(z.number()).default([0, 0.5, 1, 1.5])
+    .describe('Strengths of the LoRA that the report sweeps at the end.'),
 });
 
 const budgetSchema = z.strictObject({
-  /** Images scored in training; the update during which they run out is the last. */
-  rewardQueries: whole.nullable().default(null),
-  /** Seconds of training; evaluations and checkpoints do not count. */
-  seconds: positive.nullable().default(null),
+  rewardQueries: whole.nullable().default(null)
+    .describe('Images scored in training; the update during which they run out is the last.'),
+  seconds: positive.nullable().default(null)
+    .describe('Seconds of training; evaluations and checkpoints do not count.'),
 });
 
 const guardSchema = z.strictObject({
-  enabled: z.boolean().default(true),
-  minDiversity: z.number().min(0).max(1).default(GUARD_DEFAULTS.minDiversity),
-  tolerance: z.number().nonnegative().default(GUARD_DEFAULTS.tolerance),
-  patience: whole.default(GUARD_DEFAULTS.patience),
-  maxFrechet: positive.nullable().default(GUARD_DEFAULTS.maxFrechet),
+  enabled: z.boolean().default(true)
+    .describe('Stop early, by the rules below.'),
+  minDiversity: z.number().min(0).max(1).default(GUARD_DEFAULTS.minDiversity)
+    .describe('Smallest diversity, as a share of the base model\'s.'),
+  tolerance: z.number().nonnegative().default(GUARD_DEFAULTS.tolerance)
+    .describe('A held-out reward counts as fallen when it is below its best by more than this many standard errors.'),
+  patience: whole.default(GUARD_DEFAULTS.patience)
+    .describe('Consecutive evaluations that must agree before the run is stopped.'),
+  maxFrechet: positive.nullable().default(GUARD_DEFAULTS.maxFrechet)
+    .describe('Largest Fréchet distance to the base model\'s samples; null for no limit.'),
 });
 
 export const configSchema = z.strictObject({
-  /** Bundled name, diffusers folder, single file or hub id. */
-  model: z.string().min(1).default('emoji'),
-  /** Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration. */
-  like: z.string().min(1).optional(),
+  model: z.string().min(1).default('emoji')
+    .describe('Bundled name, diffusers folder, single file or hub id.'),
+  like: z.string().min(1).optional()
+    .describe('Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration.'),
   method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
-  /** NAME[:weight][?option=value]; several are summed. */
-  rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip']),
-  /** Bundled list, or a text, CSV or JSONL file. */
-  prompts: z.string().min(1).default('animals'),
-  /** Updates of the optimiser. */
-  steps: whole.default(30),
-  /** Ends the run before its steps are done. Schedules of the learning rate go by steps all the same. */
-  budget: budgetSchema.prefault({}),
-  /** Images per update. */
-  batch: whole.default(8),
-  /** Updates' gradients averaged into one step of the optimiser. */
-  accumulate: whole.default(1),
-  lr: positive.default(3e-3),
-  schedule: z.enum(['constant', 'cosine', 'linear']).default('constant'),
-  warmup: z.int().nonnegative().default(0),
+  rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip'])
+    .describe('NAME[:weight][?option=value]; several are summed.'),
+  prompts: z.string().min(1).default('animals')
+    .describe('Bundled list, or a text, CSV or JSONL file.'),
+  steps: whole.default(30)
+    .describe('Updates of the optimiser.'),
+  budget: budgetSchema.prefault({})
+    .describe('Ends the run before its steps are done. Schedules of the learning rate go by steps all the same.'),
+  batch: whole.default(8)
+    .describe('Images per update.'),
+  accumulate: whole.default(1)
+    .describe('Updates\' gradients averaged into one step of the optimiser.'),
+  lr: positive.default(3e-3)
+    .describe('Learning rate of AdamW.'),
+  schedule: z.enum(['constant', 'cosine', 'linear']).default('constant')
+    .describe('How the learning rate goes over `steps`, after the warm-up.'),
+  warmup: z.int().nonnegative().default(0)
+    .describe('Updates over which the learning rate rises from 0.'),
   beta1: z.number().min(0).lt(1).default(0.9),
   beta2: z.number().min(0).lt(1).default(0.999),
   weightDecay: z.number().nonnegative().default(1e-4),
-  /** Largest norm of all gradients together; null for none. */
-  clip: positive.nullable().default(1),
-  /** Average the weights over updates; null for none. */
-  ema: z.number().min(0).lt(1).nullable().default(null),
-  /** `lora`, or `full` for all weights of the U-Net. */
-  train: z.enum(['lora', 'full']).default('lora'),
+  clip: positive.nullable().default(1)
+    .describe('Largest norm of all gradients together; null for none.'),
+  ema: z.number().min(0).lt(1).nullable().default(null)
+    .describe('Average the weights over updates; null for none.'),
+  train: z.enum(['lora', 'full']).default('lora')
+    .describe('`lora`, or `full` for all weights of the U-Net.'),
   lora: loraSchema.prefault({}),
-  /** Where the method does not care; the sampler of its paper by default. */
-  sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim'),
-  samplingSteps: whole.default(12),
-  guidance: z.number().min(0).default(3),
+  sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim')
+    .describe('Where the method does not care; the sampler of its paper by default.'),
+  samplingSteps: whole.default(12)
+    .describe('Denoising steps of each image, in training and evaluation.'),
+  guidance: z.number().min(0).default(3)
+    .describe('Classifier-free guidance, trained through; 1 is off.'),
   negativePrompt: z.string().default(''),
-  /** Image side in pixels; the model's own by default. */
-  size: whole.optional(),
-  checkpointing: z.boolean().default(false),
+  size: whole.optional()
+    .describe('Image side in pixels; the model\'s own by default.'),
+  checkpointing: z.boolean().default(false)
+    .describe('Compute activations again in the backward pass: less memory, more time.'),
   seed: z.int().nonnegative().default(0),
-  /** Updates between checkpoints. */
-  checkpointEvery: whole.default(20),
+  checkpointEvery: whole.default(20)
+    .describe('Updates between checkpoints.'),
   evaluation: evaluationSchema.prefault({}),
   guard: guardSchema.prefault({}),
   device: z.enum(['cpu', 'webgpu', 'cuda']).default('cpu'),
-  threads: whole.optional(),
+  threads: whole.optional()
+    .describe('Of the CPU; all cores by default.'),
 });
 
 /** Everything that decides what a run computes. */

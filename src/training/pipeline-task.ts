@@ -25,7 +25,7 @@ import { hasGuidanceInput, openConditions } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import type { Plan, Step } from '../schedulers/plan.js';
-import { auxiliaryNetwork } from './auxiliary.js';
+import { auxiliaryNetwork, promptless } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
 
 /** What is trained: a LoRA on the U-Net, or all of its weights. */
@@ -135,7 +135,8 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
 
   return {
     pipeline, adapter, sampleShape, batch, plan, counts, parameters, symbols, network, data,
-    auxiliary: (name) => auxiliaryNetwork(pipeline, name, positive, options.seed),
+    auxiliary: (name, { prompted = true } = {}) =>
+      auxiliaryNetwork(pipeline, name, prompted ? positive : promptless(positive), options.seed),
     seed: options.seed,
     callsPerSample: guided ? 2 : 1,
     schedule: options.schedule,

@@ -9,6 +9,7 @@ import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
 import { normal } from '../../src/random/random.js';
 import { dpmSolverSde } from '../../src/schedulers/dpm-solver-pp.js';
 import { openRoller } from '../../src/methods/rollout.js';
+import { smoothedGradient } from '../../src/methods/smoothed-reward.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { directionalError } from './gradients.js';
@@ -148,6 +149,8 @@ describe('on the Gaussian oracle', () => {
     ['the tuned model', 50, tunedGuess, { guess: 'tuned' }],
     ['the base model', 50, baseGuess, { guess: 'base' }],
     ['the base model, trusting the sampler of the trajectories', 20, baseGuess, { guess: 'base', trust: 0.1, updates: 2 }],
+    // This reward's gradient is linear, so its average is that at the middle.
+    ['the tuned model, averaged over perturbations', 20, tunedGuess, { guess: 'tuned', smoothing: 2, smoothingNoise: 0.3 }],
     ['the final latent, steps evened out', 20, finalGuess, { guess: 'final', gamma: 'one', weighting: 'sigma' }],
     ['the base model, with the prior forgotten', 20, nonResidual, { guess: 'base', gamma: 'one', residual: false, beta: 1 }],
   ] as const)('without flow, the guess of %s lands on its closed form', async (_, steps, goal, given) => {
@@ -256,11 +259,29 @@ describe('on a small network', () => {
   });
 
   test.each([
-    [{ flow: false }, 3], [{ flow: false, guess: 'final' }, 1], [{}, 5],
+    [{ flow: false }, 3], [{ flow: false, guess: 'final' }, 1], [{}, 5], [{ smoothing: 3 }, 15],
   ])('every reward query is counted, and finished samples are scored once: %o', async (given, queries) => {
     const task = await tiny();
     await allOf(task, given); // two transitions beside the last one
     expect(task.counts.rewardQueries).toBe(queries * task.batch);
+  });
+
+  test('a smoothed reward is the mean over perturbed samples, other ones at each call, the same in each run', async () => {
+    const task = await tiny();
+    const x = samplesOf(task, normal({ seed: 5, stream: 'x', step: 0 }, 0, 24));
+    const plain = await task.reward.gradient(x, prompts);
+    const far = (a: HostTensor, b: HostTensor): number => Math.hypot(...(a.data as Float32Array).map((v, i) => v - (b.data[i] as number)));
+    const reward = smoothedGradient(task, 2000, 0.5, 3);
+    const smooth = await reward(x, prompts);
+    // r = Σ sin x − 0.1·(x − c)²: E sin(x + σz) = exp(−σ²/2)·sin x, and the same of its derivative cos x.
+    const damped = (x.data as Float32Array).map((v, i) => (plain.gradient.data[i] as number) + (Math.exp(-0.125) - 1) * Math.cos(v));
+    expect(far(smooth.gradient, samplesOf(task, damped))).toBeLessThan(0.1);
+    expect(far(smooth.gradient, plain.gradient)).toBeGreaterThan(0.3);
+    const [few, again, next] = [smoothedGradient(task, 2, 0.5, 3), smoothedGradient(task, 2, 0.5, 3), smoothedGradient(task, 2, 0.5, 4)];
+    const first = await few(x, prompts);
+    expect((await again(x, prompts)).gradient.data).toEqual(first.gradient.data);
+    for (const other of [await few(x, prompts), await next(x, prompts)]) expect(far(other.gradient, first.gradient)).toBeGreaterThan(0.05);
+    expect(smoothedGradient(task, 1, 0.5, 0)).toBe(task.reward.gradient);
   });
 
   test('without reward nothing is learnt at the start', async () => {
@@ -292,6 +313,17 @@ describe('on a small network', () => {
     const [scaled] = await allOf(await tiny(), { compat: ['scaled-reverse'], priorStrength: 0.5 });
     const [unscaled] = await allOf(await tiny(), { priorStrength: 0.5 });
     expect(scaled!.metrics!['reverse']).not.toBeCloseTo(unscaled!.metrics!['reverse']!, 6);
+  });
+
+  test('the flow network may be kept from the prompt', async () => {
+    const task = await tiny();
+    const asked: unknown[] = [];
+    const watched: Task = { ...task, auxiliary: (name, how) => {
+      asked.push(how?.prompted);
+      return task.auxiliary(name);
+    } };
+    for (const compat of [[], ['promptless-flow']]) await (await openTransitionLoss(watched, options({ compat }))).release();
+    expect(asked).toEqual([true, false]);
   });
 
   test('more updates of a round use other transitions, and the sampler then pulls', async () => {
