@@ -21,7 +21,7 @@ export interface ClipTextStates {
 }
 
 /** SD 1.x and SDXL-L say 2 here by mistake; their end token is the one with the largest id. */
-const LEGACY_END_TOKEN = 2;
+export const LEGACY_END_TOKEN = 2;
 
 /**
  * The text model of transformers (`CLIPTextModel`).

@@ -1,11 +1,16 @@
-/** @file A CLIP model from a folder, as rewards and measures use it: images in a graph, texts ready embedded. */
+/** @file A CLIP model as rewards and measures use it: images in a graph, texts ready embedded. */
+import { FormatError } from '../formats/errors.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { LEGACY_END_TOKEN } from '../models/clip-text.js';
 import { imageFeatures, normalizePixels, textFeatures } from '../models/clip.js';
 import { readComponent } from '../models/component-files.js';
+import type { Component } from '../models/component-files.js';
+import type { ClipTextConfig } from '../models/config.js';
 import { loadTokenizer } from '../models/tokenizer-files.js';
+import type { Tokenizer } from '../models/tokenizer.js';
 import { frozenWeights, rootScope } from '../nn/scope.js';
 import { compile } from '../runtime/compile.js';
 import type { CompileOptions, Executable } from '../runtime/compile.js';
@@ -20,6 +25,8 @@ export interface ClipOptions {
 export interface Clip {
   /** Length of the embeddings. */
   readonly width: number;
+  /** exp(logit_scale): what the cosines were multiplied by in training. */
+  readonly scale: number;
   /** All weights, named `<label>/<name>` like the frozen inputs of the traces. */
   readonly weights: ReadonlyMap<string, HostTensor>;
   /** Images [B, 3, H, W] in [0, 1], of any size → unit vectors [B, P]. */
@@ -39,8 +46,26 @@ const TEXT_BATCH = 8;
  * @throws FormatError naming the file that is missing or wrong
  */
 export async function openClip(folder: string, label: string, options: ClipOptions = {}): Promise<Clip> {
-  const { config, weights: plain } = await readComponent(folder, 'CLIPModel');
-  const tokenizer = options.tokenizer === null ? null : await loadTokenizer(options.tokenizer ?? folder);
+  return makeClip(await readComponent(folder, 'CLIPModel'), label, { tokenizer: folder, ...options });
+}
+
+export interface MakeClipOptions extends ClipOptions {
+  tokenizer: string | null;
+  /** Makes images of any size [B, 3, side, side]. Default: `fitSquare`, as in CLIP. */
+  fit?: (images: Tensor, side: number) => Tensor;
+}
+
+/**
+ * The same of a model that is read already.
+ *
+ * @throws FormatError for a tokenizer that is missing, wrong, or another model's
+ */
+export async function makeClip(
+  { config, weights: plain }: Pick<Component<'CLIPModel'>, 'config' | 'weights'>, label: string,
+  { tokenizer: folder, fit = fitSquare, ...options }: MakeClipOptions,
+): Promise<Clip> {
+  const tokenizer = folder === null ? null : await loadTokenizer(folder);
+  if (tokenizer) checkTokenizer(tokenizer, config.text_config, folder!);
   const weights = new Map([...plain].map(([name, t]) => [`${label}/${name}`, t]));
   const scope = rootScope(frozenWeights(`${label}/`));
   const { image_size: side } = config.vision_config;
@@ -69,8 +94,9 @@ export async function openClip(folder: string, label: string, options: ClipOptio
 
   return {
     width,
+    scale: Math.exp(plain.get('logit_scale')!.data[0] as number),
     weights,
-    embedImages: (images) => imageFeatures(scope, config, normalizePixels(fitSquare(images, side))),
+    embedImages: (images) => imageFeatures(scope, config, normalizePixels(fit(images, side))),
     async embedTexts(texts) {
       await compute([...new Set(texts)].filter((text) => !known.has(text)));
       const rows = new Float32Array(texts.length * width);
@@ -82,4 +108,13 @@ export async function openClip(folder: string, label: string, options: ClipOptio
       encoder = null;
     },
   };
+}
+
+/** @throws FormatError if the tokenizer's ids are not those that the text model was trained on */
+function checkTokenizer({ maxLength, eos }: Tokenizer, config: ClipTextConfig, folder: string): void {
+  const { max_position_embeddings: positions, vocab_size: words, eos_token_id: end } = config;
+  if (maxLength <= positions && eos < words && (eos === end || end === LEGACY_END_TOKEN)) return;
+  const due = `${positions} of a vocabulary of ${words}${end === LEGACY_END_TOKEN ? '' : ` that end with ${end}`}`;
+  throw new FormatError(folder, `gives ${maxLength} tokens that end with ${eos}, where the CLIP model takes ${due}`,
+    'Give the folder of the tokenizer that the model was trained with.');
 }

@@ -5,11 +5,14 @@ import { clipScore } from './clip-score.js';
 import { color, COLOR_PROPERTIES } from './color.js';
 import type { ColorProperty } from './color.js';
 import { emojiClip } from './emoji-clip.js';
+import { hpsV2 } from './hpsv2.js';
+import { imageReward } from './image-reward.js';
 import { compressibility, incompressibility } from './jpeg.js';
 import { jpegSize } from './jpeg-size.js';
 import { httpReward } from './http.js';
 import { suggestion } from './nearest.js';
 import { onnxReward, PIXELS } from './onnx.js';
+import { pickScore } from './pickscore.js';
 import type { Reward } from './reward.js';
 import { rotation } from './rotation.js';
 import type { ScorerOptions } from './scorer.js';
@@ -72,6 +75,24 @@ export const REWARDS: readonly RewardEntry[] = [
       tokenizer: text('folder of the tokenizer, if it is another').optional(),
     },
     (label, { folder: path, tokenizer }) => clipScore(label, path, tokenizer === undefined ? {} : { tokenizer })),
+  entry('pickscore', 'Human preference: PickScore (Kirstain et al. 2023), about 20 to 23.', true,
+    {
+      folder: text('folder of yuvalkirstain/PickScore_v1'),
+      tokenizer: text('folder of the tokenizer, if it is another').optional(),
+    },
+    (label, { folder, tokenizer }) => pickScore(label, folder, tokenizer === undefined ? {} : { tokenizer })),
+  entry('hpsv2', 'Human preference: HPSv2 or HPSv2.1 (Wu et al. 2023), about 0.2 to 0.35.', true,
+    {
+      file: text('HPS_v2_compressed.pt or HPS_v2.1_compressed.pt of xswu/HPSv2'),
+      tokenizer: text('folder of CLIP\'s tokenizer, for instance openai/clip-vit-large-patch14'),
+    },
+    hpsV2),
+  entry('image-reward', 'Human preference: ImageReward (Xu et al. 2023), about -2 to 2.', true,
+    {
+      file: text('ImageReward.pt of THUDM/ImageReward'),
+      vocab: text('vocab.txt of bert-base-uncased'),
+    },
+    imageReward),
   entry('aesthetic', 'LAION\'s aesthetic predictor, about 1 to 10, on CLIP ViT-L/14.', true,
     {
       clip: text('folder of openai/clip-vit-large-patch14'),

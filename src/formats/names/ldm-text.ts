@@ -26,10 +26,15 @@ export function textFromOpenClip(path: string, layers = Infinity): Target[] {
   if (path === 'text_projection') {
     return layers === Infinity ? [{ name: 'text_projection.weight', transposed: true }] : [];
   }
+  return layerFromOpenClip(path, 'text_model', layers);
+}
+
+/** Our tensors behind one of a transformer's, whose names are alike in the text and the vision tower. */
+export function layerFromOpenClip(path: string, model: 'text_model' | 'vision_model', layers = Infinity): Target[] {
   const match = /^transformer\.resblocks\.(\d{1,3})\.(.+?)[._](weight|bias)$/.exec(path);
   if (!match || Number(match[1]) >= layers) return [];
   const [, layer, module, kind] = match as unknown as [string, string, string, string];
-  const prefix = `text_model.encoder.layers.${layer}.`;
+  const prefix = `${model}.encoder.layers.${layer}.`;
   if (module === 'attn.in_proj') {
     return (['q', 'k', 'v'] as const).map((part, i) => (
       { name: `${prefix}self_attn.${part}_proj.${kind}`, third: i as 0 | 1 | 2 }

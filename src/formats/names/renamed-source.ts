@@ -1,7 +1,7 @@
 /** @file A weight source seen through other names: tensors renamed, split, transposed or flattened as they are read. */
 import { arrayType, sizeOf, type HostTensor, type Shape } from '../../graph/dtype.js';
 import { FormatError, shown } from '../errors.js';
-import { tensorInfo, type TensorInfo, type WeightSource } from '../weights.js';
+import { tensorInfo, type ReadAs, type TensorInfo, type WeightSource } from '../weights.js';
 
 /** One of our tensors, made from one of a file's. */
 export interface Target {
@@ -26,15 +26,22 @@ export function renamedSource(source: WeightSource, targetsOf: (key: string) => 
       origins.set(target.name, { dtype, shape: targetShape(shape, target), key, target });
     }
   }
+  let stacked: { key: string; as: ReadAs | undefined; tensor: HostTensor } | undefined;
   return {
     where,
     metadata: source.metadata,
     tensors: origins,
     async read(name, as) {
       const { key, target } = tensorInfo(where, origins, name);
-      return cut(await source.read(key, as), target);
+      if (target.third === undefined) return cut(await source.read(key, as), target);
+      // The thirds of a matrix are asked for one after the other: it is read once for them.
+      if (stacked?.key !== key || stacked.as !== as) stacked = { key, as, tensor: await source.read(key, as) };
+      return cut(stacked.tensor, target);
     },
-    close: () => source.close(),
+    async close() {
+      stacked = undefined;
+      await source.close();
+    },
   };
 }
 
