@@ -9,7 +9,7 @@ import { exportOnnx, schedule, valueName } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
 import { applyMany, resolve, weight } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
-import { createSession, toDevice } from './device.js';
+import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, SessionOptions } from './device.js';
 import { rewrite } from './rewrite.js';
 
@@ -80,8 +80,9 @@ export function hoistFrozen<G extends Graph>(graph: G, weights: Weights, device:
   };
 }
 
+/** What one operator makes: all its outputs. */
 interface Entry {
-  readonly value: Promise<DeviceValue>;
+  readonly values: Promise<readonly DeviceValue[]>;
   users: number;
 }
 
@@ -96,17 +97,21 @@ function idOf(data: TypedArray): number {
   return id;
 }
 
-/** Says what a frozen tensor is, in terms of its weights' arrays: equal text, equal numbers. */
-function expression(tensor: Tensor, weights: Weights, leaves: TypedArray[]): string {
-  const { node, index } = resolve(tensor);
+/** Says what a frozen operator makes, in terms of its weights' arrays: equal text, equal numbers. */
+function expression(node: Node, weights: Weights, leaves: TypedArray[]): string {
   const value = node.op === '@input' ? lookup(weights, node.name!) : node.value;
   if (value) {
     if (node.op === '@input') leaves.push(value.data);
     const small = node.op === '@constant' && value.data.length <= 64;
     return `${value.dtype}[${value.shape.join()}]:${small ? `(${value.data.join()})` : idOf(value.data)}`;
   }
-  const inputs = node.inputs.map((t) => (t ? expression(t, weights, leaves) : ''));
-  return `${node.domain}.${node.op}${JSON.stringify(node.attributes)}(${inputs.join()})#${index}`;
+  const inputs = node.inputs.map((t) => {
+    if (!t) return '';
+    const from = resolve(t);
+    return `${expression(from.node, weights, leaves)}#${from.index}`;
+  });
+  const shapes = node.outputs.map((t) => t.shape.join()).join(';');
+  return `${node.domain}.${node.op}${JSON.stringify(node.attributes)}(${inputs.join()})[${shapes}]`;
 }
 
 /** A value that executables share; the last one to let go frees it. */
@@ -115,41 +120,43 @@ export interface SharedValue {
   release(): void;
 }
 
-async function compute(tensor: Tensor, weights: Weights, device: Device, options: SessionOptions): Promise<DeviceValue> {
-  const source = viewed(tensor);
-  const stored = source.node.op === '@input' ? lookup(weights, source.node.name!) : undefined;
-  if (stored && device === 'cpu') return toDevice({ ...stored, shape: tensor.shape });
-  const graph = { outputs: { value: tensor } };
+async function compute(node: Node, weights: Weights, device: Device, options: SessionOptions): Promise<DeviceValue[]> {
+  const stored = node.op === '@input' ? lookup(weights, node.name!) : undefined;
+  if (stored && device === 'cpu') return [toDevice(stored)];
+  const outputs = Object.fromEntries(node.outputs.map((t, i) => [`value${i}`, t]));
   const feeds: Record<string, DeviceValue> = {};
-  for (const { op, name } of schedule([tensor])) {
+  for (const { op, name } of schedule(node.outputs)) {
     if (op === '@input') feeds[name!] = toDevice(lookup(weights, name!)!);
   }
   const location: SessionOptions = device === 'webgpu' ? { preferredOutputLocation: 'gpu-buffer' } : {};
-  const session = await createSession(exportOnnx(graph), device, { ...options, ...location });
-  const { value } = await session.run(feeds);
+  const session = await createSession(exportOnnx({ outputs }), device, { ...options, ...location });
+  const results = await session.run(feeds);
   await session.release();
-  return value!;
+  return node.outputs.map((_, i) => results[`value${i}`]!);
 }
 
 /** Computes a frozen tensor on the device, or finds it where another executable has done so. */
 export async function share(tensor: Tensor, weights: Weights, device: Device, options: SessionOptions): Promise<SharedValue> {
+  // On the CPU one value serves in several shapes.
+  const { node, index } = device === 'cpu' ? viewed(tensor) : resolve(tensor);
   const leaves: TypedArray[] = [];
-  const key = `${device}:${expression(tensor, weights, leaves)}[${tensor.shape.join()}]`;
+  const key = `${device}:${expression(node, weights, leaves)}`;
   const home = leaves[0]!;
   const known = entries.get(home) ?? new Map<string, Entry>();
   entries.set(home, known);
-  const entry = known.get(key) ?? { value: compute(tensor, weights, device, options), users: 0 };
+  const entry = known.get(key) ?? { values: compute(node, weights, device, options), users: 0 };
   known.set(key, entry);
   entry.users += 1;
   try {
-    const value = await entry.value;
+    const values = await entry.values;
+    const made = values[index]!;
     return {
-      value,
+      value: device === 'cpu' ? toDevice({ ...toHost(made, tensor.dtype), shape: tensor.shape }) : made,
       release() {
         entry.users -= 1;
         if (entry.users > 0) return;
         known.delete(key);
-        if (value.location !== 'cpu') value.dispose();
+        for (const value of values) if (value.location !== 'cpu') value.dispose();
       },
     };
   } catch (error) {
