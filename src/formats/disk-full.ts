@@ -15,8 +15,9 @@ export class DiskFullError extends Error {
    */
   constructor(path: string, needed: number | null, free: number | null, options?: ErrorOptions) {
     const facts = [needed === null ? [] : `${told(needed)} to write`, free === null ? [] : `${told(free)} free`].flat();
-    super(`${path}: the disk is full${facts.length > 0 ? ` (${facts.join(', ')})` : ''}. What was saved before is untouched. `
-      + 'Free some space, then go on: train and pretrain with --resume, other commands by running them again.', options);
+    const room = facts.length > 0 ? ` (${facts.join(', ')})` : '';
+    super(`${path}: the disk is full${room}. What was saved before is untouched. Free some space, then go on: `
+      + 'train and pretrain with --resume, other commands by running them again.', options);
     this.needed = needed;
     this.free = free;
   }

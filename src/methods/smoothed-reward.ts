@@ -12,7 +12,9 @@ import type { SampleReward, Task } from './task.js';
  * @param draws reward queries a sample and call
  * @param deviation σ
  */
-export function smoothedGradient(task: Task, draws: number, deviation: number, round: number): SampleReward['gradient'] {
+export function smoothedGradient(
+  task: Task, draws: number, deviation: number, round: number,
+): SampleReward['gradient'] {
   if (draws === 1) return task.reward.gradient;
   const items = Array.from({ length: task.batch }, (_, i) => i);
   let drawn = 0;
