@@ -30,7 +30,12 @@ async function readRecipe(path: string, flags: Flags): Promise<Recipe> {
   const text = await readFile(path, 'utf8').catch(() => {
     throw new UsageError(`no recipe at ${path}; the bundled model's are in models/recipes`);
   });
-  const raw = parse(text) as { training?: Record<string, unknown> };
+  let raw: { training?: Record<string, unknown> } | null;
+  try {
+    raw = parse(text) as typeof raw;
+  } catch (cause) {
+    throw new UsageError(`${path} is no YAML: ${(cause as Error).message.split('\n')[0]}`);
+  }
   const { steps, batch, lr } = flags;
   const given = Object.fromEntries(Object.entries({ steps, batch, lr }).filter(([, v]) => v !== undefined));
   const result = recipeSchema.safeParse({ ...raw, training: { ...raw?.training, ...given } });

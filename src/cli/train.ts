@@ -46,7 +46,7 @@ export function withRunFlags(command: Command): Command {
     .addOption(likeOption())
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (default: emoji-clip)', collect, [])
-    .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: animals)')
+    .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: people)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images an update', parseNumber)
     .option('--lr <x>', 'learning rate', parseNumber)

@@ -28,7 +28,21 @@ export async function savePipeline(folder: string, pipeline: Pipeline, dtype: St
   for (const { name, component } of parts) await writeComponent(join(folder, name), component, dtype);
   for (const encoder of textEncoders) await saveTokenizer(join(folder, tokenizerName(encoder)), encoder);
   await writeAtomic(join(folder, 'scheduler', 'scheduler_config.json'), pythonJson(scheduler));
+  await writeAtomic(join(folder, 'model_index.json'), modelIndex(pipeline));
+}
 
+/** What `model_index.json` needs to know of a pipeline. */
+interface Indexed {
+  readonly unet: Pipeline['unet'];
+  readonly vae: Pick<Pipeline['vae'], 'kind'>;
+  readonly textEncoders: readonly Pick<TextEncoder, 'name' | 'kind'>[];
+  readonly scheduler: Pipeline['scheduler'];
+  readonly zeroEmptyNegative?: boolean;
+}
+
+/** `model_index.json` of a pipeline in diffusers layout. */
+export function modelIndex(pipeline: Indexed): string {
+  const { unet, vae, textEncoders, scheduler } = pipeline;
   const sdxl = isSdxl(pipeline);
   const plain = unet.time_cond_proj_dim === null ? 'StableDiffusionPipeline' : 'LatentConsistencyModelPipeline';
   const entry = (kind: string): [string, string] => [kind.startsWith('CLIP') ? 'transformers' : 'diffusers', kind];
@@ -40,13 +54,15 @@ export async function savePipeline(folder: string, pipeline: Pipeline, dtype: St
       ? { force_zeros_for_empty_prompt: pipeline.zeroEmptyNegative }
       : { requires_safety_checker: false, safety_checker: [null, null] }),
     scheduler: ['diffusers', scheduler['_class_name'] ?? 'DDIMScheduler'],
-    ...Object.fromEntries(parts.map(({ name, component }) => [name, entry(component.kind)])),
+    unet: entry('UNet2DConditionModel'),
+    vae: entry(vae.kind),
+    ...Object.fromEntries(textEncoders.map(({ name, kind }) => [name, entry(kind)])),
     ...Object.fromEntries(textEncoders.map((encoder) => [tokenizerName(encoder), ['transformers', 'CLIPTokenizer']])),
   };
-  await writeAtomic(join(folder, 'model_index.json'), pythonJson(index));
+  return pythonJson(index);
 }
 
-const tokenizerName = ({ name }: TextEncoder): string => name.replace('text_encoder', 'tokenizer');
+const tokenizerName = ({ name }: Pick<TextEncoder, 'name'>): string => name.replace('text_encoder', 'tokenizer');
 
 /** The weights of a part, without the part in their names. */
 export function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: PartName): Map<string, HostTensor> {

@@ -73,7 +73,7 @@ export const configSchema = z.strictObject({
   method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
   rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip'])
     .describe('NAME[:weight][?option=value]; several are summed.'),
-  prompts: z.string().min(1).default('animals')
+  prompts: z.string().min(1).default('people')
     .describe('Bundled list, or a text, CSV or JSONL file.'),
   steps: whole.default(30)
     .describe('Updates of the optimiser.'),

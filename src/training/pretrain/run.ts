@@ -13,13 +13,14 @@ import { readComponent, writeComponent } from '../../models/component-files.js';
 import { componentShapes } from '../../models/components.js';
 import type { ComponentClass, ComponentConfigs } from '../../models/components.js';
 import { initialWeights } from '../../models/init.js';
-import { loadTokenizer } from '../../models/tokenizer-files.js';
+import { modelIndex } from '../../models/save.js';
 import { vaeEncode } from '../../models/vae.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
 import { compile } from '../../runtime/compile.js';
 import { readSchedulerConfig } from '../../schedulers/scheduler-config.js';
 import type { Progress } from '../progress.js';
 import { autoencoder } from './autoencoder.js';
+import { captionTokenizer } from './caption-tokenizer.js';
 import { contrastive } from './contrastive.js';
 import { pictures } from './dataset.js';
 import type { Dataset } from './dataset.js';
@@ -59,6 +60,8 @@ async function firstWeights<K extends ComponentClass>(
   }
   return new Map(weights);
 }
+
+const captionsOf = ({ records }: Dataset): string[] => records.flatMap(({ captions }) => captions);
 
 const EMBED_BATCH = 32;
 
@@ -139,7 +142,7 @@ async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: P
 
 async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
   const { out, seed } = options;
-  const tokenizer = await loadTokenizer(join(out, 'tokenizer'));
+  const tokenizer = await captionTokenizer(join(out, 'tokenizer'), captionsOf(dataset), recipe.textEncoder);
   const { latents, scale } = await latentsOf(dataset, join(out, 'vae'), options.progress);
   const scaled = host((latents.data as Float32Array).map((v) => v * scale), latents.shape);
   const prefixed = (prefix: string, weights: Average): [string, HostTensor][] =>
@@ -169,12 +172,18 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
       new Map([...average].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), t]] : [])));
     await writeComponent(join(out, 'unet'), { kind: 'UNet2DConditionModel', config: recipe.unet, weights: part(UNET) });
     await writeComponent(join(out, 'text_encoder'), { kind: 'CLIPTextModel', config: recipe.textEncoder, weights: part(TEXT_ENCODER) });
+    // With it the folder is a model that all other commands take.
+    await writeAtomic(join(out, 'model_index.json'), modelIndex({
+      unet: recipe.unet, vae: { kind: 'AutoencoderKL' }, scheduler: recipe.scheduler,
+      textEncoders: [{ name: 'text_encoder', kind: 'CLIPTextModel' }],
+    }));
   };
   await fit(net, fitOptions(recipe, options, write));
 }
 
 async function pretrainClip(recipe: RecipeOf<'clip'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
-  const tokenizer = await loadTokenizer(join(options.out, 'tokenizer'));
+  const { text_config: text } = recipe.config;
+  const tokenizer = await captionTokenizer(join(options.out, 'tokenizer'), captionsOf(dataset), text);
   const { config, shift, noise, training: { batch } } = recipe;
   const parameters = await firstWeights('CLIPModel', config, join(options.out, recipe.name), options);
   const net: Trainable = contrastive(dataset, { config, parameters, tokenizer, batch, seed: options.seed, shift, noise });

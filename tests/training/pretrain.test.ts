@@ -1,0 +1,182 @@
+/** @file From a folder of captioned pictures to a model that samples: every network of a recipe, tiny. */
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { writePng } from '../../src/formats/image.js';
+import { host } from '../../src/graph/dtype.js';
+import { square, sub } from '../../src/graph/ops/arithmetic.js';
+import { sum } from '../../src/graph/ops/reduce.js';
+import { input } from '../../src/graph/tensor.js';
+import { loadPipeline } from '../../src/models/load.js';
+import { normal } from '../../src/random/random.js';
+import { loadDataset } from '../../src/training/pretrain/dataset.js';
+import { fit } from '../../src/training/pretrain/fit.js';
+import type { FitOptions, Trainable } from '../../src/training/pretrain/fit.js';
+import { recipeSchema } from '../../src/training/pretrain/recipe.js';
+import { pretrain } from '../../src/training/pretrain/run.js';
+import type { PretrainOptions } from '../../src/training/pretrain/run.js';
+import { silent } from '../../src/training/progress.js';
+import { attune } from '../cli-process.js';
+
+const root = await mkdtemp(join(tmpdir(), 'attune-pretrain-'));
+afterAll(() => rm(root, { recursive: true, force: true }));
+const data = join(root, 'data');
+const out = join(root, 'model');
+
+const COLORS = { red: [0.9, 0.1, 0.1], green: [0.1, 0.8, 0.2], blue: [0.1, 0.2, 0.9], black: [0, 0, 0] } as const;
+
+beforeAll(async () => {
+  await mkdir(data);
+  const lines: string[] = [];
+  for (const [name, rgb] of Object.entries(COLORS)) {
+    for (const [style, half] of [['flat', 0], ['3d', 0.4]] as const) {
+      const pixels = Float32Array.from({ length: 3 * 256 }, (_, k) => (k % 256 < 128 ? rgb[Math.floor(k / 256)]! : half));
+      await writePng(join(data, `${name}-${style}.png`), host(pixels, [3, 16, 16]));
+      lines.push(JSON.stringify({ file: `${name}-${style}.png`, captions: [`a ${name} square, ${style}`, `a ${name} square`], style }));
+    }
+  }
+  await writeFile(join(data, 'metadata.jsonl'), lines.join('\n'));
+});
+
+const training = { steps: 3, batch: 4, lr: 1e-3, warmup: 0 };
+const text = {
+  vocab_size: 533, max_position_embeddings: 12, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1,
+  num_attention_heads: 2, eos_token_id: 532,
+};
+const RECIPES = {
+  vae: {
+    network: 'vae', imageSize: 16, window: 16, training,
+    config: {
+      block_out_channels: [8, 8], layers_per_block: 1, norm_num_groups: 4,
+      down_block_types: ['DownEncoderBlock2D', 'DownEncoderBlock2D'], up_block_types: ['UpDecoderBlock2D', 'UpDecoderBlock2D'],
+    },
+  },
+  denoiser: {
+    network: 'denoiser', imageSize: 16, training, textEncoder: text,
+    unet: {
+      sample_size: 8, block_out_channels: [8, 16], layers_per_block: 1, attention_head_dim: [2, 2], cross_attention_dim: 16,
+      norm_num_groups: 4, down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D'], up_block_types: ['CrossAttnUpBlock2D', 'UpBlock2D'],
+    },
+    scheduler: {
+      _class_name: 'DDIMScheduler', num_train_timesteps: 1000, beta_schedule: 'scaled_linear', beta_start: 0.00085,
+      beta_end: 0.012, steps_offset: 1, set_alpha_to_one: false, clip_sample: false, prediction_type: 'epsilon',
+    },
+  },
+  clip: {
+    network: 'clip', name: 'clip', imageSize: 16, shift: 1, training: { ...training, steps: 150, batch: 8, lr: 3e-3 },
+    config: {
+      projection_dim: 8, text_config: { ...text, projection_dim: 8 },
+      vision_config: {
+        image_size: 16, patch_size: 8, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2, projection_dim: 8,
+      },
+    },
+  },
+  'style-head': { network: 'style-head', imageSize: 16, clip: 'clip', positive: '3d', training: { ...training, steps: 300, lr: 0.5 } },
+} as const;
+
+const settings = (name: string): PretrainOptions => ({
+  out, work: join(root, 'work', name), seed: 0, resume: false, fromExisting: false, threads: 1, checkpointSeconds: 1e9,
+  progress: silent, shouldStop: () => false,
+});
+const carryOut = async (name: keyof typeof RECIPES, change: object = {}, options: Partial<PretrainOptions> = {}): Promise<void> =>
+  pretrain(recipeSchema.parse({ ...RECIPES[name], ...change }), await loadDataset(data, 16), { ...settings(name), ...options });
+const rows = async (name: string): Promise<Record<string, number>[]> =>
+  (await readFile(join(root, 'work', name, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
+
+describe('a recipe for each network', () => {
+  test('VAE, then denoiser: a model that loads, with a tokenizer made from the captions', { timeout: 120_000 }, async () => {
+    await carryOut('vae');
+    await carryOut('denoiser');
+    const pipeline = await loadPipeline(out);
+    expect(pipeline.unet.block_out_channels).toEqual([8, 16]);
+    const [{ tokenizer }] = pipeline.textEncoders as [(typeof pipeline.textEncoders)[0]];
+    const { ids, truncated } = tokenizer.encode('a red square');
+    expect(tokenizer.decode(ids).trim()).toBe('a red square');
+    expect([ids.indexOf(tokenizer.eos), truncated]).toEqual([4, null]); // a word is one token
+    // Scaled latents have unit variance.
+    const { scaling_factor: factor } = pipeline.vae.config;
+    expect(factor).toBeGreaterThan(0);
+    expect(factor).not.toBe(0.18215);
+    for (const row of await rows('denoiser')) expect(row['loss']).toBeGreaterThan(0);
+  });
+
+  test('contrastive network, and a style head that tells the styles apart', { timeout: 120_000 }, async () => {
+    await carryOut('clip');
+    expect((await rows('clip')).at(-1)!['loss']).toBeLessThan(0.8 * (await rows('clip'))[0]!['loss']!);
+    await carryOut('style-head');
+    const right = (await rows('style-head')).map((row) => row['accuracy']!);
+    expect(right.slice(-20).reduce((a, b) => a + b, 0) / 20).toBeGreaterThan(0.9);
+  });
+
+  test('the decoder alone leaves the encoder as it is', { timeout: 120_000 }, async () => {
+    const before = (await loadPipeline(out)).weights;
+    await carryOut('vae', { decoderOnly: true }, { fromExisting: true, work: join(root, 'work', 'decoder') });
+    const after = (await loadPipeline(out)).weights;
+    const changed = [...before].filter(([name, t]) => !Buffer.from(after.get(name)!.data.buffer).equals(Buffer.from(t.data.buffer))).map(([name]) => name);
+    expect(changed.length).toBeGreaterThan(10);
+    expect(changed.filter((name) => !/^vae\.(decoder|post_quant_conv)\./.test(name))).toEqual([]);
+  });
+
+  test('a text encoder that does not fit the captions is refused with what would', async () => {
+    const fresh = { out: join(root, 'other') };
+    const textConfig = { text_config: { ...RECIPES.clip.config.text_config, vocab_size: 3000 } };
+    await expect(carryOut('clip', { config: { ...RECIPES.clip.config, ...textConfig } }, fresh))
+      .rejects.toThrow(/the captions make a vocabulary of \d+ tokens, not 3000.*\n?.*vocab_size: \d+/s);
+  });
+});
+
+describe('the loop', () => {
+  const weight = input('weight', [64]);
+  const target = input('target', [64]);
+  const net = (): Trainable => ({
+    parameters: new Map([['weight', host(normal({ seed: 1, stream: 'w', step: 0 }, 0, 64), [64])]]),
+    symbols: new Map([['weight', weight]]),
+    loss: sum(square(sub(weight, target))),
+    metrics: {},
+    feeds: (step) => ({ target: host(normal({ seed: 2, stream: 't', step }, 0, 64), [64]) }),
+  });
+  const options = (folder: string): FitOptions => ({
+    steps: 7, lr: 0.1, schedule: 'cosine', warmup: 2, weightDecay: 0.01, clip: 1, emaDecay: 0.9, threads: 1,
+    folder: join(root, folder), resume: true, checkpointSeconds: 1e9, progress: silent, shouldStop: () => false,
+  });
+
+  test('goes on from a checkpoint to the same bits', async () => {
+    const whole = await fit(net(), options('whole'));
+    let steps = 0;
+    const part = await fit(net(), { ...options('parts'), shouldStop: () => steps++ >= 3 });
+    expect(part.step).toBe(3);
+    const resumed = await fit(net(), options('parts'));
+    expect(resumed.step).toBe(7);
+    expect(resumed.average.get('weight')!.data).toEqual(whole.average.get('weight')!.data);
+    const lines = async (folder: string) => (await readFile(join(root, folder, 'metrics.jsonl'), 'utf8')).trim().split('\n')
+      .map((line) => ({ ...(JSON.parse(line) as object), seconds: 0 }));
+    expect(await lines('parts')).toEqual(await lines('whole'));
+  });
+
+  test('a loss that is not finite ends it, and the last checkpoint stays', async () => {
+    await fit(net(), { ...options('broken'), steps: 2 });
+    const broken = { ...net(), feeds: () => ({ target: host(new Float32Array(64).fill(NaN), [64]) }) };
+    await expect(fit(broken, options('broken'))).rejects.toThrow(/the loss became NaN at step 2/);
+    expect((await fit(net(), { ...options('broken'), steps: 2 })).step).toBe(2);
+  });
+});
+
+describe('attune pretrain', () => {
+  test.each<[string, string[], string | null, RegExp]>([
+    ['no recipe', ['--recipe', join(root, 'none.yaml')], null, /no recipe at .*none\.yaml/],
+    ['a recipe with a wrong field', [], 'network: vae\nwindow: -1', /recipe\.yaml: /],
+    ['a recipe that is not YAML', [], 'network: [', /recipe\.yaml/],
+    ['an unknown network', [], 'network: gan', /recipe\.yaml: network/],
+    ['no pictures', ['--data', root], JSON.stringify(RECIPES.vae), /neither metadata\.jsonl nor images/],
+  ])('%s is a mistake of the user\'s', async (_, flags, recipe, message) => {
+    const file = join(root, 'recipe.yaml');
+    if (recipe !== null) await writeFile(file, recipe);
+    const given = flags.includes('--recipe') ? flags : ['--recipe', file, ...flags];
+    const all = given.includes('--data') ? given : [...given, '--data', data];
+    const { code, stderr } = await attune(['pretrain', ...all, '--out', join(root, 'unwritten')]).finished;
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toMatch(/\n {4}at /);
+    expect(code).toBe(2);
+  });
+});
