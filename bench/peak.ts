@@ -1,4 +1,4 @@
-/** @file Peak memory of a case in a process of its own: `node peak.js '<json>'` prints bytes, without weights and inputs. */
+/** @file Peak memory of a case in a process of its own: `node peak.js '<json>'` prints it, without weights and inputs. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { peakBytes, residentBytes, resetPeak } from '../src/runtime/memory.js';
@@ -14,13 +14,20 @@ export interface PeakSpec {
   readonly chain?: { readonly count: number; readonly recompute: boolean };
 }
 
-/** Measures in a fresh process; null where the system cannot tell. */
-export function peakOf(spec: PeakSpec): number | null {
-  const { stdout } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), JSON.stringify(spec)], { encoding: 'utf8' });
-  return stdout ? (JSON.parse(stdout) as number | null) : null;
+export interface Peak {
+  /** Of all that the case takes beside weights and inputs. */
+  readonly bytes: number;
+  /** Of these, what is held of forms of the weights that operators prefer. */
+  readonly derived: number;
 }
 
-async function measure({ case: spec, mode, chain: row }: PeakSpec): Promise<number | null> {
+/** Measures in a fresh process; null where the system cannot tell. */
+export function peakOf(spec: PeakSpec): Peak | null {
+  const { stdout } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), JSON.stringify(spec)], { encoding: 'utf8' });
+  return stdout ? (JSON.parse(stdout) as Peak | null) : null;
+}
+
+async function measure({ case: spec, mode, chain: row }: PeakSpec): Promise<Peak | null> {
   const block = blockOf(spec);
   const t = trial(row ? chain(block, row.count, row.recompute) : block, mode);
   // ONNX Runtime's own code is loaded before the count starts, as PyTorch's is.
@@ -30,7 +37,7 @@ async function measure({ case: spec, mode, chain: row }: PeakSpec): Promise<numb
   if (!resetPeak()) return null;
   const executable = await open(t);
   for (let i = 0; i < 3; i++) await executable.run(t.feeds);
-  return peakBytes() - before;
+  return { bytes: peakBytes() - before, derived: executable.derivedBytes };
 }
 
 const argument = process.argv[2];

@@ -8,6 +8,7 @@ import type { Graph } from '../graph/onnx/export.js';
 import { apply, resolve } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
 import { BLOCKED, blockChannels, blockedKernel, plainChannels } from './blocked-layout.js';
+import { suitsPhases, transposedByPhases } from './blocked-transpose.js';
 import { rewrite } from './rewrite.js';
 import { depthwiseKernels, suitsWinograd, winograd } from './winograd.js';
 
@@ -28,10 +29,12 @@ function fits({ op, domain, attributes, inputs }: Node, block: number): boolean 
 export function blockConvolutions<G extends Graph>(graph: G, block: number, frozen: { has(node: Node): boolean }): G {
   const taps = depthwiseKernels(block);
   return rewrite(graph, (node, inputs) => {
-    if (!fits(node, block)) return null;
+    const transposed = suitsPhases(node, block);
+    if (!transposed && !fits(node, block)) return null;
     const [x, w, b] = inputs as [Tensor, Tensor, Tensor?];
     const { shape } = node.outputs[0]!;
     const once = frozen.has(resolve(node.inputs[1]!).node);
+    if (transposed) return once ? [plainChannels(transposedByPhases(node, blockChannels(x), w, b, block))] : null;
     if (once && suitsWinograd(node)) return [plainChannels(winograd(blockChannels(x), w, b, block, taps))];
     if (!once && shape[0]! * shape[2]! * shape[3]! < POSITIONS) return null;
     const call = { op: 'Conv', domain: BLOCKED, inputs: [blockChannels(x), blockedKernel(w, block), ...(b ? [b] : [])] };

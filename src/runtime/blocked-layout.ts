@@ -4,7 +4,7 @@
  * differs, so that operators element by element, and joining along channels, work on it unchanged.
  */
 import { exportOnnx } from '../graph/onnx/export.js';
-import { reshape, transpose } from '../graph/ops/layout.js';
+import { concat, reshape, transpose } from '../graph/ops/layout.js';
 import { apply, input, resolve } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { createSession, toDevice } from './device.js';
@@ -50,4 +50,14 @@ export function blockedKernel(w: Tensor, b: number): Tensor {
   }
   const runs = reshape(blockChannels(reshape(w, [1, o, c * kh * kw, 1])), [o / b, c / b, b, kh * kw, b]);
   return reshape(transpose(runs, [0, 1, 3, 2, 4]), w.shape);
+}
+
+/**
+ * Puts rows and columns in turn: pictures of even and odd rows, even and odd columns of each [N, C, H, W] become one
+ * [N, C, 2H, 2W]. All in blocked layout.
+ */
+export function interleave(quarters: readonly (readonly Tensor[])[], block: number): Tensor {
+  const [n, c, h, w] = quarters[0]![0]!.shape as [number, number, number, number];
+  const rows = quarters.map((pair) => concat(pair.map((t) => reshape(t, [(n * c * h * w) / block, block])), 1));
+  return reshape(concat(rows.map((t) => reshape(t, [(n * c * h) / block, 2 * w * block])), 1), [n, c, 2 * h, 2 * w]);
 }

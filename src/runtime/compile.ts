@@ -56,6 +56,8 @@ export interface Executable<O extends string = string> {
   readonly options: CompileOptions;
   /** What the session computes in its place, with the operators that suit the device. */
   readonly compiled: Graph;
+  /** Bytes of what was made of the weights and is held beside them; executables over the same weights share it. */
+  readonly derivedBytes: number;
 }
 
 function check(name: string, expected: Tensor, value: HostTensor): void {
@@ -130,6 +132,7 @@ export async function compile<O extends string>(
     graph,
     options,
     compiled,
+    derivedBytes: [...new Map(shared.map(({ made, bytes }) => [made, bytes])).values()].reduce((sum, n) => sum + n, 0),
     async run(feeds) {
       const values: Record<string, DeviceValue> = { ...fixed };
       for (const [name, t] of expected) {

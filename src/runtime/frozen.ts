@@ -97,12 +97,15 @@ function idOf(data: TypedArray): number {
   return id;
 }
 
+/** Constants up to this length are told by their numbers: the matrices that kernels are rotated and transformed with. */
+const SMALL = 1024;
+
 /** Says what a frozen operator makes, in terms of its weights' arrays: equal text, equal numbers. */
 function expression(node: Node, weights: Weights, leaves: TypedArray[]): string {
   const value = node.op === '@input' ? lookup(weights, node.name!) : node.value;
   if (value) {
     if (node.op === '@input') leaves.push(value.data);
-    const small = node.op === '@constant' && value.data.length <= 64;
+    const small = node.op === '@constant' && value.data.length <= SMALL;
     return `${value.dtype}[${value.shape.join()}]:${small ? `(${value.data.join()})` : idOf(value.data)}`;
   }
   const inputs = node.inputs.map((t) => {
@@ -117,6 +120,10 @@ function expression(node: Node, weights: Weights, leaves: TypedArray[]): string 
 /** A value that executables share; the last one to let go frees it. */
 export interface SharedValue {
   readonly value: DeviceValue;
+  /** What lies in memory: the same object where two shared values are one. */
+  readonly made: DeviceValue;
+  /** What that takes beside the weights: nothing if it is one of them. */
+  readonly bytes: number;
   release(): void;
 }
 
@@ -152,6 +159,8 @@ export async function share(tensor: Tensor, weights: Weights, device: Device, op
     const made = values[index]!;
     return {
       value: device === 'cpu' ? toDevice({ ...toHost(made, tensor.dtype), shape: tensor.shape }) : made,
+      made,
+      bytes: node.op === '@input' && device === 'cpu' ? 0 : bytes(tensor),
       release() {
         entry.users -= 1;
         if (entry.users > 0) return;

@@ -4,11 +4,11 @@
  * transform is sixteen depthwise convolutions of 2 × 2 taps, the products are 1 × 1 convolutions.
  */
 import { add, sub } from '../graph/ops/arithmetic.js';
-import { concat, reshape, split } from '../graph/ops/layout.js';
+import { reshape, split } from '../graph/ops/layout.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { apply, literal } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
-import { BLOCKED, blockedKernel } from './blocked-layout.js';
+import { BLOCKED, blockedKernel, interleave } from './blocked-layout.js';
 
 /**
  * The input transform of one axis, Bᵀd: two of a tile's four rows each, `first + sign · second`. (Its third row has the
@@ -100,10 +100,8 @@ export function winograd(x: Tensor, w: Tensor, b: Tensor | undefined, block: num
     const [m1, m2] = [product(1, j), product(2, j)];
     return [product(0, j, add(m1, m2)), product(3, j, sub(m1, m2))];
   });
-  const rows = ([0, 1] as const).map((p) => {
+  return interleave(([0, 1] as const).map((p) => {
     const [m0, m1, m2, m3] = columns.map((column) => column[p]) as [Tensor, Tensor, Tensor, Tensor];
-    const pair = [add(m0, add(m1, m2)), add(sub(m1, m2), m3)].map((t) => reshape(t, [(n * o * th * tw) / block, block]));
-    return reshape(concat(pair, 1), [(n * o * th) / block, width * block]);
-  });
-  return reshape(concat(rows, 1), [n, o, height, width]);
+    return [add(m0, add(m1, m2)), add(sub(m1, m2), m3)];
+  }), block);
 }

@@ -56,6 +56,10 @@ const hasBlocks = (await channelBlock()) !== null;
 /** Two convolutions, forward and backward, of 16 transforms and 16 products each. */
 const WINOGRAD = { all: 64, blocked: 64, depthwise: 32 };
 const DIRECT = { all: 2, blocked: 2, depthwise: 0 };
+/** One strided convolution, and four for its gradient. */
+const PHASES = { all: 5, blocked: 5, depthwise: 0 };
+/** The gradient stays a transposed convolution. */
+const TRANSPOSED = { all: 1, blocked: 1, depthwise: 0 };
 
 test.runIf(hasBlocks).each<[string, Case, CompileOptions, object]>([
   ['3 × 3', { n: 1, c: 128, o: 160, size: [16, 16] }, {}, WINOGRAD],
@@ -67,6 +71,12 @@ test.runIf(hasBlocks).each<[string, Case, CompileOptions, object]>([
   ['5 × 5', { n: 1, c: 32, o: 32, size: [16, 16], options: { padding: 2 }, kernel: 5 }, {}, DIRECT],
   ['kernels put in blocks at each run', { n: 1, c: 128, o: 128, size: [32, 32] }, { hoist: false }, DIRECT],
   ['and not for few positions', { n: 1, c: 128, o: 128, size: [16, 16] }, { hoist: false }, { all: 2, blocked: 0, depthwise: 0 }],
+  ['stride 2', { n: 2, c: 32, o: 48, size: [8, 12], options: { padding: 1, stride: 2 } }, {}, PHASES],
+  ['stride 2, padded at the end', { n: 1, c: 48, o: 32, size: [10, 8], options: { padding: [0, 0, 1, 1], stride: 2 } }, {}, PHASES],
+  ['stride 2, 4 × 4', { n: 1, c: 32, o: 32, size: [8, 8], options: { padding: 1, stride: 2 }, kernel: 4 }, {}, PHASES],
+  ['stride 2, odd height', { n: 1, c: 32, o: 32, size: [9, 8], options: { padding: 1, stride: 2 } }, {}, TRANSPOSED],
+  ['stride 2, kernel 1 × 1', { n: 1, c: 32, o: 32, size: [8, 8], options: { stride: 2 }, kernel: 1 }, {}, { all: 1, blocked: 0, depthwise: 0 }],
+  ['stride 2, kernel given at each run', { n: 1, c: 32, o: 32, size: [64, 64], options: { padding: 1, stride: 2 } }, { hoist: false }, TRANSPOSED],
   ['channels that do not fill blocks', { n: 1, c: 130, o: 130, size: [16, 16] }, {}, { all: 2, blocked: 0, depthwise: 0 }],
 ])('%s: the values and gradients of plain convolution', async (_name, which, how, expected) => {
   const { error, operators } = await both(which, how);

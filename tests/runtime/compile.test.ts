@@ -9,6 +9,7 @@ import { linear } from '../../src/graph/ops/matmul.js';
 import { groupNorm } from '../../src/graph/ops/norm.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input, weight } from '../../src/graph/tensor.js';
+import type { Tensor } from '../../src/graph/tensor.js';
 import { normal } from '../../src/random/random.js';
 import { compile } from '../../src/runtime/compile.js';
 import { availableDevices, DeviceError } from '../../src/runtime/device.js';
@@ -42,6 +43,23 @@ describe('compile and run', () => {
     // The other one's share of the weights is its own.
     expect(worst((await hoisted.run({ x: X })).y, b.y)).toBe(0);
     await hoisted.release();
+  });
+
+  test('what is made of the weights is counted, and once if it is made twice', async () => {
+    const [x, w] = [input('x', [2, 8, 6, 6]), weight('w', [8, 8, 3, 3])];
+    const y = conv2d(x, w, undefined, { padding: 1 });
+    const back = (): Tensor => grad(sum(mul(y, y)), [x])[0]!;
+    const bytes: number[] = [];
+    const cases: [Record<string, Tensor>, boolean][] = [[{ a: back() }, false], [{ a: back() }, true], [{ a: back(), b: back() }, true]];
+    for (const [outputs, hoist] of cases) {
+      const executable = await compile({ outputs }, { weights: WEIGHTS, hoist });
+      bytes.push(executable.derivedBytes);
+      await executable.release();
+    }
+    expect(bytes[0]).toBe(0);
+    // The rotated kernel; and where blocks are of 8 channels, the blocked one.
+    expect(bytes[1]).toBeGreaterThanOrEqual(8 * 8 * 9 * 4);
+    expect(bytes[2]).toBe(bytes[1]);
   });
 
   test('one thread and two give the same numbers to rounding', async () => {
