@@ -121,9 +121,10 @@ async function machinePeak(threads: number): Promise<number> {
 /** The graph of a part, and the parts of the model that it is made of. */
 function graphOf(part: Part): { outputs: Record<string, Tensor>; parts: PartName[] } {
   const source = frozenWeights();
-  const noisy = (batch: number, adapter?: ReturnType<typeof loraAdapter>): Tensor =>
+  const latentsOf = (batch: number): Tensor => input('latents', [batch, 4, 64, 64]);
+  const noisy = (batch: number, adapter?: ReturnType<typeof loraAdapter>, latents = latentsOf(batch)): Tensor =>
     unet(partScope('unet', source, adapter ? [adapter] : []), config('unet'), {
-      latents: input('latents', [batch, 4, 64, 64]),
+      latents,
       timestep: input('timestep', [batch]),
       context: input('context', [batch, 77, 768]),
     }, { checkpointing: adapter !== undefined });
@@ -137,12 +138,13 @@ function graphOf(part: Part): { outputs: Record<string, Tensor>; parts: PartName
       return { outputs: { last }, parts: ['text_encoder'] };
     }
     case 'unet': return { outputs: { out: noisy(2) }, parts: ['unet'] };
-    case 'vae': return { outputs: { out: decoded(input('latents', [1, 4, 64, 64]), false) }, parts: ['vae'] };
+    case 'vae': return { outputs: { out: decoded(latentsOf(1), false) }, parts: ['vae'] };
     default: {
       const adapter = loraAdapter('lora', planByTargets({ rank: RANK }));
-      const out = noisy(1, adapter);
+      const latents = latentsOf(1);
+      const out = noisy(1, adapter, latents);
       // As the last step of a sampler that a reward's gradient goes through.
-      const clean = (): Tensor => sub(input('latents', [1, 4, 64, 64]), out);
+      const clean = (): Tensor => sub(latents, out);
       const loss = part === 'lora' ? mean(mul(out, out)) : mean(decoded(clean(), true));
       const gradients = grad(loss, [...loraParameters(adapter).values()]);
       const outputs = Object.fromEntries([loss, ...gradients].map((t, i) => [`out${i}`, t]));

@@ -19,7 +19,7 @@ export function bundledFolder(name: BundledModel): string {
   return join(packageRoot, 'models', name);
 }
 
-const isBundled = (name: string): name is BundledModel => (BUNDLED_MODELS as readonly string[]).includes(name);
+export const isBundled = (name: string): name is BundledModel => (BUNDLED_MODELS as readonly string[]).includes(name);
 
 const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
 

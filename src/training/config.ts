@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
+import { isBundled } from '../models/load.js';
 import { LORA_TARGETS } from '../nn/lora.js';
 import { suggestion } from '../rewards/nearest.js';
 
@@ -72,9 +73,9 @@ export const configSchema = z.strictObject({
     .describe('Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration.'),
   method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
   rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip'])
-    .describe('NAME[:weight][?option=value]; several are summed.'),
+    .describe('NAME[:weight][?option=value]; several are summed. Must be given for other models than the bundled one.'),
   prompts: z.string().min(1).default('people')
-    .describe('Bundled list, or a text, CSV or JSONL file.'),
+    .describe('Bundled list, or a text, CSV or JSONL file; `animals` by default for other models.'),
   steps: whole.default(30)
     .describe('Updates of the optimiser.'),
   budget: budgetSchema.prefault({})
@@ -83,8 +84,8 @@ export const configSchema = z.strictObject({
     .describe('Images per update.'),
   accumulate: whole.default(1)
     .describe('Updates\' gradients averaged into one step of the optimiser.'),
-  lr: positive.default(3e-3)
-    .describe('Learning rate of AdamW.'),
+  lr: positive.default(2e-3)
+    .describe('Learning rate of AdamW; 4e-4 by default for models other than the bundled one (DRaFT\'s LoRAs).'),
   schedule: z.enum(['constant', 'cosine', 'linear']).default('constant')
     .describe('How the learning rate goes over `steps`, after the warm-up.'),
   warmup: z.int().nonnegative().default(0)
@@ -102,9 +103,9 @@ export const configSchema = z.strictObject({
   sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim')
     .describe('Where the method does not care; the sampler of its paper by default.'),
   samplingSteps: whole.default(12)
-    .describe('Denoising steps of each image, in training and evaluation.'),
+    .describe('Denoising steps of each image, in training and evaluation; 20 by default for other models.'),
   guidance: z.number().min(0).default(3)
-    .describe('Classifier-free guidance, trained through; 1 is off.'),
+    .describe('Classifier-free guidance, trained through; 1 is off. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
   negativePrompt: z.string().default(''),
   size: whole.optional()
     .describe('Image side in pixels; the model\'s own by default.'),
@@ -120,6 +121,11 @@ export const configSchema = z.strictObject({
     .describe('Of the CPU; all cores by default.'),
 });
 
+type Tree = Record<string, unknown>;
+
+/** What other models than the bundled one start from. */
+const OTHER_MODELS: Tree = { prompts: 'animals', lr: 4e-4, samplingSteps: 20, guidance: 5 };
+
 /** Everything that decides what a run computes. */
 export type RunConfig = z.infer<typeof configSchema>;
 
@@ -127,8 +133,6 @@ export type RunConfig = z.infer<typeof configSchema>;
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
-
-type Tree = Record<string, unknown>;
 
 /** Sets `a.b.c` in a tree. @throws ConfigError for a path through something that is not a section */
 export function setPath(tree: Tree, path: string, value: unknown): void {
@@ -203,7 +207,12 @@ function unwrap(field: z.ZodType): z.ZodType {
 export function resolveConfig(file: Tree, assignments: readonly (readonly [string, unknown])[]): RunConfig {
   const tree = structuredClone(file);
   for (const [path, value] of assignments) setPath(tree, path, value);
-  const result = configSchema.safeParse(tree);
+  const other = tree['model'] !== undefined && !isBundled(String(tree['model']));
+  if (other && tree['rewards'] === undefined) {
+    throw new ConfigError(`rewards: give one with --reward; the default, emoji-clip, only knows emoji, and ${String(tree['model'])} `
+      + 'is another model. attune list rewards shows all.');
+  }
+  const result = configSchema.safeParse(other ? { ...OTHER_MODELS, ...tree } : tree);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const path = issue.path.join('.');

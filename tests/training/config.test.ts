@@ -32,6 +32,13 @@ describe('configuration', () => {
     expect(() => resolveConfig({ steps: 4 }, [parseAssignment(assignment)])).toThrow(ConfigError);
   });
 
+  test('other models than the bundled one have defaults of their own, and no reward of the emoji', () => {
+    expect(resolveConfig({ model: 'emoji' }, [])).toEqual(resolveConfig({}, []));
+    const other = resolveConfig({ model: './sd15', rewards: ['symmetry'] }, [['guidance', 7]]);
+    expect(other).toMatchObject({ lr: 4e-4, samplingSteps: 20, guidance: 7, prompts: 'animals', batch: 8 });
+    expect(() => resolveConfig({ model: './sd15' }, [])).toThrow(/rewards: give one with --reward.*\.\/sd15/);
+  });
+
   test('a file that is missing or no map is refused', async () => {
     await expect(readConfigFile(join(folder, 'none.yaml'))).rejects.toThrow(/none\.yaml/);
     await expect(readConfigFile(await file('list.yaml', '- 1\n- 2\n'))).rejects.toThrow(/list\.yaml/);
