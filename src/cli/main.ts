@@ -18,7 +18,7 @@ import { isChild, obeyParent, supervise } from './supervise.js';
 const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError', 'RewardSpecError', 'SamplingError', 'OverflowError']);
 
 /** What was explained already: exit code 1 and no more than the message. */
-const EXPLAINED = new Set(['FailedRunsError', 'DiskFullError']);
+const EXPLAINED = new Set(['FailedRunsError', 'DiskFullError', 'RewardError']);
 
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
 const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan']);

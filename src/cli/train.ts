@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { writeAtomic } from '../formats/atomic.js';
 import { beforeAfter, loadParameters, sweepStrengths, writeReport, writeWeights } from '../training/artifacts.js';
+import { listCheckpoints } from '../training/checkpoint.js';
 import { ConfigError, configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
 import { deviation } from '../training/evaluate.js';
@@ -107,6 +108,10 @@ async function run(flags: OwnFlags): Promise<void> {
     };
     await writeAtomic(join(path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
     process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : told(summary));
+  } catch (error) {
+    const saved = (await listCheckpoints(join(path, 'checkpoints'))).at(-1);
+    if (saved !== undefined) progress.warn(`the run ends with an error; ${saved} is saved. Go on from it with: attune train --resume ${path}`);
+    throw error;
   } finally {
     await folder.close();
     await session.release();

@@ -67,7 +67,7 @@ export async function saveCheckpoint(root: string, state: RunState, keep: number
 }
 
 /** Names of complete checkpoints, oldest first. */
-async function listCheckpoints(root: string): Promise<string[]> {
+export async function listCheckpoints(root: string): Promise<string[]> {
   const names = await readdir(root).catch(() => [] as string[]);
   return names.filter((n) => FOLDER.test(n)).toSorted();
 }
