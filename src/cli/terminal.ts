@@ -19,6 +19,8 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
   let first = 0;
   let drawn = 0;
   let open = false;
+  /** A count that has reached its end is told once, though rounded counts may reach it again and again. */
+  let ended = false;
   const endLine = (): void => {
     if (open) stream.write('\n');
     open = false;
@@ -26,12 +28,15 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
   return {
     phase(text) {
       began = 0;
+      ended = false;
       if (quiet) return;
       endLine();
       stream.write(`${text}\n`);
     },
     step(done, total, detail = '') {
       if (quiet) return;
+      if (ended && done >= total) return;
+      ended = done >= total;
       const now = Date.now();
       if (began === 0) [began, first, drawn] = [now, done, stream.isTTY ? 0 : now];
       const due = now - drawn >= (stream.isTTY ? REDRAW_INTERVAL : QUIET_INTERVAL);

@@ -50,14 +50,14 @@ export function withRunFlags(command: Command): Command {
     .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: people)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images an update', parseNumber)
-    .option('--lr <x>', 'learning rate', parseNumber)
+    .option('--lr <x>', `learning rate (default: ${configSchema.parse({}).lr}, or 4e-4 for other models)`, parseNumber)
     .option('--guidance <x>', 'classifier-free guidance; 1 is none', parseNumber)
     .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde (default: ddim)')
     .option('--sampling-steps <n>', 'steps of the sampler', parseNumber)
     .option('--seed <n>', 'seed of everything', parseNumber)
     .option('--device <name>', 'cpu, webgpu or cuda')
     .option('--threads <n>', 'threads of one operator', parseNumber)
-    .option('--set <key=value>', 'any setting by its dotted name, e.g. --set method.k=all (repeatable)', collect, []);
+    .option('--set <key=value>', 'any setting by its dotted name, e.g. --set method.k=all (repeatable); attune list settings explains all', collect, []);
 }
 
 function defaultFolder(config: RunConfig): string {
