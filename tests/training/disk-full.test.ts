@@ -87,7 +87,7 @@ test('pretraining keeps its last checkpoint and the metrics up to it', async () 
   });
   const options = {
     steps: 4, lr: 0.1, schedule: 'constant', warmup: 0, weightDecay: 0, clip: 1, emaDecay: 0.9, threads: 1,
-    folder, resume: true, checkpointSeconds: 0, progress: silent, shouldStop: () => false,
+    folder, resume: true, checkpointSeconds: -1, progress: silent, shouldStop: () => false,
   } as const;
   await fit(net(), { ...options, steps: 2 });
   const before = files(folder).toSorted();
