@@ -1,10 +1,12 @@
 /** @file The score of any ONNX model, differentiable: a regressor's number, a classifier's class, a CLIP's cosine. */
+import { CLIP_EMBEDDINGS, MASK } from '../formats/names/onnx.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
+import { same } from '../graph/onnx/constants.js';
 import { OnnxError } from '../graph/onnx/error.js';
 import { importOnnx } from '../graph/onnx/import.js';
 import type { OnnxFunction } from '../graph/onnx/import.js';
-import { inspectOnnx } from '../graph/onnx/inspect.js';
+import { declaredInputs } from '../graph/onnx/inspect.js';
 import type { DeclaredPort } from '../graph/onnx/inspect.js';
 import { div, mul, sub } from '../graph/ops/arithmetic.js';
 import { concat, narrow, reshape, transpose } from '../graph/ops/layout.js';
@@ -42,9 +44,6 @@ export interface OnnxRewardOptions {
   readonly tokenizer?: string | undefined;
 }
 
-/** The embeddings in CLIP files as Optimum and transformers.js write them: without `output`, their cosine is the score. */
-const EMBEDDINGS = ['image_embeds', 'text_embeds'] as const;
-
 /** What a model's inputs are for. */
 interface Roles {
   readonly image: DeclaredPort;
@@ -57,7 +56,7 @@ interface Roles {
 function rolesOf(file: string, inputs: readonly DeclaredPort[]): Roles {
   const images = inputs.filter(({ dtype, shape }) => dtype === 'float32' && shape?.length === 4);
   const texts = inputs.filter(({ dtype }) => dtype === 'int64' || dtype === 'int32');
-  const mask = texts.find(({ name }) => name.includes('mask'));
+  const mask = texts.find(({ name }) => name.includes(MASK));
   const ids = texts.filter((port) => port !== mask);
   if (images.length !== 1 || ids.length > 1 || images.length + texts.length !== inputs.length) {
     const given = inputs.map(({ name, shape }) => `${name} [${shape?.map((d) => d ?? '?').join(', ') ?? '…'}]`).join(', ');
@@ -73,7 +72,7 @@ function pickScore(
   { file, output, index }: OnnxRewardOptions, outputs: Readonly<Record<string, Tensor>>, count: number,
 ): Tensor {
   const names = Object.keys(outputs);
-  const [image, text] = EMBEDDINGS.map((name) => outputs[name]);
+  const [image, text] = CLIP_EMBEDDINGS.map((name) => outputs[name]);
   if (output === undefined && image && text) {
     const product = sum(mul(image, text), { axes: [1] });
     return div(product, mul(norm(image, { axes: [1] }), norm(text, { axes: [1] })));
@@ -107,7 +106,7 @@ function pickScore(
  */
 export async function onnxReward(name: string, options: OnnxRewardOptions): Promise<DifferentiableReward> {
   const { file } = options;
-  const { image, channelsLast, ids, mask } = rolesOf(file, inspectOnnx(file).inputs);
+  const { image, channelsLast, ids, mask } = rolesOf(file, declaredInputs(file));
   const [fixedBatch, ...sides] = image.shape as [unknown, ...unknown[]];
   const [height, width] = (channelsLast ? sides.slice(0, 2) : sides.slice(1))
     .map((length) => (typeof length === 'number' ? length : options.side)) as [number?, number?];
@@ -132,7 +131,7 @@ export async function onnxReward(name: string, options: OnnxRewardOptions): Prom
     };
     let made = importOnnx({ path: file }, { shapes, prefix: `${name}/` });
     // Values folded from the shapes may differ between batch sizes.
-    const clashes = [...made.weights].some(([key, value]) => weights.has(key) && !equal(weights.get(key)!, value));
+    const clashes = [...made.weights].some(([key, value]) => weights.has(key) && !same(weights.get(key)!, value));
     if (clashes) made = importOnnx({ path: file }, { shapes, prefix: `${name}/batch${count}/` });
     for (const [key, value] of made.weights) if (!weights.has(key)) weights.set(key, value);
     models.set(count, made);
@@ -194,9 +193,4 @@ export async function onnxReward(name: string, options: OnnxRewardOptions): Prom
     trace,
     feeds,
   };
-}
-
-function equal(a: HostTensor, b: HostTensor): boolean {
-  const bytes = ({ data }: HostTensor): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return a.dtype === b.dtype && a.shape.join() === b.shape.join() && Buffer.compare(bytes(a), bytes(b)) === 0;
 }

@@ -16,7 +16,8 @@ export interface Constants {
   readonly weights: ReadonlyMap<string, HostTensor>;
 }
 
-function same(a: HostTensor, b: HostTensor): boolean {
+/** Whether two tensors hold the same bytes in the same shape. */
+export function same(a: HostTensor, b: HostTensor): boolean {
   if (a === b) return true;
   const bytes = ({ data }: HostTensor): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return a.dtype === b.dtype && a.shape.join() === b.shape.join() && Buffer.compare(bytes(a), bytes(b)) === 0;

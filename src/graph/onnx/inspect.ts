@@ -1,8 +1,8 @@
-/** @file What an `.onnx` file says of its inputs and outputs, before its open dimensions are filled in. */
+/** @file What an `.onnx` file says of its inputs, before its open dimensions are filled in. */
 import type { DType } from '../dtype.js';
 import { decodeModel } from './decode.js';
 import { readModelFile } from './files.js';
-import { declaredShape } from './ports.js';
+import { declaredShape, openInputs } from './ports.js';
 import type { Dimension } from './ports.js';
 import { computeDtype } from './tensor-data.js';
 
@@ -14,22 +14,11 @@ export interface DeclaredPort {
   readonly dtype: DType | null;
 }
 
-export interface OnnxInterface {
-  /** The inputs that a caller must give, in order. */
-  readonly inputs: readonly DeclaredPort[];
-  readonly outputs: readonly string[];
-}
-
-/** @throws OnnxError if the file cannot be read or is damaged */
-export function inspectOnnx(path: string): OnnxInterface {
-  const { graph } = decodeModel(readModelFile(path), path);
-  const given = new Set(graph.initializer.map((t) => t.name));
-  return {
-    inputs: graph.input.filter(({ name }) => !given.has(name)).map((info) => {
-      const code = info.type?.tensorType?.elemType;
-      const dtype = code === undefined ? null : computeDtype(code) ?? null;
-      return { name: info.name, shape: declaredShape(info), dtype };
-    }),
-    outputs: graph.output.map(({ name }) => name),
-  };
+/** The inputs that a caller must give, in order. @throws OnnxError if the file cannot be read or is damaged */
+export function declaredInputs(path: string): DeclaredPort[] {
+  return openInputs(decodeModel(readModelFile(path), path)).map((info) => {
+    const code = info.type?.tensorType?.elemType;
+    const dtype = code === undefined ? null : computeDtype(code) ?? null;
+    return { name: info.name, shape: declaredShape(info), dtype };
+  });
 }

@@ -35,14 +35,19 @@ const describe = (shape: readonly Dimension[]): string =>
   `[${shape.map((d) => (typeof d === 'string' ? shown(d) : (d ?? '?'))).join(', ')}]`;
 const listed = (names: Iterable<string>): string => [...names].map(shown).join(', ') || 'none';
 
+/** The inputs that a caller must give: not those that the file has values for. */
+export function openInputs({ graph }: ModelMessage): ValueInfoMessage[] {
+  const given = new Set(graph.initializer.map((t) => t.name));
+  return graph.input.filter((i) => !given.has(i.name));
+}
+
 /**
- * The inputs that a caller must give (not those that the file has values for), their shapes filled in from `options`.
+ * The inputs that a caller must give, their shapes filled in from `options`.
  *
  * @throws OnnxError if a dimension stays open, or the options do not fit the file
  */
 export function resolvePorts(model: ModelMessage, file: string, options: ImportOptions): Port[] {
-  const given = new Set(model.graph.initializer.map((t) => t.name));
-  const infos = model.graph.input.filter((i) => !given.has(i.name));
+  const infos = openInputs(model);
   const sizes = new Map(Object.entries(options.dims ?? {}));
   const used = new Set<string>();
   const fail = (problem: string): never => {
