@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { writeAtomic } from '../formats/atomic.js';
 import { writePng } from '../formats/image.js';
 import { packageVersion } from '../formats/package-root.js';
+import { isBundled } from '../models/load.js';
 import { openRewards, parseReward } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { parametersText } from '../sampling/parameters-text.js';
@@ -22,7 +23,7 @@ import { terminalProgress } from './terminal.js';
 
 function chosenRewards({ reward = [], model }: SearchFlags): readonly string[] {
   if (reward.length > 0) return reward;
-  if (model === 'emoji') return ['emoji-clip'];
+  if (isBundled(model)) return ['emoji-clip'];
   throw new UsageError('no reward to search with; give --reward NAME (attune list rewards)');
 }
 

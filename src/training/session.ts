@@ -6,7 +6,7 @@ import { packageVersion } from '../formats/package-root.js';
 import { findMethod, METHODS } from '../methods/index.js';
 import type { Method } from '../methods/method.js';
 import { openRoller } from '../methods/rollout.js';
-import { bundledFolder, loadPipeline } from '../models/load.js';
+import { bundledFolder, isBundled, loadPipeline } from '../models/load.js';
 import { nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { openRewards, parseReward } from '../rewards/registry.js';
@@ -54,11 +54,9 @@ export function chosenMethod(config: RunConfig): { method: Method<never>; option
   throw new ConfigError(`method.${field}: ${issue.message} (method ${name}; see attune list methods)`);
 }
 
-const isBundled = (config: RunConfig): boolean => config.model === 'emoji';
-
 async function heldOutReward(config: RunConfig): Promise<Reward | null> {
   const { heldOut } = config.evaluation;
-  const name = heldOut === 'auto' ? (isBundled(config) ? 'emoji-judge' : null) : heldOut;
+  const name = heldOut === 'auto' ? (isBundled(config.model) ? 'emoji-judge' : null) : heldOut;
   if (name === null) return null;
   if (config.rewards.some((r) => parseReward(r).name === parseReward(name).name)) {
     throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
@@ -69,7 +67,7 @@ async function heldOutReward(config: RunConfig): Promise<Reward | null> {
 async function featureSpace(config: RunConfig): Promise<FeatureExtractor | null> {
   const { features } = config.evaluation;
   const root = bundledFolder('emoji');
-  if (features === null || (features === 'auto' && !isBundled(config))) return null;
+  if (features === null || (features === 'auto' && !isBundled(config.model))) return null;
   if (features === 'auto') return openFeatures(join(root, 'emoji-clip'), { tokenizer: null });
   return openFeatures(features, { tokenizer: null });
 }
