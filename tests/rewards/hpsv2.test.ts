@@ -3,18 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openClipSource } from '../../src/formats/names/open-clip.js';
-import { openWeights } from '../../src/formats/open-weights.js';
-import { writeSafetensors } from '../../src/formats/safetensors.js';
-import { readAll } from '../../src/formats/weights.js';
 import { host } from '../../src/graph/dtype.js';
-import type { HostTensor } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
 import { openClipConfig, VIT_H_14 } from '../../src/models/clip-checkpoint.js';
 import { componentShapes } from '../../src/models/components.js';
 import { fitPadded } from '../../src/rewards/clip-pixels.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { compile } from '../../src/runtime/compile.js';
-import { compareWithPublished, fixturePath, publishedShapes, SMALL_TOKENIZER } from './preference.js';
+import { changedCopies, compareWithPublished, fixturePath, publishedShapes, SMALL_TOKENIZER } from './preference.js';
 
 const file = fixturePath('preference_hpsv2.pt');
 let folder: string;
@@ -66,16 +62,7 @@ test.each([[8, 12, 8], [12, 5, 8], [16, 26, 8], [6, 6, 8], [7, 16, 8]])(
 test('says what is wrong when it is opened', async () => {
   const open = (path: string, tokenizer = SMALL_TOKENIZER) =>
     openRewards([parseReward(`hpsv2?file=${path}&tokenizer=${tokenizer}`)]);
-  const source = await openWeights(file);
-  const tensors = await readAll(source);
-  await source.close();
-  const write = async (name: string, change: (all: Map<string, HostTensor>) => void): Promise<string> => {
-    const all = new Map(tensors);
-    change(all);
-    const path = join(folder, `${name}.safetensors`);
-    await writeSafetensors(path, all);
-    return path;
-  };
+  const write = await changedCopies(file, folder);
   await expect(open(await write('whole', () => {}))).resolves.toBeTruthy();
   const text = await write('text', (all) => all.delete('visual.conv1.weight'));
   await expect(open(text)).rejects.toThrow(`${text}: has no tensor "visual.conv1.weight". Give a checkpoint`);

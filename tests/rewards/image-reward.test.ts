@@ -3,14 +3,10 @@ import { appendFile, copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { imageRewardSource } from '../../src/formats/names/image-reward.js';
-import { openWeights } from '../../src/formats/open-weights.js';
-import { writeSafetensors } from '../../src/formats/safetensors.js';
-import { readAll } from '../../src/formats/weights.js';
 import { host } from '../../src/graph/dtype.js';
-import type { HostTensor } from '../../src/graph/dtype.js';
 import { blipRewardConfig, blipRewardShapes } from '../../src/models/blip-reward.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
-import { compareWithPublished, fixturePath, publishedShapes } from './preference.js';
+import { changedCopies, compareWithPublished, fixturePath, publishedShapes } from './preference.js';
 
 const file = fixturePath('preference_image_reward.pt');
 const vocab = fixturePath('wordpiece.txt');
@@ -46,16 +42,7 @@ test('the published checkpoint is read whole, as ViT-L/16 and BERT base', async 
 
 test('says what is wrong when it is opened', async () => {
   const open = (path: string, words = vocab) => openRewards([parseReward(`image-reward?file=${path}&vocab=${words}`)]);
-  const source = await openWeights(file);
-  const tensors = await readAll(source);
-  await source.close();
-  const write = async (name: string, change: (all: Map<string, HostTensor>) => void): Promise<string> => {
-    const all = new Map(tensors);
-    change(all);
-    const path = join(folder, `${name}.safetensors`);
-    await writeSafetensors(path, all);
-    return path;
-  };
+  const write = await changedCopies(file, folder);
   await expect(open(await write('whole', () => {}))).resolves.toBeTruthy();
   const blip = await write('blip', (all) => all.delete('mlp.layers.7.weight'));
   await expect(open(blip)).rejects.toThrow(`${blip}: has no tensor "mlp.layers.7.weight". Give ImageReward.pt`);

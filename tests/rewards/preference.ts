@@ -1,9 +1,14 @@
 /** @file What the tests of the published preference rewards share: their fixtures, and the comparison with PyTorch. */
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { expect } from 'vitest';
+import { openWeights } from '../../src/formats/open-weights.js';
+import { writeSafetensors } from '../../src/formats/safetensors.js';
+import { readAll } from '../../src/formats/weights.js';
 import type { WeightSource } from '../../src/formats/weights.js';
+import type { HostTensor } from '../../src/graph/dtype.js';
 import { openGradient } from '../../src/rewards/gradient.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import type { DifferentiableReward } from '../../src/rewards/reward.js';
@@ -59,4 +64,20 @@ export async function compareWithPublished(spec: string, name: string): Promise<
   score.forEach((s, i) => expect(sum[i]! / scale).toBeCloseTo((2 * s) / scale, 4));
   await reward.release?.();
   await twice.release?.();
+}
+
+/** Writes copies of a checkpoint with something changed, `<name>.safetensors` in a folder, and returns their paths. */
+export async function changedCopies(
+  file: string, folder: string,
+): Promise<(name: string, change: (all: Map<string, HostTensor>) => void) => Promise<string>> {
+  const source = await openWeights(file);
+  const tensors = await readAll(source);
+  await source.close();
+  return async (name, change) => {
+    const all = new Map(tensors);
+    change(all);
+    const path = join(folder, `${name}.safetensors`);
+    await writeSafetensors(path, all);
+    return path;
+  };
 }
