@@ -63,6 +63,7 @@ const RECIPES = {
       beta_end: 0.012, steps_offset: 1, set_alpha_to_one: false, clip_sample: false, prediction_type: 'epsilon',
     },
   },
+  'text-encoder': { network: 'text-encoder', imageSize: 16, config: text, training: { ...training, steps: 200, lr: 1e-2 } },
   clip: {
     network: 'clip', name: 'clip', imageSize: 16, shift: 1, training: { ...training, steps: 150, batch: 8, lr: 3e-3 },
     config: {
@@ -99,6 +100,22 @@ describe('a recipe for each network', () => {
     expect(factor).toBeGreaterThan(0);
     expect(factor).not.toBe(0.18215);
     for (const row of await rows('denoiser')) expect(row['loss']).toBeGreaterThan(0);
+  });
+
+  test('text encoder: captions tell the pictures, and the denoiser goes on from there', { timeout: 120_000 }, async () => {
+    await carryOut('text-encoder');
+    const losses = (await rows('text-encoder')).map((row) => row['loss']!);
+    expect(losses.at(-1)).toBeLessThan(0.5 * losses[0]!); // "a red square" is half flat, half 3d: never zero
+    const table = async (): Promise<Float32Array> =>
+      (await loadPipeline(out)).weights.get('text_encoder.text_model.embeddings.token_embedding.weight')!.data as Float32Array;
+    const [before, options] = [await table(), { work: join(root, 'work', 'velocity') }];
+    const scheduler = { ...RECIPES.denoiser.scheduler, prediction_type: 'v_prediction' };
+    await carryOut('denoiser', { scheduler, trainedTextEncoder: true, training: { ...training, steps: 1, lr: 1e-9 } }, options);
+    expect((await loadPipeline(out)).scheduler['prediction_type']).toBe('v_prediction');
+    (await table()).forEach((value, i) => expect(value).toBeCloseTo(before[i]!, 6));
+    // An untrained U-Net predicts 0, so that its error is v's variance, which is that of the latents at any noise: 1.
+    expect((await rows('velocity'))[0]!['mse']).toBeGreaterThan(0.5);
+    expect((await rows('velocity'))[0]!['mse']).toBeLessThan(2);
   });
 
   test('contrastive network, and a style head that tells the styles apart', { timeout: 120_000 }, async () => {

@@ -1,6 +1,7 @@
 /**
- * @file Training the denoiser and its text encoder together: noise prediction (Ho et al. 2020) with min-SNR weighting
- * (Hang et al. 2023) and prompt dropout for classifier-free guidance.
+ * @file Training the denoiser and its text encoder together: noise prediction (Ho et al. 2020) or velocity
+ * prediction (Salimans & Ho 2022), with min-SNR weighting (Hang et al. 2023) and prompt dropout for classifier-free
+ * guidance.
  */
 import { host } from '../../graph/dtype.js';
 import type { HostTensor } from '../../graph/dtype.js';
@@ -14,6 +15,9 @@ import type { Tokenizer } from '../../models/tokenizer.js';
 import { unet } from '../../models/unet.js';
 import { rootScope, trainableWeights } from '../../nn/scope.js';
 import { normal, permutation, uniform } from '../../random/random.js';
+import { addNoise, predictionTarget } from '../../schedulers/forward-process.js';
+import { noiseLevel } from '../../schedulers/noise-schedule.js';
+import type { NoiseSchedule, PredictionType } from '../../schedulers/noise-schedule.js';
 import { pickCaption } from './dataset.js';
 import type { DatasetRecord } from './dataset.js';
 import type { Trainable } from './fit.js';
@@ -32,30 +36,41 @@ export interface DenoiserOptions {
   /** Scaled latents of all pictures, [N, C, h, w]. */
   latents: HostTensor;
   records: readonly DatasetRecord[];
-  /** ā_t for t = 0 … T − 1. */
-  alphasCumprod: ArrayLike<number>;
+  /** ā_t for t = 0 … T − 1, and what the U-Net predicts. */
+  schedule: NoiseSchedule;
   batch: number;
   seed: number;
-  /** γ of min-SNR: the weight of the noise error is min(SNR, γ) / SNR. */
+  /** γ of min-SNR, see `lossWeight`. */
   minSnr: number;
   /** How often the caption is replaced by the empty one. */
   promptDropout: number;
 }
 
+/**
+ * The weight of the network's squared error at a noise level. Of noise: min(SNR, γ)/SNR (Hang et al. 2023), which as an
+ * error of x̂0 is min(SNR, γ). Of velocity: min(SNR + 1, γ)/(SNR + 1), as an error of x̂0 min(SNR + 1, γ). The paper's
+ * min(SNR, γ)/(SNR + 1) would give nothing to the highest noise, where all that can be known comes from the caption.
+ */
+function lossWeight(type: PredictionType, snr: number, gamma: number): number {
+  const clean = type === 'epsilon' ? snr : snr + 1;
+  return Math.min(clean, gamma) / (type === 'sample' ? 1 : clean);
+}
+
 export function denoiser(options: DenoiserOptions): Trainable {
-  const { latents, batch, seed, alphasCumprod, tokenizer, records } = options;
+  const { latents, batch, seed, tokenizer, records } = options;
+  const { alphasCumprod, predictionType } = options.schedule;
   const shape = [batch, ...latents.shape.slice(1)];
   const symbols = new Map<string, Tensor>();
   const scopeOf = (prefix: string) =>
     rootScope(trainableWeights(prefix, (name, t) => symbols.set(prefix + name, t)));
   const noisy = input('noisy', shape);
-  const noise = input('noise', shape);
+  const target = input('target', shape);
   const timestep = input('timestep', [batch]);
   const ids = input('ids', [batch, tokenizer.maxLength], 'int64');
   const weight = input('weight', [batch]);
   const context = clipText(scopeOf(TEXT_ENCODER), options.textEncoder, ids).last;
   const predicted = unet(scopeOf(UNET), options.unet, { latents: noisy, timestep, context });
-  const errors = mean(square(sub(predicted, noise)), { axes: [1, 2, 3] }); // [B]
+  const errors = mean(square(sub(predicted, target)), { axes: [1, 2, 3] }); // [B]
   const plane = latents.data.length / latents.shape[0]!;
   const all = latents.data as Float32Array;
   return {
@@ -69,23 +84,26 @@ export function denoiser(options: DenoiserOptions): Trainable {
       const start = (step % perEpoch) * batch;
       const draws = uniform({ seed, stream: 'denoiser-draws', step }, 0, 3 * batch);
       const noises = normal({ seed, stream: 'denoiser-noise', step }, 0, batch * plane);
-      const [x, times, weights] = [new Float32Array(batch * plane), new Float32Array(batch), new Float32Array(batch)];
+      const [x, wanted] = [new Float32Array(batch * plane), new Float32Array(batch * plane)];
+      const [times, weights] = [new Float32Array(batch), new Float32Array(batch)];
       const captions: string[] = [];
       for (let i = 0; i < batch; i++) {
         const index = order[start + i]!;
         // One time per batch-th of the range: less variance than independent draws.
         const t = Math.floor(((i + draws[3 * i]!) / batch) * alphasCumprod.length);
-        const signal = alphasCumprod[t]!;
-        const [a, b] = [Math.sqrt(signal), Math.sqrt(1 - signal)];
-        const snr = signal / (1 - signal);
+        const alphaBar = alphasCumprod[t]!;
+        const level = noiseLevel(alphaBar);
         times[i] = t;
-        weights[i] = Math.min(snr, options.minSnr) / snr;
-        for (let k = 0; k < plane; k++) x[i * plane + k] = a * all[index * plane + k]! + b * noises[i * plane + k]!;
+        weights[i] = lossWeight(predictionType, alphaBar / (1 - alphaBar), options.minSnr);
+        const clean = all.subarray(index * plane, (index + 1) * plane);
+        const drawn = noises.subarray(i * plane, (i + 1) * plane);
+        x.set(addNoise(level, clean, drawn), i * plane);
+        wanted.set(predictionTarget(predictionType, level, clean, drawn), i * plane);
         captions.push(draws[3 * i + 1]! < options.promptDropout ? '' : pickCaption(records[index]!, draws[3 * i + 2]!));
       }
       return {
         noisy: host(x, shape),
-        noise: host(noises, shape),
+        target: host(wanted, shape),
         timestep: host(times, [batch]),
         weight: host(weights, [batch]),
         ids: tokenIds(tokenizer, captions),

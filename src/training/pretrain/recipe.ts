@@ -40,10 +40,18 @@ export const recipeSchema = z.discriminatedUnion('network', [
     noise: z.number().nonnegative().default(0.05),
   }),
   z.strictObject({
+    network: z.literal('text-encoder'),
+    imageSize: size,
+    config: clipTextConfigSchema,
+    training,
+  }),
+  z.strictObject({
     network: z.literal('denoiser'),
     imageSize: size,
     unet: unetConfigSchema,
     textEncoder: clipTextConfigSchema,
+    /** The text encoder starts from the weights in the output folder, which its own recipe has made. */
+    trainedTextEncoder: z.boolean().default(false),
     /** Written as scheduler/scheduler_config.json. */
     scheduler: z.record(z.string(), z.unknown()),
     training,

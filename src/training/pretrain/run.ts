@@ -29,6 +29,7 @@ import { fit } from './fit.js';
 import type { FitOptions, Trainable } from './fit.js';
 import type { Recipe, RecipeOf } from './recipe.js';
 import { styleHead } from './style-head.js';
+import { HEAD, textEncoder } from './text-encoder.js';
 
 export interface PretrainOptions {
   /** Folder of the model, in diffusers layout. */
@@ -97,6 +98,19 @@ async function latentsOf(dataset: Dataset, folder: string, progress: Progress): 
   return { latents, scale: vae.config.scaling_factor };
 }
 
+/** Latents of all pictures as a denoiser sees them, of unit variance: [N, C, h, w]. */
+async function scaledLatents(dataset: Dataset, folder: string, progress: Progress): Promise<HostTensor> {
+  const { latents, scale } = await latentsOf(dataset, folder, progress);
+  return host((latents.data as Float32Array).map((v) => v * scale), latents.shape);
+}
+
+const prefixed = (prefix: string, weights: Average): [string, HostTensor][] =>
+  [...weights].map(([name, t]) => [prefix + name, t]);
+
+/** The weights under a prefix, without it. */
+const part = (weights: Average, prefix: string): Map<string, HostTensor> =>
+  new Map([...weights].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), t]] : [])));
+
 /** 1 / deviation, so that scaled latents have unit variance (Rombach et al. 2022). */
 function scalingFactor(latents: HostTensor): number {
   const x = latents.data as Float32Array;
@@ -140,16 +154,33 @@ async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: P
   await writeComponent(folder, { kind: 'AutoencoderKL', config: scaled, weights });
 }
 
+async function pretrainTextEncoder(recipe: RecipeOf<'text-encoder'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  const { out, seed, progress } = options;
+  const { config, training: { batch } } = recipe;
+  const tokenizer = await captionTokenizer(join(out, 'tokenizer'), captionsOf(dataset), config);
+  const pixels = await scaledLatents(dataset, join(out, 'vae'), progress);
+  const [count] = pixels.shape as [number];
+  const width = pixels.data.length / count;
+  const head = initialWeights(new Map([['weight', [width, config.hidden_size]], ['bias', [width]]]), seed);
+  const folder = join(out, 'text_encoder');
+  const parameters = new Map([
+    ...prefixed(TEXT_ENCODER, await firstWeights('CLIPTextModel', config, folder, options)), ...prefixed(HEAD, head),
+  ]);
+  const latents = host(pixels.data, [count, width]);
+  const net = textEncoder({ config, parameters, tokenizer, latents, records: dataset.records, batch, seed });
+  const write = (average: Average): Promise<void> =>
+    writeComponent(folder, { kind: 'CLIPTextModel', config, weights: part(average, TEXT_ENCODER) });
+  await fit(net, fitOptions(recipe, options, write));
+}
+
 async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
   const { out, seed } = options;
   const tokenizer = await captionTokenizer(join(out, 'tokenizer'), captionsOf(dataset), recipe.textEncoder);
-  const { latents, scale } = await latentsOf(dataset, join(out, 'vae'), options.progress);
-  const scaled = host((latents.data as Float32Array).map((v) => v * scale), latents.shape);
-  const prefixed = (prefix: string, weights: Average): [string, HostTensor][] =>
-    [...weights].map(([name, t]) => [prefix + name, t]);
+  const latents = await scaledLatents(dataset, join(out, 'vae'), options.progress);
+  const text = { ...options, fromExisting: options.fromExisting || recipe.trainedTextEncoder };
   const parameters = new Map([
     ...prefixed(UNET, await firstWeights('UNet2DConditionModel', recipe.unet, join(out, 'unet'), options)),
-    ...prefixed(TEXT_ENCODER, await firstWeights('CLIPTextModel', recipe.textEncoder, join(out, 'text_encoder'), options)),
+    ...prefixed(TEXT_ENCODER, await firstWeights('CLIPTextModel', recipe.textEncoder, join(out, 'text_encoder'), text)),
   ]);
   const schedulerFile = join(out, 'scheduler', 'scheduler_config.json');
   await writeAtomic(schedulerFile, `${JSON.stringify(recipe.scheduler, null, 2)}\n`);
@@ -159,19 +190,17 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
     textEncoder: recipe.textEncoder,
     parameters,
     tokenizer,
-    latents: scaled,
+    latents,
     records: dataset.records,
-    alphasCumprod: schedule.alphasCumprod,
+    schedule,
     batch: recipe.training.batch,
     seed,
     minSnr: recipe.minSnr,
     promptDropout: recipe.promptDropout,
   });
   const write = async (average: Average): Promise<void> => {
-    const part = (prefix: string): Map<string, HostTensor> =>
-      new Map([...average].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), t]] : [])));
-    await writeComponent(join(out, 'unet'), { kind: 'UNet2DConditionModel', config: recipe.unet, weights: part(UNET) });
-    await writeComponent(join(out, 'text_encoder'), { kind: 'CLIPTextModel', config: recipe.textEncoder, weights: part(TEXT_ENCODER) });
+    await writeComponent(join(out, 'unet'), { kind: 'UNet2DConditionModel', config: recipe.unet, weights: part(average, UNET) });
+    await writeComponent(join(out, 'text_encoder'), { kind: 'CLIPTextModel', config: recipe.textEncoder, weights: part(average, TEXT_ENCODER) });
     // With it the folder is a model that all other commands take.
     await writeAtomic(join(out, 'model_index.json'), modelIndex({
       unet: recipe.unet, vae: { kind: 'AutoencoderKL' }, scheduler: recipe.scheduler,
@@ -214,6 +243,7 @@ async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Datase
 /** Trains the network that the recipe names and writes it below `options.out`. */
 export async function pretrain(recipe: Recipe, dataset: Dataset, options: PretrainOptions): Promise<void> {
   if (recipe.network === 'vae') return pretrainVae(recipe, dataset, options);
+  if (recipe.network === 'text-encoder') return pretrainTextEncoder(recipe, dataset, options);
   if (recipe.network === 'denoiser') return pretrainDenoiser(recipe, dataset, options);
   if (recipe.network === 'clip') return pretrainClip(recipe, dataset, options);
   return pretrainStyleHead(recipe, dataset, options);
