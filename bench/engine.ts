@@ -12,6 +12,7 @@ import { CASES, blockOf, nameOf } from './cases.js';
 import type { CaseSpec, Mode } from './cases.js';
 import { open, trial } from './executable.js';
 import { peakOf } from './peak.js';
+import { formatProfile, profile } from '../src/runtime/profile.js';
 import { startReference } from './reference.js';
 import type { Reference } from './reference.js';
 
@@ -22,6 +23,7 @@ const THREADS = Number(process.env['ATTUNE_BENCH_THREADS'] ?? cpus().length);
 const SECONDS = 6;
 const MAX_ROUNDS = 40;
 const MIN_ROUNDS = 5;
+const PROFILE_ROWS = 8;
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
@@ -122,8 +124,22 @@ function checkpointing(): void {
   }
 }
 
-/** @param filter only cases whose name contains it */
-export async function benchEngine(filter = ''): Promise<void> {
+/** Where the time of the cases goes, operator by operator. */
+async function profiles(cases: readonly CaseSpec[]): Promise<void> {
+  for (const spec of cases) {
+    for (const mode of ['forward', 'training'] as const) {
+      const t = trial(blockOf(spec), mode);
+      const executable = await open(t, { threads: THREADS });
+      console.log(`\n${nameOf(spec)}, ${mode}: ${formatProfile(await profile(executable, t.feeds), PROFILE_ROWS)}`);
+      await executable.release();
+    }
+  }
+}
+
+/** @param args a filter: only cases whose name contains it; `--profile`: their operators instead of the comparison */
+export async function benchEngine(args: readonly string[]): Promise<void> {
+  const filter = args.find((a) => !a.startsWith('--')) ?? '';
+  if (args.includes('--profile')) return profiles(CASES.filter((c) => nameOf(c).includes(filter)));
   const reference = await startReference();
   console.log(`${cpus().length} x ${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}, ${THREADS} threads, ${reference?.description ?? 'no python3 with torch'}`);
   const peak = await peakMeter();

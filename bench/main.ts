@@ -5,7 +5,7 @@ import { benchSd15 } from './sd15.js';
 import { benchTrain } from './train.js';
 
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
-  engine: ([filter]) => benchEngine(filter),
+  engine: benchEngine,
   'bundled-model': benchBundledModel,
   sd15: benchSd15,
   train: benchTrain,
