@@ -5,8 +5,6 @@ import { FormatError } from '../../formats/errors.js';
 import { writeSafetensors } from '../../formats/safetensors.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
-import { mul, sub } from '../../graph/ops/arithmetic.js';
-import { input } from '../../graph/tensor.js';
 import type { Tensor } from '../../graph/tensor.js';
 import { imageFeatures, normalizePixels } from '../../models/clip.js';
 import { readComponent, writeComponent } from '../../models/component-files.js';
@@ -14,19 +12,17 @@ import { componentShapes } from '../../models/components.js';
 import type { ComponentClass, ComponentConfigs } from '../../models/components.js';
 import { initialWeights } from '../../models/init.js';
 import { modelIndex } from '../../models/save.js';
-import { vaeEncode } from '../../models/vae.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
-import { compile } from '../../runtime/compile.js';
 import { readSchedulerConfig } from '../../schedulers/scheduler-config.js';
 import type { Progress } from '../progress.js';
 import { autoencoder } from './autoencoder.js';
 import { captionTokenizer } from './caption-tokenizer.js';
 import { contrastive } from './contrastive.js';
-import { pictures } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import { denoiser, TEXT_ENCODER, UNET } from './denoiser.js';
 import { fit } from './fit.js';
 import type { FitOptions, Trainable } from './fit.js';
+import { latentsOf, overPictures, scaledLatents, scalingFactor } from './latents.js';
 import type { Recipe, RecipeOf } from './recipe.js';
 import { styleHead } from './style-head.js';
 import { HEAD, textEncoder } from './text-encoder.js';
@@ -64,64 +60,12 @@ async function firstWeights<K extends ComponentClass>(
 
 const captionsOf = ({ records }: Dataset): string[] => records.flatMap(({ captions }) => captions);
 
-const EMBED_BATCH = 32;
-
-/** Applies a network to every picture: rows of `f`, in order. */
-async function overPictures(
-  dataset: Dataset,
-  weights: Average,
-  f: (images: Tensor /* [B, 3, S, S] in [0, 1] */) => Tensor,
-  progress: Progress,
-): Promise<HostTensor> {
-  const out = f(input('images', [EMBED_BATCH, 3, dataset.size, dataset.size]));
-  const net = await compile({ outputs: { out } }, { weights });
-  const [, ...shape] = out.shape;
-  const width = out.size / EMBED_BATCH;
-  const total = dataset.records.length;
-  const data = new Float32Array(total * width);
-  for (let start = 0; start < total; start += EMBED_BATCH) {
-    const indices = Array.from({ length: EMBED_BATCH }, (_, i) => Math.min(start + i, total - 1));
-    const rows = (await net.run({ images: pictures(dataset, indices) })).out.data as Float32Array;
-    data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
-    progress.step(Math.min(start + EMBED_BATCH, total), total);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  await net.release();
-  return host(data, [total, ...shape]);
-}
-
-async function latentsOf(dataset: Dataset, folder: string, progress: Progress): Promise<{ latents: HostTensor; scale: number }> {
-  const vae = await readComponent(folder, 'AutoencoderKL');
-  progress.phase('encoding pictures');
-  const scope = rootScope(frozenWeights());
-  const latents = await overPictures(dataset, vae.weights, (x) => vaeEncode(scope, vae.config, sub(mul(x, 2), 1)).mean, progress);
-  return { latents, scale: vae.config.scaling_factor };
-}
-
-/** Latents of all pictures as a denoiser sees them, of unit variance: [N, C, h, w]. */
-async function scaledLatents(dataset: Dataset, folder: string, progress: Progress): Promise<HostTensor> {
-  const { latents, scale } = await latentsOf(dataset, folder, progress);
-  return host((latents.data as Float32Array).map((v) => v * scale), latents.shape);
-}
-
 const prefixed = (prefix: string, weights: Average): [string, HostTensor][] =>
   [...weights].map(([name, t]) => [prefix + name, t]);
 
 /** The weights under a prefix, without it. */
 const part = (weights: Average, prefix: string): Map<string, HostTensor> =>
   new Map([...weights].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), t]] : [])));
-
-/** 1 / deviation, so that scaled latents have unit variance (Rombach et al. 2022). */
-function scalingFactor(latents: HostTensor): number {
-  const x = latents.data as Float32Array;
-  let [sum, squares] = [0, 0];
-  for (const v of x) {
-    sum += v;
-    squares += v * v;
-  }
-  const mean = sum / x.length;
-  return 1 / Math.sqrt(squares / x.length - mean * mean);
-}
 
 function fitOptions(recipe: Recipe, options: PretrainOptions, onCheckpoint: FitOptions['onCheckpoint']): FitOptions {
   const { work, resume, threads, checkpointSeconds, progress, shouldStop } = options;
