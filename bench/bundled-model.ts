@@ -68,7 +68,7 @@ function readSettings(args: readonly string[]): Settings {
     args: [...args],
     options: {
       model: { type: 'string' }, quick: { type: 'boolean', default: false }, out: { type: 'string' },
-      guidance: { type: 'string', default: '3' }, sampler: { type: 'string', default: 'ddim' },
+      guidance: { type: 'string', default: '2' }, sampler: { type: 'string', default: 'ddim' },
       steps: { type: 'string', default: '25' }, threads: { type: 'string' },
       statistics: { type: 'boolean', default: false },
     },

@@ -1,7 +1,7 @@
 """The main job's DRaFT-LV update in PyTorch: diffusers, transformers and peft on the same model, for timing in turn.
 
 reference_train.py MODEL_FOLDER THREADS. Prints what it is; then, for each line read, makes one update and prints its
-seconds: 12 DDIM steps with guidance 3 on 8 prompts, the gradient of the last step for the sample and two re-noised
+seconds: 12 DDIM steps with guidance 2 on 8 prompts, the gradient of the last step for the sample and two re-noised
 copies of it through the decoder and the image encoder of emoji-clip, clipping and AdamW on a LoRA of rank 8.
 """
 import sys

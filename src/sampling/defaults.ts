@@ -7,11 +7,11 @@ import type { SamplerName } from '../schedulers/index.js';
 export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm' ? 4 : 20);
 
 /**
- * Guidance: 7.5 of Stable Diffusion 1 and 2 and 5 of SDXL are what their own pipelines take; 3 suits the small models
+ * Guidance: 7.5 of Stable Diffusion 1 and 2 and 5 of SDXL are what their own pipelines take; 2 suits the small models
  * that `attune pretrain` makes.
  */
 export function defaultGuidance(pipeline: Pipeline): number {
-  if (baseModelOf(pipeline) === undefined) return 3;
+  if (baseModelOf(pipeline) === undefined) return 2;
   return isSdxl(pipeline) ? 5 : 7.5;
 }
 
