@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPTextModel
 root, threads = Path(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
-BATCH, STEPS, GUIDANCE, COPIES = 8, 12, 3.0, 2
+BATCH, STEPS, GUIDANCE, COPIES = 8, 12, 2.0, 2
 
 unet = UNet2DConditionModel.from_pretrained(root / "unet", torch_dtype=torch.float32)
 unet.requires_grad_(False)
