@@ -62,9 +62,9 @@ describe('attune compare', { timeout: 300_000 }, () => {
     expect((JSON.parse(again.stdout) as Results).entries).toEqual(results.entries);
     expect((await stat(join(out, 'runs/late/seed-3/summary.json'))).mtimeMs).toBe(written);
 
-    const changed = await attune([...ARGS, '--set', 'guidance=2']).finished;
+    const changed = await attune([...ARGS, '--set', 'guidance=3']).finished;
     expect(changed).toMatchObject({ code: 2, stdout: '' });
-    expect(changed.stderr).toMatch(/base\/seed-3 holds a run of another configuration: guidance was 3 and is now 2/);
+    expect(changed.stderr).toMatch(/base\/seed-3 holds a run of another configuration: guidance was 2 and is now 3/);
   });
 
   test('mistakes are told before anything runs', async () => {

@@ -49,7 +49,7 @@ test('images are files that tell how they were made, and a sheet', async () => {
   expect(width).toBe(64);
   const png = await readFile(images[3]!.file, 'latin1');
   expect(png).toContain('tEXtparameters\0two, dogs\nNegative prompt: blur\n'
-    + 'Steps: 2, Sampler: DDIM, CFG scale: 3, Seed: 10, Size: 64x64, Model: pipeline_sd1,');
+    + 'Steps: 2, Sampler: DDIM, CFG scale: 2, Seed: 10, Size: 64x64, Model: pipeline_sd1,');
   const sheet = imageSize(await readImage(grid));
   expect(sheet.width).toBeGreaterThan(2 * 128); // two columns, enlarged
   expect(sheet.width).toBeLessThan(3 * 128);
