@@ -8,11 +8,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cpus } from 'node:os';
 import { matmul } from '../src/graph/ops/matmul.js';
+import { formatProfile, profile } from '../src/runtime/profile.js';
 import { CASES, blockOf, nameOf } from './cases.js';
 import type { CaseSpec, Mode } from './cases.js';
 import { open, trial } from './executable.js';
 import { peakOf } from './peak.js';
-import { formatProfile, profile } from '../src/runtime/profile.js';
 import { startReference } from './reference.js';
 import type { Reference } from './reference.js';
 

@@ -1,6 +1,6 @@
 /**
  * @file Training the denoiser's text encoder on the pictures themselves before there is a denoiser: the caption's mean
- * state, mapped linearly, is to be the picture's latents. A step costs a fifteenth of a denoiser's and the error is not
+ * state, mapped linearly, is to be the picture's latents. A step costs less than a tenth of a denoiser's and the error is not
  * buried in noise; what is learnt is where the layout and colours of a named thing lie in the text states. The linear
  * map is thrown away.
  */
