@@ -11,8 +11,8 @@ import { clipLogits, imageFeatures, normalizePixels, textFeatures } from '../../
 import type { ClipConfig } from '../../models/config.js';
 import type { Tokenizer } from '../../models/tokenizer.js';
 import { rootScope, trainableWeights } from '../../nn/scope.js';
-import { integers, normal, permutation, uniform } from '../../random/random.js';
-import { pickCaption, pictures } from './dataset.js';
+import { integers, normal, uniform } from '../../random/random.js';
+import { epochBatch, pickCaption, pictures } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import type { Trainable } from './fit.js';
 import { tokenIds } from './tokens.js';
@@ -59,9 +59,7 @@ export function contrastive(dataset: Dataset, options: ContrastiveOptions): Trai
     loss,
     metrics: { scale: exp(scope.weight('logit_scale', [])) },
     feeds(step) {
-      const epochLength = Math.floor(dataset.records.length / batch);
-      const order = permutation({ seed, stream: 'clip-order', step: Math.floor(step / epochLength) }, 0, dataset.records.length);
-      const indices = Array.from(order.subarray((step % epochLength) * batch, ((step % epochLength) + 1) * batch));
+      const indices = epochBatch({ seed, stream: 'clip-order' }, step, dataset.records.length, batch);
       const choice = uniform({ seed, stream: 'clip-caption', step }, 0, batch);
       const captions = indices.map((index, i) => pickCaption(dataset.records[index]!, choice[i]!));
       const moves = integers({ seed, stream: 'clip-shift', step }, 0, 2 * batch, 2 * shift + 1);

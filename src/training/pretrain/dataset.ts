@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { readImage, resizeImage } from '../../formats/image.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
+import { permutation } from '../../random/random.js';
 
 /** One line of `metadata.jsonl`; further fields (name, style, group, …) are kept for evaluation. */
 const line = z.looseObject({
@@ -138,4 +139,16 @@ export function pickCaption(record: DatasetRecord, u: number): string {
   let rest = u * weights.reduce((a, b) => a + b, 0);
   const at = weights.findIndex((w) => (rest -= w) < 0);
   return record.captions[at < 0 ? record.captions.length - 1 : at]!;
+}
+
+/**
+ * The pictures of a step: each epoch goes through all of them in a new order, whole batches only.
+ *
+ * @throws DatasetError if there are fewer pictures than a batch takes
+ */
+export function epochBatch(key: { seed: number; stream: string }, step: number, count: number, batch: number): number[] {
+  const perEpoch = Math.floor(count / batch);
+  if (perEpoch === 0) throw new DatasetError(`${count} pictures are fewer than a batch of ${batch}: lower training.batch in the recipe`);
+  const order = permutation({ ...key, step: Math.floor(step / perEpoch) }, 0, count);
+  return Array.from(order.subarray((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch));
 }

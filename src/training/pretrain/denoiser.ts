@@ -14,11 +14,11 @@ import type { ClipTextConfig, UNetConfig } from '../../models/config.js';
 import type { Tokenizer } from '../../models/tokenizer.js';
 import { unet } from '../../models/unet.js';
 import { rootScope, trainableWeights } from '../../nn/scope.js';
-import { normal, permutation, uniform } from '../../random/random.js';
+import { normal, uniform } from '../../random/random.js';
 import { addNoise, predictionTarget } from '../../schedulers/forward-process.js';
 import { noiseLevel } from '../../schedulers/noise-schedule.js';
 import type { NoiseSchedule, PredictionType } from '../../schedulers/noise-schedule.js';
-import { pickCaption } from './dataset.js';
+import { epochBatch, pickCaption } from './dataset.js';
 import type { DatasetRecord } from './dataset.js';
 import type { Trainable } from './fit.js';
 import { tokenIds } from './tokens.js';
@@ -79,16 +79,14 @@ export function denoiser(options: DenoiserOptions): Trainable {
     loss: mean(mul(errors, weight)),
     metrics: { mse: mean(errors) },
     feeds(step) {
-      const perEpoch = Math.floor(records.length / batch);
-      const order = permutation({ seed, stream: 'denoiser-order', step: Math.floor(step / perEpoch) }, 0, records.length);
-      const start = (step % perEpoch) * batch;
+      const indices = epochBatch({ seed, stream: 'denoiser-order' }, step, records.length, batch);
       const draws = uniform({ seed, stream: 'denoiser-draws', step }, 0, 3 * batch);
       const noises = normal({ seed, stream: 'denoiser-noise', step }, 0, batch * plane);
       const [x, wanted] = [new Float32Array(batch * plane), new Float32Array(batch * plane)];
       const [times, weights] = [new Float32Array(batch), new Float32Array(batch)];
       const captions: string[] = [];
       for (let i = 0; i < batch; i++) {
-        const index = order[start + i]!;
+        const index = indices[i]!;
         // One time per batch-th of the range: less variance than independent draws.
         const t = Math.floor(((i + draws[3 * i]!) / batch) * alphasCumprod.length);
         const alphaBar = alphasCumprod[t]!;

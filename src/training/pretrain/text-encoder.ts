@@ -14,8 +14,8 @@ import type { ClipTextConfig } from '../../models/config.js';
 import type { Tokenizer } from '../../models/tokenizer.js';
 import { linear } from '../../nn/linear.js';
 import { rootScope, trainableWeights } from '../../nn/scope.js';
-import { permutation, uniform } from '../../random/random.js';
-import { pickCaption } from './dataset.js';
+import { uniform } from '../../random/random.js';
+import { epochBatch, pickCaption } from './dataset.js';
 import type { DatasetRecord } from './dataset.js';
 import { TEXT_ENCODER } from './denoiser.js';
 import type { Trainable } from './fit.js';
@@ -47,16 +47,13 @@ export function textEncoder(options: TextEncoderOptions): Trainable {
   const target = input('latents', [batch, width]);
   const state = mean(clipText(scopeOf(TEXT_ENCODER), config, ids).last, { axes: [1] }); // [B, C]
   const loss = mean(square(sub(linear(scopeOf(HEAD), state, width), target)));
-  const perEpoch = Math.floor(count / batch);
   return {
     parameters: options.parameters,
     symbols,
     loss,
     metrics: {},
     feeds(step) {
-      const [epoch, start] = [Math.floor(step / perEpoch), (step % perEpoch) * batch];
-      const order = permutation({ seed, stream: 'text-order', step: epoch }, 0, count);
-      const indices = Array.from(order.subarray(start, start + batch));
+      const indices = epochBatch({ seed, stream: 'text-order' }, step, count, batch);
       const draws = uniform({ seed, stream: 'text-caption', step }, 0, batch);
       const captions = indices.map((index, i) => pickCaption(records[index]!, draws[i]!));
       return { ids: tokenIds(tokenizer, captions), latents: takeRows(latents, indices) };
