@@ -1,5 +1,6 @@
 /** @file `npm run bench -- NAME [ARGUMENTS]`: runs a benchmark by name. */
 import { benchBundledModel } from './bundled-model.js';
+import { benchCaptions } from './captions.js';
 import { benchEngine } from './engine.js';
 import { benchSd15 } from './sd15.js';
 import { benchTrain } from './train.js';
@@ -7,6 +8,7 @@ import { benchTrain } from './train.js';
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   engine: benchEngine,
   'bundled-model': benchBundledModel,
+  captions: benchCaptions,
   sd15: benchSd15,
   train: benchTrain,
 };
