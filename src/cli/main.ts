@@ -57,4 +57,10 @@ async function main(): Promise<number> {
   }
 }
 
+// A reader that went away (`attune … | head`, a closed terminal) costs its output, never the work.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
 process.exitCode = await main();

@@ -84,3 +84,9 @@ test('what is not there is refused with what is', async () => {
   expect([misspelt.code, misspelt.stdout]).toEqual([2, '']);
   expect(misspelt.stderr).toContain('Did you mean draft');
 });
+
+test('a reader that goes away early is no error', async () => {
+  const running = attune(['list', 'rewards']);
+  running.child.stdout!.destroy();
+  expect(await running.finished).toMatchObject({ code: 0, stderr: '' });
+});
