@@ -10,6 +10,7 @@ import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
 import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
+import { HIDING, hideShapes } from './hidden-shapes.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
 import { avoidGaps } from './webgpu.js';
 
@@ -109,13 +110,14 @@ export async function compile<O extends string>(
     if (value) check(name, t, value);
   }
   const lowered = await lower(graph, device, bake, hoist ? frozenNodes(graph, weights) : new Map());
-  const { graph: compiled, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
+  const { graph: hoisted, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
+  const compiled = device === 'cpu' && !bake ? hideShapes(hoisted) : hoisted;
   const expected = graphInputs(compiled);
   const fixed: Record<string, DeviceValue> = {};
   const shared: SharedValue[] = [];
   const baked = new Map<string, HostTensor>();
   for (const [name, t] of expected) {
-    const value = lookup(weights, name);
+    const value = HIDING[name] ?? lookup(weights, name);
     const part = parts.get(name) ?? (value && device === 'webgpu' ? t : undefined);
     if (value && bake) baked.set(name, value);
     else if (part) {

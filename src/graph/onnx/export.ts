@@ -1,6 +1,6 @@
 /** @file Writes a traced computation as an ONNX model. */
 import { bytesPerElement } from '../dtype.js';
-import type { HostTensor, Shape } from '../dtype.js';
+import type { HostTensor } from '../dtype.js';
 import { traceError } from '../errors.js';
 import { resolve } from '../tensor.js';
 import type { Attribute, Node, Tensor } from '../tensor.js';
@@ -16,6 +16,8 @@ export interface Graph {
    * as location: a model larger than 2 GB cannot be one file, and whoever loads it need not copy them.
    */
   readonly baked?: ReadonlyMap<string, HostTensor>;
+  /** Leave the shapes of float32 inputs out of the file. */
+  readonly hideInputShapes?: boolean;
 }
 
 /** Nodes that the tensors depend on, each after what it reads; gradient-only inputs of bridges do not count. */
@@ -60,9 +62,9 @@ const valueName = (t: Tensor): string => {
   return node.op === '@input' ? node.name! : `${node.op.replace('@', '')}_${node.id}${index ? `_${index}` : ''}`;
 };
 
-function valueInfo(name: string, shape: Shape, elementType: number): object {
+function valueInfo(name: string, { shape, dtype }: Tensor, hidden = false): object {
   const dim = shape.map((d) => ({ dimValue: d }));
-  return { name, type: { tensorType: { elemType: elementType, shape: { dim } } } };
+  return { name, type: { tensorType: { elemType: ELEMENT_TYPES[dtype], ...(!hidden && { shape: { dim } }) } } };
 }
 
 function tensorProto(name: string, value: HostTensor): object {
@@ -147,8 +149,8 @@ export function exportOnnx(graph: Graph): Uint8Array {
       name: 'attune',
       node,
       initializer,
-      input: [...inputs].filter(([name]) => !baked.has(name)).map(([name, t]) => valueInfo(name, t.shape, ELEMENT_TYPES[t.dtype])),
-      output: outputs.map(([name, t]) => valueInfo(name, t.shape, ELEMENT_TYPES[t.dtype])),
+      input: [...inputs].filter(([name]) => !baked.has(name)).map(([name, t]) => valueInfo(name, t, graph.hideInputShapes && t.dtype === 'float32')),
+      output: outputs.map(([name, t]) => valueInfo(name, t)),
     },
   });
   return ModelProto.encode(model).finish();
