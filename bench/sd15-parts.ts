@@ -162,7 +162,7 @@ async function measure(part: Part, threads: number): Promise<PartResult> {
     if (t.dtype === 'int64') return [name, host(new BigInt64Array(t.size).fill(320n), t.shape, 'int64')];
     return [name, name === 'timestep' ? host(new Float32Array(t.size).fill(500), t.shape) : numbers(t.shape)];
   }));
-  const executable = await compile({ outputs }, { weights, threads });
+  const executable = await compile({ outputs }, { weights, threads, hideShapes: part === 'lora' || part === 'step' });
   const timing = await timed(() => executable.run(feeds), RUNS);
   const peak = peakBytes();
   // What else the machine does takes caches away: the better of two moments.

@@ -33,6 +33,11 @@ export interface CompileOptions {
    * keeps copies of its own. On by default with CUDA (where they would be uploaded at every run), off otherwise.
    */
   bake?: boolean;
+  /**
+   * Hide shapes from ONNX Runtime's planner on the CPU, so that memory is free after its last use: less memory for large
+   * graphs with checkpoints, but opening a session of many thousand operators takes several times as long. Off by default.
+   */
+  hideShapes?: boolean;
   /** After each run look for NaN and infinity in the outputs, and name the operator that made the first one. */
   checkFinite?: boolean;
   /** Further ONNX Runtime session options. */
@@ -111,7 +116,7 @@ export async function compile<O extends string>(
   }
   const lowered = await lower(graph, device, bake, hoist ? frozenNodes(graph, weights) : new Map());
   const { graph: hoisted, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
-  const compiled = device === 'cpu' && !bake ? hideShapes(hoisted) : hoisted;
+  const compiled = options.hideShapes && device === 'cpu' && !bake ? hideShapes(hoisted) : hoisted;
   const expected = graphInputs(compiled);
   const fixed: Record<string, DeviceValue> = {};
   const shared: SharedValue[] = [];

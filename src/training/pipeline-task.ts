@@ -114,7 +114,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     outputs: Readonly<Record<O, Tensor>>,
     weights: ReadonlyMap<string, HostTensor> = pipeline.weights,
   ): Promise<TaskExecutable<O>> {
-    const executable = await compile<O>({ outputs }, { ...options.compile, weights });
+    const executable = await compile<O>({ outputs }, { ...options.compile, weights, hideShapes: options.checkpointing });
     return {
       async run(feeds, prompts) {
         const conditioned = prompts.length > 0 ? await conditions.feeds(prompts) : {};
