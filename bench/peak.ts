@@ -35,7 +35,8 @@ async function measure({ case: spec, mode, chain: row }: PeakSpec): Promise<Peak
   await (await open(small)).run(small.feeds);
   const before = residentBytes();
   if (!resetPeak()) return null;
-  const executable = await open(t);
+  // As in training: shapes are hidden where blocks are computed again.
+  const executable = await open(t, { hideShapes: row?.recompute ?? false });
   for (let i = 0; i < 3; i++) await executable.run(t.feeds);
   return { bytes: peakBytes() - before, derived: executable.derivedBytes };
 }

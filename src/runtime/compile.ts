@@ -116,20 +116,21 @@ export async function compile<O extends string>(
   }
   const lowered = await lower(graph, device, bake, hoist ? frozenNodes(graph, weights) : new Map());
   const { graph: hoisted, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
-  const compiled = options.hideShapes && device === 'cpu' && !bake ? hideShapes(hoisted) : hoisted;
+  const hidden = options.hideShapes === true && device === 'cpu' && !bake;
+  const compiled = hidden ? hideShapes(hoisted) : hoisted;
   const expected = graphInputs(compiled);
-  const fixed: Record<string, DeviceValue> = {};
+  const fixed = new Map<string, DeviceValue>();
   const shared: SharedValue[] = [];
   const baked = new Map<string, HostTensor>();
   for (const [name, t] of expected) {
-    const value = HIDING[name] ?? lookup(weights, name);
+    const value = (hidden ? HIDING.get(name) : undefined) ?? lookup(weights, name);
     const part = parts.get(name) ?? (value && device === 'webgpu' ? t : undefined);
     if (value && bake) baked.set(name, value);
     else if (part) {
       const held = await share(part, weights, device, ort);
       shared.push(held);
-      fixed[name] = held.value;
-    } else if (value) fixed[name] = toDevice(value);
+      fixed.set(name, held.value);
+    } else if (value) fixed.set(name, toDevice(value));
   }
   const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
   const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData });
@@ -141,15 +142,15 @@ export async function compile<O extends string>(
     compiled,
     derivedBytes: [...new Map(shared.map(({ made, bytes }) => [made, bytes])).values()].reduce((sum, n) => sum + n, 0),
     async run(feeds) {
-      const values: Record<string, DeviceValue> = { ...fixed };
+      const values = Object.fromEntries(fixed);
       for (const [name, t] of expected) {
-        const value = feeds[name];
+        const value = lookup(feeds, name);
         if (value) {
           // Other values may have been made of it.
-          if (fixed[name] || baked.has(name)) throw new Error(`input ${name} was given as a weight when compiling; it cannot change`);
+          if (fixed.has(name) || baked.has(name)) throw new Error(`input ${name} was given as a weight when compiling; it cannot change`);
           check(name, t, value);
           values[name] = toDevice(value);
-        } else if (!values[name] && !baked.has(name)) throw new Error(`input ${name} (${t}) was not given`);
+        } else if (!fixed.has(name) && !baked.has(name)) throw new Error(`input ${name} (${t}) was not given`);
       }
       const results = await session.run(values);
       const outputs = Object.fromEntries(names.map((n) => [n, toHost(results[n]!, graph.outputs[n].dtype)])) as Record<O, HostTensor>;

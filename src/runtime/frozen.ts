@@ -15,8 +15,10 @@ import { rewrite } from './rewrite.js';
 
 export type Weights = ReadonlyMap<string, HostTensor> | Readonly<Record<string, HostTensor>>;
 
+/** A weight by its name, which may come from a file: `constructor` is none that every object has. */
 export function lookup(weights: Weights, name: string): HostTensor | undefined {
-  return weights instanceof Map ? weights.get(name) : (weights as Readonly<Record<string, HostTensor>>)[name];
+  if (weights instanceof Map) return weights.get(name);
+  return Object.hasOwn(weights, name) ? (weights as Readonly<Record<string, HostTensor>>)[name] : undefined;
 }
 
 /** The same numbers as `leaf`, in another shape at most. */

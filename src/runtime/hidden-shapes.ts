@@ -15,8 +15,8 @@ import { rewrite } from './rewrite.js';
 /** The input that makes a constant shape one that only a run knows; its name is none that a model has. */
 const NAME = 'zero that hides shapes';
 
-/** What to feed: 0. */
-export const HIDING: Readonly<Record<string, HostTensor>> = { [NAME]: host(new BigInt64Array(1), [1], 'int64') };
+/** What to feed such a graph beside its own inputs: 0. A map, for input names come from files too. */
+export const HIDING: ReadonlyMap<string, HostTensor> = new Map([[NAME, host(new BigInt64Array(1), [1], 'int64')]]);
 
 /** The operators that say a shape in numbers; all others follow from their inputs. */
 const SHAPED = new Set(['Reshape', 'Expand']);

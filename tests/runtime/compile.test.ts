@@ -108,4 +108,12 @@ describe('compile and run', () => {
     await expect(compile({ outputs: block() }, { weights: WEIGHTS, device: 'cuda' })).rejects.toThrow(DeviceError);
     await expect(compile({ outputs: block() }, { weights: WEIGHTS, device: 'cuda' })).rejects.toThrow(/cuda/i);
   });
+
+  test('inputs may be called anything', async () => {
+    const executable = await compile({ outputs: { y: mul(input('constructor', [2]), 2) } });
+    const given = { constructor: host(Float32Array.of(1, 2), [2]) };
+    expect([...(await executable.run(given)).y.data]).toEqual([2, 4]);
+    await expect(executable.run({})).rejects.toThrow(/input constructor \(.*\) was not given/);
+    await executable.release();
+  });
 });
