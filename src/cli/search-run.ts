@@ -10,7 +10,7 @@ import { sampleImages } from '../sampling/sampler.js';
 import type { TraceEntry } from '../search/candidate.js';
 import { openExplorer } from '../search/explorer.js';
 import { openPipelineTask } from '../training/pipeline-task.js';
-import { imageAt } from '../training/train.js';
+import { imageAt } from '../training/sheet.js';
 import type { Progress } from '../training/progress.js';
 import { checkStop } from './sampling-options.js';
 import type { SearchPlan } from './search-plan.js';

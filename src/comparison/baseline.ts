@@ -9,7 +9,7 @@ import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
 import type { RunFolder } from '../training/run-folder.js';
 import type { Session } from '../training/session.js';
-import { saveGrid } from '../training/train.js';
+import { saveGrid } from '../training/sheet.js';
 
 /** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
 async function bestImages(

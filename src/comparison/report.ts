@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import { loadPrompts } from '../training/prompts.js';
-import { sheetColumns } from '../training/train.js';
+import { sheetColumns } from '../training/sheet.js';
 import type { Comparison, Job } from './config.js';
 import { entriesOf } from './config.js';
 import { jobState } from './execute.js';

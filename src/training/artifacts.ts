@@ -19,7 +19,7 @@ import { values } from './parameters.js';
 import type { PipelineTask } from './pipeline-task.js';
 import type { Session } from './session.js';
 import type { MetricsRow } from './run-folder.js';
-import { imageAt } from './train.js';
+import { imageAt } from './sheet.js';
 import type { TrainResult } from './train.js';
 
 /** File names below `lora/`; PEFT's is a folder. */

@@ -8,7 +8,7 @@ import { encodePng } from '../../src/formats/image.js';
 import { imageGrid } from '../../src/formats/image-grid.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { sheetColumns } from '../../src/training/train.js';
+import { sheetColumns } from '../../src/training/sheet.js';
 
 export const comparison = (changes: object = {}): Comparison => parseComparison({
   title: 'Trial',

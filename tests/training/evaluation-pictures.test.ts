@@ -12,7 +12,7 @@ import { values } from '../../src/training/parameters.js';
 import { silent } from '../../src/training/progress.js';
 import { openSession } from '../../src/training/session.js';
 import type { Session } from '../../src/training/session.js';
-import { imageAt } from '../../src/training/train.js';
+import { imageAt } from '../../src/training/sheet.js';
 import { run, scratch, tiny } from '../cli/helpers.js';
 
 const PROMPTS = ['a cat', 'a dog'];

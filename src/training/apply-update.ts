@@ -1,0 +1,56 @@
+/** @file One update of a method as a step of the optimiser. */
+import type { HostTensor } from '../graph/dtype.js';
+import { accumulate } from '../methods/backprop.js';
+import type { Update } from '../methods/method.js';
+import { meanOf } from '../methods/reward-loss.js';
+import { updateAdamW } from './adamw.js';
+import { updateEma } from './ema.js';
+import { learningRate } from './learning-rate.js';
+import { clipNorm, globalNorm, values } from './parameters.js';
+import type { MetricsRow } from './run-folder.js';
+import type { Trained, TrainState } from './train-state.js';
+
+/**
+ * Adds an update's gradients to those that wait; once they are as many as are accumulated, takes one step of the
+ * optimiser.
+ *
+ * @returns what to write down of the step, or null while gradients wait
+ * @throws Error if the gradient is not finite
+ */
+export function applyUpdate({ config, task, stepper }: Trained, state: TrainState, update: Update): MetricsRow | null {
+  accumulate(state.gradients, update.gradients);
+  state.pending += 1;
+  if (state.pending < config.accumulate) return null;
+  for (const g of state.gradients.values()) {
+    const x = values(g);
+    for (let i = 0; i < x.length; i++) x[i]! /= state.pending;
+  }
+  const own = stepper.own?.parameters;
+  const mine = own && new Map([...own.keys()].map((name) => [name, state.gradients.get(name)!]));
+  const gradients = own ? new Map([...state.gradients].filter(([name]) => !own.has(name))) : state.gradients;
+  const limited = (g: Map<string, HostTensor>): number => {
+    const norm = config.clip === null ? globalNorm(g) : clipNorm(g, config.clip);
+    if (!Number.isFinite(norm)) throw new Error(`the gradient became ${norm} at step ${state.step + 1}; lower --lr, or resume an earlier checkpoint`);
+    return norm;
+  };
+  const norm = limited(gradients);
+  const ownNorm = mine && limited(mine);
+  const lr = learningRate(config.lr, state.step, config.steps, config.schedule, config.warmup);
+  const { beta1, beta2, weightDecay } = config;
+  updateAdamW(task.parameters, gradients, state.optimizer, lr, { beta1, beta2, epsilon: 1e-8, weightDecay });
+  if (mine) {
+    const { parameters, lr: ownLr, weightDecay: ownDecay } = stepper.own!;
+    const factor = lr / config.lr; // the schedule is common
+    updateAdamW(parameters, mine, state.ownOptimizer!, ownLr * factor, { beta1, beta2, epsilon: 1e-8, weightDecay: ownDecay });
+  }
+  if (state.average) updateEma(state.average, task.parameters, config.ema!, state.step);
+  state.step += 1;
+  state.gradients = new Map();
+  state.pending = 0;
+  // The method's own scalars never hide the trainer's.
+  return {
+    ...update.metrics,
+    step: state.step, reward: meanOf(update.rewards), loss: update.loss, gradNorm: norm,
+    ...(ownNorm !== undefined && { ownGradNorm: ownNorm }), lr,
+  };
+}

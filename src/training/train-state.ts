@@ -1,0 +1,121 @@
+/** @file What a training is at one moment, as a value; and how a checkpoint holds it. */
+import { z } from 'zod';
+import type { GaussianStatistics } from '../evaluation/frechet.js';
+import type { Evaluation } from '../evaluation/hacking-guard.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { host } from '../graph/dtype.js';
+import type { Stepper } from '../methods/method.js';
+import { peakBytes } from '../runtime/memory.js';
+import { initAdamW } from './adamw.js';
+import type { AdamWState } from './adamw.js';
+import type { RunState } from './checkpoint.js';
+import type { RunConfig } from './config.js';
+import { copyOf, values } from './parameters.js';
+import type { PipelineTask } from './pipeline-task.js';
+
+/** What is trained, how, and by which method. */
+export interface Trained {
+  config: RunConfig;
+  task: PipelineTask;
+  stepper: Stepper;
+}
+
+const storedValues = z.object({
+  evaluations: z.array(z.custom<Evaluation>()),
+  baseCount: z.number(),
+  pending: z.int().nonnegative(),
+  seconds: z.number().default(0),
+  peakBytes: z.number().default(0),
+});
+
+export interface TrainState {
+  step: number;
+  round: number;
+  seconds: number;
+  peakBytes: number;
+  optimizer: AdamWState;
+  /** For the method's own parameters, if it has some. */
+  ownOptimizer: AdamWState | null;
+  average: Map<string, HostTensor> | null;
+  /** Gradients of updates that wait for the rest of their accumulation. */
+  gradients: Map<string, HostTensor>;
+  pending: number;
+  evaluations: Evaluation[];
+  best: Map<string, HostTensor>;
+  base: GaussianStatistics | null;
+}
+
+export function freshState(parts: Trained): TrainState {
+  const { task, config, stepper } = parts;
+  return {
+    step: 0,
+    round: 0,
+    seconds: 0,
+    peakBytes: 0,
+    optimizer: initAdamW(task.parameters),
+    ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
+    average: config.ema === null ? null : copyOf(task.parameters),
+    gradients: new Map(),
+    pending: 0,
+    evaluations: [],
+    best: copyOf(task.parameters),
+    base: null,
+  };
+}
+
+export function stored({ task, stepper }: Trained, state: TrainState): RunState {
+  const { optimizer, ownOptimizer, average, gradients, best, base } = state;
+  const statistics = base && new Map([
+    ['mean', host(base.mean, [base.mean.length], 'float64')],
+    ['covariance', host(base.covariance, [base.mean.length, base.mean.length], 'float64')],
+  ]);
+  return {
+    step: state.step,
+    round: state.round,
+    rewardQueries: task.counts.rewardQueries,
+    denoiserCalls: task.counts.denoiserCalls,
+    tensors: {
+      parameters: task.parameters, m: optimizer.m, v: optimizer.v, gradients, best,
+      ...(ownOptimizer && { own: stepper.own!.parameters, ownM: ownOptimizer.m, ownV: ownOptimizer.v }),
+      ...(stepper.memory && { memory: stepper.memory }),
+      ...(average && { average }),
+      ...(statistics && { base: statistics }),
+    },
+    values: {
+      evaluations: state.evaluations, baseCount: base?.count ?? 0, pending: state.pending,
+      seconds: state.seconds, peakBytes: peakOf(state),
+    },
+  };
+}
+
+export const peakOf = (state: TrainState): number => Math.max(state.peakBytes, peakBytes());
+
+/** Takes up a checkpoint: sets what the task and the method hold, and gives the rest. */
+export function restored(parts: Trained, run: RunState): TrainState {
+  const { task, stepper } = parts;
+  const kept = storedValues.parse(run.values);
+  const set = (name: string): Map<string, HostTensor> => new Map(run.tensors[name] ?? []);
+  for (const [name, t] of set('parameters')) task.parameters.set(name, t);
+  for (const [name, t] of set('own')) values(stepper.own!.parameters.get(name)!).set(values(t));
+  for (const [name, t] of set('memory')) stepper.memory!.set(name, t);
+  Object.assign(task.counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
+  const base = run.tensors['base'];
+  return {
+    step: run.step,
+    round: run.round,
+    seconds: kept.seconds,
+    peakBytes: kept.peakBytes,
+    optimizer: { step: run.step, m: set('m'), v: set('v') },
+    ownOptimizer: stepper.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
+    average: run.tensors['average'] ? set('average') : null,
+    gradients: set('gradients'),
+    pending: kept.pending,
+    evaluations: kept.evaluations,
+    best: set('best'),
+    base: base ? {
+      count: kept.baseCount,
+      mean: base.get('mean')!.data as Float64Array,
+      covariance: base.get('covariance')!.data as Float64Array,
+    } : null,
+  };
+}
