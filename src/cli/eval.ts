@@ -1,5 +1,6 @@
 /** @file `attune eval`: measures a model, with LoRAs or without, on fixed prompts and seeds. */
 import { Command } from 'commander';
+import type { Evaluation } from '../evaluation/hacking-guard.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { openSession } from '../training/session.js';
 import { loadLoras, loadModel } from './load-model.js';
@@ -15,6 +16,9 @@ interface Flags extends TrainFlags {
   quiet?: boolean;
 }
 
+/** What a model measured. */
+type Row = Evaluation & { readonly model: string };
+
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const config = await configFromFlags(flags);
@@ -24,7 +28,7 @@ async function run(flags: Flags): Promise<void> {
   progress.phase('measuring the base model');
   const before = await session.evaluator.measure(0, null);
   await session.release();
-  const rows: Record<string, unknown>[] = [{ model: config.model, ...before.evaluation, frechet: 0 }];
+  const rows: Row[] = [{ model: config.model, ...before.evaluation, frechet: 0 }];
   if (loras.length > 0) {
     const tuned = await openSession(config, progress, await applyLoras(base, loras));
     progress.phase('measuring it with the LoRA');
@@ -35,8 +39,9 @@ async function run(flags: Flags): Promise<void> {
   process.stdout.write(flags.json ? `${JSON.stringify(rows)}\n` : rows.map(told).join('\n'));
 }
 
-function told({ model, step: _step, ...numbers }: Record<string, unknown>): string {
-  const lines = Object.entries(numbers).map(([name, value]) => `  ${name.padEnd(16)} ${(value as number).toFixed(4)}\n`);
+function told({ model, step: _step, rewardParts = {}, ...rest }: Row): string {
+  const numbers = { ...rest, ...rewardParts };
+  const lines = Object.entries(numbers).map(([name, value]) => `  ${name.padEnd(20)} ${value.toFixed(4)}\n`);
   return `${String(model)}\n${lines.join('')}`;
 }
 

@@ -1,6 +1,7 @@
 /** @file `attune train`: reward fine-tuning of a text-to-image model. */
 import { join } from 'node:path';
 import { Command } from 'commander';
+import type { Evaluation } from '../evaluation/hacking-guard.js';
 import { writeAtomic } from '../formats/atomic.js';
 import { beforeAfter, loadParameters, sweepStrengths, writeReport, writeWeights } from '../training/artifacts.js';
 import { listCheckpoints } from '../training/checkpoint.js';
@@ -131,17 +132,18 @@ async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
 interface Summary {
   folder: string;
   gainInDeviations: number;
-  base: { reward: number; heldOutReward?: number; diversity: number };
-  tuned: { reward: number; heldOutReward?: number; diversity: number; frechet: number };
+  base: Evaluation;
+  tuned: Evaluation;
   lora: string[];
   report: string;
 }
 
 function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary): string {
   const line = (name: string, a: number | undefined, b: number | undefined): string =>
-    a === undefined || b === undefined ? '' : `  ${name.padEnd(16)} ${a.toFixed(4)} → ${b.toFixed(4)}\n`;
+    a === undefined || b === undefined ? '' : `  ${name.padEnd(20)} ${a.toFixed(4)} → ${b.toFixed(4)}\n`;
   const gain = `  ${gainInDeviations >= 0 ? '+' : ''}${gainInDeviations.toFixed(1)} standard deviations of the base model's images\n`;
-  return `${line('reward', base.reward, tuned.reward)}${gain}${line('held-out reward', base.heldOutReward, tuned.heldOutReward)}`
+  const parts = Object.entries(base.rewardParts ?? {}).map(([name, r]) => line(`  ${name}`, r, tuned.rewardParts?.[name]));
+  return `${line('reward', base.reward, tuned.reward)}${gain}${parts.join('')}${line('held-out reward', base.heldOutReward, tuned.heldOutReward)}`
     + `${line('diversity', base.diversity, tuned.diversity)}LoRA     ${lora[0]}\nPictures ${join(folder, 'before-after.png')}\nReport   ${report}\n`;
 }
 

@@ -12,6 +12,8 @@ export interface Evaluation {
   readonly step: number;
   /** Mean reward that is trained on. */
   readonly reward: number;
+  /** Of a weighted sum: the means of its rewards, as they are, by name. */
+  readonly rewardParts?: Readonly<Record<string, number>>;
   /** Mean of a reward that is not trained on, from an independent judge. */
   readonly heldOutReward?: number;
   /** Standard error of that mean: the deviation between images over √(their number). */

@@ -182,12 +182,13 @@ function thinned(points: readonly Point[]): Point[] {
 const orDash = (x: number | undefined): string => (x === undefined ? '–' : numberText(x));
 
 function evaluationTable(run: RunReport): Html {
+  const parts = Object.keys(base(run).rewardParts ?? {});
   const rows = run.evaluations.map((e, i) => [
     i === 0 ? 'base model' : `step ${e.step}${i === run.verdict.best ? ', best' : ''}`,
-    numberText(e.reward), orDash(e.heldOutReward),
+    numberText(e.reward), ...parts.map((name) => orDash(e.rewardParts?.[name])), orDash(e.heldOutReward),
     numberText(e.diversity), kept(run, e.diversity), numberText(e.frechet),
   ]);
-  return table(['', 'reward', 'held-out', 'diversity', 'of the base', 'Fréchet'], rows, run.verdict.best);
+  return table(['', 'reward', ...parts, 'held-out', 'diversity', 'of the base', 'Fréchet'], rows, run.verdict.best);
 }
 
 function sweepTable(run: RunReport): Html {

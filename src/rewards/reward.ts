@@ -13,8 +13,16 @@ interface About {
   readonly description: string;
   /** Plausible lowest and highest score: for people, axes and rough normalisation, not a bound to be enforced. */
   readonly range: readonly [low: number, high: number];
+  /** Of a weighted sum Σ (scale · r + shift): its rewards. */
+  readonly parts?: readonly RewardPart[];
   /** Frees what the reward holds beyond memory. */
   release?(): Promise<void>;
+}
+
+export interface RewardPart {
+  readonly reward: Reward;
+  readonly scale: number;
+  readonly shift: number;
 }
 
 export interface DifferentiableReward extends About {

@@ -13,6 +13,12 @@ export interface ScorerOptions {
   compile?: Pick<CompileOptions, 'device' | 'threads'>;
 }
 
+export interface PartScores {
+  readonly total: Float32Array;
+  /** Empty unless the reward is a weighted sum. */
+  readonly parts: ReadonlyMap<string, Float32Array>;
+}
+
 export interface Scorer {
   readonly reward: Reward;
   /** Images scored so far: the literature's reward queries. A weighted sum counts an image once. */
@@ -24,6 +30,8 @@ export interface Scorer {
    * @throws RewardError for missing prompts, or a score that is not a finite number
    */
   score(images: HostTensor, prompts: readonly string[]): Promise<Float32Array>;
+  /** The same, and of a weighted sum also what each of its rewards gave by itself, by name. */
+  scoreParts(images: HostTensor, prompts: readonly string[]): Promise<PartScores>;
   /** Frees the compiled graphs; the reward itself stays usable. */
   release(): Promise<void>;
 }
@@ -44,6 +52,7 @@ async function compileScore(
 export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer {
   const { batch = BATCH } = options;
   const compiled = new Map<string, Executable<'score'>>();
+  const partScorers: Scorer[] = [];
   let queries = 0;
 
   async function scoreCompiled(
@@ -63,21 +72,36 @@ export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer 
     return scores;
   }
 
+  async function score(images: HostTensor, prompts: readonly string[]): Promise<Float32Array> {
+    checkBatch(reward.name, images, prompts);
+    const scores = reward.differentiable
+      ? await scoreCompiled(reward, images, prompts)
+      : await reward.score(images, prompts);
+    checkScores(reward.name, scores, prompts);
+    queries += prompts.length;
+    return scores;
+  }
+
   return {
     reward,
     get queries() {
       return queries;
     },
-    async score(images, prompts) {
-      checkBatch(reward.name, images, prompts);
-      const scores = reward.differentiable
-        ? await scoreCompiled(reward, images, prompts)
-        : await reward.score(images, prompts);
-      checkScores(reward.name, scores, prompts);
+    score,
+    async scoreParts(images, prompts) {
+      const parts = new Map<string, Float32Array>();
+      if (!reward.parts) return { total: await score(images, prompts), parts };
+      const total = new Float32Array(prompts.length);
+      for (const [i, { reward: part, scale, shift }] of reward.parts.entries()) {
+        const scores = await (partScorers[i] ??= openScorer(part, options)).score(images, prompts);
+        scores.forEach((s, k) => (total[k]! += scale * s + shift));
+        parts.set(part.name, scores);
+      }
       queries += prompts.length;
-      return scores;
+      return { total, parts };
     },
     async release() {
+      for (const scorer of partScorers) await scorer.release();
       for (const executable of compiled.values()) await executable.release();
       compiled.clear();
     },

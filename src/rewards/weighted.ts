@@ -4,7 +4,7 @@ import { add, mul } from '../graph/ops/arithmetic.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
 import { RewardError } from './reward.js';
-import type { DifferentiableReward, Reward } from './reward.js';
+import type { DifferentiableReward, Reward, RewardPart } from './reward.js';
 import { openScorer } from './scorer.js';
 import type { Scorer, ScorerOptions } from './scorer.js';
 
@@ -18,10 +18,7 @@ export interface Part {
   readonly std?: number;
 }
 
-interface Affine {
-  readonly scale: number;
-  readonly shift: number;
-}
+type Affine = Pick<RewardPart, 'scale' | 'shift'>;
 
 /** weight · (r − mean) / std as scale · r + shift */
 function affine({ reward, weight = 1, mean = 0, std = 1 }: Part): Affine {
@@ -52,6 +49,7 @@ export function weightedSum(parts: readonly Part[], options: ScorerOptions = {})
     name: names.join('+'),
     description: parts.map(({ reward }, i) => `${term(maps[i]!)}${reward.name}`).join(' + '),
     range: [bound(0), bound(1)] as const,
+    parts: parts.map(({ reward }, i): RewardPart => ({ reward, ...maps[i]! })),
   };
   const releaseParts = async (): Promise<void> => {
     for (const { reward } of parts) await reward.release?.();

@@ -60,13 +60,14 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
   const { task, roller, reward, heldOut, features, progress } = parts;
   const prompts = parts.prompts.flatMap((p) => new Array<string>(parts.images).fill(p));
   const assess: Evaluator['assess'] = async (images, step, base) => {
-    const rewards = await reward.score(images, prompts);
+    const { total: rewards, parts: shares } = await reward.scoreParts(images, prompts);
     const held = heldOut && (await heldOut.score(images, prompts));
     const rows = features && (await features.images(images));
     const statistics = rows && gaussianStatistics(rows);
     const evaluation: Evaluation = {
       step,
       reward: meanOf(rewards),
+      ...(shares.size > 0 && { rewardParts: Object.fromEntries([...shares].map(([name, r]) => [name, meanOf(r)])) }),
       ...(held && { heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length) }),
       diversity: rows ? diversity(rows, prompts) : 0,
       frechet: statistics && base ? frechetDistance(statistics, base) : 0,

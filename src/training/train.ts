@@ -70,8 +70,12 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     if (judge(state.evaluations, config.guard).best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
     for (const [name, t] of own) values(task.parameters.get(name)!).set(values(t));
     await saveGrid(folder, measured, state.step);
-    const { reward, heldOutReward, diversity, frechet } = measured.evaluation;
-    return { step: state.step, evalReward: reward, diversity, frechet, ...(heldOutReward !== undefined && { heldOutReward }) };
+    const { reward, rewardParts = {}, heldOutReward, diversity, frechet } = measured.evaluation;
+    const shares = Object.entries(rewardParts).map(([name, r]) => [`evalReward/${name}`, r] as const);
+    return {
+      step: state.step, evalReward: reward, ...Object.fromEntries(shares), diversity, frechet,
+      ...(heldOutReward !== undefined && { heldOutReward }),
+    };
   }
 
   async function checkpoint(): Promise<void> {

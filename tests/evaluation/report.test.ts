@@ -75,6 +75,14 @@ describe('report', () => {
     hides(text, 'undefined');
   });
 
+  test('shows what the rewards of a weighted sum gave by themselves', () => {
+    const evaluations = [0, 10].map((step) =>
+      ({ step, reward: 1 + step, rewardParts: { red: 3 + step, blue: 0.25 }, diversity: 1, frechet: 0 }));
+    const text = renderReport(run({ evaluations, verdict: judge(evaluations) }));
+    says(text, '<th scope="row">base model</th>\n<td>1.00</td><td>3.00</td><td>0.250</td>');
+    says(text, '<td>11.0</td><td>13.0</td><td>0.250</td>');
+  });
+
   test('says so when nothing was gained, and why the guard stopped', () => {
     const stop = { rule: 'diversity', reason: 'all images are alike' } as const;
     const text = renderReport(run({ verdict: { best: 0, stop } }));

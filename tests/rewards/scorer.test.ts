@@ -132,6 +132,23 @@ describe('weighted sum', () => {
     expect(released).toBe(1);
   });
 
+  test('tells what each part gave by itself, and counts the image once', async () => {
+    const box = { reward: means, weight: 3 };
+    for (const parts of [[red, dark], [red, box]]) {
+      const scorer = openScorer(weightedSum(parts), { batch: 4 });
+      const whole = await scorer.score(images5, prompts5);
+      const { total, parts: shares } = await scorer.scoreParts(images5, prompts5);
+      total.forEach((t, i) => expect(t).toBeCloseTo(whole[i]!, 5));
+      expect([...shares.keys()]).toEqual(parts.map(({ reward }) => reward.name));
+      for (const { reward } of parts) expect([...shares.get(reward.name)!]).toEqual([...(await scoreOf(reward))]);
+      expect(scorer.queries).toBe(10);
+      await scorer.release();
+    }
+    const alone = await openScorer(red.reward).scoreParts(images5, prompts5);
+    expect([...alone.total]).toEqual([...(await scoreOf(red.reward))]);
+    expect(alone.parts.size).toBe(0);
+  });
+
   test('refuses nothing, doubles and impossible numbers', () => {
     expect(() => weightedSum([])).toThrow('at least one');
     expect(() => weightedSum([red, red])).toThrow('two parts of a weighted sum are named red');
