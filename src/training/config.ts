@@ -102,7 +102,7 @@ export const configSchema = z.strictObject({
   lora: loraSchema.prefault({}),
   sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim')
     .describe('Where the method does not care; the sampler of its paper by default.'),
-  samplingSteps: whole.default(12)
+  samplingSteps: whole.default(8)
     .describe('Denoising steps of each image, in training and evaluation; 20 by default for other models.'),
   guidance: z.number().min(0).default(2)
     .describe('Classifier-free guidance, trained through; 1 is off. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
