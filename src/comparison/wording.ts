@@ -32,6 +32,10 @@ export function groundText({ comparison, common }: Results): string {
   return `${what} ${judged} ${run}${settings ? ` Settings of all entries: ${settings}.` : ''}`;
 }
 
+/** The rule of `hacking-guard.ts`, with its defaults. */
+export const BEST_NOTE = 'The highest reward among the checkpoints that kept half of the base model\'s diversity and '
+  + 'whose held-out reward is not lower than the highest before by more than two standard errors of the difference.';
+
 export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the '
   + 'same noise with one sampler, so that all start from the base model\'s numbers. Costs are those of training, '
   + 'evaluations not counted; for best-of-n they are what the evaluation images cost, and further images cost again.';

@@ -27,7 +27,7 @@ export interface Evaluation {
 export interface GuardOptions {
   /** Smallest diversity, as a share of the base model's. */
   minDiversity: number;
-  /** A held-out reward counts as fallen when it is below its best by more than this many standard errors. */
+  /** A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference. */
   tolerance: number;
   /** Consecutive evaluations that must agree before the run is stopped; one may be chance. */
   patience: number;
@@ -50,13 +50,13 @@ export interface Verdict {
 /**
  * Judges a run.
  *
- * Best: of the evaluations with at least `minDiversity` of the base's diversity (and at most `maxFrechet`), the one
- * with the highest held-out reward, or the highest reward where no judge is given; the earliest among equals.
+ * Best: of the evaluations with at least `minDiversity` of the base's diversity (and at most `maxFrechet`), and with a
+ * held-out reward that is not lower than the highest before, the one with the highest reward; the earliest among equals.
+ * What a judge likes is not what was asked for: it only tells whether the reward still means it.
  *
  * Stop, when the last `patience` evaluations all
  * - `diversity`: have less than `minDiversity` of the base's diversity; or
- * - `held-out`: have a held-out reward below the best one's by more than `tolerance` standard errors of the difference,
- *   though their reward is not below that of the best; or
+ * - `held-out`: have a lower held-out reward than the highest so far, though not a lower reward; or
  * - `frechet`: lie farther than `maxFrechet` from the base model's samples.
  *
  * @param history all evaluations in order, the base model's (step 0) first
@@ -68,17 +68,18 @@ export function judge(history: readonly Evaluation[], options: GuardOptions = GU
   const { minDiversity, tolerance, patience, maxFrechet } = options;
   const collapsed = (e: Evaluation): boolean => e.diversity < minDiversity * base.diversity;
   const strayed = (e: Evaluation): boolean => maxFrechet !== null && e.frechet > maxFrechet;
-  const merit = (e: Evaluation): number => e.heldOutReward ?? e.reward;
+  const lower = (e: Evaluation, than: Evaluation): boolean => e.heldOutReward !== undefined && than.heldOutReward !== undefined
+    && than.heldOutReward - e.heldOutReward > tolerance * Math.hypot(than.heldOutError ?? 0, e.heldOutError ?? 0);
 
   let best = 0;
-  history.forEach((e, i) => {
-    if (!collapsed(e) && !strayed(e) && merit(e) > merit(history[best]!)) best = i;
-  });
+  let top = base; // to the judge
+  for (const [i, e] of history.entries()) {
+    if (collapsed(e) || strayed(e)) continue;
+    if (e.reward > history[best]!.reward && !lower(e, top)) best = i;
+    if ((e.heldOutReward ?? 0) > (top.heldOutReward ?? 0)) top = e;
+  }
 
-  const top = history[best]!;
-  const fallen = (e: Evaluation): boolean => e.heldOutReward !== undefined && top.heldOutReward !== undefined
-    && e.reward >= top.reward
-    && top.heldOutReward - e.heldOutReward > tolerance * Math.hypot(top.heldOutError ?? 0, e.heldOutError ?? 0);
+  const fallen = (e: Evaluation): boolean => e.reward >= top.reward && lower(e, top);
   // The base model's own evaluation is no sign of anything.
   const recent = history.slice(1).slice(-patience);
   const agree = (test: (e: Evaluation) => boolean): boolean => recent.length === patience && recent.every(test);

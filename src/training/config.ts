@@ -59,7 +59,7 @@ const guardSchema = z.strictObject({
   minDiversity: z.number().min(0).max(1).default(GUARD_DEFAULTS.minDiversity)
     .describe('Smallest diversity, as a share of the base model\'s.'),
   tolerance: z.number().nonnegative().default(GUARD_DEFAULTS.tolerance)
-    .describe('A held-out reward counts as fallen when it is below its best by more than this many standard errors.'),
+    .describe('A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference.'),
   patience: whole.default(GUARD_DEFAULTS.patience)
     .describe('Consecutive evaluations that must agree before the run is stopped.'),
   maxFrechet: positive.nullable().default(GUARD_DEFAULTS.maxFrechet)

@@ -17,8 +17,16 @@ function run(columns: Partial<Record<Column, number[]>>): Evaluation[] {
 }
 
 describe('best', () => {
-  test('has the highest held-out reward, not the highest reward', () => {
-    expect(judge(run({ reward: [0, 1, 2, 3], heldOutReward: [0, 0.3, 0.4, 0.35] })).best).toBe(2);
+  test('has the highest reward of those that the judge likes no less than the ones before', () => {
+    // Lower by more than 2 · √2 · 0.1 ≈ 0.283 than the highest before, the base's included.
+    expect(judge(run({ reward: [0, 1, 2, 3, 4], heldOutReward: [0.5, 0.6, 0.7, 0.45, 0.4] })).best).toBe(3);
+    expect(judge(run({ reward: [0, 1, 3, 2, 4], heldOutReward: [0.5, 0.6, 0.35, 0.7, 0.4] })).best).toBe(2);
+    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.2, 0.1] })).best).toBe(0);
+    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.4, 0.4] }), { ...GUARD_DEFAULTS, tolerance: 0 }).best).toBe(0);
+  });
+  test('once chosen it stays until a later one has more reward: its weights are kept only then', () => {
+    const history = run({ reward: [0, 3, 2.5, 2, 4], heldOutReward: [0.5, 0.55, 0.7, 0.99, 0.8] });
+    expect(history.map((_, i) => judge(history.slice(0, i + 1)).best)).toEqual([0, 1, 1, 1, 4]);
   });
   test('keeps the diversity', () => {
     expect(judge(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.49, 0.5] })).best).toBe(3);
@@ -32,8 +40,8 @@ describe('best', () => {
     expect(judge(history, { ...GUARD_DEFAULTS, maxFrechet: 2 }).best).toBe(1);
   });
   test('is the base model if nothing beats it, and the earliest among equals', () => {
-    expect(judge(run({ heldOutReward: [0.5, 0.4, 0.5] })).best).toBe(0);
-    expect(judge(run({ heldOutReward: [0.1, 0.4, 0.4] })).best).toBe(1);
+    expect(judge(run({ reward: [2, 1, 2] })).best).toBe(0);
+    expect(judge(run({ reward: [1, 2, 2] })).best).toBe(1);
   });
   test('goes by the reward where there is no judge', () => {
     expect(judge(run({ reward: [0, 2, 1] })).best).toBe(1);
@@ -63,7 +71,7 @@ describe('stop', () => {
     expect(ruleAt(run({ heldOutReward }))).toEqual([[5, 'held-out']]);
     expect(judge(run({ heldOutReward })).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
       + 'is 0.2, down from 0.5 at step 10, while the reward rose from 1 to 5');
-    expect(judge(run({ heldOutReward })).best).toBe(1);
+    expect(judge(run({ heldOutReward })).best).toBe(3);
   });
   test('not when the reward falls with the judge: that is no hacking', () => {
     expect(ruleAt(run({ heldOutReward: [0, 0.5, 0.1, 0.1, 0.1], reward: [0, 3, 2, 1, 0] }))).toEqual([]);
