@@ -1,7 +1,7 @@
 """The main job's DRaFT-LV update in PyTorch: diffusers, transformers and peft on the same model, for timing in turn.
 
-reference_train.py MODEL_FOLDER THREADS. Prints what it is; then, for each line read, makes one update and prints its
-seconds: 12 DDIM steps with guidance 2 on 8 prompts, the gradient of the last step for the sample and two re-noised
+reference_train.py MODEL_FOLDER THREADS STEPS. Prints what it is; then, for each line read, makes one update and prints its
+seconds: STEPS DDIM steps with guidance 2 on 8 prompts, the gradient of the last step for the sample and two re-noised
 copies of it through the decoder and the image encoder of emoji-clip, clipping and AdamW on a LoRA of rank 8.
 """
 import sys
@@ -15,10 +15,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from peft import LoraConfig
 from transformers import CLIPModel, CLIPTextModel
 
-root, threads = Path(sys.argv[1]), int(sys.argv[2])
+root, threads, STEPS = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
-BATCH, STEPS, GUIDANCE, COPIES = 8, 12, 2.0, 2
+BATCH, GUIDANCE, COPIES = 8, 2.0, 2
 
 unet = UNet2DConditionModel.from_pretrained(root / "unet", torch_dtype=torch.float32)
 unet.requires_grad_(False)

@@ -37,7 +37,7 @@ const CASES: readonly Case[] = [
   { name: 'draft-lv', settings: method('draft-lv') },
   { name: 'draft k=1', settings: method('draft', { k: 1 }) },
   { name: 'draft k=4', settings: method('draft', { k: 4 }) },
-  { name: 'draft k=12 (all)', settings: method('draft', { k: 'all' }) },
+  { name: 'draft, all steps', settings: method('draft', { k: 'all' }) },
   { name: 'refl', settings: method('refl') },
   { name: 'alignprop', settings: method('alignprop') },
   { name: 'drtune', settings: method('drtune') },
@@ -138,7 +138,8 @@ const median = (values: readonly number[]): number => values.toSorted((a, b) => 
 /** PyTorch's update and ours in turn: the ratio of medians. */
 async function againstPyTorch(): Promise<string> {
   const script = fileURLToPath(new URL('../../bench/reference_train.py', import.meta.url));
-  const child = spawn(PYTHON, [script, bundledFolder('emoji'), String(THREADS)], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const { samplingSteps } = resolveConfig({}, []);
+  const child = spawn(PYTHON, [script, bundledFolder('emoji'), String(THREADS), String(samplingSteps)], { stdio: ['pipe', 'pipe', 'ignore'] });
   const ended = new Promise<null>((resolve) => {
     child.once('error', () => resolve(null));
     child.once('exit', () => resolve(null));
