@@ -4,7 +4,7 @@ import { input } from '../graph/tensor.js';
 import { compile } from '../runtime/compile.js';
 import type { CompileOptions, Executable } from '../runtime/compile.js';
 import { checkBatch, checkScores, RewardError } from './reward.js';
-import type { DifferentiableReward, Reward } from './reward.js';
+import type { DifferentiableReward, Reward, RewardPart } from './reward.js';
 import { takeRows } from './rows.js';
 
 export interface ScorerOptions {
@@ -48,11 +48,33 @@ async function compileScore(
   return compile({ outputs: { score } }, { ...options.compile, weights: reward.weights });
 }
 
+/** Σ (scale · r + shift) of rewards that are scored one by one. */
+export function openSum(
+  parts: readonly RewardPart[], options: ScorerOptions = {},
+): { score(images: HostTensor, prompts: readonly string[]): Promise<PartScores>; release(): Promise<void> } {
+  const opened = parts.map((part) => ({ ...part, scorer: openScorer(part.reward, options) }));
+  return {
+    async score(images, prompts) {
+      const total = new Float64Array(prompts.length);
+      const each = new Map<string, Float32Array>();
+      for (const { reward, scale, shift, scorer } of opened) {
+        const scores = await scorer.score(images, prompts);
+        for (let k = 0; k < total.length; k++) total[k]! += scale * scores[k]! + shift;
+        each.set(reward.name, scores);
+      }
+      return { total: Float32Array.from(total), parts: each };
+    },
+    async release() {
+      for (const { scorer } of opened) await scorer.release();
+    },
+  };
+}
+
 /** Opens any reward, differentiable or not, as a function of images and their prompts. */
 export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer {
   const { batch = BATCH } = options;
   const compiled = new Map<string, Executable<'score'>>();
-  const partScorers: Scorer[] = [];
+  const sum = reward.parts && openSum(reward.parts, options);
   let queries = 0;
 
   async function scoreCompiled(
@@ -89,19 +111,13 @@ export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer 
     },
     score,
     async scoreParts(images, prompts) {
-      const parts = new Map<string, Float32Array>();
-      if (!reward.parts) return { total: await score(images, prompts), parts };
-      const total = new Float32Array(prompts.length);
-      for (const [i, { reward: part, scale, shift }] of reward.parts.entries()) {
-        const scores = await (partScorers[i] ??= openScorer(part, options)).score(images, prompts);
-        scores.forEach((s, k) => (total[k]! += scale * s + shift));
-        parts.set(part.name, scores);
-      }
+      if (!sum) return { total: await score(images, prompts), parts: new Map() };
+      const scores = await sum.score(images, prompts);
       queries += prompts.length;
-      return { total, parts };
+      return scores;
     },
     async release() {
-      for (const scorer of partScorers) await scorer.release();
+      await sum?.release();
       for (const executable of compiled.values()) await executable.release();
       compiled.clear();
     },

@@ -1,12 +1,11 @@
 /** @file A weighted sum of rewards, each normalised by given numbers. */
-import type { HostTensor } from '../graph/dtype.js';
 import { add, mul } from '../graph/ops/arithmetic.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
 import { RewardError } from './reward.js';
 import type { DifferentiableReward, Reward, RewardPart } from './reward.js';
-import { openScorer } from './scorer.js';
-import type { Scorer, ScorerOptions } from './scorer.js';
+import { openSum } from './scorer.js';
+import type { ScorerOptions } from './scorer.js';
 
 export interface Part {
   readonly reward: Reward;
@@ -72,20 +71,13 @@ export function weightedSum(parts: readonly Part[], options: ScorerOptions = {})
     };
   }
 
-  const scorers: Scorer[] = rewards.map((r) => openScorer(r, options));
+  const sum = openSum(about.parts, options);
   return {
     ...about,
     differentiable: false,
-    async score(images: HostTensor, prompts: readonly string[]) {
-      const total = new Float64Array(prompts.length);
-      for (const [i, scorer] of scorers.entries()) {
-        const scores = await scorer.score(images, prompts);
-        for (let k = 0; k < total.length; k++) total[k]! += maps[i]!.scale * scores[k]! + maps[i]!.shift;
-      }
-      return Float32Array.from(total);
-    },
+    score: async (images, prompts) => (await sum.score(images, prompts)).total,
     async release() {
-      for (const scorer of scorers) await scorer.release();
+      await sum.release();
       await releaseParts();
     },
   };

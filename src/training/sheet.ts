@@ -16,7 +16,7 @@ export async function saveGrid(folder: RunFolder, measured: Measured, step: numb
   await folder.picture(`step-${String(step).padStart(6, '0')}`, await encodePng(sheet), width, height, step);
 }
 
-export async function gridOf({ images, prompts }: Pick<Measured, 'images' | 'prompts'>): Promise<HostTensor> {
+async function gridOf({ images, prompts }: Pick<Measured, 'images' | 'prompts'>): Promise<HostTensor> {
   const pictures = prompts.map((_, i) => imageAt(images, i));
   const columns = sheetColumns(prompts.filter((p) => p === prompts[0]).length);
   return imageGrid(pictures, { columns, labels: prompts, minWidth: 96 });
