@@ -208,7 +208,7 @@ async function measureNames(dataset: Dataset, with_: Instruments, settings: Sett
     };
   };
   const [ofReal, ofMade] = [await measure(real), await measure(made)];
-  console.log(`${drawn.length} names; Fréchet distance to all ${all.count} real pictures, emoji-clip features`);
+  console.log(`${drawn.length} pictures of ${settings.amount.names} names; Fréchet distance to all ${all.count} real pictures, emoji-clip features`);
   tellNames('real pictures', ofReal, names.length);
   tellNames('real, through the VAE', await measure(await throughVae(real, settings)), names.length);
   tellNames('samples', ofMade, names.length);

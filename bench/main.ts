@@ -2,6 +2,7 @@
 import { benchBundledModel } from './bundled-model.js';
 import { benchCaptions } from './captions.js';
 import { benchEngine } from './engine.js';
+import { benchRealRewards } from './real-rewards.js';
 import { benchSd15 } from './sd15.js';
 import { benchTrain } from './train.js';
 
@@ -9,6 +10,7 @@ const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void
   engine: benchEngine,
   'bundled-model': benchBundledModel,
   captions: benchCaptions,
+  'real-rewards': benchRealRewards,
   sd15: benchSd15,
   train: benchTrain,
 };
