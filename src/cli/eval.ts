@@ -24,13 +24,13 @@ async function run(flags: Flags): Promise<void> {
   const config = await configFromFlags(flags);
   const loras = await loadLoras(flags.lora, progress);
   const base = await loadModel(config.model, progress, config.like);
-  const session = await openSession(config, progress, base);
+  const session = await openSession(config, progress, { pipeline: base });
   progress.phase('measuring the base model');
   const before = await session.evaluator.measure(0, null);
   await session.release();
   const rows: Row[] = [{ model: config.model, ...before.evaluation, frechet: 0 }];
   if (loras.length > 0) {
-    const tuned = await openSession(config, progress, await applyLoras(base, loras));
+    const tuned = await openSession(config, progress, { pipeline: await applyLoras(base, loras) });
     progress.phase('measuring it with the LoRA');
     const { evaluation } = await tuned.evaluator.measure(0, before.statistics);
     rows.push({ model: `${config.model} + ${loras.map((l) => `${l.where}:${l.strength}`).join(' + ')}`, ...evaluation });

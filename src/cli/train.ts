@@ -1,18 +1,11 @@
 /** @file `attune train`: reward fine-tuning of a text-to-image model. */
 import { join } from 'node:path';
 import { Command } from 'commander';
-import type { Evaluation } from '../evaluation/hacking-guard.js';
-import { writeAtomic } from '../formats/atomic.js';
-import { beforeAfter, loadParameters, sweepStrengths, writeReport, writeWeights } from '../training/artifacts.js';
-import { listCheckpoints } from '../training/checkpoint.js';
 import { ConfigError, configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
-import { deviation } from '../training/evaluate.js';
-import type { Measured } from '../training/evaluate.js';
-import { openRunFolder, storedConfig } from '../training/run-folder.js';
-import { openSession } from '../training/session.js';
-import { saveGrid } from '../training/sheet.js';
-import { train } from '../training/train.js';
+import { runTraining } from '../training/run.js';
+import type { Summary } from '../training/run.js';
+import { storedConfig } from '../training/run-folder.js';
 import { parseNumber } from './arguments.js';
 import { collect, likeOption } from './option-values.js';
 import { stopRequested } from './supervise.js';
@@ -79,45 +72,8 @@ async function run(flags: OwnFlags): Promise<void> {
   const resume = flags.resume !== undefined;
   const config = resume ? await resumedConfig(flags) : await configFromFlags(flags);
   const path = flags.resume ?? flags.out ?? defaultFolder(config);
-  const session = await openSession(config, progress);
-  const folder = await openRunFolder(path, config, session.manifest, resume);
-  try {
-    const stepper = await session.method.create(session.task, session.methodOptions);
-    const { task, prompts, evaluator } = session;
-    const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, progress, shouldStop: stopRequested });
-    if (result.ended === 'interrupted') {
-      progress.phase(`stopped at step ${result.step}; go on with: attune train --resume ${path}`);
-      return;
-    }
-    if (typeof result.ended === 'object') progress.warn(`stopped early to avoid reward hacking: ${result.ended.guard}`);
-    await stepper.release();
-    progress.phase('writing the best weights, and measuring them at several strengths');
-    loadParameters(task, result.bestParameters);
-    const written = await writeWeights(session, path, result.evaluations[result.best]!.step);
-    const swept = await sweepStrengths(session, result.evaluations[result.best]!.step, result.before);
-    const at = (strength: number): Measured | undefined => swept.find((s) => s.strength === strength)?.measured;
-    const tuned = at(1)!;
-    const base = at(0) ?? result.before ?? tuned;
-    await saveGrid(folder, tuned, tuned.evaluation.step);
-    await writeAtomic(join(path, 'before-after.png'), await beforeAfter(base, tuned));
-    await writeReport(session, path, result, await folder.rewind(result.step), base, tuned, swept, written);
-    const summary = {
-      folder: path, steps: result.step, base: base.evaluation, tuned: tuned.evaluation,
-      gainInDeviations: (tuned.evaluation.reward - base.evaluation.reward) / deviation(base.rewards),
-      rewardQueries: task.counts.rewardQueries, seconds: result.seconds, peakBytes: result.peakBytes, ended: result.ended,
-      sweep: swept.map(({ strength, measured }) => ({ strength, ...measured.evaluation })),
-      lora: written.map((w) => join(path, w)), report: join(path, 'report.html'),
-    };
-    await writeAtomic(join(path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
-    process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : told(summary));
-  } catch (error) {
-    const saved = (await listCheckpoints(join(path, 'checkpoints'))).at(-1);
-    if (saved !== undefined) progress.warn(`the run ends with an error; ${saved} is saved. Go on from it with: attune train --resume ${path}`);
-    throw error;
-  } finally {
-    await folder.close();
-    await session.release();
-  }
+  const summary = await runTraining(config, path, { resume, progress, shouldStop: stopRequested });
+  if (summary) process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : told(summary));
 }
 
 async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
@@ -127,15 +83,6 @@ async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
     throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings, or start a new run`);
   }
   return config;
-}
-
-interface Summary {
-  folder: string;
-  gainInDeviations: number;
-  base: Evaluation;
-  tuned: Evaluation;
-  lora: string[];
-  report: string;
 }
 
 function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary): string {

@@ -42,10 +42,17 @@ export interface Session {
   release(): Promise<void>;
 }
 
+/** What a caller brings along instead of naming it in the configuration. The session releases it. */
+export interface Own {
+  readonly pipeline?: Pipeline;
+  readonly reward?: Reward;
+  readonly method?: Method<never>;
+}
+
 /** The method of a configuration with its options checked. @throws ConfigError naming the nearest valid name */
-export function chosenMethod(config: RunConfig): { method: Method<never>; options: never } {
+export function chosenMethod(config: RunConfig, own?: Method<never>): { method: Method<never>; options: never } {
   const { name, ...given } = config.method;
-  const method = findMethod(name);
+  const method = own ?? findMethod(name);
   if (!method) throw new ConfigError(`there is no method "${name}". ${suggestion(name, METHODS.map((m) => m.name))}`);
   const parsed = method.options.safeParse(given);
   if (parsed.success) return { method, options: parsed.data };
@@ -54,11 +61,11 @@ export function chosenMethod(config: RunConfig): { method: Method<never>; option
   throw new ConfigError(`method.${field}: ${issue.message} (method ${name}; see attune list methods)`);
 }
 
-async function heldOutReward(config: RunConfig): Promise<Reward | null> {
+async function heldOutReward(config: RunConfig, trained: Reward): Promise<Reward | null> {
   const { heldOut } = config.evaluation;
   const name = heldOut === 'auto' ? (isBundled(config.model) ? 'emoji-judge' : null) : heldOut;
   if (name === null) return null;
-  if (config.rewards.some((r) => parseReward(r).name === parseReward(name).name)) {
+  if ((trained.parts ?? [{ reward: trained }]).some(({ reward }) => reward.name === parseReward(name).name)) {
     throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
   }
   return openRewards([parseReward(name)]);
@@ -75,22 +82,27 @@ async function featureSpace(config: RunConfig): Promise<FeatureExtractor | null>
 /**
  * Opens everything that a run needs. Mistakes in names and files are found here, before any hour is spent.
  *
- * @param loaded the model of the configuration, if the caller has it already
+ * @param given its model, reward and method are not looked at where `own` has them
  */
-export async function openSession(config: RunConfig, progress: Progress, loaded?: Pipeline): Promise<Session> {
-  const { method, options: methodOptions } = chosenMethod(config);
+export async function openSession(given: RunConfig, progress: Progress, own: Own = {}): Promise<Session> {
+  const config: RunConfig = {
+    ...given,
+    ...(own.reward && { rewards: [own.reward.name] }),
+    ...(own.method && { method: { ...given.method, name: own.method.name } }),
+  };
+  const { method, options: methodOptions } = chosenMethod(config, own.method);
   const prompts = await loadPrompts(config.prompts);
   const evaluationPrompts = config.evaluation.promptSet ? await loadPrompts(config.evaluation.promptSet) : prompts;
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
-  const reward = await openRewards(config.rewards.map(parseReward));
+  const reward = own.reward ?? (await openRewards(config.rewards.map(parseReward)));
   if (method.needs.differentiableReward && !reward.differentiable) {
     throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
   }
-  const heldOut = await heldOutReward(config);
+  const heldOut = await heldOutReward(config, reward);
   const features = await featureSpace(config);
-  if (!loaded) progress.phase(`loading model ${config.model}`);
+  if (!own.pipeline) progress.phase(`loading model ${config.model}`);
   const onProgress = (done: number, total: number): void => progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
-  const pipeline = loaded ?? (await loadPipeline(config.model, { onProgress, ...(config.like !== undefined && { like: config.like }) }));
+  const pipeline = own.pipeline ?? (await loadPipeline(config.model, { onProgress, ...(config.like !== undefined && { like: config.like }) }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);

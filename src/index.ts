@@ -1,0 +1,24 @@
+/**
+ * @file What `import … from 'attune'` gives: whole training runs, and the parts of which rewards and methods of one's own
+ * are made. `examples/own-reward.mjs` uses it.
+ */
+export * as graph from './graph/index.js';
+export { compile } from './runtime/compile.js';
+export type { CompileOptions, Executable, Feeds } from './runtime/compile.js';
+export { readImage, writePng } from './formats/image.js';
+export { loadPipeline } from './models/load.js';
+export type { Pipeline } from './models/pipeline.js';
+export { openRewards, parseReward, REWARDS } from './rewards/registry.js';
+export { pixelReward } from './rewards/reward.js';
+export type { BlackBoxReward, DifferentiableReward, Reward } from './rewards/reward.js';
+export { openScorer } from './rewards/scorer.js';
+export { weightedSum } from './rewards/weighted.js';
+export { METHODS } from './methods/index.js';
+export type { Method, Stepper, Update } from './methods/method.js';
+export type { Task } from './methods/task.js';
+export { ConfigError, configSchema, resolveConfig } from './training/config.js';
+export type { RunConfig } from './training/config.js';
+export type { Progress } from './training/progress.js';
+export { runTraining } from './training/run.js';
+export type { RunOptions, Summary } from './training/run.js';
+export type { Own } from './training/session.js';

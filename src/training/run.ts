@@ -1,0 +1,96 @@
+/** @file A whole run: from a configuration to a folder with LoRA files, pictures and a report. */
+import { join } from 'node:path';
+import type { Evaluation } from '../evaluation/hacking-guard.js';
+import { writeAtomic } from '../formats/atomic.js';
+import { beforeAfter, loadParameters, sweepStrengths, writeReport, writeWeights } from './artifacts.js';
+import { listCheckpoints } from './checkpoint.js';
+import type { RunConfig } from './config.js';
+import { deviation } from './evaluate.js';
+import type { Measured } from './evaluate.js';
+import { silent } from './progress.js';
+import type { Progress } from './progress.js';
+import { openRunFolder } from './run-folder.js';
+import { openSession } from './session.js';
+import type { Own } from './session.js';
+import { saveGrid } from './sheet.js';
+import { train } from './train.js';
+import type { TrainResult } from './train.js';
+
+export interface RunOptions {
+  /** Go on with the run in the folder; its configuration must be the same. */
+  resume?: boolean;
+  progress?: Progress;
+  /** Asked between rounds: true writes a checkpoint and ends the run. */
+  shouldStop?: () => boolean;
+  /** A reward, a method or a model of the caller's. */
+  own?: Own;
+}
+
+/** What a run came to; `summary.json` in its folder. */
+export interface Summary {
+  readonly folder: string;
+  readonly steps: number;
+  readonly base: Evaluation;
+  readonly tuned: Evaluation;
+  /** Of the reward, in standard deviations of the base model's images. */
+  readonly gainInDeviations: number;
+  readonly rewardQueries: number;
+  readonly seconds: number;
+  readonly peakBytes: number;
+  readonly ended: TrainResult['ended'];
+  /** The tuned model at other strengths of its LoRA. */
+  readonly sweep: readonly (Evaluation & { readonly strength: number })[];
+  /** Files. */
+  readonly lora: readonly string[];
+  readonly report: string;
+}
+
+/**
+ * Trains as configured and writes everything into the folder `path`.
+ *
+ * @returns null if `shouldStop` ended the run before it was done
+ * @throws ConfigError for a wrong setting or a folder that is taken; what was saved until then stays
+ */
+export async function runTraining(given: RunConfig, path: string, options: RunOptions = {}): Promise<Summary | null> {
+  const { resume = false, progress = silent, shouldStop = () => false, own = {} } = options;
+  const session = await openSession(given, progress, own);
+  const { config, task, prompts, evaluator } = session;
+  const folder = await openRunFolder(path, config, session.manifest, resume);
+  try {
+    const stepper = await session.method.create(task, session.methodOptions);
+    const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, progress, shouldStop });
+    if (result.ended === 'interrupted') {
+      progress.phase(`stopped at step ${result.step}; go on with: attune train --resume ${path}`);
+      return null;
+    }
+    if (typeof result.ended === 'object') progress.warn(`stopped early to avoid reward hacking: ${result.ended.guard}`);
+    await stepper.release();
+    progress.phase('writing the best weights, and measuring them at several strengths');
+    loadParameters(task, result.bestParameters);
+    const best = result.evaluations[result.best]!.step;
+    const written = await writeWeights(session, path, best);
+    const swept = await sweepStrengths(session, best, result.before);
+    const at = (strength: number): Measured | undefined => swept.find((s) => s.strength === strength)?.measured;
+    const tuned = at(1)!;
+    const base = at(0) ?? result.before ?? tuned;
+    await saveGrid(folder, tuned, tuned.evaluation.step);
+    await writeAtomic(join(path, 'before-after.png'), await beforeAfter(base, tuned));
+    await writeReport(session, path, result, await folder.rewind(result.step), base, tuned, swept, written);
+    const summary: Summary = {
+      folder: path, steps: result.step, base: base.evaluation, tuned: tuned.evaluation,
+      gainInDeviations: (tuned.evaluation.reward - base.evaluation.reward) / deviation(base.rewards),
+      rewardQueries: task.counts.rewardQueries, seconds: result.seconds, peakBytes: result.peakBytes, ended: result.ended,
+      sweep: swept.map(({ strength, measured }) => ({ strength, ...measured.evaluation })),
+      lora: written.map((w) => join(path, w)), report: join(path, 'report.html'),
+    };
+    await writeAtomic(join(path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+    return summary;
+  } catch (error) {
+    const saved = (await listCheckpoints(join(path, 'checkpoints'))).at(-1);
+    if (saved !== undefined) progress.warn(`the run ends with an error; ${saved} is saved. Go on from it with: attune train --resume ${path}`);
+    throw error;
+  } finally {
+    await folder.close();
+    await session.release();
+  }
+}

@@ -1,0 +1,49 @@
+/** @file The package as a library: `import … from 'attune'`, a run with a reward and a method of the caller's. */
+import { execFileSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { graph, METHODS, pixelReward, resolveConfig, runTraining } from '../src/index.js';
+import type { Method } from '../src/index.js';
+import { scratch, tiny } from './cli/helpers.js';
+
+const ROOT = join(import.meta.dirname, '..');
+const folder = scratch();
+
+const red = pixelReward({
+  name: 'red', description: 'mean of the red channel', range: [0, 1],
+  trace: (images) => graph.mean(graph.narrow(images, 1, 0, 1), { axes: [1, 2, 3] }),
+});
+
+const config = resolveConfig({
+  model: tiny, prompts: 'animals', rewards: ['symmetry'], method: { name: 'drtune' }, steps: 2, batch: 2, samplingSteps: 2, size: 64,
+  threads: 1, lr: 0.01, evaluation: { every: 2, prompts: 2, images: 2, heldOut: null, features: null, sweep: [] },
+}, []);
+
+test('what package.json promises is there', () => {
+  const script = 'import("attune").then((a) => console.log(Object.keys(a).sort().join()))';
+  const names = execFileSync(process.execPath, ['-e', script], { cwd: ROOT, encoding: 'utf8' }).trim().split(',');
+  expect(names).toEqual(expect.arrayContaining(['graph', 'pixelReward', 'resolveConfig', 'runTraining']));
+});
+
+test('a run with a reward and a method of one\'s own', async () => {
+  let rounds = 0;
+  const draft = METHODS.find(({ name }) => name === 'draft')!;
+  const mine: Method<never> = {
+    ...draft,
+    name: 'mine',
+    async create(task, options) {
+      const stepper = await draft.create(task, options);
+      return { ...stepper, round: (prompts, round) => stepper.round(prompts, (rounds++, round)) };
+    },
+  };
+  const path = join(folder, 'own');
+  const summary = await runTraining(config, path, { own: { reward: red, method: mine } });
+  expect(summary).toMatchObject({ steps: 2, ended: 'finished', rewardQueries: 4 });
+  expect(summary!.base.reward).toBeGreaterThan(0);
+  expect(rounds).toBe(2);
+  const stored = await readFile(join(path, 'config.yaml'), 'utf8');
+  expect(stored).toMatch(/rewards:\n\s+- red/);
+  expect(stored).toMatch(/name: mine/);
+  await expect(runTraining(config, path, { own: { reward: red } })).rejects.toThrow('already holds a run');
+}, 120_000);
