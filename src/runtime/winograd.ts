@@ -19,7 +19,7 @@ const TAPS = [{ first: 0, second: 2, sign: -1 }, { first: 1, second: 2, sign: 1 
 const KERNEL = [[1, 0, 0], [0.5, 0.5, 0.5], [-0.5, 0.5, -0.5], [0, 0, -1]] as const;
 
 /** Narrower convolutions spend more on the transforms than they save on products. */
-const CHANNELS = 128;
+const CHANNELS = 96;
 /** With fewer output positions the transformed kernels, 16/9 as large as the kernel, are what takes the time. */
 const POSITIONS = 256;
 /** On larger images the transforms go through memory, not the cache, and take what the products save. */
