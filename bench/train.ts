@@ -23,7 +23,7 @@ const THREADS = Number(process.env['ATTUNE_BENCH_THREADS'] ?? 1);
 const PYTHON = process.env['ATTUNE_PYTHON'] ?? 'python3';
 const UPDATES = 5;
 
-/** Settings of a case beside the main job's. */
+/** Settings of a case beside the main job's, all with guidance 2. */
 interface Case {
   readonly name: string;
   readonly settings: Readonly<Record<string, unknown>>;
@@ -96,7 +96,7 @@ const silent = { phase: () => {}, step: () => {}, warn: () => {} };
 
 /** A method at work, an update at a time. */
 async function openCase({ settings }: Case) {
-  const config = resolveConfig({}, Object.entries({ ...settings, threads: THREADS, 'evaluation.heldOut': null, 'evaluation.features': null }));
+  const config = resolveConfig({}, Object.entries({ ...settings, guidance: 2, threads: THREADS, 'evaluation.heldOut': null, 'evaluation.features': null }));
   const session = await openSession(config, silent);
   const spent: Spent = { sampling: 0, reward: 0, backward: 0, optimiser: 0 };
   const { task } = session;

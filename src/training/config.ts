@@ -22,7 +22,7 @@ const loraSchema = z.strictObject({
 });
 
 const evaluationSchema = z.strictObject({
-  every: z.int().nonnegative().default(15)
+  every: z.int().nonnegative().default(10)
     .describe('Updates between evaluations; 0 evaluates only before and after.'),
   times: whole.nullable().default(null)
     .describe('Evaluations after the base model\'s, spread evenly over what may be spent, in place of `every`; null for '
@@ -104,8 +104,8 @@ export const configSchema = z.strictObject({
     .describe('Where the method does not care; the sampler of its paper by default.'),
   samplingSteps: whole.default(8)
     .describe('Denoising steps of each image, in training and evaluation; 20 by default for other models.'),
-  guidance: z.number().min(0).default(2)
-    .describe('Classifier-free guidance, trained through; 1 is off. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
+  guidance: z.number().min(0).default(1)
+    .describe('Classifier-free guidance, trained through; 1 is none: the tuned model then needs no second network call. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
   negativePrompt: z.string().default(''),
   size: whole.optional()
     .describe('Image side in pixels; the model\'s own by default.'),

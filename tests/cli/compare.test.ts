@@ -64,7 +64,7 @@ describe('attune compare', { timeout: 300_000 }, () => {
 
     const changed = await attune([...ARGS, '--set', 'guidance=3']).finished;
     expect(changed).toMatchObject({ code: 2, stdout: '' });
-    expect(changed.stderr).toMatch(/base\/seed-3 holds a run of another configuration: guidance was 2 and is now 3/);
+    expect(changed.stderr).toMatch(/base\/seed-3 holds a run of another configuration: guidance was 1 and is now 3/);
   });
 
   test('mistakes are told before anything runs', async () => {
