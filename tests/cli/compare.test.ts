@@ -11,7 +11,7 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 
 const out = join(root, 'two');
 const settings = [
-  'threads=1', 'batch=2', 'samplingSteps=2',
+  'threads=1', 'batch=2', 'samplingSteps=2', 'guidance=2',
   'evaluation.prompts=2', 'evaluation.images=2', 'evaluation.times=1', 'evaluation.sweep=[1]',
 ];
 const ARGS = [
@@ -64,7 +64,7 @@ describe('attune compare', { timeout: 300_000 }, () => {
 
     const changed = await attune([...ARGS, '--set', 'guidance=3']).finished;
     expect(changed).toMatchObject({ code: 2, stdout: '' });
-    expect(changed.stderr).toMatch(/base\/seed-3 holds a run of another configuration: guidance was 1 and is now 3/);
+    expect(changed.stderr).toMatch(/base\/seed-3 holds a run of another configuration: guidance was 2 and is now 3/);
   });
 
   test('mistakes are told before anything runs', async () => {
