@@ -8,6 +8,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import { applyLoras } from '../sampling/lora-apply.js';
+import type { LoraUse } from '../sampling/lora-apply.js';
 import { parametersText } from '../sampling/parameters-text.js';
 import { sampleImages } from '../sampling/sampler.js';
 import type { SampleJob } from '../sampling/sampler.js';
@@ -42,8 +43,8 @@ interface Result {
 }
 
 /** Everything that is needed to make the images; mistakes are found here, before the work begins. */
-function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, progress: Progress) {
-  const settings = samplingSettings(pipeline, prompts, flags, progress);
+function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, progress: Progress, loras: readonly LoraUse[]) {
+  const settings = samplingSettings(pipeline, prompts, flags, progress, loras);
   const { width, height, sampler, steps } = settings;
   const highest = Number.MAX_SAFE_INTEGER - (prompts.length - 1);
   if (flags.seed > highest) {
@@ -66,7 +67,7 @@ async function run(flags: Flags): Promise<void> {
   const given = flags.lora ?? [];
   const loras = await loadLoras(given, progress);
   let pipeline = await loadModel(flags.model, progress, flags.like);
-  const { job, sampler, steps } = planJob(pipeline, prompts, flags, progress);
+  const { job, sampler, steps } = planJob(pipeline, prompts, flags, progress, loras);
   pipeline = await applyLoras(pipeline, loras);
 
   const { negativePrompt, guidance, width, height } = job;

@@ -7,6 +7,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import type { Device } from '../runtime/device.js';
 import { cutPrompts } from '../sampling/conditions.js';
 import { defaultGuidance, defaultSize, defaultSteps } from '../sampling/defaults.js';
+import type { LoraUse } from '../sampling/lora-apply.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerName } from '../schedulers/index.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
@@ -66,7 +67,7 @@ export function withPromptFlags(command: Command): Command {
 export function withSamplerFlags(command: Command, seed: string, out: string): Command {
   return command
     .option('--seed <n>', seed, wholeNumber(0), 0)
-    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the model family\'s)', parseNumber)
+    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the LoRA\'s, or the model family\'s)', parseNumber)
     .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
       .choices(Object.keys(samplers)))
     .option('--sampling-steps <n>', 'sampler steps of an image (default: 20; of lcm 4)', wholeNumber(1))
@@ -101,15 +102,15 @@ export interface SamplingSettings {
 }
 
 /**
- * The flags over the model's own defaults. Prompts that are too long are warned of.
+ * The flags over the defaults of the model and of the LoRAs that it will get. Prompts that are too long are warned of.
  *
  * @throws UsageError for a size that the model cannot make, SamplingError for a plan that is not possible
  */
 export function samplingSettings(
-  pipeline: Pipeline, prompts: readonly string[], flags: SamplingFlags, progress: Progress,
+  pipeline: Pipeline, prompts: readonly string[], flags: SamplingFlags, progress: Progress, loras: readonly LoraUse[],
 ): SamplingSettings {
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}: scheduler_config.json`);
-  const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline), negative: negativePrompt, threads } = flags;
+  const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline, loras.map((use) => use.lora)), negative: negativePrompt, threads } = flags;
   const { samplingSteps: steps = defaultSteps(sampler) } = flags;
   const plan = samplers[sampler].plan(scheduler.schedule, steps, scheduler.options);
   const side = defaultSize(pipeline);

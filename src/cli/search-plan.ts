@@ -3,6 +3,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import { suggestion } from '../rewards/nearest.js';
 import { hasGuidanceInput } from '../sampling/conditions.js';
 import { defaultBatch } from '../sampling/defaults.js';
+import type { LoraUse } from '../sampling/lora-apply.js';
 import type { Plan } from '../schedulers/plan.js';
 import { SEED_STRIDE } from '../search/candidate.js';
 import { findSearch } from '../search/index.js';
@@ -71,12 +72,12 @@ function affordable(
 
 /** @throws UsageError, ConfigError or SamplingError if something cannot be done with this model */
 export function planSearch(
-  pipeline: Pipeline, prompts: readonly string[], flags: SearchFlags, progress: Progress,
+  pipeline: Pipeline, prompts: readonly string[], flags: SearchFlags, progress: Progress, loras: readonly LoraUse[],
 ): SearchPlan {
   const chosen = chosenSearch(flags);
   const { search } = chosen;
   const { seed } = flags;
-  const settings = samplingSettings(pipeline, prompts, flags, progress);
+  const settings = samplingSettings(pipeline, prompts, flags, progress, loras);
   const { plan, width, height } = settings;
   const callsPerStep = settings.guidance === 1 || hasGuidanceInput(pipeline) ? 1 : 2;
   const options = affordable(chosen, plan, callsPerStep, flags.budget);

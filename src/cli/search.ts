@@ -59,7 +59,7 @@ async function run(flags: SearchFlags): Promise<void> {
   chosenSearch(flags); // its mistakes need not wait for the model
   const loras = await loadLoras(flags.lora ?? [], progress);
   const model = await loadModel(flags.model, progress, flags.like);
-  const how = planSearch(model, prompts, flags, progress);
+  const how = planSearch(model, prompts, flags, progress, loras);
   const pipeline = await applyLoras(model, loras);
   progress.phase(`loading rewards ${rewards.join(' + ')}`);
   const reward = await openRewards(specs, { compile: how.compile });

@@ -1,4 +1,5 @@
 /** @file Sampling settings of a model where the user gives none. */
+import type { LoraFile } from '../formats/lora.js';
 import { baseModelOf, isSdxl, nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { SamplerName } from '../schedulers/index.js';
@@ -6,11 +7,16 @@ import type { SamplerName } from '../schedulers/index.js';
 /** Steps: consistency models are made for few; for the others as many as training samples with. */
 export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm' ? 4 : 20);
 
+/** The guidance that a LoRA of ours was trained with, in its file's metadata. */
+export const GUIDANCE_NOTE = 'attune.guidance';
+
 /**
- * Guidance: 7.5 of Stable Diffusion 1 and 2 and 5 of SDXL are what their own pipelines take; 2 suits the small models
- * that `attune pretrain` makes.
+ * Guidance: what the first LoRA that tells it was trained with. Else 7.5 for Stable Diffusion 1 and 2 and 5 for SDXL, as
+ * their own pipelines take; 2 suits the small models that `attune pretrain` makes.
  */
-export function defaultGuidance(pipeline: Pipeline): number {
+export function defaultGuidance(pipeline: Pipeline, loras: readonly Pick<LoraFile, 'metadata'>[] = []): number {
+  const trained = loras.map(({ metadata }) => Number(metadata[GUIDANCE_NOTE] ?? NaN)).find((g) => g >= 0 && g < Infinity);
+  if (trained !== undefined) return trained;
   if (baseModelOf(pipeline) === undefined) return 2;
   return isSdxl(pipeline) ? 5 : 7.5;
 }

@@ -13,6 +13,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
 import { savePipeline } from '../models/save.js';
 import { loraFromFile, loraToFile } from '../nn/lora-values.js';
+import { GUIDANCE_NOTE } from '../sampling/defaults.js';
 import { deviation } from './evaluate.js';
 import type { Measured } from './evaluate.js';
 import { values } from './parameters.js';
@@ -53,6 +54,7 @@ export async function writeWeights(session: Session, folder: string, step: numbe
   const metadata = {
     'attune.method': config.method.name,
     'attune.rewards': config.rewards.join(' + '),
+    [GUIDANCE_NOTE]: String(config.guidance),
     'attune.config': JSON.stringify(config),
     'attune.manifest': JSON.stringify(session.manifest),
   };
