@@ -108,7 +108,9 @@ export async function compile<O extends string>(
   graph: Graph & { outputs: Readonly<Record<O, Tensor>> },
   options: CompileOptions = {},
 ): Promise<Executable<O>> {
-  const { device = 'cpu', weights = {}, bake = device === 'cuda', hideShapes: thrifty = false, hoist = !bake && !thrifty } = options;
+  const { device = 'cpu', weights = {}, bake = device === 'cuda' } = options;
+  const hidden = options.hideShapes === true && device === 'cpu' && !bake;
+  const { hoist = !bake && !hidden } = options;
   const ort = sessionOptions(options);
   for (const [name, t] of graphInputs(graph)) {
     const value = lookup(weights, name);
@@ -116,7 +118,6 @@ export async function compile<O extends string>(
   }
   const lowered = await lower(graph, device, bake, hoist ? frozenNodes(graph, weights) : new Map());
   const { graph: hoisted, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
-  const hidden = thrifty && device === 'cpu' && !bake;
   const compiled = hidden ? hideShapes(hoisted) : hoisted;
   const expected = graphInputs(compiled);
   const fixed = new Map<string, DeviceValue>();

@@ -64,8 +64,9 @@ const TRANSPOSED = { all: 1, blocked: 1, depthwise: 0 };
 test.runIf(hasBlocks).each<[string, Case, CompileOptions, object]>([
   ['3 × 3', { n: 1, c: 128, o: 160, size: [16, 16] }, {}, WINOGRAD],
   ['several images, not square, no bias', { n: 3, c: 160, o: 128, size: [6, 20], bias: false }, {}, WINOGRAD],
+  ['the fewest channels', { n: 1, c: 96, o: 96, size: [16, 16] }, {}, WINOGRAD],
   ['odd height', { n: 1, c: 128, o: 128, size: [17, 16] }, {}, DIRECT],
-  ['few channels', { n: 1, c: 64, o: 128, size: [16, 16] }, {}, DIRECT],
+  ['fewer channels', { n: 1, c: 80, o: 128, size: [16, 16] }, {}, DIRECT],
   ['few positions', { n: 1, c: 128, o: 128, size: [12, 12] }, {}, DIRECT],
   ['dilation', { n: 1, c: 128, o: 128, size: [16, 16], options: { padding: 2, dilation: 2 } }, {}, DIRECT],
   ['5 × 5', { n: 1, c: 32, o: 32, size: [16, 16], options: { padding: 2 }, kernel: 5 }, {}, DIRECT],

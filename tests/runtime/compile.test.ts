@@ -12,6 +12,7 @@ import { input, weight } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { normal } from '../../src/random/random.js';
 import { compile } from '../../src/runtime/compile.js';
+import type { CompileOptions } from '../../src/runtime/compile.js';
 import { availableDevices, DeviceError } from '../../src/runtime/device.js';
 import { formatProfile, profile } from '../../src/runtime/profile.js';
 
@@ -50,9 +51,11 @@ describe('compile and run', () => {
     const y = conv2d(x, w, undefined, { padding: 1 });
     const back = (): Tensor => grad(sum(mul(y, y)), [x])[0]!;
     const bytes: number[] = [];
-    const cases: [Record<string, Tensor>, boolean][] = [[{ a: back() }, false], [{ a: back() }, true], [{ a: back(), b: back() }, true]];
-    for (const [outputs, hoist] of cases) {
-      const executable = await compile({ outputs }, { weights: WEIGHTS, hoist });
+    const cases: [Record<string, Tensor>, CompileOptions][] = [
+      [{ a: back() }, { hoist: false }], [{ a: back() }, {}], [{ a: back(), b: back() }, {}], [{ a: back() }, { hideShapes: true }],
+    ];
+    for (const [outputs, options] of cases) {
+      const executable = await compile({ outputs }, { weights: WEIGHTS, ...options });
       bytes.push(executable.derivedBytes);
       await executable.release();
     }
@@ -60,6 +63,7 @@ describe('compile and run', () => {
     // The rotated kernel; and where blocks are of 8 channels, the blocked one.
     expect(bytes[1]).toBeGreaterThanOrEqual(8 * 8 * 9 * 4);
     expect(bytes[2]).toBe(bytes[1]);
+    expect(bytes[3]).toBe(0); // memory comes first there
   });
 
   test('one thread and two give the same numbers to rounding', async () => {
