@@ -3,8 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { graph, METHODS, pixelReward, resolveConfig, runTraining } from '../src/index.js';
+import { readLora } from '../src/formats/lora-file.js';
+import { graph, loadPipeline, METHODS, pixelReward, resolveConfig, runTraining } from '../src/index.js';
 import type { Method } from '../src/index.js';
+import { defaultGuidance } from '../src/sampling/defaults.js';
 import { scratch, tiny } from './cli/helpers.js';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -34,16 +36,29 @@ test('a run with a reward and a method of one\'s own', async () => {
     name: 'mine',
     async create(task, options) {
       const stepper = await draft.create(task, options);
-      return { ...stepper, round: (prompts, round) => stepper.round(prompts, (rounds++, round)) };
+      return {
+        ...stepper,
+        round(prompts, round) {
+          rounds += 1;
+          return stepper.round(prompts, round);
+        },
+      };
     },
   };
   const path = join(folder, 'own');
-  const summary = await runTraining(config, path, { own: { reward: red, method: mine } });
+  const own = { reward: red, method: mine };
+  expect(await runTraining(config, path, { own, shouldStop: () => true })).toBeNull();
+  await expect(runTraining({ ...config, lr: 0.02 }, path, { own, resume: true })).rejects.toThrow('a run of other settings');
+  await expect(runTraining(config, path, { own: { reward: red }, resume: true })).rejects.toThrow('a run of other settings');
+  const summary = await runTraining(config, path, { own, resume: true });
   expect(summary).toMatchObject({ steps: 2, ended: 'finished', rewardQueries: 4 });
   expect(summary!.base.reward).toBeGreaterThan(0);
   expect(rounds).toBe(2);
   const stored = await readFile(join(path, 'config.yaml'), 'utf8');
   expect(stored).toMatch(/rewards:\n\s+- red/);
   expect(stored).toMatch(/name: mine/);
+  for (const file of summary!.lora) {
+    expect(defaultGuidance(await loadPipeline(tiny), [(await readLora(file)).lora])).toBe(config.guidance);
+  }
   await expect(runTraining(config, path, { own: { reward: red } })).rejects.toThrow('already holds a run');
 }, 120_000);

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import { appendWhole, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
@@ -78,7 +79,7 @@ export function hashTensors(tensors: ReadonlyMap<string, HostTensor>): string {
 /**
  * Takes a new or an existing run folder. A new one gets its configuration and manifest.
  *
- * @throws ConfigError if it is in use, or (for a new run) already holds one
+ * @throws ConfigError if it is in use, already holds a run (for a new one), or holds one of other settings (to resume)
  */
 export async function openRunFolder(
   path: string, config: RunConfig, manifest: Readonly<Record<string, unknown>>, resume: boolean,
@@ -86,6 +87,9 @@ export async function openRunFolder(
   const known = await readFile(join(path, CONFIG), 'utf8').catch(() => null);
   if (known !== null && !resume) {
     throw new ConfigError(`${path} already holds a run; give another --out, or go on with --resume ${path}`);
+  }
+  if (resume && !isDeepStrictEqual(await storedConfig(path), config)) {
+    throw new ConfigError(`${path} holds a run of other settings; go on with those in its ${CONFIG}, or start a new run`);
   }
   await tellFullDisk(path, null, () => mkdir(path, { recursive: true }));
   const unlock = await lock(path);

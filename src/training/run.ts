@@ -17,7 +17,7 @@ import { train } from './train.js';
 import type { TrainResult } from './train.js';
 
 export interface RunOptions {
-  /** Go on with the run in the folder; its configuration must be the same. */
+  /** Go on with the run in the folder, of the same settings and with the same `own`. */
   resume?: boolean;
   progress?: Progress;
   /** Asked between rounds: true writes a checkpoint and ends the run. */
@@ -53,14 +53,19 @@ export interface Summary {
  */
 export async function runTraining(given: RunConfig, path: string, options: RunOptions = {}): Promise<Summary | null> {
   const { resume = false, progress = silent, shouldStop = () => false, own = {} } = options;
+  // The command line knows nothing of what is the caller's own.
+  const again = Object.keys(own).length > 0 ? 'runTraining and resume' : `attune train --resume ${path}`;
   const session = await openSession(given, progress, own);
   const { config, task, prompts, evaluator } = session;
-  const folder = await openRunFolder(path, config, session.manifest, resume);
+  const folder = await openRunFolder(path, config, session.manifest, resume).catch(async (error: unknown) => {
+    await session.release();
+    throw error;
+  });
   try {
     const stepper = await session.method.create(task, session.methodOptions);
     const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, progress, shouldStop });
     if (result.ended === 'interrupted') {
-      progress.phase(`stopped at step ${result.step}; go on with: attune train --resume ${path}`);
+      progress.phase(`stopped at step ${result.step}; go on with: ${again}`);
       return null;
     }
     if (typeof result.ended === 'object') progress.warn(`stopped early to avoid reward hacking: ${result.ended.guard}`);
@@ -87,7 +92,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
     return summary;
   } catch (error) {
     const saved = (await listCheckpoints(join(path, 'checkpoints'))).at(-1);
-    if (saved !== undefined) progress.warn(`the run ends with an error; ${saved} is saved. Go on from it with: attune train --resume ${path}`);
+    if (saved !== undefined) progress.warn(`the run ends with an error; ${saved} is saved. Go on from it with: ${again}`);
     throw error;
   } finally {
     await folder.close();

@@ -42,7 +42,7 @@ export interface Session {
   release(): Promise<void>;
 }
 
-/** What a caller brings along instead of naming it in the configuration. The session releases it. */
+/** What a caller brings along instead of naming it in the configuration. The session releases the reward. */
 export interface Own {
   readonly pipeline?: Pipeline;
   readonly reward?: Reward;
