@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import type { Evaluation } from '../evaluation/hacking-guard.js';
 import { applyLoras } from '../sampling/lora-apply.js';
+import { trainedGuidance } from '../sampling/defaults.js';
 import { openSession } from '../training/session.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collectLora } from './option-values.js';
@@ -21,8 +22,9 @@ type Row = Evaluation & { readonly model: string };
 
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
-  const config = await configFromFlags(flags);
   const loras = await loadLoras(flags.lora, progress);
+  const guidance = trainedGuidance(loras.map((l) => l.lora));
+  const config = await configFromFlags(flags, guidance === undefined ? {} : { guidance });
   const base = await loadModel(config.model, progress, config.like);
   const session = await openSession(config, progress, { pipeline: base });
   progress.phase('measuring the base model');
@@ -47,7 +49,7 @@ function told({ model, step: _step, rewardParts = {}, ...rest }: Row): string {
 
 export function evalCommand(): Command {
   return withRunFlags(new Command('eval'))
-    .description('Measure reward, held-out reward, diversity and Fréchet distance of a model, with LoRAs or without.')
+    .description('Measure reward, held-out reward, diversity and Fréchet distance of a model, with LoRAs or without, by default with the guidance that the LoRA was trained with.')
     .option('--lora <file[:scale]>', 'a LoRA to compare with the base model; repeat to stack', collectLora, [])
     .option('--json', 'the result as JSON')
     .option('--quiet', 'no progress')

@@ -24,9 +24,9 @@ const FIELDS: Readonly<Record<string, string>> = {
   guidance: 'guidance', sampler: 'sampler', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
 
-/** The configuration of file, environment and flags, in that order. @throws ConfigError naming the field */
-export async function configFromFlags(flags: TrainFlags): Promise<RunConfig> {
-  const file = flags.config === undefined ? {} : await readConfigFile(flags.config);
+/** The configuration of `start`, file, environment and flags, in that order. @throws ConfigError naming the field */
+export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfig> = {}): Promise<RunConfig> {
+  const file = { ...start, ...(flags.config === undefined ? {} : await readConfigFile(flags.config)) };
   const given = Object.entries(FIELDS).flatMap(([flag, path]): [string, unknown][] =>
     flags[flag] === undefined ? [] : [[path, flags[flag]]]);
   if (flags.reward.length > 0) given.push(['rewards', flags.reward]);

@@ -10,12 +10,17 @@ export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm'
 /** The guidance that a LoRA of ours was trained with, in its file's metadata. */
 export const GUIDANCE_NOTE = 'attune.guidance';
 
+/** The guidance that the first LoRA that tells it was trained with. */
+export function trainedGuidance(loras: readonly Pick<LoraFile, 'metadata'>[]): number | undefined {
+  return loras.map(({ metadata }) => Number(metadata[GUIDANCE_NOTE] ?? NaN)).find((g) => g >= 0 && g < Infinity);
+}
+
 /**
- * Guidance: what the first LoRA that tells it was trained with. Else 7.5 for Stable Diffusion 1 and 2 and 5 for SDXL, as
+ * Guidance: what the LoRAs were trained with. Else 7.5 for Stable Diffusion 1 and 2 and 5 for SDXL, as
  * their own pipelines take; 2 suits the small models that `attune pretrain` makes.
  */
 export function defaultGuidance(pipeline: Pipeline, loras: readonly Pick<LoraFile, 'metadata'>[] = []): number {
-  const trained = loras.map(({ metadata }) => Number(metadata[GUIDANCE_NOTE] ?? NaN)).find((g) => g >= 0 && g < Infinity);
+  const trained = trainedGuidance(loras);
   if (trained !== undefined) return trained;
   if (baseModelOf(pipeline) === undefined) return 2;
   return isSdxl(pipeline) ? 5 : 7.5;
