@@ -1,5 +1,6 @@
 /** @file Running commands inside the test process. */
 import { mkdtempSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +15,16 @@ export function scratch(): string {
   const folder = mkdtempSync(join(tmpdir(), 'attune-cli-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Flags of `train`, `plan` and `eval` for a run of the tiny pipeline with one prompt, which is written into the folder. */
+export async function smallRun(folder: string): Promise<string[]> {
+  const prompts = join(folder, 'prompts.txt');
+  await writeFile(prompts, 'a cat\n');
+  return [
+    '--model', tiny, '--reward', 'symmetry', '--prompts', prompts, '--sampling-steps', '2', '--threads', '1',
+    '--set', 'size=64', '--set', 'evaluation.prompts=1', '--set', 'evaluation.images=2',
+  ];
 }
 
 export interface Output {
