@@ -18,29 +18,26 @@ import { imageGrid } from '../src/formats/image-grid.js';
 import { writePng } from '../src/formats/image.js';
 import { host } from '../src/graph/dtype.js';
 import type { HostTensor } from '../src/graph/dtype.js';
-import { input } from '../src/graph/tensor.js';
-import { decodeImages, encodeImages } from '../src/models/latents.js';
 import { bundledFolder, loadPipeline } from '../src/models/load.js';
-import { partScope } from '../src/models/pipeline.js';
-import { frozenWeights } from '../src/nn/scope.js';
 import { permutation } from '../src/random/random.js';
 import { clipHead } from '../src/rewards/clip-head.js';
 import { openScorer } from '../src/rewards/scorer.js';
 import type { Scorer } from '../src/rewards/scorer.js';
-import { compile } from '../src/runtime/compile.js';
 import { sampleImages } from '../src/sampling/sampler.js';
 import { samplers } from '../src/schedulers/index.js';
 import type { SamplerName } from '../src/schedulers/index.js';
 import { readSchedulerConfig } from '../src/schedulers/scheduler-config.js';
 import { loadDataset, pictures } from '../src/training/pretrain/dataset.js';
 import type { Dataset } from '../src/training/pretrain/dataset.js';
+import { rendered } from '../src/training/pretrain/latents.js';
 import { loadPrompts } from '../src/training/prompts.js';
 import { realStatistics } from './real-statistics.js';
 
 const USAGE = `npm run bench -- bundled-model [--model FOLDER] [--quick] [--guidance X] [--sampler NAME] [--steps N]
-  [--threads N] [--out FOLDER] [--statistics]
+  [--names N] [--threads N] [--out FOLDER] [--statistics]
 --model    folder in diffusers layout with emoji-clip, emoji-judge and style-head beside the pipeline
 --quick    few images, for two minutes on one thread; the figures are rough
+--names    how many names are drawn, each in both styles (default: 150, or 32 with --quick; there are 1,607)
 --statistics  only makes statistics/real.safetensors beside the model, if it is not up to date
 --out      where the sheets go (default: docs/bundled-model for a whole run of the bundled model, else runs/bench)`;
 
@@ -70,15 +67,16 @@ function readSettings(args: readonly string[]): Settings {
       model: { type: 'string' }, quick: { type: 'boolean', default: false }, out: { type: 'string' },
       guidance: { type: 'string', default: '2' }, sampler: { type: 'string', default: 'ddim' },
       steps: { type: 'string', default: '25' }, threads: { type: 'string' },
-      statistics: { type: 'boolean', default: false },
+      names: { type: 'string' }, statistics: { type: 'boolean', default: false },
     },
   });
-  const { model, quick, out, threads, sampler, statistics } = values;
+  const { model, quick, out, threads, sampler, statistics, names } = values;
+  const amount = quick ? QUICK : WHOLE;
   if (!Object.hasOwn(samplers, sampler)) throw new Error(`no sampler ${sampler}\n${USAGE}`);
   return {
     root: model ?? bundledFolder('emoji'),
     out: out ?? (model === undefined && !quick ? 'docs/bundled-model' : 'runs/bench/bundled-model'),
-    amount: quick ? QUICK : WHOLE,
+    amount: { ...amount, ...(names !== undefined && { names: Number(names) }) },
     guidance: Number(values.guidance),
     sampler: sampler as SamplerName,
     steps: Number(values.steps),
@@ -141,17 +139,6 @@ function drawMembers(dataset: Dataset, groups: readonly string[], perGroup: numb
   });
 }
 
-/** Pictures as the VAE renders them: no sample can be sharper. */
-async function throughVae(images: HostTensor, { root, threads }: Settings): Promise<HostTensor> {
-  const { vae, weights } = await loadPipeline(root);
-  const [x, scope] = [input('images', images.shape), partScope('vae', frozenWeights())];
-  const outputs = { rendered: decodeImages(scope, vae, encodeImages(scope, vae, x).mean) };
-  const executable = await compile({ outputs }, { weights, ...(threads !== undefined && { threads }) });
-  const { rendered } = await executable.run({ images });
-  await executable.release();
-  return rendered;
-}
-
 /** The networks that measure. */
 interface Instruments {
   judge: FeatureExtractor;
@@ -192,6 +179,7 @@ async function measureNames(dataset: Dataset, with_: Instruments, settings: Sett
   const prompts = drawn.map((d) => `${d.prompt}, ${d.style}`);
   const made = await samples(prompts, 1000, settings);
   const real = pictures(dataset, drawn.map((d) => d.index));
+  const throughVae = await rendered(dataset, join(settings.root, 'vae'), terminalProgress(false));
 
   const names = (await loadPrompts('names')).prompts;
   const captions = await judge.texts(names);
@@ -210,7 +198,7 @@ async function measureNames(dataset: Dataset, with_: Instruments, settings: Sett
   const [ofReal, ofMade] = [await measure(real), await measure(made)];
   console.log(`${drawn.length} pictures of ${settings.amount.names} names; Fréchet distance to all ${all.count} real pictures, emoji-clip features`);
   tellNames('real pictures', ofReal, names.length);
-  tellNames('real, through the VAE', await measure(await throughVae(real, settings)), names.length);
+  tellNames('real, through the VAE', await measure(pictures(throughVae, drawn.map((d) => d.index))), names.length);
   tellNames('samples', ofMade, names.length);
   console.log(`  of the real pictures' top 5: ${share(ofMade.top5 / ofReal.top5)} (goal 60%; of style told: 90%)`);
   await sheet(join(settings.out, 'names-samples.png'), made, prompts.slice(0, SHOWN.names), 8);

@@ -12,6 +12,7 @@ import type { HostTensor } from '../src/graph/dtype.js';
 import type { Stepper } from '../src/methods/method.js';
 import type { Task } from '../src/methods/task.js';
 import { bundledFolder } from '../src/models/load.js';
+import { LORA_TARGETS } from '../src/nn/lora.js';
 import { peakBytes } from '../src/runtime/memory.js';
 import { initAdamW, updateAdamW } from '../src/training/adamw.js';
 import { resolveConfig } from '../src/training/config.js';
@@ -22,8 +23,10 @@ import { openSession } from '../src/training/session.js';
 const THREADS = Number(process.env['ATTUNE_BENCH_THREADS'] ?? 1);
 const PYTHON = process.env['ATTUNE_PYTHON'] ?? 'python3';
 const UPDATES = 5;
+/** As reference_train.py has it. */
+const COMMON = { guidance: 2, rewards: ['emoji-clip'], 'lora.targets': [...LORA_TARGETS.attention] };
 
-/** Settings of a case beside the main job's, all with guidance 2. */
+/** Settings of a case beside the main job's; all with emoji-clip as the reward, a LoRA on attention and guidance 2. */
 interface Case {
   readonly name: string;
   readonly settings: Readonly<Record<string, unknown>>;
@@ -96,7 +99,7 @@ const silent = { phase: () => {}, step: () => {}, warn: () => {} };
 
 /** A method at work, an update at a time. */
 async function openCase({ settings }: Case) {
-  const config = resolveConfig({}, Object.entries({ ...settings, guidance: 2, threads: THREADS, 'evaluation.heldOut': null, 'evaluation.features': null }));
+  const config = resolveConfig({}, Object.entries({ ...settings, ...COMMON, threads: THREADS, 'evaluation.heldOut': null, 'evaluation.features': null }));
   const session = await openSession(config, silent);
   const spent: Spent = { sampling: 0, reward: 0, backward: 0, optimiser: 0 };
   const { task } = session;

@@ -8,6 +8,7 @@ import { recipeSchema } from '../training/pretrain/recipe.js';
 import type { Recipe } from '../training/pretrain/recipe.js';
 import { pretrain } from '../training/pretrain/run.js';
 import { parseNumber, UsageError } from './arguments.js';
+import { collect } from './option-values.js';
 import { stopRequested } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -19,6 +20,7 @@ interface Flags {
   steps?: number;
   batch?: number;
   lr?: number;
+  worse: string[];
   seed: number;
   threads?: number;
   resume?: boolean;
@@ -38,7 +40,8 @@ async function readRecipe(path: string, flags: Flags): Promise<Recipe> {
   }
   const { steps, batch, lr } = flags;
   const given = Object.fromEntries(Object.entries({ steps, batch, lr }).filter(([, v]) => v !== undefined));
-  const result = recipeSchema.safeParse({ ...raw, training: { ...raw?.training, ...given } });
+  const worse = flags.worse.length > 0 ? { worse: flags.worse } : {};
+  const result = recipeSchema.safeParse({ ...raw, ...worse, training: { ...raw?.training, ...given } });
   if (!result.success) {
     const issue = result.error.issues[0]!;
     throw new UsageError(`${path}: ${issue.path.join('.') || 'recipe'}: ${issue.message}`);
@@ -66,7 +69,7 @@ async function run(flags: Flags): Promise<void> {
 
 export function pretrainCommand(): Command {
   return new Command('pretrain')
-    .description('Train a network from scratch on a folder of captioned images (VAE, denoiser, CLIP or style head).')
+    .description('Train a network from scratch on a folder of captioned images (VAE, denoiser, CLIP, style head), or a reward model on pictures you like and others.')
     .requiredOption('--recipe <file>', 'what to train and how (YAML; the bundled model\'s are in models/recipes)')
     .requiredOption('--data <dir>', 'images with metadata.jsonl, or images with .txt captions beside them')
     .option('--out <dir>', 'model folder to write to, in diffusers layout', 'models/emoji')
@@ -74,6 +77,7 @@ export function pretrainCommand(): Command {
     .option('--steps <n>', 'train this many steps instead of the recipe\'s', parseNumber)
     .option('--batch <n>', 'images a step instead of the recipe\'s', parseNumber)
     .option('--lr <x>', 'learning rate instead of the recipe\'s', parseNumber)
+    .option('--worse <dir>', 'of a reward model: pictures that shall score low, instead of the recipe\'s (repeatable)', collect, [])
     .option('--seed <n>', 'seed of weights, order and noise', parseNumber, 0)
     .option('--threads <n>', 'threads of one operator (default: all cores)', parseNumber)
     .option('--resume', 'go on from the last checkpoint in the work folder')

@@ -1,6 +1,6 @@
 /** @file CLIP as a whole, `CLIPModel` of transformers: texts and images in one space (arXiv 2103.00020). */
 import { div, exp, mul, sub } from '../graph/ops/arithmetic.js';
-import { swapLast } from '../graph/ops/layout.js';
+import { squeeze, swapLast } from '../graph/ops/layout.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { normalize } from '../graph/ops/norm.js';
 import { literal } from '../graph/tensor.js';
@@ -8,7 +8,7 @@ import type { Tensor } from '../graph/tensor.js';
 import type { Scope } from '../nn/scope.js';
 import { clipText, textProjection } from './clip-text.js';
 import { clipVision, visualProjection } from './clip-vision.js';
-import type { ClipConfig } from './config.js';
+import type { ClipConfig, ClipVisionConfig } from './config.js';
 
 /** Token ids [B, N] (int64) → unit vectors [B, P]. */
 export function textFeatures(scope: Scope, config: ClipConfig, ids: Tensor): Tensor {
@@ -29,6 +29,12 @@ export function normalizePixels(images: Tensor): Tensor {
 export function imageFeatures(scope: Scope, config: ClipConfig, pixels: Tensor): Tensor {
   const vision = { ...config.vision_config, projection_dim: config.projection_dim };
   return normalize(visualProjection(scope, vision, clipVision(scope, vision, pixels).pooled));
+}
+
+/** Images [B, 3, S, S] in [0, 1] → a number each, of an image encoder with one output: [B]. */
+export function visionScore(scope: Scope, config: ClipVisionConfig, images: Tensor): Tensor {
+  const { pooled } = clipVision(scope, config, normalizePixels(images));
+  return squeeze(visualProjection(scope, config, pooled), 1);
 }
 
 /** Cosines of all pairs over the learnt temperature: images [B, P] and texts [K, P] → [B, K]. */

@@ -14,6 +14,7 @@ import { suggestion } from './nearest.js';
 import { onnxReward, PIXELS } from './onnx.js';
 import { pickScore } from './pickscore.js';
 import type { Reward } from './reward.js';
+import { quality, rewardModel } from './reward-model.js';
 import { rotation } from './rotation.js';
 import type { ScorerOptions } from './scorer.js';
 import { style } from './style.js';
@@ -55,6 +56,7 @@ export const REWARDS: readonly RewardEntry[] = [
     (label) => emojiClip(label, 'emoji-clip')),
   entry('emoji-judge', 'The same in an independently trained CLIP: the held-out judge.', true, {},
     (label) => emojiClip(label, 'emoji-judge')),
+  entry('quality', 'Log-odds that an emoji is drawn like a real one, not like a sample of the bundled model.', true, {}, quality),
   entry('style', 'Log-odds that an emoji is drawn in 3D, not flat.', true, {}, style),
   entry('compressibility', 'Minus the estimated kB of a JPEG: simple, smooth pictures.', true, {}, compressibility),
   entry('incompressibility', 'The estimated kB of a JPEG: detail and texture.', true, {}, incompressibility),
@@ -75,6 +77,9 @@ export const REWARDS: readonly RewardEntry[] = [
       tokenizer: text('folder of the tokenizer, if it is another').optional(),
     },
     (label, { folder: path, tokenizer }) => clipScore(label, path, tokenizer === undefined ? {} : { tokenizer })),
+  entry('reward-model', 'Your own taste: log-odds by a model that attune pretrain made of pictures you like and others.', true,
+    { folder: text('folder that attune pretrain wrote, from a recipe with network: reward-model') },
+    (label, { folder }) => rewardModel(label, folder)),
   entry('pickscore', 'Human preference: PickScore (Kirstain et al. 2023), about 20 to 23.', true,
     {
       folder: text('folder of yuvalkirstain/PickScore_v1'),

@@ -10,6 +10,11 @@ import { suggestion } from '../rewards/nearest.js';
 const positive = z.number().positive();
 const whole = z.int().positive();
 
+/** The bundled model is small: all its layers adapted make for clearer pictures than attention alone (docs/decisions.md). */
+const ALL_LAYERS: string[] = [
+  ...LORA_TARGETS.attention, ...LORA_TARGETS.feedForward, 'conv1', 'conv2', 'conv_shortcut', 'proj_in', 'proj_out',
+];
+
 const loraSchema = z.strictObject({
   rank: whole.default(8)
     .describe('Rank of B·A; 8 in DRaFT\'s small-scale experiments and in nabla-GFN.'),
@@ -17,8 +22,8 @@ const loraSchema = z.strictObject({
     .describe('Constant alpha on B·A, alpha/rank; the rank by default, so that the factor is 1.'),
   rankStabilised: z.boolean().default(false)
     .describe('Scale B·A by alpha/√rank instead of alpha/rank (rsLoRA).'),
-  targets: z.array(z.string().min(1)).min(1).default([...LORA_TARGETS.attention])
-    .describe('Ends of layer paths.'),
+  targets: z.array(z.string().min(1)).min(1).default(ALL_LAYERS)
+    .describe('Ends of layer paths; attention alone (to_q, to_k, to_v, to_out.0) by default for models other than the bundled one.'),
 });
 
 const evaluationSchema = z.strictObject({
@@ -72,7 +77,7 @@ export const configSchema = z.strictObject({
   like: z.string().min(1).optional()
     .describe('Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration.'),
   method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
-  rewards: z.array(z.string().min(1)).min(1).default(['emoji-clip'])
+  rewards: z.array(z.string().min(1)).min(1).default(['quality', 'emoji-clip:4'])
     .describe('NAME[:weight][?option=value]; several are summed. Must be given for other models than the bundled one.'),
   prompts: z.string().min(1).default('people')
     .describe('Bundled list, or a text, CSV or JSONL file; `animals` by default for other models.'),
@@ -124,7 +129,9 @@ export const configSchema = z.strictObject({
 type Tree = Record<string, unknown>;
 
 /** What other models than the bundled one start from. */
-const OTHER_MODELS: Tree = { prompts: 'animals', lr: 4e-4, samplingSteps: 20, guidance: 5 };
+const OTHER_MODELS: Tree = {
+  prompts: 'animals', lr: 4e-4, samplingSteps: 20, guidance: 5, lora: { targets: [...LORA_TARGETS.attention] },
+};
 
 /** Everything that decides what a run computes. */
 export type RunConfig = z.infer<typeof configSchema>;
@@ -134,6 +141,8 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
+const isSection = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value);
+
 /** Sets `a.b.c` in a tree. @throws ConfigError for a path through something that is not a section */
 export function setPath(tree: Tree, path: string, value: unknown): void {
   const keys = path.split('.');
@@ -141,10 +150,9 @@ export function setPath(tree: Tree, path: string, value: unknown): void {
   for (const key of keys.slice(0, -1)) {
     if (key === '__proto__') throw new ConfigError(`there is no setting "${path}"`);
     at[key] ??= {};
-    if (typeof at[key] !== 'object' || at[key] === null || Array.isArray(at[key])) {
-      throw new ConfigError(`${path}: "${key}" is a value, not a section`);
-    }
-    at = at[key] as Tree;
+    const section = at[key];
+    if (!isSection(section)) throw new ConfigError(`${path}: "${key}" is a value, not a section`);
+    at = section;
   }
   at[keys.at(-1)!] = value;
 }
@@ -160,6 +168,15 @@ export function parseAssignment(text: string): [path: string, value: unknown] {
   }
 }
 
+/** `settings` over `defaults`, section by section. */
+function over(defaults: Tree, settings: Tree): Tree {
+  const merged = Object.entries(settings).map(([key, value]) => {
+    const known = Object.hasOwn(defaults, key) ? defaults[key] : undefined;
+    return [key, isSection(known) && isSection(value) ? over(known, value) : value] as const;
+  });
+  return { ...defaults, ...Object.fromEntries(merged) };
+}
+
 /** A configuration file (YAML or JSON). @throws ConfigError if it is missing or not a map */
 export async function readConfigFile(path: string): Promise<Tree> {
   const text = await readFile(path, 'utf8').catch(() => {
@@ -172,8 +189,8 @@ export async function readConfigFile(path: string): Promise<Tree> {
     throw new ConfigError(`${path}: ${error instanceof Error ? error.message.split('\n')[0] : 'not YAML'}`);
   }
   if (value === null) return {};
-  if (typeof value !== 'object' || Array.isArray(value)) throw new ConfigError(`${path} must hold settings, one a line`);
-  return value as Tree;
+  if (!isSection(value)) throw new ConfigError(`${path} must hold settings, one a line`);
+  return value;
 }
 
 /** Settings from `ATTUNE_<PATH>`, dots as double underscores: ATTUNE_METHOD__NAME=draft. */
@@ -209,10 +226,10 @@ export function resolveConfig(file: Tree, assignments: readonly (readonly [strin
   for (const [path, value] of assignments) setPath(tree, path, value);
   const other = tree['model'] !== undefined && !isBundled(String(tree['model']));
   if (other && tree['rewards'] === undefined) {
-    throw new ConfigError(`rewards: give one with --reward; the default, emoji-clip, only knows emoji, and ${String(tree['model'])} `
+    throw new ConfigError(`rewards: give one with --reward; the default ones only know emoji, and ${String(tree['model'])} `
       + 'is another model. attune list rewards shows all.');
   }
-  const result = configSchema.safeParse(other ? { ...OTHER_MODELS, ...tree } : tree);
+  const result = configSchema.safeParse(other ? over(OTHER_MODELS, tree) : tree);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const path = issue.path.join('.');

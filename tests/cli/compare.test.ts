@@ -11,7 +11,7 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 
 const out = join(root, 'two');
 const settings = [
-  'threads=1', 'batch=2', 'samplingSteps=2', 'guidance=2',
+  'threads=1', 'batch=2', 'samplingSteps=2', 'guidance=2', 'rewards=[emoji-clip]',
   'evaluation.prompts=2', 'evaluation.images=2', 'evaluation.times=1', 'evaluation.sweep=[1]',
 ];
 const ARGS = [

@@ -36,7 +36,7 @@ describe('results', () => {
     expect(entry('slow').last.rewardQueries).toEqual({ mean: 20, deviation: null, count: 1 });
     expect(entry('fast').curve.map((m) => m.seconds!.mean)).toEqual([0, 10, 20]);
     expect(entry('fast').sweep.map((s) => [s.strength, s.reward!.mean])).toEqual([[0, 0], [0.5, 0.5], [1, 1]]);
-    expect(results).toMatchObject({ missing: 0, independentFrechet: 0.25, common: { rewards: ['emoji-clip'] } });
+    expect(results).toMatchObject({ missing: 0, independentFrechet: 0.25, common: { rewards: ['quality', 'emoji-clip:4'] } });
   });
 
   test('tell what the smallest final reward costs, and each final reward', () => {

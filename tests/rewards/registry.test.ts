@@ -59,7 +59,7 @@ describe('opening', () => {
 
   test('every entry that needs no files opens as what the list says', async () => {
     const withFiles = ['emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic', 'onnx', 'http',
-      'pickscore', 'hpsv2', 'image-reward'];
+      'pickscore', 'hpsv2', 'image-reward', 'reward-model'];
     const free = REWARDS.filter((r) => !withFiles.includes(r.name));
     expect(free.length).toBeGreaterThan(6);
     for (const entry of free) {

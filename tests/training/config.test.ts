@@ -36,6 +36,8 @@ describe('configuration', () => {
     expect(resolveConfig({ model: 'emoji' }, [])).toEqual(resolveConfig({}, []));
     const other = resolveConfig({ model: './sd15', rewards: ['symmetry'] }, [['guidance', 7]]);
     expect(other).toMatchObject({ lr: 4e-4, samplingSteps: 20, guidance: 7, prompts: 'animals', batch: 8 });
+    expect(other.lora).toMatchObject({ rank: 8, targets: ['to_q', 'to_k', 'to_v', 'to_out.0'] });
+    expect(resolveConfig({ model: './sd15', rewards: ['symmetry'], lora: { rank: 4 } }, []).lora).toMatchObject({ rank: 4, targets: other.lora.targets });
     expect(() => resolveConfig({ model: './sd15' }, [])).toThrow(/rewards: give one with --reward.*\.\/sd15/);
   });
 

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { writePng } from '../../src/formats/image.js';
+import { readImage, writePng } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { square, sub } from '../../src/graph/ops/arithmetic.js';
@@ -11,6 +11,9 @@ import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { normal } from '../../src/random/random.js';
+import { openRewards, parseReward } from '../../src/rewards/registry.js';
+import { rewardModel } from '../../src/rewards/reward-model.js';
+import { openScorer } from '../../src/rewards/scorer.js';
 import { loadDataset } from '../../src/training/pretrain/dataset.js';
 import { denoiser } from '../../src/training/pretrain/denoiser.js';
 import { fit } from '../../src/training/pretrain/fit.js';
@@ -20,6 +23,7 @@ import { pretrain } from '../../src/training/pretrain/run.js';
 import type { PretrainOptions } from '../../src/training/pretrain/run.js';
 import { silent } from '../../src/training/progress.js';
 import { attune } from '../cli-process.js';
+import { checkGradient } from '../rewards/helpers.js';
 
 const root = await mkdtemp(join(tmpdir(), 'attune-pretrain-'));
 afterAll(() => rm(root, { recursive: true, force: true }));
@@ -74,6 +78,10 @@ const RECIPES = {
         image_size: 16, patch_size: 8, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2, projection_dim: 8,
       },
     },
+  },
+  'reward-model': {
+    network: 'reward-model', name: 'taste', clip: 'clip', worse: [join(root, 'worse')], imageSize: 16, shift: 1, gradientPenalty: 0.01,
+    training: { ...training, steps: 250, lr: 5e-3, emaDecay: 0.9 },
   },
   'style-head': { network: 'style-head', imageSize: 16, clip: 'clip', positive: '3d', training: { ...training, steps: 300, lr: 0.5 } },
 } as const;
@@ -154,6 +162,39 @@ describe('a recipe for each network', () => {
     await carryOut('style-head');
     const right = (await rows('style-head')).map((row) => row['accuracy']!);
     expect(right.slice(-20).reduce((a, b) => a + b, 0) / 20).toBeGreaterThan(0.9);
+  });
+
+  test('a reward model that prefers pictures of the data to others, and is a reward', { timeout: 120_000 }, async () => {
+    await mkdir(join(root, 'worse'));
+    const square = (grey: number): HostTensor => host(new Float32Array(3 * 256).fill(grey), [3, 16, 16]);
+    for (const grey of [0.2, 0.5, 0.8]) await writePng(join(root, 'worse', `${grey}.png`), square(grey));
+    await writeFile(join(root, 'worse', 'grid.png'), 'not looked at');
+    await carryOut('reward-model');
+    const right = (await rows('reward-model')).map((row) => row['accuracy']!);
+    expect(right.slice(-10).reduce((a, b) => a + b, 0) / 10).toBeGreaterThan(0.9);
+    const reward = await rewardModel('taste', join(out, 'taste'));
+    const picture = await readImage(join(data, 'red-3d.png'));
+    const both = new Float32Array([...picture.data as Float32Array, ...square(0.4).data as Float32Array]);
+    const [own, other] = await openScorer(reward).score(host(both, [2, 3, 16, 16]), ['', '']) as unknown as [number, number];
+    expect(own).toBeGreaterThan(other);
+    await checkGradient(reward, { ...host(both, [2, 3, 16, 16]), data: both }, ['', '']);
+  });
+
+  test('a penalty on the gradient by the pixels makes a reward less steep', { timeout: 120_000 }, async () => {
+    const slope = async (gradientPenalty: number): Promise<number> => {
+      await carryOut('reward-model', { gradientPenalty }, { work: join(root, 'work', `penalty ${gradientPenalty}`) });
+      return (await rows(`penalty ${gradientPenalty}`)).at(-1)!['slope']!;
+    };
+    expect(await slope(100)).toBeLessThan(0.5 * (await slope(0)));
+  });
+
+  test('a reward model needs worse pictures, and one output', async () => {
+    await expect(carryOut('reward-model', { worse: [join(root, 'nowhere')] })).rejects.toThrow(`no folder ${join(root, 'nowhere')}`);
+    await mkdir(join(root, 'empty'));
+    await expect(carryOut('reward-model', { worse: [join(root, 'empty')] })).rejects.toThrow('has no images');
+    const file = join(out, 'taste', 'config.json');
+    await writeFile(file, (await readFile(file, 'utf8')).replace('"projection_dim": 1', '"projection_dim": 8'));
+    await expect(openRewards([parseReward(`reward-model?folder=${join(out, 'taste')}`)])).rejects.toThrow(/config\.json|visual_projection/);
   });
 
   test('the decoder alone leaves the encoder as it is', { timeout: 120_000 }, async () => {

@@ -11,22 +11,20 @@ import { clipLogits, imageFeatures, normalizePixels, textFeatures } from '../../
 import type { ClipConfig } from '../../models/config.js';
 import type { Tokenizer } from '../../models/tokenizer.js';
 import { rootScope, trainableWeights } from '../../nn/scope.js';
-import { integers, normal, uniform } from '../../random/random.js';
-import { epochBatch, pickCaption, pictures } from './dataset.js';
+import { uniform } from '../../random/random.js';
+import { epochBatch, pickCaption } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import type { Trainable } from './fit.js';
+import { jittered } from './jitter.js';
+import type { Jitter } from './jitter.js';
 import { tokenIds } from './tokens.js';
 
-export interface ContrastiveOptions {
+export interface ContrastiveOptions extends Jitter {
   config: ClipConfig;
   parameters: Map<string, HostTensor>;
   tokenizer: Tokenizer;
   batch: number;
   seed: number;
-  /** Pictures are moved by up to this many pixels, so that position does not give them away. */
-  shift: number;
-  /** Deviation of the noise added to pixels, at most; drawn anew for each picture. */
-  noise: number;
 }
 
 /** Row i spreads its weight evenly over the pictures whose caption is caption i: equal captions are all right answers. */
@@ -41,7 +39,7 @@ function sharedCaptions(captions: readonly string[]): Float32Array {
 }
 
 export function contrastive(dataset: Dataset, options: ContrastiveOptions): Trainable {
-  const { batch, seed, config, tokenizer, shift } = options;
+  const { batch, seed, config, tokenizer } = options;
   const symbols = new Map<string, Tensor>();
   const scope = rootScope(trainableWeights('clip/', (name, t) => symbols.set(name, t)));
   const images = input('image', [batch, 3, dataset.size, dataset.size]); // [0, 1]
@@ -52,7 +50,6 @@ export function contrastive(dataset: Dataset, options: ContrastiveOptions): Trai
   const logits = clipLogits(scope, u, v); // [B images, B texts]
   const crossEntropy = (scores: Tensor): Tensor => neg(mean(sum(mul(logSoftmax(scores), targets), { axes: [1] })));
   const loss = mul(add(crossEntropy(logits), crossEntropy(swapLast(logits))), 0.5);
-  const plane = 3 * dataset.size ** 2;
   return {
     parameters: options.parameters,
     symbols,
@@ -62,15 +59,7 @@ export function contrastive(dataset: Dataset, options: ContrastiveOptions): Trai
       const indices = epochBatch({ seed, stream: 'clip-order' }, step, dataset.records.length, batch);
       const choice = uniform({ seed, stream: 'clip-caption', step }, 0, batch);
       const captions = indices.map((index, i) => pickCaption(dataset.records[index]!, choice[i]!));
-      const moves = integers({ seed, stream: 'clip-shift', step }, 0, 2 * batch, 2 * shift + 1);
-      const corners = indices.map((_, i) => [moves[2 * i]! - shift, moves[2 * i + 1]! - shift] as const);
-      const image = pictures(dataset, indices, corners);
-      const strengths = uniform({ seed, stream: 'clip-noise-strength', step }, 0, batch);
-      const noise = normal({ seed, stream: 'clip-noise', step }, 0, batch * plane);
-      const pixels = image.data as Float32Array;
-      for (let i = 0; i < pixels.length; i++) {
-        pixels[i]! += options.noise * strengths[Math.floor(i / plane)]! * noise[i]!;
-      }
+      const image = jittered(dataset, indices, options, { seed, stream: 'clip', step });
       return { image, ids: tokenIds(tokenizer, captions), targets: host(sharedCaptions(captions), [batch, batch]) };
     },
   };

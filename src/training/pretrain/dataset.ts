@@ -21,11 +21,15 @@ const line = z.looseObject({
 
 export type DatasetRecord = z.infer<typeof line>;
 
-export interface Dataset {
-  readonly records: readonly DatasetRecord[];
+export interface Pictures {
+  readonly count: number;
   readonly size: number;
   /** All pictures, [N, 3, size, size], 0 to 255. */
   readonly pixels: Uint8Array;
+}
+
+export interface Dataset extends Pictures {
+  readonly records: readonly DatasetRecord[]; // N
 }
 
 /** A problem in the user's folder: file, line and remedy. */
@@ -59,9 +63,16 @@ async function readRecords(folder: string): Promise<DatasetRecord[]> {
   });
 }
 
+async function imageFiles(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch(() => {
+    throw new DatasetError(`no folder ${folder}`);
+  });
+  return names.filter((f) => /\.(png|jpe?g|webp)$/i.test(f)).toSorted();
+}
+
 /** Without `metadata.jsonl`: pictures with a text file of the same name, one caption a line. */
 async function captionFiles(folder: string): Promise<DatasetRecord[]> {
-  const files = (await readdir(folder)).filter((f) => /\.(png|jpe?g|webp)$/i.test(f)).toSorted();
+  const files = await imageFiles(folder);
   if (files.length === 0) {
     throw new DatasetError(`${folder} has neither metadata.jsonl nor images (png, jpg, webp) with .txt captions`);
   }
@@ -74,33 +85,60 @@ async function captionFiles(folder: string): Promise<DatasetRecord[]> {
   }));
 }
 
+type OnProgress = (done: number, total: number) => void;
+
+/** Reads images, each resized to `size` × `size`. */
+async function readPictures(paths: readonly string[], size: number, onProgress?: OnProgress): Promise<Pictures> {
+  const plane = 3 * size * size;
+  const pixels = new Uint8Array(paths.length * plane);
+  for (const [i, path] of paths.entries()) {
+    const image = await readImage(path);
+    const fitted = image.shape[1] === size && image.shape[2] === size ? image : await resizeImage(image, size, size);
+    setPicture(pixels, i, fitted.data as Float32Array);
+    if (i % 100 === 99) onProgress?.(i + 1, paths.length);
+  }
+  onProgress?.(paths.length, paths.length);
+  return { count: paths.length, size, pixels };
+}
+
+/** Stores the values of picture i (or of several from there on) as bytes, cut to [0, 1]. */
+export function setPicture(pixels: Uint8Array, i: number, values: Float32Array): void {
+  const start = i * values.length;
+  for (let k = 0; k < values.length; k++) pixels[start + k] = Math.round(Math.min(1, Math.max(0, values[k]!)) * 255);
+}
+
 /**
- * Reads a folder of images, each resized to `size` × `size`.
+ * Reads a folder of captioned images, each resized to `size` × `size`.
  *
  * @throws DatasetError naming the file (and line) that is missing, outside the folder or not an image
  */
-export async function loadDataset(
-  folder: string,
-  size: number,
-  onProgress?: (done: number, total: number) => void,
-): Promise<Dataset> {
+export async function loadDataset(folder: string, size: number, onProgress?: OnProgress): Promise<Dataset> {
   const records = await readRecords(folder);
   const root = await realpath(folder);
-  const plane = 3 * size * size;
-  const pixels = new Uint8Array(records.length * plane);
-  for (const [i, record] of records.entries()) {
-    const path = await realpath(join(root, record.file)).catch(() => {
-      throw new DatasetError(`${record.file}: no such image in ${folder}`);
+  const paths: string[] = [];
+  for (const { file } of records) {
+    const path = await realpath(join(root, file)).catch(() => {
+      throw new DatasetError(`${file}: no such image in ${folder}`);
     });
-    if (!path.startsWith(root + sep)) throw new DatasetError(`${record.file} lies outside ${folder}`);
-    const image = await readImage(path);
-    const fitted = image.shape[1] === size && image.shape[2] === size ? image : await resizeImage(image, size, size);
-    const values = fitted.data as Float32Array;
-    for (let k = 0; k < plane; k++) pixels[i * plane + k] = Math.round(Math.min(1, Math.max(0, values[k]!)) * 255);
-    if (i % 100 === 99) onProgress?.(i + 1, records.length);
+    if (!path.startsWith(root + sep)) throw new DatasetError(`${file} lies outside ${folder}`);
+    paths.push(path);
   }
-  onProgress?.(records.length, records.length);
-  return { records, size, pixels };
+  return { records, ...(await readPictures(paths, size, onProgress)) };
+}
+
+/**
+ * Reads all images of some folders, whatever they show; `grid.png`, in which `attune sample` shows all others, is left out.
+ *
+ * @throws DatasetError naming a folder without images
+ */
+export async function loadPictures(folders: readonly string[], size: number, onProgress?: OnProgress): Promise<Pictures> {
+  const paths: string[] = [];
+  for (const folder of folders) {
+    const files = (await imageFiles(folder)).filter((f) => f !== 'grid.png');
+    if (files.length === 0) throw new DatasetError(`${folder} has no images (png, jpg, webp)`);
+    paths.push(...files.map((f) => join(folder, f)));
+  }
+  return readPictures(paths, size, onProgress);
 }
 
 /** Where a picture is looked at: its corner, in pixels; outside the picture the edge is repeated. */
@@ -112,12 +150,12 @@ export type Corner = readonly [x: number, y: number];
  * @param corners one per picture; (0, 0) shows it as it is
  */
 export function pictures(
-  dataset: Dataset,
+  from: Pictures,
   indices: readonly number[],
   corners: readonly Corner[] = [],
-  side = dataset.size,
+  side = from.size,
 ): HostTensor {
-  const { size, pixels } = dataset;
+  const { size, pixels } = from;
   const data = new Float32Array(indices.length * 3 * side * side);
   const inside = (v: number): number => Math.min(size - 1, Math.max(0, v));
   let at = 0;

@@ -1,35 +1,36 @@
 /** @file What the autoencoder, or any network, makes of every picture of a dataset. */
 import { host } from '../../graph/dtype.js';
 import type { HostTensor } from '../../graph/dtype.js';
-import { mul, sub } from '../../graph/ops/arithmetic.js';
+import { add, mul, sub } from '../../graph/ops/arithmetic.js';
 import { input } from '../../graph/tensor.js';
 import type { Tensor } from '../../graph/tensor.js';
 import { readComponent } from '../../models/component-files.js';
-import { vaeEncode } from '../../models/vae.js';
+import { vaeDecode, vaeEncode } from '../../models/vae.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
 import { compile } from '../../runtime/compile.js';
 import type { Progress } from '../progress.js';
-import { pictures } from './dataset.js';
-import type { Dataset } from './dataset.js';
+import { pictures, setPicture } from './dataset.js';
+import type { Dataset, Pictures } from './dataset.js';
+import { values } from '../parameters.js';
 
 const EMBED_BATCH = 32;
 
 /** Applies a network to every picture: rows of `f`, in order. */
 export async function overPictures(
-  dataset: Dataset,
+  from: Pictures,
   weights: ReadonlyMap<string, HostTensor>,
   f: (images: Tensor /* [B, 3, S, S] in [0, 1] */) => Tensor,
   progress: Progress,
 ): Promise<HostTensor> {
-  const out = f(input('images', [EMBED_BATCH, 3, dataset.size, dataset.size]));
+  const out = f(input('images', [EMBED_BATCH, 3, from.size, from.size]));
   const net = await compile({ outputs: { out } }, { weights });
   const [, ...shape] = out.shape;
   const width = out.size / EMBED_BATCH;
-  const total = dataset.records.length;
+  const total = from.count;
   const data = new Float32Array(total * width);
   for (let start = 0; start < total; start += EMBED_BATCH) {
     const indices = Array.from({ length: EMBED_BATCH }, (_, i) => Math.min(start + i, total - 1));
-    const rows = (await net.run({ images: pictures(dataset, indices) })).out.data as Float32Array;
+    const rows = (await net.run({ images: pictures(from, indices) })).out.data as Float32Array;
     data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
     progress.step(Math.min(start + EMBED_BATCH, total), total);
     await new Promise((resolve) => setImmediate(resolve));
@@ -45,6 +46,20 @@ export async function latentsOf(dataset: Dataset, folder: string, progress: Prog
   const scope = rootScope(frozenWeights());
   const latents = await overPictures(dataset, vae.weights, (x) => vaeEncode(scope, vae.config, sub(mul(x, 2), 1)).mean, progress);
   return { latents, scale: vae.config.scaling_factor };
+}
+
+/** All pictures as the VAE renders them: no sample can be drawn better. */
+export async function rendered(from: Pictures, folder: string, progress: Progress): Promise<Pictures> {
+  const { config, weights } = await readComponent(folder, 'AutoencoderKL');
+  progress.phase('passing pictures through the VAE');
+  const scope = rootScope(frozenWeights());
+  const decoded = await overPictures(from, weights, (x) => {
+    const { mean } = vaeEncode(scope, config, sub(mul(x, 2), 1));
+    return add(mul(vaeDecode(scope, config, mean), 0.5), 0.5);
+  }, progress);
+  const pixels = new Uint8Array(from.pixels.length);
+  setPicture(pixels, 0, values(decoded));
+  return { ...from, pixels };
 }
 
 /** Latents of all pictures as a denoiser sees them, of unit variance: [N, C, h, w]. */

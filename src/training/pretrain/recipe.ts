@@ -15,6 +15,7 @@ const training = z.strictObject({
 });
 
 const size = z.int().positive().default(64);
+const folderName = z.string().regex(/^[\w-]+$/);
 
 /** What `attune pretrain --recipe` reads. */
 export const recipeSchema = z.discriminatedUnion('network', [
@@ -33,7 +34,7 @@ export const recipeSchema = z.discriminatedUnion('network', [
     network: z.literal('clip'),
     imageSize: size,
     /** Folder below the output folder. */
-    name: z.string().regex(/^[\w-]+$/),
+    name: folderName,
     config: clipConfigSchema,
     training,
     shift: z.int().nonnegative().default(4),
@@ -62,10 +63,26 @@ export const recipeSchema = z.discriminatedUnion('network', [
     network: z.literal('style-head'),
     imageSize: size,
     /** The CLIP whose image features it reads, a folder below the output folder. */
-    clip: z.string().regex(/^[\w-]+$/),
+    clip: folderName,
     /** Scores above zero mean this style. */
     positive: z.string(),
     training,
+  }),
+  z.strictObject({
+    network: z.literal('reward-model'),
+    imageSize: size,
+    /** Folder below the output folder. */
+    name: folderName,
+    /** A CLIP below the output folder, whose image encoder is trained further. */
+    clip: folderName,
+    /** Folders of the worse pictures; those of the data folder are the better ones. */
+    worse: z.array(z.string().min(1)).min(1),
+    /** Take the better ones as the output folder's VAE renders them, so that they differ from samples in what was drawn alone. */
+    throughVae: z.boolean().default(false),
+    training,
+    shift: z.int().nonnegative().default(4),
+    noise: z.number().nonnegative().default(0.05),
+    gradientPenalty: z.number().nonnegative().default(1),
   }),
 ]);
 

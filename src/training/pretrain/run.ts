@@ -18,12 +18,14 @@ import type { Progress } from '../progress.js';
 import { autoencoder } from './autoencoder.js';
 import { captionTokenizer } from './caption-tokenizer.js';
 import { contrastive } from './contrastive.js';
+import { loadPictures } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import { denoiser, TEXT_ENCODER, UNET } from './denoiser.js';
 import { fit } from './fit.js';
 import type { FitOptions, Trainable } from './fit.js';
-import { latentsOf, overPictures, scaledLatents, scalingFactor } from './latents.js';
+import { latentsOf, overPictures, rendered, scaledLatents, scalingFactor } from './latents.js';
 import type { Recipe, RecipeOf } from './recipe.js';
+import { rewardModel } from './reward-model.js';
 import { styleHead } from './style-head.js';
 import { HEAD, textEncoder } from './text-encoder.js';
 
@@ -184,11 +186,35 @@ async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Datase
   await fit(net, fitOptions(recipe, options, write));
 }
 
+async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  const { out, seed, progress } = options;
+  const { imageSize, training: { batch }, shift, noise, gradientPenalty } = recipe;
+  progress.phase(`reading the worse pictures from ${recipe.worse.join(', ')}`);
+  const worse = await loadPictures(recipe.worse, imageSize, (done, total) => progress.step(done, total, 'pictures'));
+  const better = recipe.throughVae ? await rendered(dataset, join(out, 'vae'), progress) : dataset;
+  const clip = await readComponent(join(out, recipe.clip), 'CLIPModel');
+  const config = { ...clip.config.vision_config, projection_dim: 1 };
+  const folder = join(out, recipe.name);
+  const parameters = await firstWeights('CLIPVisionModelWithProjection', config, folder, options);
+  if (!options.fromExisting) {
+    // All but the output comes from the CLIP.
+    for (const [name, t] of parameters) {
+      const known = clip.weights.get(name)!;
+      if (known.shape.join() === t.shape.join()) parameters.set(name, { ...known, data: known.data.slice() });
+    }
+  }
+  const net = rewardModel(better, worse, { config, parameters, batch, seed, shift, noise, gradientPenalty });
+  const write = (weights: Average): Promise<void> =>
+    writeComponent(folder, { kind: 'CLIPVisionModelWithProjection', config, weights });
+  await fit(net, fitOptions(recipe, options, write));
+}
+
 /** Trains the network that the recipe names and writes it below `options.out`. */
 export async function pretrain(recipe: Recipe, dataset: Dataset, options: PretrainOptions): Promise<void> {
   if (recipe.network === 'vae') return pretrainVae(recipe, dataset, options);
   if (recipe.network === 'text-encoder') return pretrainTextEncoder(recipe, dataset, options);
   if (recipe.network === 'denoiser') return pretrainDenoiser(recipe, dataset, options);
   if (recipe.network === 'clip') return pretrainClip(recipe, dataset, options);
-  return pretrainStyleHead(recipe, dataset, options);
+  if (recipe.network === 'style-head') return pretrainStyleHead(recipe, dataset, options);
+  return pretrainRewardModel(recipe, dataset, options);
 }
