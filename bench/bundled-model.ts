@@ -179,7 +179,7 @@ async function measureNames(dataset: Dataset, with_: Instruments, settings: Sett
   const prompts = drawn.map((d) => `${d.prompt}, ${d.style}`);
   const made = await samples(prompts, 1000, settings);
   const real = pictures(dataset, drawn.map((d) => d.index));
-  const throughVae = await rendered(dataset, join(settings.root, 'vae'), terminalProgress(false));
+  const throughVae = await rendered(dataset, join(settings.root, 'vae'), { progress: terminalProgress(false), threads: settings.threads });
 
   const names = (await loadPrompts('names')).prompts;
   const captions = await judge.texts(names);

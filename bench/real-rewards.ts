@@ -22,7 +22,7 @@ const SIDE = 64;
 export async function benchRealRewards(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { prompts: { type: 'string', default: 'people' } } });
   const dataset = await loadDataset('models/data/out', SIDE);
-  const throughVae = await rendered(dataset, join(bundledFolder('emoji'), 'vae'), terminalProgress(false));
+  const throughVae = await rendered(dataset, join(bundledFolder('emoji'), 'vae'), { progress: terminalProgress(false) });
   const { prompts } = await loadPrompts(values.prompts);
   for (const list of [prompts.slice(0, 8), prompts]) {
     const indices = [...dataset.records.keys()].filter((i) => list.includes(dataset.records[i]!.prompt ?? ''));

@@ -53,7 +53,8 @@ async function run(flags: Flags): Promise<void> {
   const recipe = await readRecipe(flags.recipe, flags);
   const progress = terminalProgress(flags.quiet === true);
   progress.phase(`reading pictures from ${flags.data}`);
-  const dataset = await loadDataset(flags.data, recipe.imageSize, (done, total) => progress.step(done, total, 'pictures'));
+  const captioned = recipe.network !== 'reward-model';
+  const dataset = await loadDataset(flags.data, recipe.imageSize, (done, total) => progress.step(done, total, 'pictures'), captioned);
   await pretrain(recipe, dataset, {
     out: flags.out,
     work: flags.work ?? join('runs', 'pretrain', basename(flags.recipe, extname(flags.recipe))),
@@ -71,7 +72,7 @@ export function pretrainCommand(): Command {
   return new Command('pretrain')
     .description('Train a network from scratch on a folder of captioned images (VAE, denoiser, CLIP, style head), or a reward model on pictures you like and others.')
     .requiredOption('--recipe <file>', 'what to train and how (YAML; the bundled model\'s are in models/recipes)')
-    .requiredOption('--data <dir>', 'images with metadata.jsonl, or images with .txt captions beside them')
+    .requiredOption('--data <dir>', 'images with metadata.jsonl, or images with .txt captions beside them (a reward model needs no captions: images that you like)')
     .option('--out <dir>', 'model folder to write to, in diffusers layout', 'models/emoji')
     .option('--work <dir>', 'folder for checkpoints and metrics (default: runs/pretrain/<recipe>)')
     .option('--steps <n>', 'train this many steps instead of the recipe\'s', parseNumber)

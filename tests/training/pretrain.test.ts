@@ -168,6 +168,7 @@ describe('a recipe for each network', () => {
     await mkdir(join(root, 'worse'));
     const square = (grey: number): HostTensor => host(new Float32Array(3 * 256).fill(grey), [3, 16, 16]);
     for (const grey of [0.2, 0.5, 0.8]) await writePng(join(root, 'worse', `${grey}.png`), square(grey));
+    expect((await loadDataset(join(root, 'worse'), 16, undefined, false)).records.map((r) => r.captions)).toEqual([[], [], []]);
     await writeFile(join(root, 'worse', 'grid.png'), 'not looked at');
     await carryOut('reward-model');
     const right = (await rows('reward-model')).map((row) => row['accuracy']!);
@@ -191,6 +192,7 @@ describe('a recipe for each network', () => {
   test('a reward model needs worse pictures, and one output', async () => {
     await expect(carryOut('reward-model', { worse: [join(root, 'nowhere')] })).rejects.toThrow(`no folder ${join(root, 'nowhere')}`);
     await mkdir(join(root, 'empty'));
+    await expect(loadDataset(join(root, 'worse'), 16)).rejects.toThrow('has no caption');
     await expect(carryOut('reward-model', { worse: [join(root, 'empty')] })).rejects.toThrow('has no images');
     const file = join(out, 'taste', 'config.json');
     await writeFile(file, (await readFile(file, 'utf8')).replace('"projection_dim": 1', '"projection_dim": 8'));

@@ -37,10 +37,10 @@ export class DatasetError extends Error {
   override readonly name = 'DatasetError';
 }
 
-async function readRecords(folder: string): Promise<DatasetRecord[]> {
+async function readRecords(folder: string, captioned: boolean): Promise<DatasetRecord[]> {
   const path = join(folder, 'metadata.jsonl');
   const text = await readFile(path, 'utf8').catch(() => null);
-  if (text === null) return captionFiles(folder);
+  if (text === null) return captionFiles(folder, captioned);
   return text.split('\n').flatMap((row, i) => {
     if (row.trim() === '') return [];
     const where = `${path}:${i + 1}`;
@@ -71,7 +71,7 @@ async function imageFiles(folder: string): Promise<string[]> {
 }
 
 /** Without `metadata.jsonl`: pictures with a text file of the same name, one caption a line. */
-async function captionFiles(folder: string): Promise<DatasetRecord[]> {
+async function captionFiles(folder: string, captioned: boolean): Promise<DatasetRecord[]> {
   const files = await imageFiles(folder);
   if (files.length === 0) {
     throw new DatasetError(`${folder} has neither metadata.jsonl nor images (png, jpg, webp) with .txt captions`);
@@ -80,7 +80,7 @@ async function captionFiles(folder: string): Promise<DatasetRecord[]> {
     const path = join(folder, file.replace(/\.\w+$/, '.txt'));
     const text = await readFile(path, 'utf8').catch(() => null);
     const captions = text?.split('\n').map((s) => s.trim()).filter(Boolean) ?? [];
-    if (captions.length === 0) throw new DatasetError(`${file} has no caption: write one into ${path}`);
+    if (captioned && captions.length === 0) throw new DatasetError(`${file} has no caption: write one into ${path}`);
     return { file, captions };
   }));
 }
@@ -110,10 +110,13 @@ export function setPicture(pixels: Uint8Array, i: number, values: Float32Array):
 /**
  * Reads a folder of captioned images, each resized to `size` × `size`.
  *
+ * @param captioned whether an image without caption is an error; without `metadata.jsonl` and captions its own are none
  * @throws DatasetError naming the file (and line) that is missing, outside the folder or not an image
  */
-export async function loadDataset(folder: string, size: number, onProgress?: OnProgress): Promise<Dataset> {
-  const records = await readRecords(folder);
+export async function loadDataset(
+  folder: string, size: number, onProgress?: OnProgress, captioned = true,
+): Promise<Dataset> {
+  const records = await readRecords(folder, captioned);
   const root = await realpath(folder);
   const paths: string[] = [];
   for (const { file } of records) {

@@ -15,15 +15,21 @@ import { values } from '../parameters.js';
 
 const EMBED_BATCH = 32;
 
+/** How the work is done: whom to tell, and with how many threads (all cores by default). */
+export interface Working {
+  readonly progress: Progress;
+  readonly threads?: number | undefined;
+}
+
 /** Applies a network to every picture: rows of `f`, in order. */
 export async function overPictures(
   from: Pictures,
   weights: ReadonlyMap<string, HostTensor>,
   f: (images: Tensor /* [B, 3, S, S] in [0, 1] */) => Tensor,
-  progress: Progress,
+  { progress, threads }: Working,
 ): Promise<HostTensor> {
   const out = f(input('images', [EMBED_BATCH, 3, from.size, from.size]));
-  const net = await compile({ outputs: { out } }, { weights });
+  const net = await compile({ outputs: { out } }, { weights, ...(threads !== undefined && { threads }) });
   const [, ...shape] = out.shape;
   const width = out.size / EMBED_BATCH;
   const total = from.count;
@@ -40,31 +46,31 @@ export async function overPictures(
 }
 
 /** The VAE's latents of all pictures, and the factor of its configuration. */
-export async function latentsOf(dataset: Dataset, folder: string, progress: Progress): Promise<{ latents: HostTensor; scale: number }> {
+export async function latentsOf(dataset: Dataset, folder: string, working: Working): Promise<{ latents: HostTensor; scale: number }> {
   const vae = await readComponent(folder, 'AutoencoderKL');
-  progress.phase('encoding pictures');
+  working.progress.phase('encoding pictures');
   const scope = rootScope(frozenWeights());
-  const latents = await overPictures(dataset, vae.weights, (x) => vaeEncode(scope, vae.config, sub(mul(x, 2), 1)).mean, progress);
+  const latents = await overPictures(dataset, vae.weights, (x) => vaeEncode(scope, vae.config, sub(mul(x, 2), 1)).mean, working);
   return { latents, scale: vae.config.scaling_factor };
 }
 
 /** All pictures as the VAE renders them: no sample can be drawn better. */
-export async function rendered(from: Pictures, folder: string, progress: Progress): Promise<Pictures> {
+export async function rendered(from: Pictures, folder: string, working: Working): Promise<Pictures> {
   const { config, weights } = await readComponent(folder, 'AutoencoderKL');
-  progress.phase('passing pictures through the VAE');
+  working.progress.phase('passing pictures through the VAE');
   const scope = rootScope(frozenWeights());
   const decoded = await overPictures(from, weights, (x) => {
     const { mean } = vaeEncode(scope, config, sub(mul(x, 2), 1));
     return add(mul(vaeDecode(scope, config, mean), 0.5), 0.5);
-  }, progress);
+  }, working);
   const pixels = new Uint8Array(from.pixels.length);
   setPicture(pixels, 0, values(decoded));
   return { ...from, pixels };
 }
 
 /** Latents of all pictures as a denoiser sees them, of unit variance: [N, C, h, w]. */
-export async function scaledLatents(dataset: Dataset, folder: string, progress: Progress): Promise<HostTensor> {
-  const { latents, scale } = await latentsOf(dataset, folder, progress);
+export async function scaledLatents(dataset: Dataset, folder: string, working: Working): Promise<HostTensor> {
+  const { latents, scale } = await latentsOf(dataset, folder, working);
   return host((latents.data as Float32Array).map((v) => v * scale), latents.shape);
 }
 

@@ -95,16 +95,16 @@ async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: P
   await writeComponent(folder, { kind: 'AutoencoderKL', config: before?.config ?? config, weights });
   if (before) return;
   // What was written is what will be read: the factor belongs to the stored (float16) weights.
-  const { latents } = await latentsOf(dataset, folder, options.progress);
+  const { latents } = await latentsOf(dataset, folder, options);
   const scaled = { ...config, scaling_factor: Number(scalingFactor(latents).toPrecision(5)) };
   await writeComponent(folder, { kind: 'AutoencoderKL', config: scaled, weights });
 }
 
 async function pretrainTextEncoder(recipe: RecipeOf<'text-encoder'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
-  const { out, seed, progress } = options;
+  const { out, seed } = options;
   const { config, training: { batch } } = recipe;
   const tokenizer = await captionTokenizer(join(out, 'tokenizer'), captionsOf(dataset), config);
-  const pixels = await scaledLatents(dataset, join(out, 'vae'), progress);
+  const pixels = await scaledLatents(dataset, join(out, 'vae'), options);
   const [count] = pixels.shape as [number];
   const width = pixels.data.length / count;
   const head = initialWeights(new Map([['weight', [width, config.hidden_size]], ['bias', [width]]]), seed);
@@ -122,7 +122,7 @@ async function pretrainTextEncoder(recipe: RecipeOf<'text-encoder'>, dataset: Da
 async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
   const { out, seed } = options;
   const tokenizer = await captionTokenizer(join(out, 'tokenizer'), captionsOf(dataset), recipe.textEncoder);
-  const latents = await scaledLatents(dataset, join(out, 'vae'), options.progress);
+  const latents = await scaledLatents(dataset, join(out, 'vae'), options);
   const text = { ...options, fromExisting: options.fromExisting || recipe.trainedTextEncoder };
   const parameters = new Map([
     ...prefixed(UNET, await firstWeights('UNet2DConditionModel', recipe.unet, join(out, 'unet'), options)),
@@ -172,7 +172,7 @@ async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Datase
   options.progress.phase('extracting features');
   const scope = rootScope(frozenWeights());
   const embed = (x: Tensor): Tensor => imageFeatures(scope, clip.config, normalizePixels(x));
-  const features = await overPictures(dataset, clip.weights, embed, options.progress);
+  const features = await overPictures(dataset, clip.weights, embed, options);
   const width = features.shape[1]!;
   const net = styleHead({
     features,
@@ -191,7 +191,7 @@ async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Da
   const { imageSize, training: { batch }, shift, noise, gradientPenalty } = recipe;
   progress.phase(`reading the worse pictures from ${recipe.worse.join(', ')}`);
   const worse = await loadPictures(recipe.worse, imageSize, (done, total) => progress.step(done, total, 'pictures'));
-  const better = recipe.throughVae ? await rendered(dataset, join(out, 'vae'), progress) : dataset;
+  const better = recipe.throughVae ? await rendered(dataset, join(out, 'vae'), options) : dataset;
   const clip = await readComponent(join(out, recipe.clip), 'CLIPModel');
   const config = { ...clip.config.vision_config, projection_dim: 1 };
   const folder = join(out, recipe.name);
