@@ -81,7 +81,7 @@ export const configSchema = z.strictObject({
     .describe('NAME[:weight][?option=value]; several are summed. Must be given for other models than the bundled one.'),
   prompts: z.string().min(1).default('people')
     .describe('Bundled list, or a text, CSV or JSONL file; `animals` by default for other models.'),
-  steps: whole.default(30)
+  steps: whole.default(40)
     .describe('Updates of the optimiser.'),
   budget: budgetSchema.prefault({})
     .describe('Ends the run before its steps are done. Schedules of the learning rate go by steps all the same.'),
@@ -89,7 +89,7 @@ export const configSchema = z.strictObject({
     .describe('Images per update.'),
   accumulate: whole.default(1)
     .describe('Updates\' gradients averaged into one step of the optimiser.'),
-  lr: positive.default(2e-3)
+  lr: positive.default(5e-4)
     .describe('Learning rate of AdamW; 4e-4 by default for models other than the bundled one (DRaFT\'s LoRAs).'),
   schedule: z.enum(['constant', 'cosine', 'linear']).default('constant')
     .describe('How the learning rate goes over `steps`, after the warm-up.'),
