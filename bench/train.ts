@@ -60,7 +60,10 @@ const CASES: readonly Case[] = [
 /** Seconds by what they were spent on. */
 interface Spent {
   sampling: number;
+  /** Scores, and their gradients, of samples that are there already. */
   reward: number;
+  /** A network call, the reward of where it leads and the way back through both, in one graph. */
+  rewarded: number;
   backward: number;
   optimiser: number;
 }
@@ -84,7 +87,8 @@ function watched(task: Task, spent: Spent): Task {
     ...task,
     async compile(outputs) {
       const executable = await task.compile(outputs);
-      const what = Object.keys(outputs).some((name) => name.startsWith('grad/') || name === 'pulled') ? 'backward' : 'sampling';
+      const backward = Object.keys(outputs).some((name) => name.startsWith('grad/') || name === 'pulled');
+      const what = 'extra/score' in outputs ? 'rewarded' : backward ? 'backward' : 'sampling';
       return { ...executable, run: (feeds, prompts) => timed(what, () => executable.run(feeds, prompts)) };
     },
     reward: {
@@ -101,7 +105,7 @@ const silent = { phase: () => {}, step: () => {}, warn: () => {} };
 async function openCase({ settings }: Case) {
   const config = resolveConfig({}, Object.entries({ ...settings, ...COMMON, threads: THREADS, 'evaluation.heldOut': null, 'evaluation.features': null }));
   const session = await openSession(config, silent);
-  const spent: Spent = { sampling: 0, reward: 0, backward: 0, optimiser: 0 };
+  const spent: Spent = { sampling: 0, reward: 0, rewarded: 0, backward: 0, optimiser: 0 };
   const { task } = session;
   const stepper: Stepper = await session.method.create(watched(task, spent), session.methodOptions);
   const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
@@ -168,7 +172,7 @@ async function againstPyTorch(): Promise<string> {
 }
 
 export async function benchTrain([filter = '']: readonly string[]): Promise<void> {
-  const columns = ['case', 's/update', 'spread', 'sampling', 'reward', 'backward', 'optimiser', 'rest', 'peak MiB'];
+  const columns = ['case', 's/update', 'spread', 'sampling', 'reward', 'rewarded', 'backward', 'optimiser', 'rest', 'peak MiB'];
   const show = (cells: readonly string[]): void => console.log(cells.map((c, i) => (i === 0 ? c.padEnd(24) : c.padStart(10))).join(''));
   show(columns);
   for (const found of CASES.filter((c) => c.name.includes(filter))) {
@@ -180,10 +184,10 @@ export async function benchTrain([filter = '']: readonly string[]): Promise<void
     const { seconds, spent, peakBytes: peak } = JSON.parse(stdout) as Result;
     const total = seconds.reduce((a, b) => a + b, 0);
     const share = (part: number): string => `${((100 * part) / total).toFixed(0)}%`;
-    const rest = total - spent.sampling - spent.reward - spent.backward - spent.optimiser;
+    const rest = total - Object.values(spent).reduce((a, b) => a + b, 0);
     show([
       found.name, median(seconds).toFixed(2), `±${((Math.max(...seconds) - Math.min(...seconds)) / 2).toFixed(2)}`,
-      share(spent.sampling), share(spent.reward), share(spent.backward), share(spent.optimiser), `${((100 * rest) / total).toFixed(1)}%`,
+      share(spent.sampling), share(spent.reward), share(spent.rewarded), share(spent.backward), share(spent.optimiser), `${((100 * rest) / total).toFixed(1)}%`,
       peak === null ? '?' : (peak / 2 ** 20).toFixed(0),
     ]);
   }

@@ -1,10 +1,10 @@
 /** @file AlignProp: DRaFT's gradient with a truncation point drawn anew for each batch. */
 import { z } from 'zod';
+import { abs, mul, neg, sub } from '../graph/ops/arithmetic.js';
+import type { Tensor } from '../graph/tensor.js';
 import { integers, normal } from '../random/random.js';
-import { openBackprop, throughSteps } from './backprop.js';
 import type { Method } from './method.js';
-import { meanOf, perItem } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRewardedSampling } from './rewarded-sampling.js';
 
 const options = z.strictObject({
   truncation: z.enum(['gaussian', 'uniform', 'fixed']).default('gaussian')
@@ -31,9 +31,9 @@ export const alignprop: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: true, stochasticSampler: false },
   sampler: { eta: 1, lastStep: 'diffusers' },
   async create(task, { truncation, mean, deviation, target, scale }) {
-    const roller = await openRoller(task);
-    const backprop = await openBackprop(task);
     const count = task.plan.steps.length;
+    const loss = (score: Tensor): Tensor => mul(target === null ? neg(score) : abs(sub(target, score)), scale);
+    const sampling = await openRewardedSampling(task, truncation === 'fixed' ? count - 1 : 0, loss);
     const draw = (round: number): number => {
       const key = { seed: task.seed, stream: 'alignprop', step: round };
       if (truncation === 'fixed') return count - 1;
@@ -48,20 +48,10 @@ export const alignprop: Method<z.infer<typeof options>> = {
     return {
       async *round(prompts, round) {
         const from = draw(round);
-        const trajectory = await roller.rollout(prompts, round);
-        const { score, gradient } = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
-        const slope = (i: number): number => (target === null ? -1 : -Math.sign(target - score[i]!)) * (scale / task.batch);
-        const gradients = await throughSteps(task, backprop, trajectory, perItem(task, gradient, slope), {
-          trained: (i) => i >= from,
-          jacobian: true,
-        });
-        const losses = Array.from(score, (r) => scale * (target === null ? -r : Math.abs(target - r)));
-        yield { gradients, loss: meanOf(losses), rewards: score, metrics: { from } };
+        const rewarded = await sampling.run(prompts, round, from);
+        yield { gradients: rewarded.gradients, loss: rewarded.loss, rewards: rewarded.score, metrics: { from } };
       },
-      async release() {
-        await roller.release();
-        await backprop.release();
-      },
+      release: () => sampling.release(),
     };
   },
 };

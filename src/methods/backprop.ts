@@ -72,8 +72,6 @@ export interface ThroughSteps {
   readonly trained: (i: number) => boolean;
   /** Whether gradient also flows through the network's input; without it only along the sampler's own line x' = aₓ·x + … */
   readonly jacobian: boolean;
-  /** Called with ‖∂ loss / ∂ x_i‖ on the way, to watch gradients grow. */
-  readonly onGradient?: (i: number, norm: number) => void;
 }
 
 /**
@@ -85,7 +83,7 @@ export async function throughSteps(
   backprop: Backprop,
   trajectory: Trajectory,
   gradient: HostTensor,
-  { trained, jacobian, onGradient }: ThroughSteps,
+  { trained, jacobian }: ThroughSteps,
 ): Promise<Map<string, HostTensor>> {
   const total = new Map<string, HostTensor>();
   const { steps, x, prompts } = trajectory;
@@ -102,14 +100,6 @@ export async function throughSteps(
       await new Promise((resolve) => setImmediate(resolve));
     }
     g = through ? combine([step.meanX, g], [1, through]) : combine([step.meanX, g]);
-    onGradient?.(i, Math.hypot(...norms(g)));
   }
   return total;
-}
-
-/** Norms of stretches of a long array: Math.hypot cannot take it whole. */
-function norms(x: Float32Array): number[] {
-  const parts: number[] = [];
-  for (let i = 0; i < x.length; i += 4096) parts.push(Math.hypot(...x.subarray(i, i + 4096)));
-  return parts;
 }

@@ -1,12 +1,12 @@
 /** @file DRaFT-LV: DRaFT-1 with less variance, from several re-noised copies of each sample. */
 import { z } from 'zod';
-import type { HostTensor } from '../graph/dtype.js';
 import { normal } from '../random/random.js';
 import { combine } from '../schedulers/linear.js';
-import { accumulate, openBackprop } from './backprop.js';
+import { toClean } from '../schedulers/step.js';
+import { meanOfParts } from './loss-graph.js';
 import type { Method } from './method.js';
-import { meanOf, perItem } from './reward-loss.js';
-import { cleanSample, openRoller } from './rollout.js';
+import { openRewardedCall } from './rewarded-call.js';
+import { openRoller } from './rollout.js';
 import { sampleSize, samplesOf } from './task.js';
 
 const options = z.strictObject({
@@ -30,38 +30,29 @@ export const draftLv: Method<z.infer<typeof options>> = {
   sampler: { eta: 0, lastStep: 'diffusers' },
   async create(task, { n, ownGradient }) {
     const roller = await openRoller(task);
-    const backprop = await openBackprop(task, { jacobian: false });
-    const last = task.plan.steps.at(-1)!;
-    const copies = n + (ownGradient ? 1 : 0);
+    const call = await openRewardedCall(task);
+    const last = task.plan.steps.length - 1;
+    const step = task.plan.steps[last]!;
+    const [signal, deviation] = [Math.sqrt(step.alphaBar), Math.sqrt(1 - step.alphaBar)];
     return {
       async *round(prompts, round) {
-        const trajectory = await roller.rollout(prompts, round);
-        const sample = trajectory.x.at(-1)!;
-        const gradients = new Map<string, HostTensor>();
-        const scores: number[] = [];
-        const learnFrom = async (x: HostTensor, result: HostTensor, weight: number): Promise<Float32Array> => {
-          const { score, gradient } = await task.reward.gradient(result, prompts);
-          const cotangent = perItem(task, gradient, () => (-weight / task.batch / copies));
-          accumulate(gradients, (await backprop.network(x, last, cotangent, prompts)).parameters);
-          return score;
-        };
-        let own: Float32Array;
-        if (ownGradient) own = await learnFrom(trajectory.x.at(-2)!, sample, last.meanOut);
-        else own = await task.reward.score(sample, prompts);
+        const parts = meanOfParts();
+        const { x: way } = await roller.rollout(prompts, round, { stop: ownGradient ? last : last + 1 });
+        const own = ownGradient ? await call.run(way.at(-1)!, step, prompts, roller.noise(round, last)) : null;
+        if (own) parts.add(own);
+        const sample = own?.sample ?? way.at(-1)!;
+        const rewards = own?.score ?? (await task.reward.score(sample, prompts));
         for (let i = 0; i < n; i++) {
           const key = { seed: task.seed, stream: 'draft-lv', step: round };
           const noise = normal(key, i, task.batch * sampleSize(task));
-          const level = [Math.sqrt(last.alphaBar), Math.sqrt(1 - last.alphaBar)] as const;
-          const x = samplesOf(task, combine([level[0], sample.data as Float32Array], [level[1], noise]));
-          const clean = cleanSample(task, last, x, await roller.predict(x, last, prompts));
-          scores.push(...(await learnFrom(x, clean, last.cleanOut)));
+          const x = samplesOf(task, combine([signal, sample.data as Float32Array], [deviation, noise]));
+          parts.add(await call.run(x, toClean(step), prompts));
         }
-        const loss = -meanOf(ownGradient ? [...own, ...scores] : scores);
-        yield { gradients, loss, rewards: own };
+        yield { ...parts.mean(), rewards };
       },
       async release() {
         await roller.release();
-        await backprop.release();
+        await call.release();
       },
     };
   },

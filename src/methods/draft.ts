@@ -1,9 +1,7 @@
 /** @file DRaFT and DRaFT-K: ascend the reward by back-propagating it through sampling. */
 import { z } from 'zod';
-import { openBackprop, throughSteps } from './backprop.js';
 import type { Method } from './method.js';
-import { meanOf, rewardLoss } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRewardedSampling } from './rewarded-sampling.js';
 
 const options = z.strictObject({
   k: z.union([z.literal('all'), z.int().positive()]).default(1)
@@ -22,23 +20,14 @@ export const draft: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: true, stochasticSampler: false },
   sampler: { eta: 0, lastStep: 'diffusers' },
   async create(task, { k }) {
-    const roller = await openRoller(task);
-    const backprop = await openBackprop(task, { jacobian: k !== 1 });
     const from = k === 'all' ? 0 : Math.max(0, task.plan.steps.length - k);
+    const sampling = await openRewardedSampling(task, from);
     return {
       async *round(prompts, round) {
-        const trajectory = await roller.rollout(prompts, round);
-        const { score, gradient } = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
-        const gradients = await throughSteps(task, backprop, trajectory, rewardLoss(task, gradient), {
-          trained: (i) => i >= from,
-          jacobian: k !== 1,
-        });
-        yield { gradients, loss: -meanOf(score), rewards: score };
+        const { gradients, loss, score } = await sampling.run(prompts, round, from);
+        yield { gradients, loss, rewards: score };
       },
-      async release() {
-        await roller.release();
-        await backprop.release();
-      },
+      release: () => sampling.release(),
     };
   },
 };

@@ -1,12 +1,15 @@
 /** @file ReFL: the reward of the clean image predicted at a random late step, through one network call. */
 import { z } from 'zod';
+import { relu } from '../graph/ops/activation.js';
+import { mul, neg, sub } from '../graph/ops/arithmetic.js';
 import { integers } from '../random/random.js';
-import { accumulate, openBackprop } from './backprop.js';
+import { toClean } from '../schedulers/step.js';
+import { accumulate } from './backprop.js';
 import { openCaptioned } from './captioned.js';
 import { drawCorruption, openDenoisingLoss } from './denoising-error.js';
 import type { Method, Update } from './method.js';
-import { meanOf, perItem } from './reward-loss.js';
-import { cleanSample, openRoller } from './rollout.js';
+import { openRewardedCall } from './rewarded-call.js';
+import { openRoller } from './rollout.js';
 
 const pretraining = z.strictObject({
   pictures: z.string().nullable().default(null)
@@ -44,7 +47,9 @@ export const refl: Method<z.infer<typeof options>> = {
   sampler: { eta: 1, lastStep: 'diffusers' },
   async create(task, { window, ceiling, scale, pretrain }) {
     const roller = await openRoller(task);
-    const backprop = await openBackprop(task, { jacobian: false });
+    const call = await openRewardedCall(task, {
+      loss: (score) => mul(ceiling === null ? neg(score) : relu(sub(ceiling, score)), scale),
+    });
     const captioned = pretrain && (await openCaptioned(task, pretrain.pictures, 'reference', 'refl pictures'));
     const denoising = pretrain && (await openDenoisingLoss(task, pretrain.weight));
     const count = task.plan.steps.length;
@@ -53,29 +58,22 @@ export const refl: Method<z.infer<typeof options>> = {
       async *round(prompts, round) {
         const at = count - late + integers({ seed: task.seed, stream: 'refl', step: round }, 0, 1, late)[0]!;
         const trajectory = await roller.rollout(prompts, round, { stop: at });
-        const step = task.plan.steps[at]!;
-        const x = trajectory.x.at(-1)!;
-        const clean = cleanSample(task, step, x, await roller.predict(x, step, prompts));
-        const { score, gradient } = await task.reward.gradient(clean, prompts);
-        const active = (i: number): boolean => ceiling === null || score[i]! < ceiling;
-        // φ'(r) = −1 where the hinge is open; x̂0 depends on θ through cleanOut · ε_θ alone.
-        const slope = (i: number): number => (active(i) ? (-scale / task.batch) * step.cleanOut : 0);
-        const { parameters } = await backprop.network(x, step, perItem(task, gradient, slope), prompts);
-        const losses = Array.from(score, (r) => scale * (ceiling === null ? -r : Math.max(0, ceiling - r)));
-        const reward: Update = { gradients: parameters, loss: meanOf(losses), rewards: score, metrics: { at } };
+        const rewarded = await call.run(trajectory.x.at(-1)!, toClean(task.plan.steps[at]!), prompts);
+        const rewards = rewarded.score;
+        const reward: Update = { gradients: rewarded.gradients, loss: rewarded.loss, rewards, metrics: { at } };
         if (!captioned || !denoising) return yield reward;
         const sequential = pretrain!.update === 'sequential';
         if (sequential) yield reward;
         const pictures = await captioned.next(prompts, round);
         const { loss, gradients } = await denoising.run(pictures.clean, drawCorruption(task, 'refl pretrain', round), pictures.prompts);
-        const own: Update = { gradients, loss, rewards: score, metrics: { pretrainLoss: loss } };
+        const own: Update = { gradients, loss, rewards, metrics: { pretrainLoss: loss } };
         if (sequential) return yield own;
-        accumulate(gradients, parameters);
+        accumulate(gradients, reward.gradients);
         yield { ...own, loss: reward.loss + loss, metrics: { ...reward.metrics, ...own.metrics } };
       },
       async release() {
         await roller.release();
-        await backprop.release();
+        await call.release();
         await captioned?.release();
         await denoising?.release();
       },

@@ -9,11 +9,6 @@ export function meanOf(values: ArrayLike<number>): number {
   return total / values.length;
 }
 
-/** ∂/∂x of −mean(r), from ∂ Σ r / ∂x [B, C, h, w]. */
-export function rewardLoss(task: Task, gradient: HostTensor): HostTensor {
-  return perItem(task, gradient, () => -1 / task.batch);
-}
-
 /** Scales each item's gradient by its own factor: the chain rule of a loss Σ f(r_i). */
 export function perItem(task: Task, gradient: HostTensor, factor: (item: number) => number): HostTensor {
   const g = gradient.data as Float32Array;

@@ -40,6 +40,8 @@ export interface Roller {
   predict(x: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor>;
   /** Samples, by default from fresh noise and to the end of the plan. */
   rollout(prompts: readonly string[], round: number, options?: RolloutOptions): Promise<Trajectory>;
+  /** The z that a rollout of this round adds in step i, if that has noise [B, C, h, w]. */
+  noise(round: number, i: number): HostTensor;
   release(): Promise<void>;
 }
 
@@ -67,6 +69,9 @@ export async function openRoller(
     const stream = copy === 0 ? noise : `${noise} ${copy}`;
     return (draw, item, count) => normal({ seed: task.seed, stream, step: draw }, item, count);
   };
+  // Items are numbered through the whole training, so that no two start from the same noise.
+  const drawn = (draw: number, round: number, copy: number): Float32Array =>
+    drawNoise(noiseOf(copy), draw, Array.from({ length: task.batch }, (_, i) => round * task.batch + i), size);
 
   async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
     const { output } = await executable.run({ x: samples, step: stepFeed(forBatch(task, steps)) }, prompts);
@@ -77,22 +82,20 @@ export async function openRoller(
   return {
     predict,
     async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0 } = {}) {
-      // Items are numbered through the whole training, so that no two start from the same noise.
-      const items = prompts.map((_, i) => round * task.batch + i);
-      const source = noiseOf(copy);
       const steps = plan.steps.slice(0, stop);
-      const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawNoise(source, 0, items, size)]))];
+      const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawn(0, round, copy)]))];
       const outputs: HostTensor[] = [];
       for (const [i, step] of steps.entries()) {
         const at = xs[i]!;
         const output = await predict(at, step, prompts);
-        const fresh = step.std === 0 ? {} : { noise: drawNoise(source, i + 1, items, size) };
+        const fresh = step.std === 0 ? {} : { noise: drawn(i + 1, round, copy) };
         outputs.push(output);
         xs.push(samplesOf(task, takeStep(step, at.data as Float32Array, output.data as Float32Array, fresh)));
         await new Promise((resolve) => setImmediate(resolve));
       }
       return { prompts, x: xs, outputs, steps };
     },
+    noise: (round, i) => samplesOf(task, drawn(i + 1, round, 0)),
     release: () => executable.release(),
   };
 }

@@ -27,13 +27,22 @@ export interface ScoredGradient {
   readonly gradient: HostTensor;
 }
 
-/** The reward of finished samples (latents), decoding included. */
+/** The reward of finished samples (latents), decoding included. What needs a gradient throws if it is not differentiable. */
 export interface SampleReward {
   readonly differentiable: boolean;
   /** samples [B, C, h, w] with one prompt each → B scores */
   score(samples: HostTensor, prompts: readonly string[]): Promise<Float32Array>;
-  /** @throws Error if the reward is not differentiable */
   gradient(samples: HostTensor, prompts: readonly string[]): Promise<ScoredGradient>;
+  /** The same reward in a graph of one's own, which `Task.compile`s: samples [B, C, h, w] → scores [B]. */
+  trace(samples: Tensor): Tensor;
+  /** What such a graph must be fed for the reward's part. */
+  feeds(prompts: readonly string[]): Promise<Feeds>;
+  /**
+   * Counts the scores that such a graph gave, and returns them.
+   *
+   * @throws Error if they are not one finite number for each prompt
+   */
+  record(scores: HostTensor['data'], prompts: readonly string[]): Float32Array;
 }
 
 /** A compiled graph that gets weights, trained parameters and conditions by itself. */
@@ -108,6 +117,7 @@ export interface Task {
    * @param options.prompted whether it reads the prompt (default); else it gets a text embedding of zeros
    */
   auxiliary(name: string, options?: { readonly prompted?: boolean }): Auxiliary;
+  /** Knows the values of everything that the networks and the reward are frozen with. */
   compile<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>>;
 }
 

@@ -17,6 +17,11 @@ export function predictClean<V extends Value>(step: AnyStep, x: V, output: V): V
   return combine([step.cleanX, x], [step.cleanOut, output]);
 }
 
+/** The step that goes straight to the clean prediction: x' = x̂0. */
+export function toClean(step: Step): Step {
+  return { ...step, nextTimestep: 0, nextAlphaBar: 1, meanX: step.cleanX, meanOut: step.cleanOut, meanClean: 0, std: 0 };
+}
+
 /**
  * μ, the mean of x' given x, in x's shape.
  *

@@ -18,7 +18,7 @@ import { initialLora } from '../nn/lora-values.js';
 import { frozenWeights, trainableWeights } from '../nn/scope.js';
 import type { Adapter, WeightSource } from '../nn/scope.js';
 import { checkScores, RewardError } from '../rewards/reward.js';
-import type { Reward } from '../rewards/reward.js';
+import type { BlackBoxReward, DifferentiableReward, Reward } from '../rewards/reward.js';
 import { compile } from '../runtime/compile.js';
 import type { CompileOptions, Feeds } from '../runtime/compile.js';
 import { hasGuidanceInput, openConditions } from '../sampling/conditions.js';
@@ -110,10 +110,15 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     }));
   let strength: Feeds = { [`${ADAPTER}.scale`]: scalarHost(1) };
 
-  async function compileGraph<O extends string>(
-    outputs: Readonly<Record<O, Tensor>>,
-    weights: ReadonlyMap<string, HostTensor> = pipeline.weights,
-  ): Promise<TaskExecutable<O>> {
+  const decodeLatents = (latents: Tensor): Tensor =>
+    decodeImages(partScope('vae', frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
+  const latents = input('latents', [batch, ...sampleShape]);
+  const images = decodeLatents(latents);
+  // A reward knows its weights once it has been traced; further traces read the same ones.
+  const score = reward.differentiable ? reward.trace(images) : null;
+  const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
+
+  async function compileGraph<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>> {
     const executable = await compile<O>({ outputs }, { ...options.compile, weights, hideShapes: options.checkpointing });
     return {
       async run(feeds, prompts) {
@@ -125,13 +130,18 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   }
 
   const counts: Counts = { rewardQueries: 0, denoiserCalls: 0 };
-  const latents = input('latents', [batch, ...sampleShape]);
-  const images = decodeImages(partScope('vae', frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
   const decoder = await compileGraph({ images });
   const { data, release: releaseData } = openTaskData(pipeline, {
-    batch, seed: options.seed, size: options.height, compile: (outputs) => compileGraph(outputs),
+    batch, seed: options.seed, size: options.height, compile: compileGraph,
   });
-  const rewards = await openSampleReward(reward, latents, images, pipeline, compileGraph, counts, decoder);
+  const record: SampleReward['record'] = (scores, prompts) => {
+    checkScores(reward.name, scores, prompts);
+    counts.rewardQueries += prompts.length;
+    return scores;
+  };
+  const rewards = reward.differentiable
+    ? openTracedReward(reward, latents, score!, decodeLatents, compileGraph, record)
+    : { reward: blackBoxReward(reward, decoder, record), release: async () => {} };
 
   return {
     pipeline, adapter, sampleShape, batch, plan, counts, parameters, symbols, network, data,
@@ -141,7 +151,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     callsPerSample: guided ? 2 : 1,
     schedule: options.schedule,
     reward: rewards.reward,
-    compile: (outputs) => compileGraph(outputs),
+    compile: compileGraph,
     async decode(samples) {
       const { images: decoded } = await decoder.run({ latents: samples }, []);
       return host(decoded.data, imageShape);
@@ -166,56 +176,47 @@ function once<O extends string>(make: () => Promise<TaskExecutable<O>>) {
   };
 }
 
-type CompileGraph = <O extends string>(
-  outputs: Readonly<Record<O, Tensor>>, weights?: ReadonlyMap<string, HostTensor>,
-) => Promise<TaskExecutable<O>>;
+/** The reward of latents by decoding them and asking the black box. */
+function blackBoxReward(reward: BlackBoxReward, decoder: TaskExecutable<'images'>, record: SampleReward['record']): SampleReward {
+  const refuse = (): never => {
+    throw new RewardError(`reward ${reward.name} is a black box: it has no gradient. Use ddpo, d3po, dpo or sharpen-rlhf`);
+  };
+  return {
+    differentiable: false,
+    async score(samples, prompts) {
+      const { images } = await decoder.run({ latents: samples }, []);
+      return record(await reward.score(images, prompts), prompts);
+    },
+    gradient: async () => refuse(),
+    trace: refuse,
+    feeds: async () => refuse(),
+    record,
+  };
+}
 
-/** The reward of latents: decoder and reward in one graph where the reward can be traced. */
-async function openSampleReward(
-  reward: Reward, latents: Tensor, images: Tensor, pipeline: Pipeline, compileGraph: CompileGraph, counts: Counts,
-  decoder: TaskExecutable<'images'>,
-): Promise<{ reward: SampleReward; release(): Promise<void> }> {
-  if (!reward.differentiable) {
-    return {
-      reward: {
-        differentiable: false,
-        async score(samples, prompts) {
-          const { images: decoded } = await decoder.run({ latents: samples }, []);
-          const score = await reward.score(decoded, prompts);
-          checkScores(reward.name, score, prompts);
-          counts.rewardQueries += prompts.length;
-          return score;
-        },
-        async gradient() {
-          throw new RewardError(`reward ${reward.name} is a black box: it has no gradient. Use ddpo, d3po, dpo or sharpen-rlhf`);
-        },
-      },
-      release: async () => {},
-    };
-  }
-  const score = reward.trace(images);
-  const weights = new Map([...pipeline.weights, ...reward.weights]);
+/** The reward of latents with decoder and reward in one graph, `score` [B] of `latents`. */
+function openTracedReward(
+  reward: DifferentiableReward, latents: Tensor, score: Tensor, decode: (latents: Tensor) => Tensor, compileGraph: Task['compile'],
+  record: SampleReward['record'],
+): { reward: SampleReward; release(): Promise<void> } {
   const gradient = grad(sum(score), [latents])[0]!;
-  // Compiled when first asked for: searches never need the gradient, some methods never the score alone.
-  const both = once(() => compileGraph({ score, gradient }, weights));
-  const forward = once(() => compileGraph({ score }, weights));
+  // Compiled when first asked for: searches never need the gradient, some methods neither.
+  const both = once(() => compileGraph({ score, gradient }));
+  const forward = once(() => compileGraph({ score }));
   return {
     reward: {
       differentiable: true,
       async score(samples, prompts) {
         const result = await (await forward.get()).run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
-        const scores = result.score.data;
-        checkScores(reward.name, scores, prompts);
-        counts.rewardQueries += prompts.length;
-        return scores;
+        return record(result.score.data, prompts);
       },
       async gradient(samples, prompts) {
         const result = await (await both.get()).run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
-        const scores = result.score.data;
-        checkScores(reward.name, scores, prompts);
-        counts.rewardQueries += prompts.length;
-        return { score: scores, gradient: result.gradient };
+        return { score: record(result.score.data, prompts), gradient: result.gradient };
       },
+      trace: (samples) => reward.trace(decode(samples)),
+      feeds: (prompts) => reward.feeds(prompts),
+      record,
     },
     async release() {
       await both.release();

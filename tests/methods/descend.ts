@@ -25,9 +25,13 @@ export function blackBox<T extends Task>(task: T, of: (score: number) => number 
   return {
     ...task,
     reward: {
+      ...task.reward,
       differentiable: false,
       score: async (samples, prompts) => (await task.reward.score(samples, prompts)).map(of),
       gradient: () => Promise.reject(new Error('a black box has no gradient')),
+      trace: () => {
+        throw new Error('a black box cannot be traced');
+      },
     },
   };
 }

@@ -4,7 +4,6 @@
  */
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { grad } from '../../src/graph/grad.js';
 import { add, cast, floor, mul, sqrt, square, sub } from '../../src/graph/ops/arithmetic.js';
 import { gather } from '../../src/graph/ops/gather.js';
 import { reshape } from '../../src/graph/ops/layout.js';
@@ -16,7 +15,7 @@ import { compile } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
 import type { Plan, Step } from '../../src/schedulers/plan.js';
-import { compiledReward, NO_DATA } from './tiny-task.js';
+import { NO_DATA, tracedReward } from './tiny-task.js';
 
 export interface GaussianOptions {
   steps?: number;
@@ -58,9 +57,7 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
       release: () => executable.release(),
     };
   };
-  const samples = input('samples', [batch, ...sampleShape]);
-  const score = mul(sum(square(sub(samples, mean)), { axes: [1, 2, 3] }), -0.5);
-  const both = await taskCompile({ score, gradient: grad(sum(score), [samples])[0]! });
+  const reward = (samples: Tensor): Tensor => mul(sum(square(sub(samples, mean)), { axes: [1, 2, 3] }), -0.5);
   return {
     sampleShape, batch, seed, schedule, plan, counts,
     callsPerSample: 1,
@@ -73,7 +70,7 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
     auxiliary: (name) => affine(`${name}/`),
     compile: taskCompile,
     data: NO_DATA,
-    reward: compiledReward(both, counts),
+    reward: await tracedReward(reward, [batch, ...sampleShape], taskCompile, counts),
   };
 }
 

@@ -8,8 +8,9 @@ import { linear } from '../../src/graph/ops/matmul.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
-import type { Task, TaskExecutable } from '../../src/methods/task.js';
+import type { Task } from '../../src/methods/task.js';
 import { normal } from '../../src/random/random.js';
+import { checkScores } from '../../src/rewards/reward.js';
 import { compile } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
@@ -43,21 +44,28 @@ export const NO_DATA: Task['data'] = {
   pairs: () => Promise.reject(new Error('no pairs')),
 };
 
-/** A reward from a graph of `samples` that gives both score and gradient. */
-export function compiledReward(
-  both: TaskExecutable<'score' | 'gradient'>, counts: Task['counts'], differentiable = true,
-): Task['reward'] {
-  const run = (samples: HostTensor, prompts: readonly string[]) => {
+/** The reward that `trace` makes of samples of `shape`; what it needs from the prompts `taskCompile` feeds. */
+export async function tracedReward(
+  trace: (samples: Tensor) => Tensor, shape: readonly number[], taskCompile: Task['compile'], counts: Task['counts'], differentiable = true,
+): Promise<Task['reward']> {
+  const samples = input('samples', shape);
+  const traced = trace(samples);
+  const both = await taskCompile({ score: traced, gradient: grad(sum(traced), [samples])[0]! });
+  const record: Task['reward']['record'] = (scores, prompts) => {
+    checkScores('test', scores, prompts);
     counts.rewardQueries += prompts.length;
-    return both.run({ samples }, prompts);
+    return scores;
   };
   return {
     differentiable,
-    score: async (x, prompts) => (await run(x, prompts)).score.data as Float32Array,
+    score: async (x, prompts) => record((await both.run({ samples: x }, prompts)).score.data, prompts),
     async gradient(x, prompts) {
-      const { score, gradient } = await run(x, prompts);
-      return { score: score.data as Float32Array, gradient };
+      const { score, gradient } = await both.run({ samples: x }, prompts);
+      return { score: record(score.data, prompts), gradient };
     },
+    trace,
+    feeds: async () => ({}),
+    record,
   };
 }
 
@@ -95,9 +103,6 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
       release: () => executable.release(),
     };
   };
-  const samples = input('samples', [batch, 3, 2, 2]);
-  const score = tinyReward(samples, target);
-  const both = await taskCompile({ score, gradient: grad(sum(score), [samples])[0]! });
   return {
     sampleShape: [3, 2, 2], batch, seed, schedule, plan, counts, callsPerSample: 1, parameters, symbols, network,
     compile: taskCompile,
@@ -111,7 +116,7 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
       };
     },
     data: options.data ?? NO_DATA,
-    reward: compiledReward(both, counts, options.differentiable),
+    reward: await tracedReward((x) => tinyReward(x, target), [batch, 3, 2, 2], taskCompile, counts, options.differentiable),
   };
 }
 

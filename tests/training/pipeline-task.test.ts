@@ -1,8 +1,14 @@
 /** @file A pipeline as methods see it: rewards that break their contract, the networks at the start, what calls cost. */
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { input } from '../../src/graph/tensor.js';
+import { mul, square } from '../../src/graph/ops/arithmetic.js';
+import { sum } from '../../src/graph/ops/reduce.js';
+import { input, weight } from '../../src/graph/tensor.js';
+import { openBackprop } from '../../src/methods/backprop.js';
+import { perItem } from '../../src/methods/reward-loss.js';
+import { openRewardedCall } from '../../src/methods/rewarded-call.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { samplesOf, sampleSize } from '../../src/methods/task.js';
 import { loadPipeline } from '../../src/models/load.js';
@@ -10,7 +16,8 @@ import { conditionInputs } from '../../src/models/pipeline.js';
 import { normal } from '../../src/random/random.js';
 import type { Reward } from '../../src/rewards/reward.js';
 import { ddim } from '../../src/schedulers/ddim.js';
-import { stepFeed, stepInput } from '../../src/schedulers/step.js';
+import { combine } from '../../src/schedulers/linear.js';
+import { stepFeed, stepInput, takeStep } from '../../src/schedulers/step.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
 import { auxiliaryNetwork } from '../../src/training/auxiliary.js';
 import { openPipelineTask } from '../../src/training/pipeline-task.js';
@@ -28,6 +35,25 @@ const blackBox = (scores: (count: number) => Float32Array): Reward => ({
     return scores(prompts.length);
   },
 });
+
+/** A reward with a frozen weight, which also reads the prompts. */
+function promptedReward(): Reward {
+  const [tint, lengths] = [weight('mine/tint', [1, 3, 1, 1]), input('mine/lengths', [2])];
+  return {
+    name: 'mine', description: '', range: [0, 1], differentiable: true,
+    weights: new Map([['mine/tint', host(Float32Array.of(3, -2, 1), [1, 3, 1, 1])]]),
+    trace: (images) => mul(sum(square(mul(images, tint)), { axes: [1, 2, 3] }), lengths),
+    feeds: async (prompts) => ({ 'mine/lengths': host(Float32Array.from(prompts, (p) => p.charCodeAt(2) * 1e-5), [2]) }),
+  };
+}
+
+/** Equal but for rounding, relative to the largest. */
+function expectNear(actual: Iterable<number | bigint>, expected: Iterable<number | bigint>): void {
+  const [a, b] = [Array.from(actual, Number), Array.from(expected, Number)];
+  const largest = (values: readonly number[]): number => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+  expect(largest(b)).toBeGreaterThan(0);
+  expect(largest(b.map((v, i) => v - a[i]!))).toBeLessThan(2e-5 * largest(b));
+}
 
 const opened: PipelineTask[] = [];
 afterAll(async () => {
@@ -69,6 +95,31 @@ test('rewards get the prompts of the images they score, and each query is counte
   await task.reward.score(noiseFor(task), ['first', 'second']);
   expect(asked).toEqual([['first', 'second']]);
   expect(task.counts.rewardQueries).toBe(2);
+});
+
+test('a rewarded call is the separate calls: weights, prompts and all', async () => {
+  const task = await open(promptedReward());
+  for (const [name, t] of task.parameters) {
+    (t.data as Float32Array).set(normal({ seed: 2, stream: name, step: 0 }, 0, t.data.length).map((v) => 0.1 * v));
+  }
+  const [x, step] = [noiseFor(task), task.plan.steps[1]!];
+  const call = await openRewardedCall(task, { byX: true });
+  const result = await call.run(x, step, PROMPTS);
+  expect(task.counts).toEqual({ rewardQueries: 2, denoiserCalls: 4 }); // guided
+  const [roller, backprop] = [await openRoller(task), await openBackprop(task)];
+  const output = await roller.predict(x, step, PROMPTS);
+  const sample = samplesOf(task, takeStep(step, x.data as Float32Array, output.data as Float32Array));
+  const { score, gradient } = await task.reward.gradient(sample, PROMPTS);
+  expectNear(result.score, score);
+  expect(score[0]).not.toBeCloseTo(score[1]!, 3);
+  expect(result.loss).toBeCloseTo(-(score[0]! + score[1]!) / 2, 4);
+  const pulled = await backprop.network(x, step, perItem(task, gradient, () => -step.meanOut / 2), PROMPTS);
+  expectNear(result.byX!.data, combine([1, pulled.x.data as Float32Array], [-step.meanX / 2, gradient.data as Float32Array]));
+  // All as one vector: queries and keys have no gradient but rounding where attention sees a single place.
+  const flat = (gradients: ReadonlyMap<string, HostTensor>): number[] =>
+    [...task.parameters.keys()].flatMap((name) => Array.from(gradients.get(name)!.data, Number));
+  expectNear(flat(result.gradients), flat(pulled.parameters));
+  for (const executable of [call, roller, backprop]) await executable.release();
 });
 
 describe('before training', async () => {
