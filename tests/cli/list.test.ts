@@ -64,7 +64,7 @@ test('so are those of rewards and searches, and of runs', async () => {
   expect((await settings('searches', 'best-of-n')).map((row) => row['name'])).toEqual(['search.n']);
   const rows = await settings('settings');
   expect(rows.find((row) => row['name'] === 'evaluation.every')).toMatchObject({ takes: 'integer >= 0', default: '10' });
-  expect(rows.find((row) => row['name'] === 'lr')).toMatchObject({ takes: 'number > 0', default: '0.002' });
+  expect(rows.find((row) => row['name'] === 'lr')).toMatchObject({ takes: 'number > 0', default: '0.0005' });
 });
 
 test('every setting of a method and a search says what it means', async () => {

@@ -53,7 +53,7 @@ describe('a run that exists', () => {
   test('is of the same configuration whatever its threads', () => {
     const job = jobOf(of, 'slow', 1);
     expect(changedSetting(job, { ...job.config, threads: 2 })).toBeNull();
-    expect(changedSetting(job, { ...job.config, lr: 0.5 })).toBe('lr was 0.5 and is now 0.002');
+    expect(changedSetting(job, { ...job.config, lr: 0.5 })).toBe(`lr was 0.5 and is now ${job.config.lr}`);
     const evaluation = { ...job.config.evaluation, images: 9 };
     expect(changedSetting(job, { ...job.config, evaluation })).toBe('evaluation.images was 9 and is now 2');
   });

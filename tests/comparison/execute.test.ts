@@ -75,7 +75,7 @@ describe('making the runs', () => {
   test('runs of another configuration are refused before anything starts', async () => {
     const job = jobOf(of, 'slow', 0);
     await writeRun(root, { ...job, config: { ...job.config, lr: 0.5 } }, { rewards: [0.1, 0.2] });
-    await expect(jobState(job, root)).rejects.toThrow(/slow\/seed-0 holds a run of another.*: lr was 0\.5 and is now 0\.002/);
+    await expect(jobState(job, root)).rejects.toThrow(/slow\/seed-0 holds a run of another.*: lr was 0\.5 and is now 0\.0005/);
     const { started, start, stopping } = world(() => null);
     await expect(execute(jobs, { root, lanes: 1, start, progress, signal: stopping.signal })).rejects.toThrow(/lr was/);
     expect(started).toEqual([]);
