@@ -82,7 +82,7 @@ export const recipeSchema = z.discriminatedUnion('network', [
     training,
     shift: z.int().nonnegative().default(4),
     noise: z.number().nonnegative().default(0.05),
-    gradientPenalty: z.number().nonnegative().default(1),
+    gradientPenalty: z.number().nonnegative().default(0.05),
   }),
 ]);
 
