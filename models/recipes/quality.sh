@@ -1,6 +1,6 @@
 #!/bin/sh
 # The reward model "quality" from nothing: real emoji against samples of the bundled model; then on against samples of a
-# LoRA that pleases it, so that that way of pleasing no longer pays. Half an hour on two cores.
+# LoRA that pleases it, so that that way of pleasing no longer pays. About half an hour on two cores.
 set -e
 sample() { npx attune sample --prompts names --guidance 1 --sampling-steps 8 "$@"; }
 learn() { npx attune pretrain --recipe models/recipes/quality.yaml --data models/data/out "$@"; }

@@ -40,7 +40,7 @@ export function withRunFlags(command: Command): Command {
     .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id (default: emoji)')
     .addOption(likeOption())
     .option('--method <name>', 'see attune list methods (default: drtune)')
-    .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (default: quality and emoji-clip:4)', collect, [])
+    .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
     .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: people)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images an update', parseNumber)
