@@ -1,5 +1,6 @@
 /** @file Random access to bytes, whether they lie in a file or in memory. */
-import { open, type FileHandle } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { FormatError } from './errors.js';
 
 export interface ByteSource {
@@ -21,23 +22,12 @@ function truncated(where: string, at: number, wanted: number, size: number): For
   );
 }
 
-/** Opens a file for random access. Errors: missing, unreadable, or a folder. */
+/** Opens a file for random access. Errors: missing, unreadable, or no regular file. */
 export async function fileSource(path: string): Promise<ByteSource> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path, 'r');
-  } catch (cause) {
-    throw new FormatError(path, `cannot be opened (${(cause as NodeJS.ErrnoException).code})`,
-      'Check that the path is right and readable.', { cause });
-  }
-  const stat = await handle.stat();
-  if (!stat.isFile()) {
-    await handle.close();
-    throw new FormatError(path, 'is not a file', 'Give the path of a file.');
-  }
+  const { handle, size } = await openRegular(path);
   return {
     where: path,
-    size: stat.size,
+    size,
     async read(into, at) {
       for (let done = 0; done < into.length;) {
         const length = Math.min(into.length - done, READ_BYTES);
@@ -48,6 +38,27 @@ export async function fileSource(path: string): Promise<ByteSource> {
     },
     close: () => handle.close(),
   };
+}
+
+/**
+ * Opens what must be a regular file. To open a pipe would wait for a writer for ever, to open a device may do anything:
+ * so it is looked at first, and opened such that what took its place in between cannot block either.
+ */
+async function openRegular(path: string): Promise<{ handle: FileHandle; size: number }> {
+  let handle: FileHandle | undefined;
+  try {
+    if ((await stat(path)).isFile()) {
+      handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // Windows knows no such flag
+      const now = await handle.stat();
+      if (now.isFile()) return { handle, size: now.size };
+    }
+  } catch (cause) {
+    await handle?.close();
+    throw new FormatError(path, `cannot be opened (${(cause as NodeJS.ErrnoException).code})`,
+      'Check that the path is right and readable.', { cause });
+  }
+  await handle?.close();
+  throw new FormatError(path, 'is not a file', 'Give the path of a file, not of a folder, pipe or device.');
 }
 
 /** Bytes in memory; `name` is what messages call them. */
@@ -69,4 +80,9 @@ export async function readBytes(source: ByteSource, at: number, length: number):
   const bytes = Buffer.alloc(length);
   await source.read(bytes, at);
   return bytes;
+}
+
+/** Reads from `at` on up to `most` bytes, or to the end. */
+export function readUpTo(source: ByteSource, at: number, most: number): Promise<Buffer> {
+  return readBytes(source, at, Math.min(most, source.size - at));
 }

@@ -10,6 +10,9 @@ const REMEDY = 'The file is damaged: download or export it again.';
 /** Configuration and index files are far shorter; the limit keeps a wrong path from filling the memory. */
 const FILE_BYTES = 1 << 25;
 
+/** Keys or numbers in one of `flatEntries`: a hundred times what trainers note about a LoRA. */
+const MOST_ITEMS = 10_000;
+
 /** Parses a JSON file that must hold an object. */
 export async function readJsonFile(path: string): Promise<Record<string, unknown>> {
   const source = await fileSource(path);
@@ -132,6 +135,7 @@ function stringEnd(text: string, at: number, where: string): number {
 function valueExtent(text: string, at: number, where: string): { end: number; keys: number } {
   let depth = 0;
   let keys = 0;
+  let items = 1;
   for (let i = at; i < text.length; i++) {
     const c = text[i]!;
     if (c === '"') i = stringEnd(text, i, where) - 1;
@@ -140,6 +144,9 @@ function valueExtent(text: string, at: number, where: string): { end: number; ke
     } else if (depth === 0 && (c === ',' || c === '}')) return { end: i, keys };
     else if (c === '}' || c === ']') depth--;
     else if (c === ':' && depth === 1) keys++;
+    else if (c === ',' && ++items > MOST_ITEMS) {
+      throw new FormatError(where, `has an entry of more than ${MOST_ITEMS} items at character ${at}`, REMEDY);
+    }
   }
   throw new FormatError(where, `ends within the value at character ${at}`, REMEDY);
 }

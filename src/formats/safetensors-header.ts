@@ -1,17 +1,24 @@
 /** @file The header of a safetensors file: parsing with every check of the format, and writing. */
 import { bytesPerElement, type DType } from '../graph/dtype.js';
 import { FormatError, shown } from './errors.js';
+import type { Float8 } from './float8.js';
 import { flatEntries, isObject } from './json.js';
-import { byteLength, type TensorInfo } from './weights.js';
+import { byteLength, MAX_TENSORS, type TensorInfo } from './weights.js';
 
-/** The format's own limit. */
-export const MAX_HEADER_BYTES = 100_000_000;
+/** Forty times the longest in use. The format allows six times as much, which takes longer to check than one waits. */
+export const MAX_HEADER_BYTES = 1 << 24;
 
 /** Names of the element types, in the order in which the reference writer sorts tensors (the widest come first). */
 const CODES = [
   ['int64', 'I64'], ['float64', 'F64'], ['float32', 'F32'], ['int32', 'I32'], ['bfloat16', 'BF16'],
   ['float16', 'F16'], ['int8', 'I8'], ['uint8', 'U8'], ['bool', 'BOOL'],
 ] as const satisfies readonly (readonly [DType, string])[];
+
+/** Eight-bit floats, which are only read: float16 has all their values, so that is what they are presented as. */
+const FLOAT8 = new Map<string, Float8>([['F8_E4M3', 'e4m3fn'], ['F8_E5M2', 'e5m2']]);
+
+/** By these, ComfyUI and others tell 8-bit weights that are not the values themselves but in need of a factor. */
+const SCALES = /(^|\.)(scaled_fp8|scale_weight|weight_scale)$/;
 
 const DTYPES = new Map<string, DType>(CODES.map(([dtype, code]) => [code, dtype]));
 const ORDER = new Map<DType, { code: string; rank: number }>(
@@ -21,6 +28,8 @@ const ORDER = new Map<DType, { code: string; rank: number }>(
 /** A tensor's place: `begin` counts from the first byte after the header. */
 export interface Placed extends TensorInfo {
   readonly begin: number;
+  /** The format of the bytes in the file, where a float16 tensor is made of 8-bit floats. */
+  readonly float8?: Float8;
 }
 
 export interface Header {
@@ -41,7 +50,16 @@ export function parseHeader(text: string, dataBytes: number, where: string): Hea
   const entries: [string, Placed, number][] = [];
   for (const [name, value] of flatEntries(text, `${where} (header)`)) {
     if (name === '__metadata__') metadata = parseMetadata(value, where);
-    else entries.push([name, ...parseEntry(value, dataBytes, `${where}: tensor "${shown(name)}"`)]);
+    else if (entries.length < MAX_TENSORS) entries.push([name, ...parseEntry(value, dataBytes, where, name)]);
+    else {
+      throw new FormatError(where, `describes more than ${MAX_TENSORS} tensors`, 'No image model has so many: it is ' +
+        'another kind of file, or hostile.');
+    }
+  }
+  const scale = entries.find(([name]) => SCALES.test(name));
+  if (scale && entries.some(([, { float8 }]) => float8)) {
+    throw new FormatError(`${where}: tensor "${shown(scale[0])}"`, 'scales 8-bit weights, which is not supported',
+      'Get the fp16, bf16 or fp32 version of the file.');
   }
   entries.sort((a, b) => a[1].begin - b[1].begin || a[2] - b[2]);
   let end = 0;
@@ -66,27 +84,29 @@ function parseMetadata(value: unknown, where: string): Record<string, string> {
 }
 
 /** One entry, checked on its own. Returns its place and where it ends. */
-function parseEntry(value: unknown, dataBytes: number, where: string): [Placed, number] {
+function parseEntry(value: unknown, dataBytes: number, file: string, name: string): [Placed, number] {
+  const fail = (problem: string, remedy = DAMAGED): never => {
+    throw new FormatError(`${file}: tensor "${shown(name)}"`, problem, remedy);
+  };
   const { dtype: code, shape, data_offsets: offsets } = isObject(value) ? value : {};
   if (typeof code !== 'string' || !isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) {
-    throw new FormatError(where, 'lacks a valid dtype, shape or data_offsets', DAMAGED);
+    return fail('lacks a valid dtype, shape or data_offsets');
   }
-  const dtype = DTYPES.get(code);
+  const float8 = FLOAT8.get(code);
+  const dtype = float8 ? 'float16' : DTYPES.get(code);
   if (!dtype) {
-    throw new FormatError(where, `has the element type ${shown(code)}, which is not supported`,
-      `Supported are ${[...DTYPES.keys()].join(', ')}: get or export the fp16, bf16 or fp32 version of the file.`);
+    return fail(`has the element type ${shown(code)}, which is not supported`, 'Supported are ' +
+      `${[...DTYPES.keys(), ...FLOAT8.keys()].join(', ')}: get or export the fp16, bf16 or fp32 version of the file.`);
   }
   const [begin, end] = offsets as [number, number];
-  if (begin > end || end > dataBytes) {
-    throw new FormatError(where, `lies at bytes ${begin} to ${end} of ${dataBytes}`, DAMAGED);
-  }
+  if (begin > end || end > dataBytes) fail(`lies at bytes ${begin} to ${end} of ${dataBytes}`);
   // A product beyond 2^53 is inexact, but then it is also far above any file's size.
-  const bytes = shape.reduce((product, size) => product * size, bytesPerElement(dtype));
+  const bytes = shape.reduce((product, size) => product * size, float8 ? 1 : bytesPerElement(dtype));
   if (bytes !== end - begin) {
-    throw new FormatError(where, `has shape [${shown(shape.join(', '))}] of ${dtype}, ${bytes} bytes, ` +
-      `but takes ${end - begin} bytes`, DAMAGED);
+    fail(`has shape [${shown(shape.join(', '))}] of ${float8 ? code : dtype}, ${bytes} bytes, ` +
+      `but takes ${end - begin} bytes`);
   }
-  return [{ dtype, shape, begin }, end];
+  return [{ dtype, shape, begin, ...(float8 && { float8 }) }, end];
 }
 
 /** Whether `value` is an array of a sane number of non-negative integers. */

@@ -3,8 +3,9 @@ import type { HostTensor } from '../graph/dtype.js';
 import { writeAtomic } from './atomic.js';
 import { bufferSource, fileSource, readBytes, type ByteSource } from './byte-source.js';
 import { FormatError } from './errors.js';
+import { readFloat8 } from './float8.js';
 import { layOut, MAX_HEADER_BYTES, parseHeader } from './safetensors-header.js';
-import { byteLength, readTensor, tensorInfo, type TensorInfo, type WeightSource } from './weights.js';
+import { byteLength, converted, readTensor, tensorInfo, type TensorInfo, type WeightSource } from './weights.js';
 
 /** Opens a file: only its header is read. A FormatError says what is wrong with it. */
 export async function openSafetensors(path: string): Promise<WeightSource> {
@@ -28,7 +29,9 @@ async function fromSource(source: ByteSource): Promise<WeightSource> {
       tensors,
       async read(name, as = 'stored') {
         const placed = tensorInfo(where, tensors, name);
-        return readTensor(source, start + placed.begin, placed, as);
+        const at = start + placed.begin;
+        if (!placed.float8) return readTensor(source, at, placed, as);
+        return converted(await readFloat8(source, at, placed.shape, placed.float8), as);
       },
       close: () => source.close(),
     };
@@ -42,7 +45,11 @@ async function headerLength(source: ByteSource): Promise<number> {
   const { where, size } = source;
   if (size < 10) throw new FormatError(where, `is ${size} bytes long, too short`, 'Download or export it again.');
   const length = (await readBytes(source, 0, 8)).readBigUInt64LE();
-  if (length > MAX_HEADER_BYTES || Number(length) > size - 8) {
+  if (length > MAX_HEADER_BYTES && Number(length) <= size - 8) {
+    throw new FormatError(where, `has a header of ${length} bytes, more than ${MAX_HEADER_BYTES}`,
+      'No image model needs as much: it is another kind of file, or hostile.');
+  }
+  if (Number(length) > size - 8) {
     throw new FormatError(where, `announces a header of ${length} bytes in a file of ${size}`,
       'It is truncated or not a safetensors file: download or export it again.');
   }

@@ -4,6 +4,9 @@ import type { DType, HostTensor, Shape } from '../graph/dtype.js';
 import type { ByteSource } from './byte-source.js';
 import { FormatError, shown } from './errors.js';
 
+/** Most tensors of a file: twenty times what SDXL has. Each takes time to check, and a hostile file can name millions. */
+export const MAX_TENSORS = 50_000;
+
 export interface TensorInfo {
   readonly dtype: DType;
   readonly shape: Shape;

@@ -1,11 +1,13 @@
 /** @file The directory of a zip archive whose entries are stored uncompressed (as PyTorch writes them), zip64 too. */
-import { readBytes, type ByteSource } from './byte-source.js';
+import { readBytes, readUpTo, type ByteSource } from './byte-source.js';
 import { FormatError, shown } from './errors.js';
 
-/** Where an entry's bytes lie in the archive. */
+/** An entry, as the directory describes it. */
 export interface ZipEntry {
-  readonly offset: number;
+  readonly name: string;
   readonly size: number;
+  /** Where its own header begins, which `locateEntry` reads. */
+  readonly header: number;
 }
 
 const END = 0x06054b50;
@@ -13,7 +15,8 @@ const END64_LOCATOR = 0x07064b50;
 const END64 = 0x06064b50;
 const CENTRAL = 0x02014b50;
 const LOCAL = 0x04034b50;
-const MAX_DIRECTORY_BYTES = 1 << 26;
+/** Room for ten times as many entries as SDXL's checkpoints have. */
+const MAX_DIRECTORY_BYTES = 1 << 22;
 
 /** Lists an archive's entries by name. Compressed, encrypted and doubly named entries are refused. */
 export async function readZipDirectory(source: ByteSource): Promise<Map<string, ZipEntry>> {
@@ -37,7 +40,8 @@ export async function readZipDirectory(source: ByteSource): Promise<Map<string, 
     }
     const place = entryPlace(directory, at, nameEnd, extraEnd);
     if (!place) throw damaged(where, `entry "${shown(name)}" lacks its zip64 sizes`);
-    entries.set(name, await locate(source, name, place));
+    if (place.header + 30 + place.size > source.size) throw damaged(where, `entry "${shown(name)}" lies outside the file`);
+    entries.set(name, { name, ...place });
     at = extraEnd + directory.readUInt16LE(at + 32);
   }
   return entries;
@@ -100,13 +104,17 @@ function entryPlace(
   return { size: uncompressed, header: fields[2]! };
 }
 
-/** Where an entry's bytes begin: its own header is followed by a name and padding of lengths found only there. */
-async function locate(source: ByteSource, name: string, place: { size: number; header: number }): Promise<ZipEntry> {
-  const outside = () => damaged(source.where, `entry "${shown(name)}" lies outside the file`);
-  if (place.header + 30 > source.size) throw outside();
-  const local = await readBytes(source, place.header, 30);
-  if (local.readUInt32LE(0) !== LOCAL) throw damaged(source.where, `entry "${shown(name)}" has no local header`);
-  const offset = place.header + 30 + local.readUInt16LE(26) + local.readUInt16LE(28);
-  if (offset + place.size > source.size) throw outside();
-  return { offset, size: place.size };
+/**
+ * Where an entry's bytes begin: its own header is followed by a name and padding of lengths found only there.
+ * @throws FormatError if there is no such entry, or another than the directory says
+ */
+export async function locateEntry(source: ByteSource, { name, size, header }: ZipEntry): Promise<number> {
+  const fail = (problem: string) => damaged(source.where, `entry "${shown(name)}" ${problem}`);
+  const local = await readBytes(source, header, 30);
+  if (local.readUInt32LE(0) !== LOCAL) throw fail('has no local header');
+  const nameBytes = local.readUInt16LE(26);
+  if ((await readUpTo(source, header + 30, nameBytes)).toString('utf8') !== name) throw fail('has another name there');
+  const offset = header + 30 + nameBytes + local.readUInt16LE(28);
+  if (offset + size > source.size) throw fail('lies outside the file');
+  return offset;
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -7,6 +8,7 @@ import { readAll } from '../../src/formats/weights.js';
 import { expectSturdy, plain, random, scratch, tensor } from './helpers.js';
 
 const folder = scratch();
+const FIXTURES = new URL('../fixtures', import.meta.url).pathname;
 
 /** Written by the reference library: safetensors 0.8.0, `safetensors.serialize(TENSORS, {'note': 'hé "q"'})`. */
 const REFERENCE = Buffer.from([
@@ -73,6 +75,16 @@ describe('safetensors', () => {
     expect(all.get('ids')!.dtype).toBe('int64');
     expect(seen.at(-1)).toBe(1);
     expect([...seen].sort((a, b) => a - b)).toEqual(seen);
+  });
+
+  it('widens 8-bit floats as PyTorch does, all values', async () => {
+    const values = await openSafetensors(join(FIXTURES, 'float8.safetensors'));
+    for (const format of ['e4m3fn', 'e5m2']) {
+      expect(values.tensors.get(format)!.dtype).toBe('float16');
+      const [read, wide] = [await values.read(format, 'float32'), await values.read(`${format}.float32`)];
+      expect(plain(read)).toEqual(plain(wide)); // NaN too
+    }
+    await values.close();
   });
 
   it.each(['float16', 'bfloat16'] as const)('widens %s in place, all values', async (dtype) => {
@@ -165,7 +177,16 @@ describe('a malformed safetensors file is refused with the reason', () => {
     ['overlap', file({ a: F32(0, 8), b: F32(4, 8) }, eight), /tensor "b": overlaps/],
     ['gap', file({ a: F32(0, 4), b: F32(8, 12) }, new Uint8Array(12)), /tensor "b": leaves a gap of 4/],
     ['bytes left over', file({ a: F32(0, 4) }, eight), /8 bytes of data, but its tensors describe 4/],
-    ['float8', file({ a: { dtype: 'F8_E4M3', shape: [8], data_offsets: [0, 8] } }, eight), /"a".*F8_E4M3.*fp16/],
+    ['float4', file({ a: { dtype: 'F4', shape: [16], data_offsets: [0, 8] } }, eight), /"a".*F4.*fp16/],
+    ['float8 in need of a factor', file({
+      a: { dtype: 'F8_E4M3', shape: [4], data_offsets: [0, 4] }, 'a.scale_weight': F32(4, 8),
+    }, eight), /"a.scale_weight": scales 8-bit weights.*fp16/],
+    ['a header longer than any', file(' '.repeat(2 ** 24 + 8)), /has a header of 16777224 bytes/],
+    ['more tensors than any', file(Object.fromEntries(Array.from({ length: 50_001 }, (_, i) => [i, F32(0, 0)]))),
+      /more than 50000 tensors/],
+    ['an endless shape', file({ a: F32(0, 0, Array<number>(20_000).fill(1)) }), /entry of more than 10000 items/],
+    ['endless metadata', file({ __metadata__: Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [i, ''])) }),
+      /entry of more than 10000 items/],
     ['duplicate tensor', file('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},' +
       '"\\u0061":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', eight), /key "a" twice/],
     ['duplicate field', file('{"a":{"dtype":"I32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}', eight), /twice/],
@@ -180,6 +201,13 @@ describe('a malformed safetensors file is refused with the reason', () => {
     expect(error?.message).toContain(path);
     expect(error?.name).toBe('FormatError');
     expect(error!.message.length).toBeLessThan(600);
+  });
+
+  it('a pipe, which must not be opened, and a device', async () => {
+    const pipe = join(folder, 'pipe.safetensors');
+    execFileSync('mkfifo', [pipe]);
+    await expect(openSafetensors(pipe)).rejects.toThrow(/pipe.safetensors: is not a file/);
+    await expect(openSafetensors('/dev/zero')).rejects.toThrow(/zero: is not a file/);
   });
 
   it('missing file, folder', async () => {

@@ -19,7 +19,7 @@ FIXTURES = HERE.parents[1] / "tests/fixtures"
 # pipeline before single_files and lora_files, which read what it writes.
 GENERATORS = ["engine_blocks", "engine_operators", "engine_pillow", "schedulers", "unets", "autoencoders",
               "text_encoders", "tokenizer", "pipeline", "single_files", "lora_files", "key_lists", "onnx_models",
-              "method_losses", "nabla_losses", "wordpiece", "preference_rewards"]
+              "method_losses", "nabla_losses", "wordpiece", "preference_rewards", "torch_files"]
 
 
 def run(generators, folder):
