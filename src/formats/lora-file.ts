@@ -12,6 +12,7 @@ import { PEFT_CONFIG, PEFT_WEIGHTS, peftAlpha, toPeft } from './lora-dialects/pe
 import { loraMetadata, withHashes, type LoraFacts } from './lora-metadata.js';
 import { openWeights } from './open-weights.js';
 import { writeSafetensors } from './safetensors.js';
+import { safetensorsOrBin } from './sharded.js';
 import type { WeightSource } from './weights.js';
 
 export const LORA_DIALECTS = ['kohya', 'diffusers', 'diffusers-old', 'peft'] as const;
@@ -41,13 +42,15 @@ export async function readLora(path: string): Promise<LoraReading> {
     if (kind === 'missing') throw new FormatError(path, 'does not exist', 'Check the path of the LoRA.');
     return readOne(path);
   }
-  if (await kindOf(join(path, PEFT_CONFIG)) === 'file') return readOne(join(path, PEFT_WEIGHTS));
+  if (await kindOf(join(path, PEFT_CONFIG)) === 'file') return readOne(await safetensorsOrBin(path, PEFT_WEIGHTS));
   const parts: LoraReading[] = [];
   for (const component of LORA_COMPONENTS) {
     const folder = join(path, component);
-    if (await kindOf(join(folder, PEFT_CONFIG)) === 'file') parts.push(await readOne(join(folder, PEFT_WEIGHTS)));
+    if (await kindOf(join(folder, PEFT_CONFIG)) === 'file') {
+      parts.push(await readOne(await safetensorsOrBin(folder, PEFT_WEIGHTS)));
+    }
   }
-  if (parts.length === 0) return readOne(join(path, DIFFUSERS_WEIGHTS));
+  if (parts.length === 0) return readOne(await safetensorsOrBin(path, DIFFUSERS_WEIGHTS));
   const layers = new Map(parts.flatMap((part) => [...part.lora.layers]));
   const metadata = Object.assign({}, ...parts.map((part) => part.lora.metadata)) as Record<string, string>;
   return {

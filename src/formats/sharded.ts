@@ -1,13 +1,17 @@
-/** @file The weights in a component's folder of a diffusers model: one safetensors file or several, by variant. */
+/** @file The weights in a component's folder of a diffusers model: one file or several, by variant. */
 import { access } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { FormatError, shown } from './errors.js';
 import { isObject, readJsonFile } from './json.js';
-import { openSafetensors } from './safetensors.js';
+import { openWeights } from './open-weights.js';
 import { tensorInfo, type TensorInfo, type WeightSource } from './weights.js';
 
-/** File names without variant: diffusers' for U-Net and VAE, transformers' for text and vision models. */
-const BASES = ['diffusion_pytorch_model', 'model'];
+/** File names without variant and ending: diffusers' for U-Net and VAE, transformers' for text and vision models. */
+const KINDS = [
+  { ending: 'safetensors', bases: ['diffusion_pytorch_model', 'model'] },
+  // Of before safetensors; read only where there are no others.
+  { ending: 'bin', bases: ['diffusion_pytorch_model', 'pytorch_model'] },
+] as const;
 
 const VARIANTS = ['', 'fp16', 'bf16'];
 
@@ -17,18 +21,27 @@ const VARIANTS = ['', 'fp16', 'bf16'];
  * @param variant 'fp16' or 'bf16' to insist on it; without it the plain file is preferred, then fp16, then bf16
  */
 export async function openComponent(folder: string, variant?: string): Promise<WeightSource> {
-  for (const tried of variant === undefined ? VARIANTS : [variant]) {
-    const infix = tried && `.${tried}`;
-    for (const base of BASES) {
-      const single = join(folder, `${base}${infix}.safetensors`);
-      if (await exists(single)) return openSafetensors(single);
-      const index = join(folder, `${base}.safetensors.index${infix}.json`);
-      if (await exists(index)) return openShards(folder, index);
+  for (const { ending, bases } of KINDS) {
+    for (const tried of variant === undefined ? VARIANTS : [variant]) {
+      const infix = tried && `.${tried}`;
+      for (const base of bases) {
+        const single = join(folder, `${base}${infix}.${ending}`);
+        if (await exists(single)) return openWeights(single);
+        const index = join(folder, `${base}.${ending}.index${infix}.json`);
+        if (await exists(index)) return openShards(folder, index, ending);
+      }
     }
   }
   const wanted = variant === undefined ? '' : ` of the variant ${shown(variant)}`;
-  throw new FormatError(folder, `holds no ${BASES.map((base) => `${base}.safetensors`).join(' or ')}${wanted}`,
-    'Download the safetensors files of this component, or convert its .bin file to safetensors.');
+  const names = KINDS.flatMap(({ ending, bases }) => bases.map((base) => `${base}.${ending}`));
+  throw new FormatError(folder, `holds no ${names.slice(0, -1).join(', ')} or ${names.at(-1)}${wanted}`,
+    'Download the files of this component, best those in safetensors format.');
+}
+
+/** `<base>.safetensors` in `folder`, or where there is no such file, `<base>.bin`. */
+export async function safetensorsOrBin(folder: string, name: string): Promise<string> {
+  const [first, second] = [join(folder, name), join(folder, name.replace(/\.safetensors$/, '.bin'))];
+  return (await exists(first)) || !(await exists(second)) ? first : second;
 }
 
 function exists(path: string): Promise<boolean> {
@@ -36,7 +49,7 @@ function exists(path: string): Promise<boolean> {
 }
 
 /** Opens the shards that an index file names. */
-async function openShards(folder: string, index: string): Promise<WeightSource> {
+async function openShards(folder: string, index: string, ending: string): Promise<WeightSource> {
   const { weight_map: map } = await readJsonFile(index);
   if (!isObject(map)) {
     throw new FormatError(index, '"weight_map" is missing or not an object', 'Download the index file again.');
@@ -47,11 +60,11 @@ async function openShards(folder: string, index: string): Promise<WeightSource> 
   };
   try {
     for (const file of Object.values(map)) {
-      if (typeof file !== 'string' || !isPlainName(file)) {
+      if (typeof file !== 'string' || !isPlainName(file, ending)) {
         throw new FormatError(index, `"weight_map" names the file "${shown(String(file))}", not one beside it`,
           'The index is damaged or hostile: download it again from a source you trust.');
       }
-      if (!shards.has(file)) shards.set(file, await openSafetensors(join(folder, file)));
+      if (!shards.has(file)) shards.set(file, await openWeights(join(folder, file)));
     }
     const home = new Map<string, WeightSource>();
     for (const [file, shard] of shards) {
@@ -80,7 +93,7 @@ async function openShards(folder: string, index: string): Promise<WeightSource> 
   }
 }
 
-/** Whether a name from an index is a safetensors file in the same folder and cannot be a path. */
-function isPlainName(file: string): boolean {
-  return /^[^/\\:\0]+\.safetensors$/.test(file) && basename(file) === file && !file.startsWith('.');
+/** Whether a name from an index is a file of that ending in the same folder and cannot be a path. */
+function isPlainName(file: string, ending: string): boolean {
+  return /^[^/\\:\0]+$/.test(file) && file.endsWith(`.${ending}`) && basename(file) === file && !file.startsWith('.');
 }

@@ -43,7 +43,9 @@ export function pipelineFiles(files: readonly string[], variant?: string): strin
   for (const part of parts) {
     const inside = files.filter((f) => f.startsWith(`${part}/`) && f.split('/').length === 2);
     const variants = variant === undefined ? ['', 'fp16', 'bf16'] : [variant];
-    const weights = variants.map((v) => weightFiles(inside, v)).find((w) => w.length > 0);
+    // PyTorch files, of before safetensors, only where there are no others.
+    const weights = ['safetensors', 'bin'].flatMap((ending) => variants.map((v) => weightFiles(inside, v, ending)))
+      .find((w) => w.length > 0);
     if (!weights || !inside.includes(`${part}/config.json`)) return null;
     chosen.push(`${part}/config.json`, ...weights);
   }
@@ -60,14 +62,14 @@ function configFiles(files: readonly string[]): string[] | null {
 }
 
 /** One file, or an index with its shards, all of one variant. */
-function weightFiles(inside: readonly string[], variant: string): string[] {
+function weightFiles(inside: readonly string[], variant: string, ending: string): string[] {
   const infix = variant && `\\.${variant}`;
-  const base = '(diffusion_pytorch_model|model)';
+  const base = ending === 'bin' ? '(diffusion_)?pytorch_model' : '(diffusion_pytorch_model|model)';
   const matching = (pattern: string): string[] => inside.filter((f) => new RegExp(`/${pattern}$`).test(f));
-  const single = matching(`${base}${infix}\\.safetensors`);
+  const single = matching(`${base}${infix}\\.${ending}`);
   if (single.length > 0) return single;
-  const index = matching(`${base}\\.safetensors\\.index${infix}\\.json`);
-  const shards = matching(`${base}(${infix}-\\d{5}-of-\\d{5}|-\\d{5}-of-\\d{5}${infix})\\.safetensors`);
+  const index = matching(`${base}\\.${ending}\\.index${infix}\\.json`);
+  const shards = matching(`${base}(${infix}-\\d{5}-of-\\d{5}|-\\d{5}-of-\\d{5}${infix})\\.${ending}`);
   return index.length > 0 && shards.length > 0 ? [...index, ...shards] : [];
 }
 
@@ -93,7 +95,7 @@ async function fetchChosen(repository: string, choose: Choice, { bytes }: FetchO
     }
     const chosen = choose([...entries.keys()]);
     if (!chosen) {
-      throw new FormatError(repository, 'does not hold what is needed as safetensors files in diffusers layout',
+      throw new FormatError(repository, 'does not hold what is needed in diffusers layout',
         'Choose another repository, or convert this one.');
     }
     const snapshot = join(storage, 'snapshots', commit);

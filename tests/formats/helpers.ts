@@ -169,3 +169,41 @@ export function pickle(value: Py): Buffer {
   op(0x2e);
   return Buffer.concat(out);
 }
+
+const bytesOf = (data: ArrayBufferView) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+const tuple = (...items: Py[]): Py => ({ tuple: items });
+
+/** A call of a global. */
+export const call = (global: string, args: Py[]): Py => ({ call: { global }, args });
+export const NO_HOOKS = call('collections.OrderedDict', []);
+
+/** What torch.save writes for a tensor. */
+export function tensorPy(key: string, type: string, numel: number, offset: number, size: number[], stride: number[]): Py {
+  const store = { persistent: tuple('storage', { global: `torch.${type}Storage` }, key, 'cuda:0', numel) };
+  return call('torch._utils._rebuild_tensor_v2', [store, offset, tuple(...size), tuple(...stride), false, NO_HOOKS]);
+}
+
+/** A file as torch.save lays it out. */
+export function torchFile(root: Py, storages: Record<string, ArrayBufferView>, zip64 = false): Buffer {
+  const data = Object.entries(storages).map(([key, values]) => [`archive/data/${key}`, bytesOf(values)]);
+  return zip({
+    'archive/data.pkl': pickle(root), 'archive/byteorder': Buffer.from('little'), ...Object.fromEntries(data),
+    'archive/version': Buffer.from('3\n'),
+  }, zip64);
+}
+
+const STORAGE_NAMES: Readonly<Record<string, string>> = { float32: 'Float', float16: 'Half', int64: 'Long' };
+
+/** A state dict as torch.save lays it out, each tensor with a storage of its own. */
+export function stateFile(tensors: Iterable<readonly [string, HostTensor]>): Buffer {
+  const state = new Map<Py, Py>();
+  const storages: Record<string, ArrayBufferView> = {};
+  for (const [name, { data, dtype, shape }] of tensors) {
+    const key = String(state.size);
+    const strides = shape.map((_, axis) => sizeOf(shape.slice(axis + 1)));
+    state.set(name, tensorPy(key, STORAGE_NAMES[dtype]!, data.length, 0, [...shape], strides));
+    storages[key] = data;
+  }
+  return torchFile(state, storages);
+}

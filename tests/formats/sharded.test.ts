@@ -1,11 +1,12 @@
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { readLora } from '../../src/formats/lora-file.js';
 import { openWeights } from '../../src/formats/open-weights.js';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { openComponent } from '../../src/formats/sharded.js';
 import { readAll } from '../../src/formats/weights.js';
-import { plain, scratch, tensor } from './helpers.js';
+import { plain, scratch, stateFile, tensor } from './helpers.js';
 
 const root = scratch();
 
@@ -33,7 +34,9 @@ it('prefers the plain file, then fp16, then bf16, and obeys a wish', async () =>
     await source.close();
     return [...source.tensors.keys()][0];
   };
-  await expect(first()).rejects.toThrow(/variants: holds no diffusion_pytorch_model.safetensors or model.safetensors/);
+  await expect(first()).rejects.toThrow(/variants: holds no diffusion_pytorch_model.safetensors, model.saf.* or pytorch_model.bin\./);
+  writeFileSync(join(path, 'pytorch_model.fp16.bin'), stateFile([['bin', tensor([1])]]));
+  expect(await first()).toBe('bin');
   await writeSafetensors(join(path, 'model.bf16.safetensors'), [['bf16', tensor([1])]]);
   expect(await first()).toBe('bf16');
   await writeSafetensors(join(path, 'model.fp16.safetensors'), [['fp16', tensor([1])]]);
@@ -56,6 +59,24 @@ it('reads shards as one, also those a cache links to', async () => {
   await source.close();
   expect([...all.keys()]).toEqual(['a', 'b']);
   expect(plain(all.get('b')!)).toEqual(plain(tensor([3], 2)));
+});
+
+it('reads shards of PyTorch files, and passes them over beside safetensors', async () => {
+  const path = folder('bin shards');
+  const names = [1, 2].map((n) => `pytorch_model-0000${n}-of-00002.bin`) as [string, string];
+  writeFileSync(join(path, names[0]), stateFile([['a', tensor([2], 1)]]));
+  writeFileSync(join(path, names[1]), stateFile([['b', tensor([3, 2], 2)]]));
+  writeIndex(path, { a: names[0], b: names[1] }, 'pytorch_model.bin.index.json');
+  const source = await openComponent(path);
+  const all = await readAll(source);
+  await source.close();
+  expect(plain(all.get('b')!)).toEqual(plain(tensor([3, 2], 2)));
+  writeIndex(path, { a: 'x.safetensors' }, 'pytorch_model.bin.index.json');
+  await expect(openComponent(path)).rejects.toThrow(/not one beside it/);
+  await writeSafetensors(join(path, 'model.safetensors'), [['plain', tensor([1])]]);
+  const newer = await openComponent(path);
+  await newer.close();
+  expect([...newer.tensors.keys()]).toEqual(['plain']);
 });
 
 it.each<[string, (names: string[]) => unknown, RegExp]>([
@@ -88,4 +109,21 @@ it('tells weight files apart by content', async () => {
   await source.close();
   writeFileSync(path, 'PK\x03\x04 and no more');
   await expect(openWeights(path)).rejects.toThrow(/model.bin: is a damaged zip archive/);
+});
+
+it('reads LoRAs whose folder has PyTorch files only', async () => {
+  const peft = new URL('../fixtures/lora_sd1_peft', import.meta.url).pathname;
+  const source = await openWeights(join(peft, 'adapter_model.safetensors'));
+  const tensors = await readAll(source);
+  await source.close();
+  const expected = await readLora(peft);
+  const path = folder('adapter');
+  copyFileSync(join(peft, 'adapter_config.json'), join(path, 'adapter_config.json'));
+  writeFileSync(join(path, 'adapter_model.bin'), stateFile(tensors));
+  expect((await readLora(path)).lora.layers).toEqual(expected.lora.layers);
+  const diffusers = folder('pytorch_lora_weights');
+  const old = await openWeights(new URL('../fixtures/lora_sd1_diffusers_old.safetensors', import.meta.url).pathname);
+  writeFileSync(join(diffusers, 'pytorch_lora_weights.bin'), stateFile(await readAll(old)));
+  await old.close();
+  expect((await readLora(diffusers)).dialect).toBe('diffusers-old');
 });

@@ -5,28 +5,7 @@ import { openWeights } from '../../src/formats/open-weights.js';
 import { openSafetensors } from '../../src/formats/safetensors.js';
 import { torchFromBytes } from '../../src/formats/torch.js';
 import { readAll } from '../../src/formats/weights.js';
-import { expectSturdy, pickle, plain, zip, type Py } from './helpers.js';
-
-const bytesOf = (data: ArrayBufferView) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-const tuple = (...items: Py[]): Py => ({ tuple: items });
-
-const call = (global: string, args: Py[]): Py => ({ call: { global }, args });
-const NO_HOOKS = call('collections.OrderedDict', []);
-
-/** What torch.save writes for a tensor. */
-function tensorPy(key: string, type: string, numel: number, offset: number, size: number[], stride: number[]): Py {
-  const store = { persistent: tuple('storage', { global: `torch.${type}Storage` }, key, 'cuda:0', numel) };
-  return call('torch._utils._rebuild_tensor_v2', [store, offset, tuple(...size), tuple(...stride), false, NO_HOOKS]);
-}
-
-/** A file as torch.save lays it out. */
-function torchFile(root: Py, storages: Record<string, ArrayBufferView>, zip64 = false): Buffer {
-  const data = Object.entries(storages).map(([key, values]) => [`archive/data/${key}`, bytesOf(values)]);
-  return zip({
-    'archive/data.pkl': pickle(root), 'archive/byteorder': Buffer.from('little'), ...Object.fromEntries(data),
-    'archive/version': Buffer.from('3\n'),
-  }, zip64);
-}
+import { call, expectSturdy, NO_HOOKS, pickle, plain, tensorPy, torchFile, zip, type Py } from './helpers.js';
 
 const STORAGES = {
   0: Float32Array.of(0, 1, 2, 3, 4, 5), 1: Uint16Array.of(0x3c00, 0xc000), 2: BigInt64Array.of(7n, -7n),

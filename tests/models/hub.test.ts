@@ -178,6 +178,15 @@ describe('the files that are fetched', () => {
     const shards = [1, 2].map((i) => `unet/diffusion_pytorch_model-0000${i}-of-00002.safetensors`);
     expect(pipelineFiles([...base, index, ...shards])).toEqual(expect.arrayContaining([index, ...shards]));
     expect(pipelineFiles([...base, ...shards])).toBeNull();
-    expect(pipelineFiles([...base, 'unet/diffusion_pytorch_model.bin'])).toBeNull();
+  });
+
+  test('are PyTorch files where there are no others', () => {
+    const [bin, half] = ['unet/diffusion_pytorch_model.bin', 'unet/diffusion_pytorch_model.fp16.safetensors'] as const;
+    expect(pipelineFiles([...base, bin])).toEqual(expect.arrayContaining([...base, bin]));
+    expect(pipelineFiles([...base, bin, half])).not.toContain(bin);
+    const index = 'unet/diffusion_pytorch_model.bin.index.json';
+    const shard = 'unet/diffusion_pytorch_model-00001-of-00001.bin';
+    expect(pipelineFiles([...base, index, shard])).toEqual(expect.arrayContaining([index, shard]));
+    expect(pipelineFiles([...base, 'unet/other.bin'])).toBeNull();
   });
 });

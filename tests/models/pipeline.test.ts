@@ -21,6 +21,7 @@ import { samplers } from '../../src/schedulers/index.js';
 import type { Step } from '../../src/schedulers/plan.js';
 import { sample } from '../../src/schedulers/sample.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { stateFile } from '../formats/helpers.js';
 import { loadFixture, maxError } from './fixture.js';
 import type { Fixture } from './fixture.js';
 
@@ -140,6 +141,22 @@ describe('a pipeline', () => {
   test('from a single file with the original names is the same', async () => {
     const single = await loadPipeline(join(fixtures, 'single_file_sd1.safetensors'), { like: folder });
     expectSame(single, await loadPipeline(folder));
+  });
+
+  test('from a folder with PyTorch files only is the same', async () => {
+    const at = join(scratch, 'bin');
+    await cp(folder, at, { recursive: true });
+    for (const [part, name] of [['unet', 'diffusion_pytorch_model'], ['vae', 'diffusion_pytorch_model'],
+      ['text_encoder', 'model']] as const) {
+      const path = join(at, part, `${name}.safetensors`);
+      const source = await openSafetensors(path);
+      const tensors = await readAll(source);
+      await source.close();
+      await rm(path);
+      const bin = name === 'model' ? 'pytorch_model' : name;
+      await writeFile(join(at, part, `${bin}.bin`), stateFile(tensors));
+    }
+    expectSame(await loadPipeline(at), await loadPipeline(folder));
   });
 
   test('is the same after saving and loading, in float16 within its rounding', async () => {
