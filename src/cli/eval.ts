@@ -25,7 +25,7 @@ async function run(flags: Flags): Promise<void> {
   const loras = await loadLoras(flags.lora, progress);
   const guidance = trainedGuidance(loras.map((l) => l.lora));
   const config = await configFromFlags(flags, guidance === undefined ? {} : { guidance });
-  const base = await loadModel(config.model, progress, config.like);
+  const base = await loadModel(config.model, progress, config);
   const session = await openSession(config, progress, { pipeline: base });
   progress.phase('measuring the base model');
   const before = await session.evaluator.measure(0, null);

@@ -5,7 +5,7 @@ import { loadPipeline } from '../models/load.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
 import type { Progress } from '../training/progress.js';
-import type { LoraArgument } from './option-values.js';
+import type { LoraArgument, ModelFlags } from './option-values.js';
 
 /** Bytes as whole megabytes, such that all of them are reached at the end only. */
 const megabytes = (done: number, total: number): [number, number] => {
@@ -16,13 +16,16 @@ const megabytes = (done: number, total: number): [number, number] => {
 /**
  * Loads a model by bundled name, folder, file or hub id.
  *
- * @param like of a single file: what it is built like, by bundled name, folder or hub id
+ * @param flags what a single file is built like, another VAE, what the network predicts
  * @throws FormatError
  */
-export async function loadModel(model: string, progress: Progress, like?: string): Promise<Pipeline> {
+export async function loadModel(
+  model: string, progress: Progress, { like, vae, prediction }: ModelFlags = {},
+): Promise<Pipeline> {
   progress.phase(`loading model ${model}`);
   const onProgress = (done: number, total: number): void => progress.step(...megabytes(done, total), 'MB');
-  return loadPipeline(model, { onProgress, ...(like !== undefined && { like }) });
+  const onWarning = (text: string): void => progress.warn(text);
+  return loadPipeline(model, { onProgress, onWarning, like, vae, prediction });
 }
 
 /** Reads a LoRA and warns of what it holds that is left out. @throws FormatError */

@@ -1,5 +1,8 @@
 /** @file Option values that several commands share: whole numbers, repeated options, LoRAs with a strength. */
 import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+import { PREDICTIONS } from '../models/load-single-file.js';
+import type { Prediction } from '../models/load-single-file.js';
 import { parseNumber } from './arguments.js';
 
 /** A parser of whole numbers of at least `least`. */
@@ -13,9 +16,21 @@ export function wholeNumber(least: number): (text: string) => number {
   };
 }
 
-/** `--like`, for commands that load a model. */
-export const likeOption = (): Option =>
-  new Option('--like <model>', 'of a single file: the folder or hub id that has its tokenizer and configuration');
+/** How a model is to be loaded, by flags or a configuration. */
+export interface ModelFlags {
+  like?: string | undefined;
+  vae?: string | undefined;
+  prediction?: Prediction | undefined;
+}
+
+/** Adds the flags that say how a model is loaded, for commands that load one. */
+export function withLoadFlags(command: Command): Command {
+  return command
+    .option('--like <model>', 'of a single file: the folder or hub id that has its tokenizer and configuration')
+    .option('--vae <name>', 'VAE in the place of the model\'s own, or of one that has none: folder, file or hub id')
+    .addOption(new Option('--prediction <kind>', 'what the network predicts, where the model does not tell it (SD 2.x files)')
+      .choices(PREDICTIONS));
+}
 
 /** Appends the value of an option that may be given several times. */
 export const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];

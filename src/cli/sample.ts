@@ -66,7 +66,7 @@ async function run(flags: Flags): Promise<void> {
   const prompts = (await chosenPrompts(flags)).flatMap((text) => Array.from({ length: flags.count }, () => text));
   const given = flags.lora ?? [];
   const loras = await loadLoras(given, progress);
-  let pipeline = await loadModel(flags.model, progress, flags.like);
+  let pipeline = await loadModel(flags.model, progress, flags);
   const { job, sampler, steps } = planJob(pipeline, prompts, flags, progress, loras);
   pipeline = await applyLoras(pipeline, loras);
 

@@ -16,13 +16,12 @@ import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
 import type { Progress } from '../training/progress.js';
 import { loadPrompts } from '../training/prompts.js';
 import { parseNumber, UsageError } from './arguments.js';
-import { collect, collectLora, likeOption, wholeNumber } from './option-values.js';
-import type { LoraArgument } from './option-values.js';
+import { collect, collectLora, wholeNumber, withLoadFlags } from './option-values.js';
+import type { LoraArgument, ModelFlags } from './option-values.js';
 import { stopRequested } from './supervise.js';
 
-export interface SamplingFlags {
+export interface SamplingFlags extends ModelFlags {
   model: string;
-  like?: string;
   prompt?: string[];
   prompts?: string;
   negative: string;
@@ -49,9 +48,8 @@ function parseSize(text: string): [width: number, height: number] {
 
 /** Adds the flags that say what is to be made. */
 export function withPromptFlags(command: Command): Command {
-  return command
-    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id', 'emoji')
-    .addOption(likeOption())
+  return withLoadFlags(command
+    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id', 'emoji'))
     .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
     .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
       .conflicts('prompt'))
@@ -113,8 +111,7 @@ export function samplingSettings(
   const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline, loras.map((use) => use.lora)), negative: negativePrompt, threads } = flags;
   const { samplingSteps: steps = defaultSteps(sampler) } = flags;
   const plan = samplers[sampler].plan(scheduler.schedule, steps, scheduler.options);
-  const side = defaultSize(pipeline);
-  const [width, height] = flags.size ?? [side, side];
+  const [width, height] = flags.size ?? defaultSize(pipeline);
   try {
     latentShape(pipeline, 1, height, width);
     for (const [prompt, cut] of cutPrompts(pipeline, [...prompts, negativePrompt])) {

@@ -58,7 +58,7 @@ async function run(flags: SearchFlags): Promise<void> {
   const specs = rewards.map(parseReward);
   chosenSearch(flags); // its mistakes need not wait for the model
   const loras = await loadLoras(flags.lora ?? [], progress);
-  const model = await loadModel(flags.model, progress, flags.like);
+  const model = await loadModel(flags.model, progress, flags);
   const how = planSearch(model, prompts, flags, progress, loras);
   const pipeline = await applyLoras(model, loras);
   progress.phase(`loading rewards ${rewards.join(' + ')}`);

@@ -7,7 +7,7 @@ import { runTraining } from '../training/run.js';
 import type { Summary } from '../training/run.js';
 import { storedConfig } from '../training/run-folder.js';
 import { parseNumber } from './arguments.js';
-import { collect, likeOption } from './option-values.js';
+import { collect, withLoadFlags } from './option-values.js';
 import { stopRequested } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -20,7 +20,7 @@ export interface TrainFlags {
 }
 
 const FIELDS: Readonly<Record<string, string>> = {
-  model: 'model', like: 'like', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
+  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
   guidance: 'guidance', sampler: 'sampler', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
 
@@ -35,10 +35,9 @@ export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfi
 
 /** Adds the flags that `train`, `plan` and `eval` share. */
 export function withRunFlags(command: Command): Command {
-  return command
+  return withLoadFlags(command
     .option('--config <file>', 'settings as YAML or JSON; flags win over it')
-    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id (default: emoji)')
-    .addOption(likeOption())
+    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id (default: emoji)'))
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
     .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: people)')

@@ -27,8 +27,10 @@ const BY_BLOCK = [
 /** `UNet2DConditionModel` of diffusers, as SD 1.x, 2.x, SDXL and their distillations use it. */
 export const unetConfigSchema = z.strictObject({
   ...DIFFUSERS,
-  /** Side of the latents that it was trained on. */
-  sample_size: z.union([latents, z.array(latents).max(2)]).nullish(),
+  /** Kept until the end: what `sample_size` means depends on it. */
+  _diffusers_version: z.unknown().optional(),
+  /** Sides of the latents that it was trained on: one for a square, or height and width. */
+  sample_size: z.union([latents, z.array(latents).length(2)]).nullish(),
   in_channels: width.default(4),
   out_channels: width.default(4),
   down_block_types: eachBlock(z.enum([CROSS_DOWN, DOWN])).default([CROSS_DOWN, CROSS_DOWN, CROSS_DOWN, DOWN]),
@@ -108,7 +110,18 @@ export const unetConfigSchema = z.strictObject({
     const message = 'needs addition_time_embed_dim, and projection_class_embeddings_input_dim above 6 times that';
     issue('addition_embed_type', message);
   }
+}).transform(({ _diffusers_version: version, sample_size: size, ...config }) => {
+  const square = Array.isArray(size) && size[0] === size[1] ? size[0] : size;
+  // Before 0.9 the scripts wrote 32 for models of 64: StableDiffusionPipeline takes 64 for all that is less.
+  const wrong = typeof size === 'number' && size < 64 && config.addition_embed_type === null && beforeNine(version);
+  return { ...config, sample_size: wrong ? 64 : square };
 });
+
+/** Whether a version of diffusers is before 0.9.0. */
+function beforeNine(version: unknown): boolean {
+  return typeof version === 'string' && /^0\.[0-8](\D|$)/.test(version);
+}
+
 export type UNetConfig = z.infer<typeof unetConfigSchema>;
 
 /** `AutoencoderKL` of diffusers. */

@@ -32,6 +32,12 @@ export function fetchConfigs(repository: string): Promise<string> {
   return fetchChosen(repository, configFiles, {});
 }
 
+/** Fetches a VAE that is a repository of its own, or that of a pipeline. @returns the folder with its `config.json` */
+export async function fetchVae(repository: string, options: FetchOptions = {}): Promise<string> {
+  const folder = await fetchChosen(repository, vaeFiles, options);
+  return (await exists(join(folder, 'vae', 'config.json'))) ? join(folder, 'vae') : folder;
+}
+
 const PARTS = ['unet', 'vae', 'text_encoder', 'text_encoder_2'];
 const INDEX = ['model_index.json', 'scheduler/scheduler_config.json'];
 const TOKENIZER = /^tokenizer(_2)?\/(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
@@ -42,10 +48,7 @@ export function pipelineFiles(files: readonly string[], variant?: string): strin
   const parts = PARTS.filter((part) => files.some((f) => f.startsWith(`${part}/`)));
   for (const part of parts) {
     const inside = files.filter((f) => f.startsWith(`${part}/`) && f.split('/').length === 2);
-    const variants = variant === undefined ? ['', 'fp16', 'bf16'] : [variant];
-    // PyTorch files, of before safetensors, only where there are no others.
-    const weights = ['safetensors', 'bin'].flatMap((ending) => variants.map((v) => weightFiles(inside, v, ending)))
-      .find((w) => w.length > 0);
+    const weights = anyWeights(inside, variant);
     if (!weights || !inside.includes(`${part}/config.json`)) return null;
     chosen.push(`${part}/config.json`, ...weights);
   }
@@ -61,11 +64,28 @@ function configFiles(files: readonly string[]): string[] | null {
   return complete && chosen.some((f) => f.startsWith('tokenizer/')) ? chosen : null;
 }
 
+function vaeFiles(files: readonly string[]): string[] | null {
+  for (const prefix of ['vae/', '']) {
+    const inside = files.filter((f) => f.startsWith(prefix) && !f.slice(prefix.length).includes('/'));
+    const weights = anyWeights(inside);
+    if (weights && inside.includes(`${prefix}config.json`)) return [`${prefix}config.json`, ...weights];
+  }
+  return null;
+}
+
+/** The weights of a component of the preferred format and variant. */
+function anyWeights(inside: readonly string[], variant?: string): string[] | undefined {
+  const variants = variant === undefined ? ['', 'fp16', 'bf16'] : [variant];
+  // PyTorch files, of before safetensors, only where there are no others.
+  return ['safetensors', 'bin'].flatMap((ending) => variants.map((v) => weightFiles(inside, v, ending)))
+    .find((w) => w.length > 0);
+}
+
 /** One file, or an index with its shards, all of one variant. */
 function weightFiles(inside: readonly string[], variant: string, ending: string): string[] {
   const infix = variant && `\\.${variant}`;
   const base = ending === 'bin' ? '(diffusion_)?pytorch_model' : '(diffusion_pytorch_model|model)';
-  const matching = (pattern: string): string[] => inside.filter((f) => new RegExp(`/${pattern}$`).test(f));
+  const matching = (pattern: string): string[] => inside.filter((f) => new RegExp(`(^|/)${pattern}$`).test(f));
   const single = matching(`${base}${infix}\\.${ending}`);
   if (single.length > 0) return single;
   const index = matching(`${base}\\.${ending}\\.index${infix}\\.json`);

@@ -8,6 +8,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { openComponentFolder, readWeights } from './component-files.js';
 import type { OnBytes } from './component-files.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
+import { openVae, VAE_CLASSES } from './load-vae.js';
 import type { PartName, Pipeline, TextEncoder, Vae } from './pipeline.js';
 import { loadTokenizer } from './tokenizer-files.js';
 import type { TokenizerOverrides } from './tokenizer-files.js';
@@ -17,6 +18,10 @@ export interface LoadOptions {
   variant?: string;
   /** Bytes read (or downloaded) so far and in all. */
   onProgress?: OnBytes;
+  /** Told what had to be assumed. */
+  onWarning?: (text: string) => void;
+  /** Folder or file of a VAE in the place of the model's own. */
+  vae?: string | undefined;
   /** What to call the model in messages and manifests; the folder by default. */
   name?: string;
 }
@@ -29,7 +34,7 @@ export type OpenPart = {
 const PIPELINES = ['StableDiffusionPipeline', 'StableDiffusionXLPipeline', 'LatentConsistencyModelPipeline'];
 const CLASSES: Readonly<Record<PartName, readonly ComponentClass[]>> = {
   unet: ['UNet2DConditionModel'],
-  vae: ['AutoencoderKL', 'AutoencoderTiny'],
+  vae: VAE_CLASSES,
   text_encoder: ['CLIPTextModel', 'CLIPTextModelWithProjection'],
   text_encoder_2: ['CLIPTextModelWithProjection'],
 };
@@ -56,6 +61,10 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
   const parts: OpenPart[] = [];
   try {
     for (const name of names) {
+      if (name === 'vae' && options.vae !== undefined) {
+        parts.push(await openVae(options.vae, await readJsonFile(join(folder, name, 'config.json')).catch(() => ({}))));
+        continue;
+      }
       const component = componentClass(index, name, path);
       const opened = await openComponentFolder(join(folder, name), component, options.variant);
       parts.push({ name, kind: component, ...opened } as OpenPart);

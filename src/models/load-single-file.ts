@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
 import { readJsonFile } from '../formats/json.js';
 import type { Family } from '../formats/names/ldm-unet.js';
-import { detectSingleFile, singleFileComponent } from '../formats/names/single-file.js';
+import { detectSingleFile, guessPrediction, refuseEdm, singleFileComponent } from '../formats/names/single-file.js';
 import { openWeights } from '../formats/open-weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import { componentSchema } from './components.js';
@@ -12,6 +12,7 @@ import { parseConfig } from './config.js';
 import { fetchFiles } from './hub.js';
 import { assemble } from './load-folder.js';
 import type { Assembly, LoadOptions, OpenPart } from './load-folder.js';
+import { openVae } from './load-vae.js';
 import type { PartName, Pipeline } from './pipeline.js';
 import type { TokenizerOverrides } from './tokenizer-files.js';
 
@@ -21,8 +22,13 @@ export interface SingleFileOptions {
    * built: for checkpoints of other sizes than the published ones, for their tokenizer, and for what they predict, as
    * SD 2.x files do not tell themselves.
    */
-  like?: string;
+  like?: string | undefined;
+  /** What the network predicts, where neither the file nor `like` tells it rightly. */
+  prediction?: Prediction | undefined;
 }
+
+export const PREDICTIONS = ['epsilon', 'v_prediction'] as const;
+export type Prediction = (typeof PREDICTIONS)[number];
 
 /** What the published models of a family share; SD 2.x at 768 pixels predicts v. */
 const SCHEDULE = {
@@ -93,20 +99,26 @@ const PADDING: Record<Family, readonly TokenizerOverrides[]> = {
 /** @throws FormatError naming the file and what is wrong */
 export async function loadSingleFile(path: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
   const file = await openWeights(path);
+  let other: OpenPart | undefined;
   try {
-    const { like } = options;
-    const plan = like === undefined ? await publishedPlan(file) : await planLike(like);
+    const { like, vae } = options;
+    refuseEdm(file);
+    const plan = like === undefined ? await publishedPlan(file, options) : await planLike(like);
     const { family, configs } = plan;
-    const parts = (Object.keys(configs) as PartName[]).map((name): OpenPart => {
+    const parts = (Object.keys(configs) as PartName[]).filter((name) => name !== 'vae' || !vae).map((name): OpenPart => {
       const kind = COMPONENT_KINDS[name];
       const source = singleFileComponent(file, family, name);
       const config = parseConfig(componentSchema(kind), configs[name], `${path} (${name})`);
       return { name, kind, config, source } as OpenPart;
     });
+    if (vae !== undefined) {
+      other = await openVae(vae, configs.vae);
+      parts.push(other);
+    }
     const { name = path, onProgress } = options;
     return await assemble(parts, { ...plan, source: name, ...(onProgress && { onProgress }) });
   } finally {
-    await file.close();
+    await Promise.all([file.close(), other?.source.close()]);
   }
 }
 
@@ -117,11 +129,21 @@ interface Plan extends Pick<Assembly, 'tokenizerFolders' | 'tokenizerOverrides' 
 }
 
 /** The published model of the family that the file's shapes show. */
-async function publishedPlan(file: WeightSource): Promise<Plan> {
-  const { family, inChannels, prediction, zeroTerminalSnr } = detectSingleFile(file);
+async function publishedPlan(file: WeightSource, options: LoadOptions & SingleFileOptions): Promise<Plan> {
+  const { family, inChannels, prediction: told, zeroTerminalSnr } = detectSingleFile(file);
   const { scheduler, ...configs } = PUBLISHED[family];
+  let prediction = options.prediction ?? told;
+  if (!prediction && family === 'sd2') {
+    const guess = await guessPrediction(file, inChannels);
+    ({ prediction } = guess);
+    const [what, other] = prediction === 'epsilon' ? ['the noise', 'v_prediction'] : ['v', 'epsilon'];
+    options.onWarning?.(`${file.where} is an SD 2.x model that does not say what it predicts; ${guess.reason}, so that ` +
+      `${what} is assumed. If images are only noise or blotches, give --prediction ${other}`);
+  }
+  // What predicts the noise was trained on 512 pixels.
+  const base = family === 'sd2' && prediction === 'epsilon' && { sample_size: 64 };
   const guidance = singleFileComponent(file, family, 'unet').tensors.get('time_embedding.cond_proj.weight'); // LCM
-  const unet = { ...configs.unet, in_channels: inChannels, ...(guidance && { time_cond_proj_dim: guidance.shape[1] }) };
+  const unet = { ...configs.unet, ...base, in_channels: inChannels, ...(guidance && { time_cond_proj_dim: guidance.shape[1] }) };
   const folder = await fetchFiles(VOCABULARY.repository, VOCABULARY.files).catch((cause: unknown) => {
     throw new FormatError(file.where, `has no tokenizer in it, and ${(cause as Error).message}`,
       'Or say with --like which folder or hub id the checkpoint is built like.', { cause });

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
 import { packageRoot } from '../formats/package-root.js';
-import { fetchConfigs, fetchSnapshot } from './hub.js';
+import { fetchConfigs, fetchSnapshot, fetchVae } from './hub.js';
 import { loadFolder } from './load-folder.js';
 import type { LoadOptions } from './load-folder.js';
 import { loadSingleFile } from './load-single-file.js';
@@ -34,12 +34,28 @@ async function layoutFolder(model: string): Promise<string> {
 /**
  * Loads a pipeline with all its weights as float32.
  *
- * @param model a bundled name, a folder in diffusers layout, a `.safetensors` file with the original (LDM) names, or a
+ * @param model a bundled name, a folder in diffusers layout, a file with the original (LDM) names (safetensors or PyTorch), or a
  *   hub id `org/name`
- * @param options `like` is for `.safetensors` files only
+ * @param options `like` is for single files only; `vae` may also be a bundled name or a hub id
  * @throws FormatError that names the file, what is wrong and what to do
  */
 export async function loadPipeline(model: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
+  const { prediction } = options;
+  const vae = options.vae === undefined ? undefined : await vaePath(options.vae, options);
+  const pipeline = await loadAny(model, { ...options, vae });
+  if (!prediction) return pipeline;
+  return { ...pipeline, scheduler: { ...pipeline.scheduler, prediction_type: prediction } };
+}
+
+/** The folder or file of what is named as VAE: that of a bundled model, a path, or a hub id. */
+async function vaePath(vae: string, { onProgress }: LoadOptions): Promise<string> {
+  if (isBundled(vae)) return bundledFolder(vae);
+  if (await stat(vae).catch(() => null)) return vae;
+  if (HUB_ID.test(vae)) return fetchVae(vae, { bytes: onProgress });
+  throw new FormatError(vae, 'is no folder, file or hub id (org/name) of a VAE', 'Check the path.');
+}
+
+async function loadAny(model: string, options: LoadOptions & SingleFileOptions): Promise<Pipeline> {
   const { like } = options;
   const found = isBundled(model) ? null : await stat(model).catch(() => null);
   if (found && !found.isDirectory()) {

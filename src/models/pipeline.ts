@@ -74,10 +74,18 @@ export function latentShape(
   return [batch, pipeline.unet.in_channels, height / factor, width / factor];
 }
 
-/** Side in pixels of the images that the model was trained for, where its configuration tells. */
-export function nativeSize(pipeline: Pick<Pipeline, 'vae' | 'unet'>): number | undefined {
+/** Sides in pixels of the images that the model was trained for, where its configuration tells. */
+export function nativeSides(pipeline: Pick<Pipeline, 'vae' | 'unet'>): [width: number, height: number] | undefined {
   const { sample_size: size } = pipeline.unet;
-  return typeof size === 'number' ? size * latentFactor(pipeline) : undefined;
+  if (size == null) return undefined;
+  const [height, width] = typeof size === 'number' ? [size, size] : (size as [number, number]);
+  return [width * latentFactor(pipeline), height * latentFactor(pipeline)];
+}
+
+/** Side in pixels of the square images that the model was trained for, where its configuration tells such. */
+export function nativeSize(pipeline: Pick<Pipeline, 'vae' | 'unet'>): number | undefined {
+  const [width, height] = nativeSides(pipeline) ?? [];
+  return width === height ? width : undefined;
 }
 
 /** Shapes of what conditions the denoiser, for a batch; names as in `UNetInputs`. */

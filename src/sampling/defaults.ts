@@ -1,6 +1,6 @@
 /** @file Sampling settings of a model where the user gives none. */
 import type { LoraFile } from '../formats/lora.js';
-import { baseModelOf, isSdxl, nativeSize } from '../models/pipeline.js';
+import { baseModelOf, isSdxl, nativeSides } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { SamplerName } from '../schedulers/index.js';
 
@@ -26,8 +26,8 @@ export function defaultGuidance(pipeline: Pipeline, loras: readonly Pick<LoraFil
   return isSdxl(pipeline) ? 5 : 7.5;
 }
 
-/** Side in pixels: what the model was trained on, or that of the first Stable Diffusion. */
-export const defaultSize = (pipeline: Pipeline): number => nativeSize(pipeline) ?? 512;
+/** Width and height in pixels: what the model was trained on, or those of the first Stable Diffusion. */
+export const defaultSize = (pipeline: Pipeline): [width: number, height: number] => nativeSides(pipeline) ?? [512, 512];
 
 /** Pixels that go through the network together; beyond it a larger batch needs more memory and is no faster. */
 const PIXELS = 16 * 64 * 64;

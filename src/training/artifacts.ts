@@ -141,7 +141,8 @@ const quoted = (word: string): string => (/^[\w./:@%+=,-]+$/.test(word) ? word :
 export function remakeCommand({ config, task }: Session, folder: string): { command: string; tuned: string } | null {
   if (config.evaluation.eta !== 0) return null;
   const words = [
-    '--model', config.model, ...(config.like === undefined ? [] : ['--like', config.like]),
+    '--model', config.model,
+    ...(['like', 'vae', 'prediction'] as const).flatMap((key) => (config[key] === undefined ? [] : [`--${key}`, config[key]])),
     '--sampler', 'ddim', '--sampling-steps', String(config.samplingSteps), '--guidance', String(config.guidance),
     ...(config.negativePrompt === '' ? [] : ['--negative', config.negativePrompt]),
     ...(config.size === undefined ? [] : ['--size', String(config.size)]),

@@ -4,6 +4,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
 import { isBundled } from '../models/load.js';
+import { PREDICTIONS } from '../models/load-single-file.js';
 import { LORA_TARGETS } from '../nn/lora.js';
 import { suggestion } from '../rewards/nearest.js';
 
@@ -76,6 +77,10 @@ export const configSchema = z.strictObject({
     .describe('Bundled name, diffusers folder, single file or hub id.'),
   like: z.string().min(1).optional()
     .describe('Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration.'),
+  vae: z.string().min(1).optional()
+    .describe('VAE in the place of the model\'s own, or of one that has none: folder, file or hub id.'),
+  prediction: z.enum(PREDICTIONS).optional()
+    .describe('What the network predicts, where the model does not tell it (SD 2.x single files).'),
   method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
   rewards: z.array(z.string().min(1)).min(1).default(['quality', 'emoji-clip:4'])
     .describe('NAME[:weight][?option=value]; several are summed. Must be given for other models than the bundled one.'),

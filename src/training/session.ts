@@ -102,7 +102,9 @@ export async function openSession(given: RunConfig, progress: Progress, own: Own
   const features = await featureSpace(config);
   if (!own.pipeline) progress.phase(`loading model ${config.model}`);
   const onProgress = (done: number, total: number): void => progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
-  const pipeline = own.pipeline ?? (await loadPipeline(config.model, { onProgress, ...(config.like !== undefined && { like: config.like }) }));
+  const pipeline = own.pipeline ?? (await loadPipeline(config.model, {
+    onProgress, onWarning: (text) => progress.warn(text), like: config.like, vae: config.vae, prediction: config.prediction,
+  }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);

@@ -4,7 +4,7 @@ import { host, type HostTensor } from '../../src/graph/dtype.js';
 import { unetFromLdm, unetToLdm, type Family } from '../../src/formats/names/ldm-unet.js';
 import { presentVae } from '../../src/formats/names/ldm-vae.js';
 import { textFromClip, textFromOpenClip } from '../../src/formats/names/ldm-text.js';
-import { detectSingleFile, fromLdm, singleFileComponent } from '../../src/formats/names/single-file.js';
+import { detectSingleFile, fromLdm, guessPrediction, singleFileComponent } from '../../src/formats/names/single-file.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { readAll } from '../../src/formats/weights.js';
 import { UNETS, clipText, diffusersUNet, diffusersVae, ldmUNet, singleFile } from './architectures.js';
@@ -94,7 +94,7 @@ describe('a single file', () => {
   it.each([[768, 'sd1'], [1024, 'sd2'], [2048, 'sdxl']] as const)('of text width %i is %s', async (width, family) => {
     const source = await write(family, [[CONV_IN, tensor([2, 4, 3, 3])], [TO_K, tensor([2, width])]]);
     expect(detectSingleFile(source)).toEqual({ family, inChannels: 4, zeroTerminalSnr: false });
-    expect(() => singleFileComponent(source, family, 'vae')).toThrow(/holds no vae/);
+    expect(() => singleFileComponent(source, family, 'vae')).toThrow(/holds no vae.*--vae/);
     await source.close();
   });
 
@@ -108,6 +108,33 @@ describe('a single file', () => {
     const marked = await write('marked', [...rest, ['v_pred', tensor([1])], ['ztsnr', tensor([1])]]);
     expect(detectSingleFile(marked)).toMatchObject({ prediction: 'v_prediction', zeroTerminalSnr: true });
     await marked.close();
+  });
+
+  it.each([
+    ['edm_mean', /an EDM model as Playground v2.5 is, by its tensor "edm_mean".*SDXL base/],
+    ['edm_vpred.sigma_max', /an EDM model as CosXL is, by its tensor "edm_vpred.sigma_max"/],
+  ] as const)('with %s is no SDXL', async (key, reason) => {
+    const source = await write(key, [[CONV_IN, tensor([2, 4, 3, 3])], [TO_K, tensor([2, 2048])], [key, tensor([1])]]);
+    expect(() => detectSingleFile(source)).toThrow(reason);
+    await source.close();
+  });
+
+  it.each([
+    ['spread', 0.1, {}, 'v_prediction', /spread by 0.100/],
+    ['narrow', 0.08, {}, 'epsilon', /spread by 0.080/],
+    ['absent', 0, {}, 'v_prediction', /nothing in it tells/],
+    ['base', 0.1, { global_step: '875000' }, 'epsilon', /875000 steps/],
+  ] as const)('of SD 2.x that says nothing is told by its weights (%s)', async (name, spread, metadata, prediction, reason) => {
+    const bias = host(Float32Array.of(spread, -spread, spread, -spread), [4]);
+    const path = join(folder, `sd2-${name}.safetensors`);
+    await writeSafetensors(path, [[CONV_IN, tensor([2, 4, 3, 3])], [TO_K, tensor([2, 1024])],
+      ...(spread ? [[`${U}output_blocks.11.1.transformer_blocks.0.norm1.bias`, bias] as const] : [])], metadata);
+    const source = await openSafetensors(path);
+    const guess = await guessPrediction(source, 4);
+    expect(guess.prediction).toBe(prediction);
+    expect(guess.reason).toMatch(reason);
+    expect((await guessPrediction(source, 9)).prediction).toBe('epsilon');
+    await source.close();
   });
 
   it('of another kind is refused', async () => {

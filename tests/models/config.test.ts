@@ -52,3 +52,12 @@ describe('a configuration of bounded size', () => {
     expect(() => parse(kind, change)).toThrow(/^some\/config\.json: /);
   });
 });
+
+test.each([
+  ['0.8.1', 32, 64], ['0.2.4', 16, 64], ['0.9.0', 32, 32], ['0.10.2', 32, 32], ['0.8.1', 96, 96], [undefined, 32, 32],
+  ['0.30.0', [64, 64], 64], ['0.30.0', [64, 96], [64, 96]], ['0.8.1', [32, 32], 32], ['0.30.0', null, null],
+])('diffusers %s with the size %j means %j', (version, size, expected) => {
+  const config = { sample_size: size, ...(version && { _diffusers_version: version }) };
+  const { sample_size: read } = parseConfig(componentSchema('UNet2DConditionModel'), config, 'x');
+  expect(read).toEqual(expected);
+});

@@ -143,6 +143,47 @@ describe('a pipeline', () => {
     expectSame(single, await loadPipeline(folder));
   });
 
+  test('gets another VAE, or one where it has none, from a folder or a file of any names', async () => {
+    const whole = await openSafetensors(join(fixtures, 'single_file_sd1.safetensors'));
+    const tensors = [...await readAll(whole)];
+    await whole.close();
+    const bare = join(scratch, 'bare.safetensors');
+    const isVae = ([key]: (typeof tensors)[number]): boolean => key.startsWith('first_stage_model.');
+    await writeSafetensors(bare, tensors.filter((t) => !isVae(t)));
+    await expect(loadPipeline(bare, { like: folder })).rejects.toThrow(/bare.safetensors: holds no vae.*--vae/);
+    const vaes = tensors.filter(isVae).map(([key, t]) => [key.replace('first_stage_model.', ''), t] as const);
+    const file = join(scratch, 'vae.pt');
+    await writeFile(file, stateFile(vaes));
+    const expected = await loadPipeline(folder);
+    const own = join(folder, 'vae', 'diffusion_pytorch_model.safetensors');
+    for (const vae of [folder, join(folder, 'vae'), file, own]) {
+      expectSame(await loadPipeline(bare, { like: folder, vae }), expected);
+    }
+    const other = join(scratch, 'other.safetensors');
+    await writeSafetensors(other, vaes.map(([key, { data, shape }]) => [key, host((data as Float32Array).map((v) => v / 2), shape)]));
+    const changed = await loadPipeline(folder, { vae: other });
+    expect(changed.vae).toEqual(expected.vae);
+    for (const [name, { data }] of changed.weights) {
+      const factor = name.startsWith('vae.') ? 0.5 : 1;
+      expect(data[0], name).toBe(Math.fround(Number(expected.weights.get(name)!.data[0]) * factor));
+    }
+    await expect(loadPipeline(folder, { vae: join(folder, 'unet') })).rejects.toThrow(/"_class_name" is UNet2D/);
+    await expect(loadPipeline(folder, { vae: 'nothing' })).rejects.toThrow(/nothing: is no folder, file or hub id.* VAE/);
+    const unet = join(folder, 'unet', 'diffusion_pytorch_model.safetensors');
+    await expect(loadPipeline(folder, { vae: unet })).rejects.toThrow(/holds no VAE/);
+  });
+
+  test('predicts what it is told to', async () => {
+    const { scheduler } = await loadPipeline(folder, { prediction: 'v_prediction' });
+    expect(readSchedulerConfig(scheduler, 'test').schedule.predictionType).toBe('v');
+  });
+
+  test('of the EDM kind is refused, also with --like', async () => {
+    const path = join(scratch, 'edm.safetensors');
+    await writeSafetensors(path, [['edm_mean', host(new Float32Array(4), [1, 4, 1, 1])]]);
+    await expect(loadPipeline(path, { like: folder })).rejects.toThrow(/an EDM model as Playground/);
+  });
+
   test('from a folder with PyTorch files only is the same', async () => {
     const at = join(scratch, 'bin');
     await cp(folder, at, { recursive: true });

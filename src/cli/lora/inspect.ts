@@ -8,13 +8,13 @@ import { misfits } from '../../sampling/lora-apply.js';
 import { loraEffects, totalEffect } from '../../sampling/lora-effect.js';
 import type { LayerEffect } from '../../sampling/lora-effect.js';
 import { loadModel } from '../load-model.js';
-import { likeOption } from '../option-values.js';
+import { withLoadFlags } from '../option-values.js';
+import type { ModelFlags } from '../option-values.js';
 import { table } from '../table.js';
 import { terminalProgress } from '../terminal.js';
 
-interface Flags {
+interface Flags extends ModelFlags {
   model?: string;
-  like?: string;
   all?: boolean;
   json?: boolean;
 }
@@ -122,7 +122,7 @@ const fit = (problems: number, layers: number): string =>
 
 async function run(file: string, flags: Flags): Promise<void> {
   const reading = await readLora(file);
-  const pipeline = flags.model === undefined ? null : await loadModel(flags.model, terminalProgress(false), flags.like);
+  const pipeline = flags.model === undefined ? null : await loadModel(flags.model, terminalProgress(false), flags);
   const report: Report = {
     ...reading,
     file,
@@ -133,11 +133,10 @@ async function run(file: string, flags: Flags): Promise<void> {
 }
 
 export function inspectCommand(): Command {
-  return new Command('inspect')
+  return withLoadFlags(new Command('inspect')
     .description('Explain a LoRA: base model, dialect, rank, targets, what is missing or unknown, effect by layer.')
     .argument('<file>', 'LoRA of any dialect: .safetensors, .pt, or a folder of PEFT or diffusers')
-    .option('--model <name>', 'model to hold it against: does it fit, how large are the changes beside its weights')
-    .addOption(likeOption())
+    .option('--model <name>', 'model to hold it against: does it fit, how large are the changes beside its weights'))
     .option('--all', 'every layer, key and metadata entry')
     .option('--json', 'the result as JSON')
     .addHelpText('after', '\nExample:\n  attune lora inspect runs/first/lora/kohya.safetensors --model emoji\n')

@@ -9,15 +9,14 @@ import { joinLoras, loraAs } from '../../sampling/lora-edit.js';
 import { compareWeights } from '../../sampling/read-back.js';
 import { UsageError } from '../arguments.js';
 import { loadLoras, loadModel } from '../load-model.js';
-import { collectLora, likeOption } from '../option-values.js';
-import type { LoraArgument } from '../option-values.js';
+import { collectLora, withLoadFlags } from '../option-values.js';
+import type { LoraArgument, ModelFlags } from '../option-values.js';
 import { staged } from '../staged.js';
 import { terminalProgress } from '../terminal.js';
 import { dialectOption, dtypeOption, exportLora, tellExport } from './export.js';
 
-interface Flags {
+interface Flags extends ModelFlags {
   model?: string;
-  like?: string;
   lora?: LoraArgument[];
   out: string;
   to?: LoraDialect;
@@ -30,7 +29,7 @@ async function mergeIntoModel(model: string, loras: readonly LoraArgument[], fla
   const { out, dtype } = flags;
   const progress = terminalProgress(flags.quiet === true);
   const uses = await loadLoras(loras, progress);
-  const pipeline = await loadModel(model, progress, flags.like);
+  const pipeline = await loadModel(model, progress, flags);
   const merged = await applyLoras(pipeline, uses);
   const changed = [...merged.weights].filter(([name, value]) => pipeline.weights.get(name) !== value).length;
   const difference = await staged(out, 'folder', async (path) => {
@@ -61,10 +60,9 @@ Examples:
 `;
 
 export function mergeCommand(): Command {
-  return new Command('merge')
+  return withLoadFlags(new Command('merge')
     .description('Merge LoRAs into a model (a new folder in diffusers layout); without --model, several into one LoRA.')
-    .option('--model <name>', 'bundled name, diffusers folder, .safetensors checkpoint or hub id')
-    .addOption(likeOption())
+    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id'))
     .option('--lora <file[:scale]>', 'repeatable; scale 1 by default; also negative, above 1', collectLora)
     .requiredOption('--out <path>', 'folder of the model, or file of the LoRA')
     .addOption(dialectOption().conflicts('model'))

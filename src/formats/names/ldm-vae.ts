@@ -1,4 +1,5 @@
 /** @file VAE tensor names of the original (LDM) code and of old diffusers → ours, which are those of diffusers now. */
+import { FormatError } from '../errors.js';
 import type { WeightSource } from '../weights.js';
 import { renamedSource, type Target } from './renamed-source.js';
 
@@ -33,10 +34,20 @@ const OLD_ATTENTION: Readonly<Record<string, string>> = {
   query: 'to_q', key: 'to_k', value: 'to_v', proj_attn: 'to_out.0',
 };
 
-/** A VAE in a diffusers folder of any age by the present names: its attention was named otherwise before 0.18. */
+/** The attention of the VAE was named otherwise in diffusers before 0.18. */
+const present = (key: string): string => key.replace(/(\.attentions\.0\.)(query|key|value|proj_attn)\./,
+  (_, before: string, old: string) => `${before}${OLD_ATTENTION[old]}.`);
+
+/** A VAE in a diffusers folder of any age by the present names. */
 export function presentVae(source: WeightSource): WeightSource {
-  return renamedSource(source, (key) => [linearized(key.replace(/(\.attentions\.0\.)(query|key|value|proj_attn)\./,
-    (_, before: string, old: string) => `${before}${OLD_ATTENTION[old]}.`))]);
+  return renamedSource(source, (key) => [linearized(present(key))]);
+}
+
+/** The VAE of a file that holds nothing else, or a checkpoint's, by original or diffusers' names. */
+export function vaeFromFile(source: WeightSource): WeightSource {
+  const vae = renamedSource(source, (key) => vaeFromLdm(present(key.replace(/^(first_stage_model|vae)\./, ''))));
+  if (vae.tensors.size > 0) return vae;
+  throw new FormatError(source.where, 'holds no VAE that is known', 'Name a file or folder of an AutoencoderKL.');
 }
 
 /** The projections of the attention are linear layers of ours, 1x1 convolutions in older files. */
