@@ -125,6 +125,13 @@ describe('a model of the hub', () => {
     await expect(loadPipeline(REPOSITORY)).rejects.toThrow(/not completely in the cache/);
   });
 
+  test('lends its VAE alone', async () => {
+    const { weights } = await loadPipeline(pipeline, { vae: REPOSITORY });
+    expect(weights.size).toBeGreaterThan(500);
+    const fetched = hub.requests.filter((path) => path.includes('/resolve/')).map((path) => path.split(`${COMMIT}/`)[1]);
+    expect(new Set(fetched)).toEqual(new Set(['vae/config.json', 'vae/diffusion_pytorch_model.safetensors']));
+  });
+
   test('that Python left incomplete gets what is missing, and nothing else', async () => {
     const folder = await fetchSnapshot(REPOSITORY);
     await rm(join(folder, 'vae', 'config.json'));
