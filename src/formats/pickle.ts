@@ -26,6 +26,8 @@ const MOST_OPERATIONS = 2_000_000;
 /** Dictionaries, lists and tuples that are made: two hundred bytes each, for one byte of the file. */
 const MOST_OBJECTS = 500_000;
 
+const LONGEST_NAME = 1024;
+
 const MARK = Symbol('mark');
 
 /**
@@ -101,6 +103,8 @@ export function unpickle(
   };
   const global = (module: unknown, name: unknown) => {
     if (typeof module !== 'string' || typeof name !== 'string') throw fail('its pickle names an object by no text');
+    // A long text recalled a hundred thousand times is not to be joined each time.
+    if (module.length + name.length > LONGEST_NAME) throw fail('its pickle names an object by an endless text');
     const path = `${module}.${name}`;
     return hooks.global(path) ?? new Skipped(shown(path));
   };
@@ -144,7 +148,7 @@ export function unpickle(
       case 0x8b: stack.push(long(bytes.subarray(take(bytes.readInt32LE(take(4))), at))); break; // LONG4
       case 0x47: stack.push(bytes.readDoubleBE(take(8))); break; // BINFLOAT
       case 0x53: stack.push(quoted(line())); break; // STRING
-      case 0x56: stack.push(unescaped(line())); break; // UNICODE
+      case 0x56: stack.push(line()); break; // UNICODE
       case 0x54: stack.push(text(bytes.readInt32LE(take(4)))); break; // BINSTRING
       case 0x58: stack.push(text(bytes.readUInt32LE(take(4)))); break; // BINUNICODE
       case 0x55: case 0x8c: stack.push(text(bytes[take(1)]!)); break; // SHORT_BINSTRING, SHORT_BINUNICODE
@@ -226,17 +230,9 @@ function int(line: string): number | boolean {
   return line === '01' ? true : line === '00' ? false : Number(line);
 }
 
-/** A text as Python 2 writes it between quotes. */
+/** A text between quotes, as protocol 0 has it; its escapes are left, as no tensor's name has any. */
 function quoted(line: string): string {
-  const [, , inner = line] = /^(['"])(.*)\1\s*$/s.exec(line) ?? [];
-  const plain = (_: string, hex: string | undefined, c: string): string =>
-    hex ? String.fromCharCode(Number.parseInt(hex, 16)) : ({ n: '\n', r: '\r', t: '\t' }[c] ?? c);
-  return inner.replace(/\\(?:x([0-9a-f]{2})|(.))/gs, plain);
-}
-
-/** A text with the escapes of Python's raw-unicode-escape. */
-function unescaped(line: string): string {
-  return line.replace(/\\u([0-9a-fA-F]{4})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return line.trimEnd().slice(1, -1);
 }
 
 /** Little-endian two's complement; beyond 2^53 it is inexact and fails every later check. */

@@ -8,7 +8,7 @@ import { converted, MAX_TENSORS, readTensor, tensorInfo } from './weights.js';
 import type { ReadAs, TensorInfo, WeightSource } from './weights.js';
 
 /** Longest pickle that is read: a hundred times the longest in use. */
-export const MAX_PICKLE_BYTES = 1 << 26;
+export const MAX_PICKLE_BYTES = 1 << 25;
 
 /** torch.<X>Storage classes by element type. */
 const STORAGES = new Map<string, DType>([
@@ -50,6 +50,8 @@ class Held {
 const DAMAGED = 'The file is damaged: download or export it again.';
 /** Names are made of the keys of nested dictionaries, and each is kept. */
 const LONGEST_NAME = 1024;
+/** Keys of storages are numbers: a count, or an address in memory. */
+const LONGEST_KEY = 64;
 const MOST_PAIRS = 500_000;
 /** Tensors may share a storage, but not so that a small file fills the memory. */
 const MOST_SHARED = 16;
@@ -83,7 +85,8 @@ export function torchHooks(where: string, find: FindStorage, passed: string[]): 
     persistent(id) {
       const [kind, type, key, , numel, view = null] = Array.isArray(id) ? (id as unknown[]) : [];
       if (kind === 'module' || type instanceof Skipped) return new Skipped('a storage');
-      if (kind === 'storage' && type instanceof StorageType && typeof key === 'string' && isSize(numel)) {
+      if (kind === 'storage' && type instanceof StorageType && typeof key === 'string' && key.length <= LONGEST_KEY &&
+          isSize(numel)) {
         return new Held(find(key, type.dtype, numel, view));
       }
       throw missingStorage(where, key);

@@ -151,6 +151,8 @@ describe('a hostile or malformed PyTorch file is refused', () => {
     ['the name of an object', raw(laugh, 'X\x01\0\0\0a', LAUGHING, '\x93.'), /names an object by no text/],
     ['a key', raw(laugh, '}', LAUGHING, 'Ns.'), /holds no named tensors/],
     ['a shape', raw(laugh, 'ctorch._utils\n_rebuild_tensor_v2\n(NK\0', LAUGHING, LAUGHING, 'tR.'), /outside its storage/],
+    ['a long name, recalled again and again', raw('X', Buffer.from([0, 0, 16, 0]), Buffer.alloc(2 ** 20, 'a'), 'q\0',
+      Buffer.alloc(300_000, 'h\0h\0\x930', 'latin1'), '.'), /names an object by an endless text/],
     ['pairs', raw(laugh, 'ccollections\nOrderedDict\n(', LAUGHING, 'tR.'), /holds no named tensors/],
   ])('lists that double, as %s', async (_, bytes, reason) => {
     await expect(open(bytes)).rejects.toThrow(reason);
