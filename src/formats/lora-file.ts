@@ -1,13 +1,18 @@
 /** @file Reading and writing LoRA files of every dialect. */
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { writeAtomic } from './atomic.js';
 import { FormatError, shown } from './errors.js';
-import { LORA_COMPONENTS, guessBaseModel, layersOf, type LoraFile, type LoraLayer } from './lora.js';
+import {
+  LORA_COMPONENTS, guessBaseModel, layersOf, type BundledEmbeddings, type LoraFile, type LoraLayer,
+} from './lora.js';
 import { collectLayers, type Collected } from './lora-dialects/collect.js';
 import { diffusersAlpha, toDiffusers, toOldDiffusers } from './lora-dialects/diffusers.js';
 import { parseDotted } from './lora-dialects/dotted.js';
-import { isKohya, parseKohya, toKohya } from './lora-dialects/kohya.js';
+import { readEmbeddings } from './lora-dialects/embeddings.js';
+import { withOneAlpha, withoutScale } from './lora-dialects/fold.js';
+import { isKohya, isOriginalName, parseKohya, toKohya } from './lora-dialects/kohya.js';
+import { leftOut } from './lora-dialects/left-out.js';
 import { PEFT_CONFIG, PEFT_WEIGHTS, peftAlpha, toPeft } from './lora-dialects/peft.js';
 import { loraMetadata, withHashes, type LoraFacts } from './lora-metadata.js';
 import { openWeights } from './open-weights.js';
@@ -29,12 +34,13 @@ export interface LoraReading {
   readonly missing: readonly string[];
 }
 
-const DIFFUSERS_WEIGHTS = 'pytorch_lora_weights.safetensors';
+const DIFFUSERS_WEIGHTS = ['pytorch_lora_weights.safetensors', 'pytorch_lora_weights.bin'];
 
 /**
  * Reads a LoRA.
- * @param path a safetensors or PyTorch file, or a folder of PEFT or diffusers. A PEFT LoRA for several models has a
- *   folder for each: `unet`, `text_encoder`, `text_encoder_2`
+ * @param path a safetensors or PyTorch file, or a folder of PEFT or diffusers, or one with a single safetensors file. A
+ *   PEFT LoRA for several models has a folder for each: `unet`, `text_encoder`, `text_encoder_2`
+ * @throws FormatError also for NaN and infinity
  */
 export async function readLora(path: string): Promise<LoraReading> {
   const kind = await kindOf(path);
@@ -50,7 +56,7 @@ export async function readLora(path: string): Promise<LoraReading> {
       parts.push(await readOne(await safetensorsOrBin(folder, PEFT_WEIGHTS)));
     }
   }
-  if (parts.length === 0) return readOne(await safetensorsOrBin(path, DIFFUSERS_WEIGHTS));
+  if (parts.length === 0) return readOne(await weightsIn(path));
   const layers = new Map(parts.flatMap((part) => [...part.lora.layers]));
   const metadata = Object.assign({}, ...parts.map((part) => part.lora.metadata)) as Record<string, string>;
   return {
@@ -65,9 +71,28 @@ async function kindOf(path: string): Promise<'file' | 'folder' | 'missing'> {
   return stat(path).then((found) => (found.isDirectory() ? 'folder' : 'file'), () => 'missing');
 }
 
-function loraOf(layers: ReadonlyMap<string, LoraLayer>, metadata: Readonly<Record<string, string>>): LoraFile {
-  const baseModel = guessBaseModel(layers, metadata);
-  return { layers, metadata, ...(baseModel !== undefined && { baseModel }) };
+/** The file of a folder that is not PEFT's: by diffusers' name, or the only one. */
+async function weightsIn(folder: string): Promise<string> {
+  const names = await readdir(folder);
+  const known = DIFFUSERS_WEIGHTS.find((name) => names.includes(name));
+  const weights = names.filter((name) => name.endsWith('.safetensors'));
+  if (known !== undefined) return join(folder, known);
+  if (weights.length === 1) return join(folder, weights[0]!);
+  const found = weights.length === 0 ? 'no LoRA' : `${weights.length} safetensors files, none called ${DIFFUSERS_WEIGHTS[0]}`;
+  throw new FormatError(folder, `holds ${found}`, 'Name the file.');
+}
+
+interface Extras {
+  readonly embeddings?: BundledEmbeddings | undefined;
+  readonly originalNames?: boolean;
+}
+
+function loraOf(
+  layers: ReadonlyMap<string, LoraLayer>, metadata: Readonly<Record<string, string>>,
+  { embeddings, originalNames }: Extras = {},
+): LoraFile {
+  const baseModel = guessBaseModel(layers, metadata, originalNames);
+  return { layers, metadata, ...(baseModel !== undefined && { baseModel }), ...(embeddings && { embeddings }) };
 }
 
 async function readOne(path: string): Promise<LoraReading> {
@@ -75,9 +100,16 @@ async function readOne(path: string): Promise<LoraReading> {
   try {
     const dialect = dialectOf(source);
     const { layers, unknown, missing } = await collect(source, dialect, path);
-    if (layers.size > 0) return { lora: loraOf(layers, source.metadata), dialect, unknown, missing };
-    const seen = [...source.tensors.keys()].slice(0, 3).map(shown).join('", "');
-    throw new FormatError(path, `holds no LoRA layer that can be used; its keys are like "${seen}"`,
+    const keys = [...source.tensors.keys()];
+    if (layers.size > 0) {
+      const originalNames = dialect === 'kohya' && keys.some(isOriginalName);
+      const embeddings = await readEmbeddings(source);
+      return { lora: loraOf(layers, source.metadata, { embeddings, originalNames }), dialect, unknown, missing };
+    }
+    const kinds = leftOut({ unknown, missing }).kinds.slice(0, 4).map(([kind, n]) => `${n} of ${kind}`).join(', ');
+    throw new FormatError(path,
+      `holds no LoRA layer that can be used (${kinds || 'no layer at all'}); ` +
+      `its keys are like "${keys.slice(0, 3).map(shown).join('", "')}"`,
       'LoRAs of the U-Net and text encoders of SD 1.x, SD 2.x and SDXL are supported; LoHa, LoKr, DoRA and other ' +
       'architectures are not.');
   } finally {
@@ -88,7 +120,7 @@ async function readOne(path: string): Promise<LoraReading> {
 function dialectOf(source: WeightSource): LoraReading['dialect'] {
   const keys = [...source.tensors.keys()];
   if (keys.some(isKohya)) return 'kohya';
-  if (keys.some((key) => key.startsWith('diffusion_model.'))) return 'comfy';
+  if (keys.some((key) => /^(diffusion_model|text_encoders)\./.test(key))) return 'comfy';
   if (keys.some((key) => key.startsWith('base_model.model.'))) return 'peft';
   return keys.some((key) => key.includes('.lora_A.')) ? 'diffusers' : 'diffusers-old';
 }
@@ -109,15 +141,22 @@ export interface WriteLoraOptions {
   readonly targets?: Readonly<Partial<Record<(typeof LORA_COMPONENTS)[number], readonly string[]>>>;
 }
 
+/** What of alpha goes into the matrices: docs/decisions.md tells which programs read what. PEFT reads its config. */
+const FOLDED: Readonly<Record<LoraDialect, (lora: LoraFile) => ReadonlyMap<string, LoraLayer>>> = {
+  kohya: withOneAlpha, diffusers: withoutScale, 'diffusers-old': withoutScale, peft: ({ layers }) => layers,
+};
+
 /**
- * Writes a LoRA with the metadata that other tools look for.
+ * Writes a LoRA with the metadata that other tools look for, such that all programs which read the dialect apply it
+ * with the same strength.
  * @param path the file; for 'peft' the folder
  * @returns the paths of the files written
  */
 export async function writeLora(
-  path: string, lora: LoraFile, dialect: LoraDialect, options: WriteLoraOptions = {},
+  path: string, given: LoraFile, dialect: LoraDialect, options: WriteLoraOptions = {},
 ): Promise<string[]> {
   const { facts, targets = {} } = options;
+  const lora = { ...given, layers: FOLDED[dialect](given) };
   const metadata = loraMetadata(lora, facts);
   if (dialect !== 'peft') {
     const { tensors, metadata: own } = dialect === 'kohya' ? { tensors: toKohya(lora), metadata: {} }
@@ -131,7 +170,7 @@ export async function writeLora(
   for (const { component, layers } of parts) {
     // The U-Net alone needs no folder of its own; a text encoder's tells which of the two it is.
     const folder = parts.length === 1 && component === 'unet' ? path : join(path, component);
-    const { config, tensors } = toPeft(layers, facts?.baseModelName, targets[component]);
+    const { config, tensors } = toPeft(component, layers, facts?.baseModelName, targets[component]);
     await writeSafetensors(join(folder, PEFT_WEIGHTS), tensors, withHashes(tensors, { ...metadata, format: 'pt' }));
     await writeAtomic(join(folder, PEFT_CONFIG), config);
     written.push(join(folder, PEFT_WEIGHTS), join(folder, PEFT_CONFIG));

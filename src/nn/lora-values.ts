@@ -44,7 +44,8 @@ export function initialLora(adapter: LoraAdapter, seed: number): LoraValues {
 }
 
 /**
- * The feeds of an adapter that was planned with `planOfFile` and traced.
+ * The feeds of an adapter that was planned with `planOfFile`, or otherwise with the same ranks, and traced. Where the
+ * file has another scale than the plan, `up` makes up for it.
  *
  * @param where the file, for messages
  * @throws FormatError that lists layers which the model lacks or has in another shape
@@ -53,10 +54,11 @@ export function loraFromFile(adapter: LoraAdapter, lora: LoraFile, where: string
   const values: LoraValues = new Map();
   const unknown = [...lora.layers.keys()].filter((path) => !adapter.layers.has(path));
   const problems = unknown.map((path) => `${shown(path)}: no such layer`);
-  for (const [path, { down, up }] of adapter.layers) {
+  for (const [path, { down, up, factor }] of adapter.layers) {
     const layer = lora.layers.get(path)!;
-    for (const [t, value] of [[down, layer.down], [up, layer.up]] as const) {
-      const fitting = fit(value, t.shape);
+    const scale = scaleOf(layer) === factor ? 1 : scaleOf(layer) / factor;
+    for (const [t, value, times] of [[down, layer.down, 1], [up, layer.up, scale]] as const) {
+      const fitting = fit(value, t.shape, times);
       if (fitting) values.set(t.node.name!, fitting);
       else problems.push(`${shown(path)}: ${describeShape(value.shape)} where the model has ${describeShape(t.shape)}`);
     }
@@ -72,9 +74,11 @@ const listed = (problems: readonly string[]): string =>
   problems.slice(0, 5).join('; ') + (problems.length > 5 ? '; …' : '');
 
 /** A linear layer may be stored as a 1 × 1 convolution and the other way round. */
-function fit(value: HostTensor, shape: Shape): HostTensor | null {
+function fit(value: HostTensor, shape: Shape, times: number): HostTensor | null {
   const bare = (s: Shape): string => s.slice(0, 2).concat(s.slice(2).filter((d) => d !== 1)).join();
-  return bare(value.shape) === bare(shape) ? host(toFloat32(value), shape) : null;
+  if (bare(value.shape) !== bare(shape)) return null;
+  const numbers = toFloat32(value);
+  return host(times === 1 ? numbers : numbers.map((v) => v * times), shape);
 }
 
 /** An adapter's numbers as the layers of a file; alpha is such that alpha/r is the layer's factor. */

@@ -1,7 +1,7 @@
 /** @file LoRAs made of LoRAs: stored in another number format, scaled, several joined into one. */
 import { FormatError, shown } from '../formats/errors.js';
 import { rankOf, scaleOf } from '../formats/lora.js';
-import type { LoraFile, LoraLayer } from '../formats/lora.js';
+import type { BundledEmbeddings, LoraFile, LoraLayer } from '../formats/lora.js';
 import { fromFloat32, host, sizeOf, toFloat32 } from '../graph/dtype.js';
 import type { HostTensor, Shape } from '../graph/dtype.js';
 import type { StoredType } from '../models/component-files.js';
@@ -44,7 +44,18 @@ export function joinLoras(uses: readonly LoraUse[]): LoraFile {
   const layers = new Map([...paths].map((path) => [path, joinLayers(path, uses)]));
   const parts = uses.map(({ where, strength }) => `${where} x ${strength}`).join(', ');
   const metadata = { 'modelspec.description': `Joined from ${parts}` };
-  return { layers, metadata, ...(baseModel !== undefined && { baseModel }) };
+  const embeddings = joinEmbeddings(uses);
+  return { layers, metadata, ...(baseModel !== undefined && { baseModel }), ...(embeddings && { embeddings }) };
+}
+
+/** The embeddings of all, which have no strength. */
+function joinEmbeddings(uses: readonly LoraUse[]): BundledEmbeddings | undefined {
+  const joined = new Map(uses.flatMap(({ lora }) => [...lora.embeddings ?? []]));
+  const count = uses.reduce((n, { lora }) => n + (lora.embeddings?.size ?? 0), 0);
+  if (count > joined.size) {
+    throw new FormatError('these LoRAs', 'bring embeddings of the same name along', 'Apply them one beside the other.');
+  }
+  return joined.size > 0 ? joined : undefined;
 }
 
 function joinLayers(path: string, uses: readonly LoraUse[]): LoraLayer {

@@ -1,5 +1,7 @@
 /** @file Is what was read from a written file what was meant to be in it, up to the rounding of its number format? */
-import { scaleOf } from '../formats/lora.js';
+import { FormatError } from '../formats/errors.js';
+import { padded } from '../formats/lora-dialects/fold.js';
+import { rankOf, scaleOf } from '../formats/lora.js';
 import type { LoraFile } from '../formats/lora.js';
 import { toFloat32 } from '../graph/dtype.js';
 import type { DType, HostTensor } from '../graph/dtype.js';
@@ -24,7 +26,8 @@ export class OverflowError extends Error {
  * The largest difference between values and what a file holds of them.
  *
  * @param dtype what they were stored as
- * @throws OverflowError for values beyond the range of the format; ReadBackError for other differences above rounding
+ * @throws FormatError for values that are no numbers; OverflowError for values beyond the range of the format;
+ *   ReadBackError for other differences above rounding
  */
 export function largestDifference(name: string, wanted: Float32Array, found: Float32Array, dtype: DType): number {
   if (wanted.length !== found.length) {
@@ -36,15 +39,21 @@ export function largestDifference(name: string, wanted: Float32Array, found: Flo
   for (let i = 0; i < wanted.length; i++) {
     const [value, read] = [wanted[i]!, found[i]!];
     const difference = Math.abs(value - read);
+    if (!Number.isFinite(value)) {
+      throw new FormatError(name, `holds ${value}`, 'The model or a LoRA is damaged, or its strength too high.');
+    }
     if (difference <= Math.abs(value) * rounding + least) largest = Math.max(largest, difference);
-    else if (Number.isFinite(value) && !Number.isFinite(read)) {
+    else if (!Number.isFinite(read)) {
       throw new OverflowError(`${name} holds ${value}, too large for ${dtype}; give --dtype bfloat16 or float32`);
-    } else if (!Object.is(value, read)) throw new ReadBackError(`${name}: ${read} was read back, not ${value}`);
+    } else throw new ReadBackError(`${name}: ${read} was read back, not ${value}`);
   }
   return largest;
 }
 
-/** The largest difference between the effects of two LoRAs: alpha/r · up, and down. @throws as `largestDifference` */
+/**
+ * The largest difference between the effects of two LoRAs: alpha/r · up, and down. What was read may be filled up with
+ * zeros to a higher rank. @throws as `largestDifference`
+ */
 export function compareLoras(wanted: LoraFile, found: LoraFile): number {
   const missing = [...wanted.layers.keys()].filter((path) => !found.layers.has(path));
   if (missing.length > 0 || found.layers.size !== wanted.layers.size) {
@@ -52,9 +61,10 @@ export function compareLoras(wanted: LoraFile, found: LoraFile): number {
     throw new ReadBackError(`${found.layers.size} layers were read back, not ${wanted.layers.size}${which}`);
   }
   let largest = 0;
-  for (const [path, a] of wanted.layers) {
+  for (const [path, layer] of wanted.layers) {
     const b = found.layers.get(path)!;
-    const up = (layer: typeof a): Float32Array => toFloat32(layer.up).map((v) => v * scaleOf(layer));
+    const a = rankOf(layer) < rankOf(b) ? padded(layer, rankOf(b)) : layer;
+    const up = (l: typeof a): Float32Array => toFloat32(l.up).map((v) => v * scaleOf(l));
     largest = Math.max(largest,
       largestDifference(`${path}, up`, up(a), up(b), b.up.dtype),
       largestDifference(`${path}, down`, toFloat32(a.down), toFloat32(b.down), b.down.dtype));

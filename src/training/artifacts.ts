@@ -69,7 +69,7 @@ export async function writeWeights(session: Session, folder: string, step: numbe
     await writeLora(path, lora, dialect, { facts, targets: { unet: config.lora.targets } });
     const back = loraFromFile(task.adapter, (await readLora(path)).lora, path);
     const worst = largestDifference(task.parameters, back);
-    if (worst > 1e-5) {
+    if (!(worst <= 1e-5)) { // NaN too
       await rm(path, { recursive: true, force: true });
       throw new Error(`${path} does not give back the LoRA (off by ${worst}); it was removed. Please report this.`);
     }
@@ -79,6 +79,7 @@ export async function writeWeights(session: Session, folder: string, step: numbe
   return written;
 }
 
+/** NaN if either holds one. */
 function largestDifference(a: ReadonlyMap<string, HostTensor>, b: ReadonlyMap<string, HostTensor>): number {
   let worst = 0;
   for (const [name, t] of a) {

@@ -62,7 +62,7 @@ describe('metadata', () => {
     await writeLora(path, { ...sample(), metadata }, 'kohya');
     const source = await openSafetensors(path);
     await source.close();
-    expect(source.metadata).toMatchObject({ ss_network_dim: 'Dynamic', ss_network_alpha: 'Dynamic', ss_v2: 'False' });
+    expect(source.metadata).toMatchObject({ ss_network_dim: 'Dynamic', ss_network_alpha: '4', ss_v2: 'False' });
     expect(source.metadata.lora_adapter_metadata).toBeUndefined();
     expect(source.metadata.sshs_model_hash).toMatch(/^[0-9a-f]{64}$/);
   });

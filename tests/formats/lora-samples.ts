@@ -1,8 +1,9 @@
 /** @file Small LoRAs for the tests. */
 import { join } from 'node:path';
-import { fromFloat32, toFloat32, type HostTensor } from '../../src/graph/dtype.js';
+import { expect } from 'vitest';
+import { fromFloat32, sizeOf, toFloat32, type HostTensor } from '../../src/graph/dtype.js';
 import { readLora, type LoraReading } from '../../src/formats/lora-file.js';
-import type { LoraFile, LoraLayer } from '../../src/formats/lora.js';
+import { scaleOf, type LoraFile, type LoraLayer } from '../../src/formats/lora.js';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { tensor } from './helpers.js';
 
@@ -35,6 +36,28 @@ export function sample(family: 'sd1' | 'sd2' | 'sdxl' = 'sd1', uniform = false):
 
 function half(full: HostTensor): HostTensor {
   return fromFloat32(toFloat32(full), full.shape, 'float16');
+}
+
+/** ΔW of a layer: alpha / r · up · down. */
+function change(layer: LoraLayer): number[] {
+  const [up, down, scale] = [toFloat32(layer.up), toFloat32(layer.down), scaleOf(layer)];
+  const [rank, out, inner] = [layer.down.shape[0]!, layer.up.shape[0]!, sizeOf(layer.down.shape.slice(1))];
+  return Array.from({ length: out * inner }, (_, i) => {
+    let sum = 0;
+    for (let r = 0; r < rank; r++) sum += up[Math.floor(i / inner) * rank + r]! * down[r * inner + (i % inner)]!;
+    return scale * sum;
+  });
+}
+
+/** Expects that two LoRAs do the same, whatever their ranks and alphas. */
+export function expectSameEffect(actual: LoraFile, wanted: LoraFile, tolerance = 1e-6): void {
+  expect([...actual.layers.keys()].sort()).toEqual([...wanted.layers.keys()].sort());
+  for (const [module, layer] of wanted.layers) {
+    const found = actual.layers.get(module)!;
+    expect([found.down.dtype, found.down.shape.slice(1)], module).toEqual([layer.down.dtype, layer.down.shape.slice(1)]);
+    const [a, b] = [change(found), change(layer)];
+    expect(b.every((v, i) => Math.abs(v - a[i]!) <= tolerance), module).toBe(true);
+  }
 }
 
 /** The matrices of one layer by their keys. */

@@ -1,7 +1,9 @@
 /** @file From a file's keys to layers: what every dialect's reader shares. */
 import { toFloat32, type HostTensor } from '../../graph/dtype.js';
+import { tensorBytes } from '../safetensors.js';
 import { checkLayer, rankOf, type LoraLayer } from '../lora.js';
 import type { WeightSource } from '../weights.js';
+import { isEmbeddingKey } from './embeddings.js';
 
 /** What a key holds. 'other' is a part that changes the layer's meaning in a way not supported (DoRA, LoCon's mid). */
 export interface LoraKey {
@@ -11,14 +13,14 @@ export interface LoraKey {
 
 export interface Collected {
   readonly layers: Map<string, LoraLayer>;
-  /** Keys that are not understood or occur twice, and all those of a layer that has such a part. */
+  /** Keys that are not understood or occur twice with other numbers, and all those of a layer that has such a part. */
   readonly unknown: string[];
   /** Parts that a layer lacks, as `module: part`. Such layers are left out. */
   readonly missing: string[];
 }
 
 /**
- * Reads all layers.
+ * Reads all layers; embeddings are not of them (`readEmbeddings`).
  * @param parse what a key of this dialect means; undefined if it means nothing
  * @param alphaOf alpha of a layer that brings none of its own
  */
@@ -31,11 +33,13 @@ export async function collectLayers(
   const spoiled = new Set<string>(); // modules with a part that is not supported
   const modules = new Map<string, Map<LoraKey['part'], string>>();
   for (const key of source.tensors.keys()) {
+    if (isEmbeddingKey(key)) continue;
     const parsed = parse(key);
     const parts = parsed && (modules.get(parsed.module) ?? new Map<LoraKey['part'], string>());
-    if (parts && parsed.part !== 'other' && !parts.has(parsed.part)) {
+    const before = parsed && parts?.get(parsed.part);
+    if (parts && parsed.part !== 'other' && before === undefined) {
       modules.set(parsed.module, parts.set(parsed.part, key));
-    } else {
+    } else if (before === undefined || !(await same(source, before, key))) {
       unknown.push(key);
       if (parsed) spoiled.add(parsed.module);
     }
@@ -59,6 +63,13 @@ export async function collectLayers(
   return { layers, unknown, missing };
 }
 
+/** Whether two keys hold the same: a text encoder's layer may be there under both of its spellings. */
+async function same(source: WeightSource, a: string, b: string): Promise<boolean> {
+  const [one, two] = [await source.read(a), await source.read(b)];
+  return one.dtype === two.dtype && one.shape.join() === two.shape.join() &&
+    Buffer.compare(tensorBytes(one), tensorBytes(two)) === 0;
+}
+
 /** The only value of a tensor; NaN, which `checkLayer` reports, if it has more or none. */
 function scalar(tensor: HostTensor): number {
   const values = toFloat32(tensor);
@@ -72,7 +83,12 @@ export function isUnetPath(path: string): boolean {
   return UNET_ROOT.test(path);
 }
 
-/** Whether a module path, without component, begins as those of our text encoders do. */
-export function isTextPath(path: string): boolean {
-  return /^text_(?:model|projection)(?:\.|$)/.test(path);
+/**
+ * A text encoder's module path, without component, in our names; undefined if it is none. Since transformers 5 a
+ * CLIPTextModel has its layers at the root, where all before it, and CLIPTextModelWithProjection still, have them below
+ * `text_model`.
+ */
+export function textPath(path: string): string | undefined {
+  if (/^text_(?:model|projection)(?:\.|$)/.test(path)) return path;
+  return path.startsWith('encoder.layers.') ? `text_model.${path}` : undefined;
 }

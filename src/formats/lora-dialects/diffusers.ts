@@ -2,9 +2,9 @@
  * @file The file `pytorch_lora_weights.safetensors` of diffusers, with PEFT's names for the matrices and the settings
  * in its metadata (since 0.34, loaders/lora_base.py), or with the older names and no settings.
  */
-import { fromFloat32, toFloat32, type HostTensor } from '../../graph/dtype.js';
+import type { HostTensor } from '../../graph/dtype.js';
 import { parseObject } from '../json.js';
-import { LORA_COMPONENTS, layersOf, rankOf, scaleOf, type LoraFile, type LoraLayer } from '../lora.js';
+import { LORA_COMPONENTS, layersOf, type LoraFile } from '../lora.js';
 import { alphaFromConfig, configOf, sortedJson } from './peft-config.js';
 
 const SETTINGS = 'lora_adapter_metadata';
@@ -41,7 +41,12 @@ interface Written {
 }
 
 /**
- * The tensors and settings of a file as diffusers writes them now.
+ * The tensors and settings of a file as diffusers writes them now. diffusers before 0.34, ComfyUI and A1111 do not read
+ * the settings, and diffusers refuses alpha keys beside such names: the scale must be in the matrices. A text encoder's
+ * matrices have `text_model.` in their keys, which older versions and ComfyUI need and diffusers with transformers 5
+ * takes away; the settings have it not, as PEFT looks only at the ends of names.
+ *
+ * @param lora with scale 1 and one rank in each component (`withoutScale`)
  * @param targets `target_modules` by component, see `configOf`
  */
 export function toDiffusers(lora: LoraFile, targets: Readonly<Record<string, readonly string[]>> = {}): Written {
@@ -61,21 +66,13 @@ export function toDiffusers(lora: LoraFile, targets: Readonly<Record<string, rea
   return { tensors, metadata: { format: 'pt', [SETTINGS]: sortedJson(settings) } };
 }
 
-/** The tensors of a file of the older kind. It has no place for alpha: a scale other than 1 is multiplied into `up`. */
+/** The tensors of a file of the older kind, which has no place for alpha. @param lora as for `toDiffusers` */
 export function toOldDiffusers(lora: LoraFile): Written {
   const tensors = new Map<string, HostTensor>();
-  for (const [module, layer] of lora.layers) {
+  for (const [module, { down, up }] of lora.layers) {
     const infix = module.startsWith('unet.') ? 'lora' : 'lora_linear_layer';
-    tensors.set(`${module}.${infix}.down.weight`, layer.down);
-    tensors.set(`${module}.${infix}.up.weight`, scaledUp(layer));
+    tensors.set(`${module}.${infix}.down.weight`, down);
+    tensors.set(`${module}.${infix}.up.weight`, up);
   }
   return { tensors, metadata: { format: 'pt' } };
-}
-
-function scaledUp(layer: LoraLayer): HostTensor {
-  const { up } = layer;
-  if (layer.alpha === rankOf(layer)) return up;
-  const scale = scaleOf(layer);
-  const dtype = up.dtype === 'float16' || up.dtype === 'bfloat16' ? up.dtype : 'float32';
-  return fromFloat32(toFloat32(up).map((value) => value * scale), up.shape, dtype);
 }

@@ -1,6 +1,6 @@
 /** @file Keys that keep the module's dots: diffusers (old and new), PEFT and ComfyUI, alike but for prefix and end. */
 import { unetFromLdm } from '../names/ldm-unet.js';
-import { isTextPath, isUnetPath, type LoraKey } from './collect.js';
+import { isUnetPath, textPath, type LoraKey } from './collect.js';
 
 const DOWN = String.raw`(?:lora_A|lora_down|lora\.down|lora_linear_layer\.down)`;
 const UP = String.raw`(?:lora_B|lora_up|lora\.up|lora_linear_layer\.up)`;
@@ -33,6 +33,9 @@ export function parseDotted(key: string, textEncoder = 'text_encoder'): LoraKey 
   return { module, part: ALPHA.test(plain) ? 'alpha' : 'other' };
 }
 
+/** ComfyUI's names of the text encoders (LoraSave): SD 1.x and SDXL's first, SD 2.x's, SDXL's second. */
+const COMFY_TEXT = /^text_encoders\.clip_(l|h|g)\.transformer\.(.+)$/;
+
 /** A module's path with its component in our names, from one with any prefix or none. */
 function moduleOf(path: string, textEncoder: string): string | undefined {
   const bare = path.replace(/^base_model\.model\./, '');
@@ -41,8 +44,15 @@ function moduleOf(path: string, textEncoder: string): string | undefined {
     const ours = isUnetPath(comfy[1]!) ? comfy[1] : unetFromLdm(comfy[1]!);
     return ours && `unet.${ours}`;
   }
+  const clip = COMFY_TEXT.exec(bare);
+  if (clip) return text(clip[1] === 'g' ? 'text_encoder_2' : 'text_encoder', clip[2]!);
   const [, component, rest] = /^(unet|text_encoder|text_encoder_2)\.(.+)$/.exec(bare) ?? [];
-  if (component) return (component === 'unet' ? isUnetPath(rest!) : isTextPath(rest!)) ? bare : undefined;
-  if (isUnetPath(bare)) return `unet.${bare}`;
-  return isTextPath(bare) ? `${textEncoder}.${bare}` : undefined;
+  if (component === 'unet') return isUnetPath(rest!) ? bare : undefined;
+  if (component) return text(component, rest!);
+  return isUnetPath(bare) ? `unet.${bare}` : text(textEncoder, bare);
+}
+
+function text(component: string, path: string): string | undefined {
+  const ours = textPath(path);
+  return ours && `${component}.${ours}`;
 }

@@ -5,7 +5,8 @@
 import { host, type HostTensor } from '../../graph/dtype.js';
 import type { LoraFile } from '../lora.js';
 import { unetFromLdm, unetToLdm } from '../names/ldm-unet.js';
-import { isTextPath, isUnetPath, type LoraKey } from './collect.js';
+import { isUnetPath, textPath, type LoraKey } from './collect.js';
+import { embeddingTensors } from './embeddings.js';
 
 /** Names that contain `_` themselves: ours, the original code's, and the text encoder's. The longer ones first. */
 const COMPOUNDS = [
@@ -39,20 +40,26 @@ export function parseKohya(key: string): LoraKey | undefined {
   const component = PREFIXES[prefix]!;
   const dotted = (name.match(SEGMENT) ?? []).join('.');
   // sd-scripts itself names the blocks of SDXL as the original code does, those of SD 1.x and 2.x as diffusers does.
-  const known = component === 'unet' ? isUnetPath(dotted) : isTextPath(dotted);
-  const path = known ? dotted : component === 'unet' ? unetFromLdm(dotted) : undefined;
+  const path = component !== 'unet' ? textPath(dotted) : isUnetPath(dotted) ? dotted : unetFromLdm(dotted);
   if (!path) return undefined;
   return { module: `${component}.${path}`, part: PARTS.get(end) ?? 'other' };
+}
+
+/** Whether a key names a block of the U-Net as the original code does. */
+export function isOriginalName(key: string): boolean {
+  return /^lora_unet_(?:input_blocks|middle_block|output_blocks)_/.test(key);
 }
 
 /**
  * The tensors of a kohya file. As sd-scripts does, SDXL modules are named by the original code, and the first of two
  * text encoders is `te1`.
+ *
+ * @param lora with one alpha in each component (`withOneAlpha`)
  */
 export function toKohya(lora: LoraFile): Map<string, HostTensor> {
   const xl = lora.baseModel === 'sdxl';
   const twoEncoders = xl || [...lora.layers.keys()].some((module) => module.startsWith('text_encoder_2.'));
-  const tensors = new Map<string, HostTensor>();
+  const tensors = new Map(embeddingTensors(lora.embeddings));
   for (const [module, { down, up, alpha }] of lora.layers) {
     const dot = module.indexOf('.');
     const component = module.slice(0, dot);

@@ -2,6 +2,7 @@
 import { FormatError, shown } from '../errors.js';
 import { isObject } from '../json.js';
 import { rankOf, type LoraLayer } from '../lora.js';
+import { mostCommon } from './fold.js';
 
 /** LoraConfig's own default, for a file that leaves it out. */
 const DEFAULT_ALPHA = 8;
@@ -41,12 +42,14 @@ const PLAIN_CONFIG = {
 };
 
 /**
- * The config that describes layers: their most common rank and alpha, and the exceptions by name.
+ * The config that describes layers: their most common rank and alpha, and the exceptions by name. Names are without
+ * `text_model.`: PEFT looks for modules that end in them, so that they hold for CLIPTextModel of transformers before 5,
+ * which has it, and after, which has not.
  * @param layers of one component, by module path without it
  * @param targets the pattern that chose the modules, as PEFT's `target_modules`; default: every module's full name
  */
 export function configOf(layers: ReadonlyMap<string, LoraLayer>, targets?: readonly string[]): Record<string, unknown> {
-  const all = [...layers];
+  const all = [...layers].map(([path, layer]) => [withoutTextModel(path), layer] as const);
   const r = mostCommon(all.map(([, layer]) => rankOf(layer)));
   const alpha = mostCommon(all.map(([, layer]) => layer.alpha));
   return {
@@ -55,15 +58,12 @@ export function configOf(layers: ReadonlyMap<string, LoraLayer>, targets?: reado
     lora_alpha: alpha,
     rank_pattern: Object.fromEntries(all.filter(([, l]) => rankOf(l) !== r).map(([path, l]) => [path, rankOf(l)])),
     alpha_pattern: Object.fromEntries(all.filter(([, l]) => l.alpha !== alpha).map(([path, l]) => [path, l.alpha])),
-    target_modules: [...(targets ?? layers.keys())].sort(),
+    target_modules: [...(targets ?? all.map(([path]) => path))].sort(),
   };
 }
 
-function mostCommon(values: readonly number[]): number {
-  const counts = new Map<number, number>();
-  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
-  return [...counts].reduce((best, next) => (next[1] > best[1] ? next : best))[0];
-}
+/** A module's path as CLIPTextModel has it since transformers 5. */
+export const withoutTextModel = (path: string): string => path.replace(/^text_model\./, '');
 
 /** JSON as Python's `json.dumps(…, indent=2, sort_keys=True)` lays it out. */
 export function sortedJson(object: Readonly<Record<string, unknown>>): string {

@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import type { HostTensor } from '../../graph/dtype.js';
 import { FormatError, shown } from '../errors.js';
 import { readJsonFile } from '../json.js';
-import type { LoraLayer } from '../lora.js';
-import { alphaFromConfig, configOf, sortedJson } from './peft-config.js';
+import type { LoraComponent, LoraLayer } from '../lora.js';
+import { alphaFromConfig, configOf, sortedJson, withoutTextModel } from './peft-config.js';
 
 export const PEFT_CONFIG = 'adapter_config.json';
 export const PEFT_WEIGHTS = 'adapter_model.safetensors';
+/** What PEFT writes with `safe_serialization=False`, and wrote before 0.6. */
+export const PEFT_TORCH_WEIGHTS = 'adapter_model.bin';
 
 /** Alpha of layers by the config in a folder. */
 export async function peftAlpha(folder: string): Promise<(module: string, rank: number) => number> {
@@ -21,17 +23,22 @@ export async function peftAlpha(folder: string): Promise<(module: string, rank: 
 }
 
 /**
- * The config's text and the tensors of an adapter for one model.
+ * The config's text and the tensors of an adapter for one model. PEFT passes silently over keys that no module has, and
+ * a CLIPTextModel, which `text_encoder` is, has lost `text_model.` with transformers 5: its layers are there under both
+ * names. `text_encoder_2` is a CLIPTextModelWithProjection and has kept it.
+ * @param component which model
  * @param layers by module path without component
  * @param baseModel name or path of the model, for `base_model_name_or_path`
  */
 export function toPeft(
-  layers: ReadonlyMap<string, LoraLayer>, baseModel?: string, targets?: readonly string[],
+  component: LoraComponent, layers: ReadonlyMap<string, LoraLayer>, baseModel?: string, targets?: readonly string[],
 ): { config: string; tensors: Map<string, HostTensor> } {
   const tensors = new Map<string, HostTensor>();
   for (const [path, { down, up }] of layers) {
-    tensors.set(`base_model.model.${path}.lora_A.weight`, down);
-    tensors.set(`base_model.model.${path}.lora_B.weight`, up);
+    for (const name of new Set([path, component === 'text_encoder' ? withoutTextModel(path) : path])) {
+      tensors.set(`base_model.model.${name}.lora_A.weight`, down);
+      tensors.set(`base_model.model.${name}.lora_B.weight`, up);
+    }
   }
   const config = {
     ...configOf(layers, targets), base_model_name_or_path: baseModel ?? null, inference_mode: true,
