@@ -5,7 +5,7 @@ import { applyLoras } from '../sampling/lora-apply.js';
 import { trainedGuidance } from '../sampling/defaults.js';
 import { openSession } from '../training/session.js';
 import { loadLoras, loadModel } from './load-model.js';
-import { collectLora } from './option-values.js';
+import { collectLora, loraFlag } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
 import { terminalProgress } from './terminal.js';
 import { configFromFlags, withRunFlags } from './train.js';
@@ -50,7 +50,7 @@ function told({ model, step: _step, rewardParts = {}, ...rest }: Row): string {
 export function evalCommand(): Command {
   return withRunFlags(new Command('eval'))
     .description('Measure reward, held-out reward, diversity and Fréchet distance of a model, with LoRAs or without, by default with the guidance that the LoRA was trained with.')
-    .option('--lora <file[:scale]>', 'a LoRA to compare with the base model; repeat to stack', collectLora, [])
+    .option(...loraFlag('compared with the base model; repeat to stack'), collectLora, [])
     .option('--json', 'the result as JSON')
     .option('--quiet', 'no progress')
     .addHelpText('after', '\nExample:\n  attune eval --lora runs/x/lora/kohya.safetensors:0.8 --set evaluation.prompts=20')

@@ -1,6 +1,9 @@
 /** @file Loading what a command works with, with progress and warnings for people. */
+import { shown } from '../formats/errors.js';
+import { leftOutText } from '../formats/lora-dialects/left-out.js';
 import { readLora } from '../formats/lora-file.js';
 import type { LoraReading } from '../formats/lora-file.js';
+import { findLora } from '../models/find-lora.js';
 import { loadPipeline } from '../models/load.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
@@ -28,13 +31,17 @@ export async function loadModel(
   return loadPipeline(model, { onProgress, onWarning, like, vae, prediction });
 }
 
-/** Reads a LoRA and warns of what it holds that is left out. @throws FormatError */
-export async function loadLora(path: string, progress: Progress): Promise<LoraReading> {
-  const reading = await readLora(path);
-  const left = reading.unknown.length + reading.missing.length;
-  if (left > 0) {
-    progress.warn(`${path}: ${left} key(s) not understood or incomplete are left out; see attune lora inspect`);
-  }
+/**
+ * Reads a LoRA and warns of what it holds that is left out.
+ *
+ * @param name a file, a folder or a hub id `org/name[/file][@revision]`
+ * @throws FormatError
+ */
+export async function loadLora(name: string, progress: Progress): Promise<LoraReading> {
+  const bytes = (done: number, total: number): void => progress.step(...megabytes(done, total), 'MB');
+  const reading = await readLora(await findLora(name, { bytes }));
+  const left = leftOutText(reading);
+  if (left !== undefined) progress.warn(`${name}: ${left}; see attune lora inspect`);
   return reading;
 }
 
@@ -42,7 +49,12 @@ export async function loadLora(path: string, progress: Progress): Promise<LoraRe
 export async function loadLoras(loras: readonly LoraArgument[], progress: Progress): Promise<LoraUse[]> {
   const uses: LoraUse[] = [];
   for (const { path, strength } of loras) {
-    uses.push({ where: path, lora: (await loadLora(path, progress)).lora, strength });
+    const { lora } = await loadLora(path, progress);
+    if (lora.embeddings) {
+      const tokens = [...lora.embeddings.keys()].map((token) => `"${shown(token)}"`).join(', ');
+      progress.warn(`${path}: its embeddings ${tokens} are not applied: these words mean nothing to the model`);
+    }
+    uses.push({ where: path, lora, strength });
   }
   return uses;
 }

@@ -37,10 +37,15 @@ export const collect = (value: string, all: readonly string[] = []): string[] =>
 
 /** A LoRA to apply. */
 export interface LoraArgument {
+  /** A file or folder, or `org/name[/file][@revision]` on the hub. */
   readonly path: string;
   /** 1 is as trained; negative, and above one, are possible. */
   readonly strength: number;
 }
+
+/** `--lora` with its help. */
+export const loraFlag = (about: string): [flags: string, description: string] =>
+  ['--lora <file[:scale]>', `LoRA of any dialect, or hub id org/name[/file][@revision]; ${about}`];
 
 /** Reads `FILE[:scale]`. A colon that no number follows belongs to the path (`C:\lora.safetensors`). */
 export function parseLora(text: string): LoraArgument {

@@ -16,7 +16,7 @@ import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
 import type { Progress } from '../training/progress.js';
 import { loadPrompts } from '../training/prompts.js';
 import { parseNumber, UsageError } from './arguments.js';
-import { collect, collectLora, wholeNumber, withLoadFlags } from './option-values.js';
+import { collect, collectLora, loraFlag, wholeNumber, withLoadFlags } from './option-values.js';
 import type { LoraArgument, ModelFlags } from './option-values.js';
 import { stopRequested } from './supervise.js';
 
@@ -70,8 +70,7 @@ export function withSamplerFlags(command: Command, seed: string, out: string): C
       .choices(Object.keys(samplers)))
     .option('--sampling-steps <n>', 'sampler steps of an image (default: 20; of lcm 4)', wholeNumber(1))
     .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
-    .option('--lora <file[:scale]>', 'LoRA of any dialect; repeatable; scale 1 by default; also negative, above 1',
-      collectLora)
+    .option(...loraFlag('repeatable; scale 1 by default; also negative, above 1'), collectLora)
     .option('--out <dir>', 'folder to write to', out)
     .option('--batch <n>', 'images computed together (default: by their size)', wholeNumber(1))
     .addOption(new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))

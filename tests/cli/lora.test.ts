@@ -116,7 +116,7 @@ describe('inspect', () => {
     });
     expect((report as { layers: unknown[] }).layers).toHaveLength(126);
     const { stderr } = await run(convertCommand(), path, '--to', 'kohya', '--out', join(folder, 'rest.safetensors'));
-    expect(stderr).toMatch(/warning: .*odd\.safetensors: 5 key\(s\).*left out/);
+    expect(stderr).toMatch(/warning: .*odd\.safetensors: 2 of 128 layers are left out: 1 of unet \(DoRA\), 1 of unet \(a matrix is missing\)/);
   });
 });
 
@@ -128,6 +128,29 @@ describe('convert', () => {
     expect((await readLora(out)).dialect).toBe(dialect);
     expectEffect(await read(out), [[await read(wide), 1]]);
     expect((await readdir(folder)).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  test('asks which model a file is for that does not tell, and believes no other', async () => {
+    const out = join(folder, 'based.safetensors');
+    const { stderr } = await run(convertCommand(), kohya, '--to', 'kohya', '--out', out);
+    expect(stderr).toMatch(/warning: .*does not tell which model it was made for.* give --base/);
+    const told = await run(convertCommand(), kohya, '--to', 'kohya', '--out', out, '--base', 'sd2');
+    expect([told.stderr, (await read(out)).baseModel]).toEqual(['', 'sd2']);
+    await expect(run(convertCommand(), out, '--to', 'kohya', '--out', out, '--base', 'sdxl'))
+      .rejects.toThrow(/was made for sd2, not sdxl; leave out --base/);
+  });
+
+  test('tells of embeddings that the dialect has no place for, and inspect what they are', async () => {
+    const path = join(folder, 'bundle.safetensors');
+    const source = await openSafetensors(await smallLora(path, 'conv_in', 4, 1));
+    const tensors = await readAll(source);
+    await source.close();
+    await writeSafetensors(path, tensors.set('bundle_emb.style.clip_l', host(new Float32Array(6), [2, 3])));
+    const { stderr } = await run(convertCommand(), path, '--to', 'diffusers', '--out', join(folder, 'no-bundle'));
+    expect(stderr).toMatch(/its embeddings \(1\) have no place in the dialect diffusers/);
+    expect((await run(inspectCommand(), path)).stdout).toMatch(/embeddings.*:\n +style: 2 x 3 for text_encoder\n/);
+    expect(json((await run(inspectCommand(), path, '--json')).stdout)).toMatchObject(
+      { embeddings: { style: { text_encoder: [2, 3] } }, leftOut: { layers: 0, kinds: [] } });
   });
 
   test('to half precision rounds, and says by how much', async () => {
@@ -212,7 +235,7 @@ describe('the program', () => {
 
   test('ends with 0 and the path first', async () => {
     const out = join(folder, 'good.safetensors');
-    const running = attune(['lora', 'convert', kohya, '--to', 'diffusers', '--out', out]);
+    const running = attune(['lora', 'convert', kohya, '--base', 'sd1', '--to', 'diffusers', '--out', out]);
     const { code, stdout, stderr } = await running.finished;
     expect([code, stdout.split('\n')[0], stderr]).toEqual([0, out, '']);
   });

@@ -73,6 +73,9 @@ describe('the base model', () => {
   const attn2 = (width: number) => (
     { [`${key}.lora_A.weight`]: tensor([1, width]), [`${key}.lora_B.weight`]: tensor([8, 1]) }
   );
+  const named = (path: string, module = `unet.${path}`) => pair(`${module}.lora_A.weight`, `${module}.lora_B.weight`);
+  const q = 'text_encoder.text_model.encoder.layers.0.self_attn.q_proj';
+  const narrow = { [`${q}.lora_A.weight`]: tensor([1, 768]), [`${q}.lora_B.weight`]: tensor([768, 1]) };
   it.each<[string, Record<string, HostTensor>, Record<string, string>, string | undefined]>([
     ['768', attn2(768), {}, 'sd1'], ['1024', attn2(1024), {}, 'sd2'], ['2048', attn2(2048), {}, 'sdxl'],
     ['shape before text', attn2(768), { ss_base_model_version: 'sdxl_base_v1-0' }, 'sd1'],
@@ -83,6 +86,19 @@ describe('the base model', () => {
       { ss_base_model_version: 'sdxl_base_v1-0' }, 'sdxl'],
     ['ModelSpec', pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`),
       { 'modelspec.architecture': 'stable-diffusion-v2-512/lora' }, 'sd2'],
+    ['deep transformers, without metadata', named('down_blocks.2.attentions.0.transformer_blocks.9.ff.net.2'), {}, 'sdxl'],
+    ['attention in the first block up', named('up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q'), {}, 'sdxl'],
+    ['the embedding of sizes', named('add_embedding.linear_1'), {}, 'sdxl'],
+    ['the second text encoder', named('x', 'text_encoder_2.text_model.encoder.layers.0.mlp.fc1'), {}, 'sdxl'],
+    ['modules that all have', named('down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q'), {}, undefined],
+    ['kohya with the original names', pair('lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight',
+      'lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_up.weight'), {}, 'sdxl'],
+    ['four levels with the original names', pair('lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q.lora_down.weight',
+      'lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q.lora_up.weight'), {}, undefined],
+    ['four levels and a narrow text encoder', { ...pair(`${Q}.lora_A.weight`, `${Q}.lora_B.weight`), ...narrow }, {}, 'sd1'],
+    ['a narrow text encoder alone', narrow, {}, undefined],
+    ['a name before modules', named('add_embedding.linear_1'), { ss_base_model_version: 'emoji' }, 'emoji'],
+    ['another width before modules', { ...attn2(64), ...named('add_embedding.linear_1') }, {}, undefined],
   ])('by %s', async (_, tensors, metadata, expected) => {
     expect((await readKeys(folder, 'base', tensors, metadata)).lora.baseModel).toBe(expected);
   });

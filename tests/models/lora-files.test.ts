@@ -78,8 +78,9 @@ test.each(['sd1', 'sdxl'] as const)('LoRA files of %s change the U-Net as the re
   await model.release();
 });
 
-test('a LoRA of the text encoder changes the prompt as in diffusers', async () => {
-  const file = 'lora_sd1_kohya_text_encoder.safetensors';
+test.each([
+  'lora_sd1_kohya_text_encoder.safetensors', 'lora_sd1_diffusers_text_encoder.safetensors', 'lora_sd1_peft_text_encoder',
+])('a LoRA of the text encoder changes the prompt as in diffusers: %s', async (file) => {
   const lora = await read(file);
   const pipeline = await loadPipeline(join(fixtures, 'pipeline_sd1'));
   const adapter = loraAdapter('a', planOfFile(lora));

@@ -2,7 +2,8 @@
 
 The base models and inputs are those of unet_sd1 and unet_sdxl. lora_expected.safetensors holds `<file>/out.scale_1` and
 `<file>/out.scale_05`: what diffusers (or PEFT) computes in float64 after loading that file at scale 1 and 0.5. The file
-with the text encoder's LoRA belongs to pipeline_sd1/ and has `out.prompt_embeds` of PROMPTS at scale 1.
+with the text encoder's LoRA, in three dialects, belongs to pipeline_sd1/ and has `out.prompt_embeds` of PROMPTS at
+scale 1.
 """
 
 import shutil
@@ -110,14 +111,39 @@ def peft_folder(variant):
     return result
 
 
-def text_encoder_file():
-    """sd-scripts' `lora_te_` names for SD 1.x (diffusers' converter writes `lora_te1_`)."""
-    state = prefixed("text_encoder.text_model.", adapt(load_pipeline().text_encoder, TEXT_TARGETS)[1])
-    kohya = {k.replace("lora_te1_", "lora_te_"): v for k, v in to_kohya(state).items()}
-    file, pipe = write("lora_sd1_kohya_text_encoder.safetensors", kohya), load_pipeline()
-    pipe.load_lora_weights(str(FIXTURES), weight_name=file, local_files_only=True)
+def embeds(pipe):
     pipe.text_encoder.double()
-    return {f"{file}/out.prompt_embeds": pipe.encode_prompt(PROMPTS, "cpu", 1, False)[0].float()}
+    return pipe.encode_prompt(PROMPTS, "cpu", 1, False)[0].float()
+
+
+def text_encoder_files():
+    """One LoRA of a text encoder in three dialects. kohya's has sd-scripts' `lora_te_` names for SD 1.x (diffusers'
+    converter writes `lora_te1_`); what transformers 5 names the layers, without `text_model.`, is in the other two."""
+    encoder, state = adapt(load_pipeline().text_encoder, TEXT_TARGETS)
+    old = prefixed("text_encoder.text_model.", state)
+    kohya = {k.replace("lora_te1_", "lora_te_"): v for k, v in to_kohya(old).items()}
+    files = [write("lora_sd1_kohya_text_encoder.safetensors", kohya), "lora_sd1_diffusers_text_encoder.safetensors"]
+    metadata = encoder.peft_config["default"].to_dict()
+    StableDiffusionPipeline.save_lora_weights(FIXTURES, text_encoder_lora_layers=state, weight_name=files[1],
+                                              text_encoder_lora_adapter_metadata=metadata)
+    result = {}
+    for file in files:
+        pipe = load_pipeline()
+        pipe.load_lora_weights(str(FIXTURES), weight_name=file, local_files_only=True)
+        result[f"{file}/out.prompt_embeds"] = embeds(pipe)
+
+    name = "lora_sd1_peft_text_encoder"  # a PyTorch file, in a folder that tells the model
+    folder = FIXTURES / name / "text_encoder"
+    shutil.rmtree(FIXTURES / name, ignore_errors=True)
+    model = get_peft_model(load_pipeline().text_encoder, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TEXT_TARGETS))
+    for key, p in model.named_parameters():
+        if "lora_" in key:
+            p.data = state[key.removeprefix("base_model.model.").replace(".default", "")].data
+    model.save_pretrained(folder, safe_serialization=False)
+    (folder / "README.md").unlink()
+    pipe = load_pipeline()
+    pipe.text_encoder = PeftModel.from_pretrained(pipe.text_encoder, folder).merge_and_unload()
+    return result | {f"{name}/out.prompt_embeds": embeds(pipe)}
 
 
 def make():
@@ -144,7 +170,7 @@ def make():
 
     wide = to_kohya(prefixed("unet.", adapted("sd1", WIDE)[1]))
     outputs |= expected("sd1", write("lora_sd1_kohya_wide.safetensors", wide))
-    outputs |= text_encoder_file()
+    outputs |= text_encoder_files()
     save("lora_expected", outputs, {"rank": RANK, "alpha": ALPHA, "note": "inputs: unet_sd1 and unet_sdxl, in.*"})
 
 

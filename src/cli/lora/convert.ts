@@ -1,19 +1,22 @@
 /** @file `attune lora convert` and `attune lora scale`: a LoRA in, a LoRA out. */
-import { Argument, Command } from 'commander';
+import { Argument, Command, Option } from 'commander';
+import { shown } from '../../formats/errors.js';
 import type { LoraDialect } from '../../formats/lora-file.js';
+import type { LoraFile } from '../../formats/lora.js';
 import type { StoredType } from '../../models/component-files.js';
 import { loraAs, scaledLora } from '../../sampling/lora-edit.js';
-import { parseNumber } from '../arguments.js';
+import { parseNumber, UsageError } from '../arguments.js';
 import { loadLora } from '../load-model.js';
 import { terminalProgress } from '../terminal.js';
 import { dialectOption, dtypeOption, exportLora, sameDialect, tellExport } from './export.js';
 
 const input = (): Argument =>
-  new Argument('<file>', 'LoRA of any dialect: .safetensors, .pt, or a folder of PEFT or diffusers');
+  new Argument('<file>', 'LoRA of any dialect: .safetensors, .pt, .bin, a folder of PEFT or diffusers, or hub id');
 
 interface ConvertFlags {
   to: LoraDialect;
   out: string;
+  base?: string;
   dtype?: StoredType;
   json?: boolean;
 }
@@ -24,16 +27,33 @@ export function convertCommand(): Command {
     .addArgument(input())
     .addOption(dialectOption().makeOptionMandatory())
     .requiredOption('--out <path>', 'file to write; for peft a folder')
+    .addOption(new Option('--base <family>', 'the model that it was made for, where the file does not tell')
+      .choices(['sd1', 'sd2', 'sdxl']))
     .addOption(dtypeOption('number format (default: as it is)'))
     .option('--json', 'the result as JSON')
     .addHelpText('after', `
 Example:
   attune lora convert pytorch_lora_weights.safetensors --to kohya --out style.safetensors --dtype float16
 `)
-    .action(async (path: string, { to, out, dtype, json }: ConvertFlags) => {
-      const { lora } = await loadLora(path, terminalProgress(false));
+    .action(async (path: string, { to, out, base, dtype, json }: ConvertFlags) => {
+      const progress = terminalProgress(false);
+      const lora = withBase(path, (await loadLora(path, progress)).lora, base);
+      if (lora.baseModel === undefined) {
+        progress.warn(`${path} does not tell which model it was made for, and programs may take it for one of SD 1.x; ` +
+          'give --base');
+      }
+      if (lora.embeddings && to !== 'kohya') {
+        progress.warn(`${path}: its embeddings (${lora.embeddings.size}) have no place in the dialect ${to}`);
+      }
       tellExport(await exportLora(out, lora, dtype ? loraAs(lora, dtype) : lora, to), json === true);
     });
+}
+
+/** @throws UsageError if the file tells another base model */
+function withBase(path: string, lora: LoraFile, base: string | undefined): LoraFile {
+  if (base === undefined || lora.baseModel === base) return lora;
+  if (lora.baseModel === undefined) return { ...lora, baseModel: base };
+  throw new UsageError(`${path} was made for ${shown(lora.baseModel)}, not ${base}; leave out --base`);
 }
 
 interface ScaleFlags {

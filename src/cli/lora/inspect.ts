@@ -4,6 +4,8 @@ import { shown } from '../../formats/errors.js';
 import type { LoraReading } from '../../formats/lora-file.js';
 import { rankOf } from '../../formats/lora.js';
 import { readLora } from '../../formats/lora-file.js';
+import { leftOut, leftOutText } from '../../formats/lora-dialects/left-out.js';
+import { findLora } from '../../models/find-lora.js';
 import { misfits } from '../../sampling/lora-apply.js';
 import { loraEffects, totalEffect } from '../../sampling/lora-effect.js';
 import type { LayerEffect } from '../../sampling/lora-effect.js';
@@ -59,6 +61,15 @@ interface Report extends LoraReading {
 const share = (change: number, weight?: number): { relative?: number } =>
   (weight === undefined ? {} : { relative: change / weight });
 
+/** Shapes of bundled embeddings by token and text encoder. */
+const embeddingsOf = ({ embeddings = new Map() }: LoraReading['lora']): Record<string, Record<string, readonly number[]>> =>
+  Object.fromEntries([...embeddings].map(([token, parts]) =>
+    [token, Object.fromEntries([...parts].map(([encoder, { shape }]) => [encoder, shape]))]));
+
+const embeddingLines = (lora: LoraReading['lora']): string[] =>
+  Object.entries(embeddingsOf(lora)).map(([token, parts]) =>
+    `${token}: ${Object.entries(parts).map(([encoder, [n, width]]) => `${n} x ${width} for ${encoder}`).join(', ')}`);
+
 function asJson({ file, lora, dialect, unknown, missing, effects, misfits: problems }: Report): string {
   const layers = effects.map(({ path, change, weight }) => {
     const layer = lora.layers.get(path)!;
@@ -68,6 +79,7 @@ function asJson({ file, lora, dialect, unknown, missing, effects, misfits: probl
   return JSON.stringify({
     file, dialect, baseModel: lora.baseModel ?? null, layers,
     total: { change, ...share(change, weight) },
+    leftOut: leftOut({ unknown, missing }), embeddings: embeddingsOf(lora),
     missing, unknown, ...(problems && { misfits: problems }), metadata: lora.metadata,
   });
 }
@@ -78,6 +90,7 @@ function asText(report: Report, all: boolean): string {
   const more = (items: readonly unknown[]): string[] =>
     (items.length > few(items).length ? [`  … ${items.length - FEW} more (--all)`] : []);
   const layers = [...lora.layers.values()];
+  const left = leftOutText(report);
   const paths = [...lora.layers.keys()];
   const kinds = new Map(counted(paths.map(kindOf)));
   const highlights = Object.entries(lora.metadata)
@@ -91,12 +104,14 @@ function asText(report: Report, all: boolean): string {
       ['dialect', dialect],
       ['base model', shown(lora.baseModel ?? 'unknown')],
       ['layers', `${layers.length}: ${listed(counted(paths.map((path) => path.slice(0, path.indexOf('.')))))}`],
+      ...(left === undefined ? [] : [['left out', left]]),
       ['rank', listed(counted(layers.map(rankOf)))],
       ['alpha', listed(counted(layers.map((layer) => layer.alpha)))],
       ['numbers', listed(counted(layers.flatMap(({ down, up }) => [down.dtype, up.dtype])))],
       ...(problems ? [['fits the model', fit(problems.length, layers.length)]] : []),
     ]),
     ...section('layers that do not fit the model', problems ?? []),
+    ...section('embeddings that it brings along', embeddingLines(lora)),
     ...section('layers left out because a part is missing', missing),
     ...section('keys left out because they are not understood', unknown),
     ...(highlights.length > 0 ? ['', 'metadata:', ...table(highlights)] : []),
@@ -121,7 +136,7 @@ const fit = (problems: number, layers: number): string =>
   (problems === 0 ? 'yes' : `no: ${problems} of ${layers} layers do not`);
 
 async function run(file: string, flags: Flags): Promise<void> {
-  const reading = await readLora(file);
+  const reading = await readLora(await findLora(file));
   const pipeline = flags.model === undefined ? null : await loadModel(flags.model, terminalProgress(false), flags);
   const report: Report = {
     ...reading,
@@ -135,7 +150,7 @@ async function run(file: string, flags: Flags): Promise<void> {
 export function inspectCommand(): Command {
   return withLoadFlags(new Command('inspect')
     .description('Explain a LoRA: base model, dialect, rank, targets, what is missing or unknown, effect by layer.')
-    .argument('<file>', 'LoRA of any dialect: .safetensors, .pt, or a folder of PEFT or diffusers')
+    .argument('<file>', 'LoRA of any dialect: .safetensors, .pt, .bin, a folder of PEFT or diffusers, or hub id')
     .option('--model <name>', 'model to hold it against: does it fit, how large are the changes beside its weights'))
     .option('--all', 'every layer, key and metadata entry')
     .option('--json', 'the result as JSON')

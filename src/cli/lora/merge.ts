@@ -9,7 +9,7 @@ import { joinLoras, loraAs } from '../../sampling/lora-edit.js';
 import { compareWeights } from '../../sampling/read-back.js';
 import { UsageError } from '../arguments.js';
 import { loadLoras, loadModel } from '../load-model.js';
-import { collectLora, withLoadFlags } from '../option-values.js';
+import { collectLora, loraFlag, withLoadFlags } from '../option-values.js';
 import type { LoraArgument, ModelFlags } from '../option-values.js';
 import { staged } from '../staged.js';
 import { terminalProgress } from '../terminal.js';
@@ -63,7 +63,7 @@ export function mergeCommand(): Command {
   return withLoadFlags(new Command('merge')
     .description('Merge LoRAs into a model (a new folder in diffusers layout); without --model, several into one LoRA.')
     .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id'))
-    .option('--lora <file[:scale]>', 'repeatable; scale 1 by default; also negative, above 1', collectLora)
+    .option(...loraFlag('repeatable; scale 1 by default; also negative, above 1'), collectLora)
     .requiredOption('--out <path>', 'folder of the model, or file of the LoRA')
     .addOption(dialectOption().conflicts('model'))
     .addOption(dtypeOption('number format').default('float16'))

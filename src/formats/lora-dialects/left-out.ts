@@ -15,10 +15,10 @@ const END = new RegExp(`(?:${[
   String.raw`_lora\.(?:down|up)\.weight`,
 ].join('|')})$`);
 
+/** A name that all keys of a layer share, a text encoder's in both of its spellings. */
 function layerOf(key: string): string {
-  if (key.startsWith('lora_')) return key.split('.', 1)[0]!;
-  const at = key.search(END);
-  return at > 0 ? key.slice(0, at) : key;
+  const at = key.startsWith('lora_') ? key.indexOf('.') : key.search(END);
+  return (at > 0 ? key.slice(0, at) : key).replace(/text_model[._]/, '');
 }
 
 function componentOf(key: string): string {

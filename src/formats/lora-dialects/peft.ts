@@ -9,7 +9,6 @@ import { alphaFromConfig, configOf, sortedJson, withoutTextModel } from './peft-
 export const PEFT_CONFIG = 'adapter_config.json';
 export const PEFT_WEIGHTS = 'adapter_model.safetensors';
 /** What PEFT writes with `safe_serialization=False`, and wrote before 0.6. */
-export const PEFT_TORCH_WEIGHTS = 'adapter_model.bin';
 
 /** Alpha of layers by the config in a folder. */
 export async function peftAlpha(folder: string): Promise<(module: string, rank: number) => number> {
