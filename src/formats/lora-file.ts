@@ -146,6 +146,9 @@ const FOLDED: Readonly<Record<LoraDialect, (lora: LoraFile) => ReadonlyMap<strin
   kohya: withOneAlpha, diffusers: withoutScale, 'diffusers-old': withoutScale, peft: ({ layers }) => layers,
 };
 
+/** A LoRA with its matrices and alphas as `writeLora` writes them. */
+export const asWritten = (lora: LoraFile, dialect: LoraDialect): LoraFile => ({ ...lora, layers: FOLDED[dialect](lora) });
+
 /**
  * Writes a LoRA with the metadata that other tools look for, such that all programs which read the dialect apply it
  * with the same strength.
@@ -156,7 +159,7 @@ export async function writeLora(
   path: string, given: LoraFile, dialect: LoraDialect, options: WriteLoraOptions = {},
 ): Promise<string[]> {
   const { facts, targets = {} } = options;
-  const lora = { ...given, layers: FOLDED[dialect](given) };
+  const lora = asWritten(given, dialect);
   const metadata = loraMetadata(lora, facts);
   if (dialect !== 'peft') {
     const { tensors, metadata: own } = dialect === 'kohya' ? { tensors: toKohya(lora), metadata: {} }

@@ -33,19 +33,20 @@ export async function findLora(name: string, options: FetchOptions = {}): Promis
     const config = /(?:^|\/)adapter_model\.\w+$/.test(path) ? [join(dirname(path), 'adapter_config.json')] : [];
     return join(await fetchFiles(from, [path, ...config], options), path);
   }
+  let offline: FormatError | undefined;
   for (const layout of LAYOUTS) {
     const files = layout.map((file) => (path === '' ? file : `${path}/${file}`));
-    const snapshot = await fetchFiles(from, files, options).catch(unlessOtherFiles);
+    const snapshot = await fetchFiles(from, files, options).catch((error: unknown) => {
+      // A repository that is there but has other files, or whose cache has: another layout may be there.
+      if (!(error instanceof FormatError) || !/does not hold what is needed|not completely in the cache/.test(error.message)) throw error;
+      if (error.message.includes('in the cache')) offline ??= error;
+    });
     // The file itself, since the snapshot may hold other LoRAs that were fetched before.
     if (snapshot !== undefined) return join(snapshot, files.at(-1)!);
   }
+  if (offline) throw offline;
   throw new FormatError(name, 'holds no LoRA under a usual name (pytorch_lora_weights or adapter_model)',
     'Name the file: org/name/file.safetensors.');
-}
-
-/** Passes over a repository that is there but has other files. */
-function unlessOtherFiles(error: unknown): undefined {
-  if (!(error instanceof FormatError) || !error.message.includes('does not hold what is needed')) throw error;
 }
 
 function exists(path: string): Promise<boolean> {

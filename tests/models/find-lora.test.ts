@@ -80,8 +80,10 @@ test.each([
   const reading = await readLora(await findLora(parseLora(`${name}:0.5`).path));
   expect([reading.dialect, reading.lora.layers.size]).toEqual([dialect, 128]);
   requests = [];
+  vi.stubEnv('HF_HUB_OFFLINE', '1'); // it lies in the cache now
   await readLora(await findLora(name));
-  expect(requests).toEqual([]); // it lies in the cache now
+  await expect(findLora('people/other')).rejects.toThrow(/people\/other: is not completely in the cache/);
+  expect(requests).toEqual([]);
 });
 
 test('a revision and a strength are told from the name', () => {

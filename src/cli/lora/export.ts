@@ -1,6 +1,6 @@
 /** @file Writing a LoRA, reading it back through its own names, and telling the result. */
 import { Option } from 'commander';
-import { LORA_DIALECTS, readLora, writeLora } from '../../formats/lora-file.js';
+import { LORA_DIALECTS, asWritten, readLora, writeLora } from '../../formats/lora-file.js';
 import type { LoraDialect, LoraReading } from '../../formats/lora-file.js';
 import type { LoraFile } from '../../formats/lora.js';
 import type { StoredType } from '../../models/component-files.js';
@@ -38,6 +38,7 @@ export interface Exported {
 export async function exportLora(
   out: string, wanted: LoraFile, stored: LoraFile, dialect: LoraDialect,
 ): Promise<Exported> {
+  compareLoras(wanted, asWritten(stored, dialect)); // infinity could not be read back
   const difference = await staged(out, dialect === 'peft' ? 'folder' : 'file', async (path) => {
     await writeLora(path, stored, dialect);
     return compareLoras(wanted, (await readLora(path)).lora);
