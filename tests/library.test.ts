@@ -47,7 +47,9 @@ test('a run with a reward and a method of one\'s own', async () => {
   };
   const path = join(folder, 'own');
   const own = { reward: red, method: mine };
-  expect(await runTraining(config, path, { own, shouldStop: () => true })).toBeNull();
+  const stopping = new AbortController();
+  const progress = { phase: () => {}, warn: () => {}, step: () => rounds === 1 && stopping.abort() };
+  expect(await runTraining(config, path, { own, progress, signal: stopping.signal })).toBeNull();
   await expect(runTraining({ ...config, lr: 0.02 }, path, { own, resume: true })).rejects.toThrow('a run of other settings');
   await expect(runTraining(config, path, { own: { reward: red }, resume: true })).rejects.toThrow('a run of other settings');
   const summary = await runTraining(config, path, { own, resume: true });

@@ -11,18 +11,24 @@ import type { Comparison, Job } from '../comparison/config.js';
 import { execute } from '../comparison/execute.js';
 import type { Running } from '../comparison/execute.js';
 import { writeComparison } from '../comparison/report.js';
-import type { Results } from '../comparison/results.js';
+import type { Failure, Results } from '../comparison/results.js';
 import { priceTable, resultTable } from '../comparison/tables.js';
 import type { Table } from '../comparison/tables.js';
 import { writeAtomic } from '../formats/atomic.js';
+import { checkWritable } from '../formats/writable.js';
+import { openResources } from '../runtime/resources.js';
 import {
   ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath,
 } from '../training/config.js';
+import { lockFolder } from '../training/lock.js';
+import { absolutePaths } from '../training/paths.js';
 import { openRunFolder } from '../training/run-folder.js';
 import { openSession } from '../training/session.js';
+import type { Progress } from '../training/progress.js';
 import { parseNumber } from './arguments.js';
 import { collect, wholeNumber } from './option-values.js';
-import { stopRequested } from './supervise.js';
+import { Interrupted, stopSignal } from './supervise.js';
+import type { StopSignal } from './supervise.js';
 import { table } from './table.js';
 import { terminalProgress } from './terminal.js';
 
@@ -100,9 +106,6 @@ class FailedRunsError extends Error {
   override readonly name = 'FailedRunsError';
 }
 
-type StopSignal = 'SIGINT' | 'SIGTERM';
-const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
-
 /** Lines at the end of a log that say what went wrong. */
 async function complaint(log: string): Promise<string> {
   const lines = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n');
@@ -123,7 +126,6 @@ function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume:
     async function run(): Promise<string | null> {
       const config = `${folder}.yaml`;
       await writeAtomic(config, stringify(job.config));
-      const log = await open(`${folder}.log`, 'a');
       const where = resume ? ['--resume', folder] : ['--config', config, '--out', folder];
       const { kind } = job;
       const n = kind.name === 'best-of' ? kind.n : 1;
@@ -132,19 +134,24 @@ function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume:
       // The configuration holds what the environment says already.
       const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ATTUNE_SET_'));
       if (stopped) return null;
-      const started = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
-        env: { ...Object.fromEntries(inherited), ATTUNE_CHILD: '1' },
-        stdio: ['ignore', log.fd, log.fd, 'ipc'],
-        detached: true,
-      });
-      child = started;
-      children.add(started);
-      const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
-        started.on('error', reject);
-        started.on('exit', (...end) => resolve(end));
-      });
-      children.delete(started);
-      await log.close();
+      const log = await open(`${folder}.log`, 'a');
+      let code: number | null;
+      let signal: NodeJS.Signals | null;
+      try {
+        const started = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
+          env: { ...Object.fromEntries(inherited), ATTUNE_CHILD: '1' },
+          stdio: ['ignore', log.fd, log.fd, 'ipc'],
+          detached: true,
+        });
+        child = started;
+        children.add(started);
+        [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
+          started.on('error', reject);
+          started.on('exit', (...end) => resolve(end));
+        }).finally(() => children.delete(started));
+      } finally {
+        await log.close();
+      }
       if (signal) return `ended by ${signal}${signal === 'SIGKILL' ? ' (often: out of memory)' : ''}`;
       return code === 0 ? null : complaint(`${folder}.log`);
     }
@@ -155,30 +162,43 @@ function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume:
 async function compare(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const comparison = await comparisonOf(flags);
-  const jobs = jobsOf(comparison);
+  const jobs = jobsOf(comparison).map((job) => ({ ...job, config: absolutePaths(job.config) }));
   const root = flags.out ?? join('runs', `${new Date().toISOString().replace(/[:.]/g, '-').slice(0, 19)}-compare`);
+  await checkWritable(root, 'folder');
   await mkdir(root, { recursive: true });
+  const lock = await lockFolder(root, progress.warn);
+  try {
+    await runAll(comparison, jobs, root, flags, progress);
+  } finally {
+    await lock.release();
+  }
+}
 
+async function runAll(comparison: Comparison, jobs: readonly Job[], root: string, flags: Flags, progress: Progress): Promise<void> {
   const children = new Set<ChildProcess>();
   const stopping = new AbortController();
   let asked: StopSignal | null = null;
   const onSignal = (signal: StopSignal): void => {
     if (asked) for (const child of children) child.kill('SIGKILL');
-    else process.stderr.write('\nstopping after these steps; press Ctrl-C again to stop at once\n');
+    else process.stderr.write('\nstopping; press Ctrl-C again to stop at once\n');
     asked ??= signal;
     stopping.abort();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const failures = await execute(jobs, {
-    root, lanes: flags.jobs, start: launcher(root, children), progress, signal: stopping.signal,
-  });
-  process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  let failures: Failure[];
+  try {
+    failures = await execute(jobs, {
+      root, lanes: flags.jobs, start: launcher(root, children), progress, signal: stopping.signal,
+    });
+  } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
   await writeAtomic(join(root, 'compare.yaml'), stringify(comparison));
   const command = ['attune', ...process.argv.slice(2)].map((a) => (/^[\w./=:,+-]+$/.test(a) ? a : `'${a}'`)).join(' ');
   const results = await writeComparison(comparison, jobs, root, failures, command);
   if (asked) {
     progress.phase(`stopped; go on with the same command and --out ${root}`);
-    process.exit(CODES[asked as StopSignal]);
+    throw new Interrupted(asked);
   }
   process.stdout.write(flags.json ? `${JSON.stringify({ folder: root, ...results })}\n` : told(results, root));
   if (failures.length > 0) {
@@ -205,15 +225,18 @@ function baselineCommand(): Command {
     .requiredOption('--out <dir>', 'run folder')
     .option('--n <n>', 'samples for each image', wholeNumber(1), 1)
     .action(async ({ config: file, out, n }: { config: string; out: string; n: number }) => {
-      const config = resolveConfig(await readConfigFile(file), []);
-      const session = await openSession(config, terminalProgress(false));
-      const begun = await readFile(join(out, 'config.yaml')).then(() => true, () => false);
-      const folder = await openRunFolder(out, config, session.manifest, begun);
+      const config = absolutePaths(resolveConfig(await readConfigFile(file), []));
+      const progress = terminalProgress(false);
+      const resume = await readFile(join(out, 'config.yaml')).then(() => true, () => false);
+      const resources = openResources();
       try {
-        await measureBaseline(session, folder, n, stopRequested);
+        const folder = await openRunFolder(out, config, { resume, warn: progress.warn });
+        resources.use({ release: () => folder.close() });
+        const session = resources.use(await openSession(config, progress, {}, stopSignal));
+        await folder.begin(session.manifest);
+        await measureBaseline(session, folder, n);
       } finally {
-        await folder.close();
-        await session.release();
+        await resources.release();
       }
     });
 }

@@ -9,6 +9,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
 import type { Progress } from '../training/progress.js';
 import type { LoraArgument, ModelFlags } from './option-values.js';
+import { stopSignal } from './supervise.js';
 
 /** Bytes as whole megabytes, such that all of them are reached at the end only. */
 const megabytes = (done: number, total: number): [number, number] => {
@@ -26,7 +27,10 @@ export async function loadModel(
   model: string, progress: Progress, { like, vae, prediction }: ModelFlags = {},
 ): Promise<Pipeline> {
   progress.phase(`loading model ${model}`);
-  const onProgress = (done: number, total: number): void => progress.step(...megabytes(done, total), 'MB');
+  const onProgress = (done: number, total: number): void => {
+    stopSignal.throwIfAborted();
+    progress.step(...megabytes(done, total), 'MB');
+  };
   const onWarning = (text: string): void => progress.warn(text);
   return loadPipeline(model, { onProgress, onWarning, like, vae, prediction });
 }

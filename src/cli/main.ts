@@ -5,6 +5,7 @@ import type { Option } from 'commander';
 import { packageVersion } from '../formats/package-root.js';
 import { compareCommand } from './compare.js';
 import { evalCommand } from './eval.js';
+import { explain } from './explain.js';
 import { listCommand } from './list.js';
 import { loraCommand } from './lora.js';
 import { planCommand } from './plan.js';
@@ -12,13 +13,7 @@ import { pretrainCommand } from './pretrain.js';
 import { sampleCommand } from './sample.js';
 import { searchCommand } from './search.js';
 import { trainCommand } from './train.js';
-import { isChild, obeyParent, supervise } from './supervise.js';
-
-/** Mistakes of the user (arguments, configuration, files): exit code 2. Anything else that fails: 1. */
-const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError', 'RewardSpecError', 'SamplingError', 'OverflowError']);
-
-/** What was explained already: exit code 1 and no more than the message. */
-const EXPLAINED = new Set(['FailedRunsError', 'DiskFullError', 'RewardError']);
+import { Interrupted, isChild, obeyParent, supervise } from './supervise.js';
 
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
 const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan']);
@@ -50,10 +45,10 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    const known = error instanceof Error && USER_ERRORS.has(error.name);
-    const message = error instanceof Error ? (known || EXPLAINED.has(error.name) ? error.message : (error.stack ?? error.message)) : String(error);
+    if (error instanceof Interrupted) return error.exitCode;
+    const { message, exitCode } = explain(error);
     process.stderr.write(`attune: ${message}\n`);
-    return known ? 2 : 1;
+    return exitCode;
   }
 }
 

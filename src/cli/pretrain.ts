@@ -3,13 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { Command } from 'commander';
 import { parse } from 'yaml';
+import { checkWritable } from '../formats/writable.js';
 import { loadDataset } from '../training/pretrain/dataset.js';
 import { recipeSchema } from '../training/pretrain/recipe.js';
 import type { Recipe } from '../training/pretrain/recipe.js';
 import { pretrain } from '../training/pretrain/run.js';
 import { parseNumber, UsageError } from './arguments.js';
 import { collect } from './option-values.js';
-import { stopRequested } from './supervise.js';
+import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 interface Flags {
@@ -52,18 +53,24 @@ async function readRecipe(path: string, flags: Flags): Promise<Recipe> {
 async function run(flags: Flags): Promise<void> {
   const recipe = await readRecipe(flags.recipe, flags);
   const progress = terminalProgress(flags.quiet === true);
+  const work = flags.work ?? join('runs', 'pretrain', basename(flags.recipe, extname(flags.recipe)));
+  await checkWritable(flags.out, 'folder');
+  await checkWritable(work, 'folder');
   progress.phase(`reading pictures from ${flags.data}`);
   const captioned = recipe.network !== 'reward-model';
-  const dataset = await loadDataset(flags.data, recipe.imageSize, (done, total) => progress.step(done, total, 'pictures'), captioned);
+  const dataset = await loadDataset(flags.data, recipe.imageSize, (done, total) => {
+    stopSignal.throwIfAborted();
+    progress.step(done, total, 'pictures');
+  }, captioned);
   await pretrain(recipe, dataset, {
     out: flags.out,
-    work: flags.work ?? join('runs', 'pretrain', basename(flags.recipe, extname(flags.recipe))),
+    work,
     seed: flags.seed,
     resume: flags.resume === true,
     fromExisting: flags.fromExisting === true,
     checkpointSeconds: 120,
     progress,
-    shouldStop: stopRequested,
+    signal: stopSignal,
     ...(flags.threads === undefined ? {} : { threads: flags.threads }),
   });
 }

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { imageGrid } from '../formats/image-grid.js';
 import { writePng } from '../formats/image.js';
 import { packageVersion } from '../formats/package-root.js';
+import { checkWritable } from '../formats/writable.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { defaultBatch } from '../sampling/defaults.js';
@@ -18,8 +19,9 @@ import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { wholeNumber } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
-import { checkStop, chosenPrompts, samplingSettings, stem, Stopped, withPromptFlags, withSamplerFlags } from './sampling-options.js';
+import { chosenPrompts, samplingSettings, stem, withPromptFlags, withSamplerFlags } from './sampling-options.js';
 import type { SamplingFlags } from './sampling-options.js';
+import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 interface Flags extends SamplingFlags {
@@ -53,16 +55,14 @@ function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, p
   const job: SampleJob = {
     ...settings, prompts, seed: flags.seed,
     batch: Math.min(flags.batch ?? defaultBatch(prompts.length, height, width), prompts.length),
-    onStep: (done, total) => {
-      progress.step(done, total, 'steps');
-      checkStop();
-    },
+    onStep: (done, total) => progress.step(done, total, 'steps'),
   };
   return { job, sampler, steps };
 }
 
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
+  await checkWritable(flags.out, 'folder');
   const prompts = (await chosenPrompts(flags)).flatMap((text) => Array.from({ length: flags.count }, () => text));
   const given = flags.lora ?? [];
   const loras = await loadLoras(given, progress);
@@ -94,9 +94,8 @@ async function run(flags: Flags): Promise<void> {
       }
     }
   } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
+    if (error !== stopSignal.reason || images.length === 0) throw error; // what is made is shown
   }
-  if (images.length === 0) return;
   const seconds = (performance.now() - began) / 1000;
   const grid = join(flags.out, 'grid.png');
   if (sheet.length < images.length) progress.warn(`${grid} shows the first ${sheet.length} of ${images.length} images`);

@@ -4,6 +4,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { latentShape } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
+import type { Execution } from '../runtime/compile.js';
 import type { Device } from '../runtime/device.js';
 import { cutPrompts } from '../sampling/conditions.js';
 import { defaultGuidance, defaultSize, defaultSteps } from '../sampling/defaults.js';
@@ -18,7 +19,7 @@ import { loadPrompts } from '../training/prompts.js';
 import { parseNumber, UsageError } from './arguments.js';
 import { collect, collectLora, loraFlag, wholeNumber, withLoadFlags } from './option-values.js';
 import type { LoraArgument, ModelFlags } from './option-values.js';
-import { stopRequested } from './supervise.js';
+import { stopSignal } from './supervise.js';
 
 export interface SamplingFlags extends ModelFlags {
   model: string;
@@ -95,7 +96,7 @@ export interface SamplingSettings {
   readonly negativePrompt: string;
   readonly width: number;
   readonly height: number;
-  readonly compile: { readonly device: Device; readonly threads?: number };
+  readonly compile: Execution;
 }
 
 /**
@@ -123,7 +124,7 @@ export function samplingSettings(
   }
   return {
     sampler, steps, plan, guidance, negativePrompt, width, height, schedule: scheduler.schedule,
-    compile: { device: flags.device, ...(threads !== undefined && { threads }) },
+    compile: { device: flags.device, signal: stopSignal, ...(threads !== undefined && { threads }) },
   };
 }
 
@@ -131,12 +132,4 @@ export function samplingSettings(
 export function stem(path: string): string {
   const name = basename(path);
   return /^\.(safetensors|ckpt|pt|pth|bin)$/i.test(extname(name)) ? name.slice(0, -extname(name).length) : name;
-}
-
-/** Thrown between steps when the user asked to stop. */
-export class Stopped extends Error {}
-
-/** @throws Stopped if the user asked to stop */
-export function checkStop(): void {
-  if (stopRequested()) throw new Stopped();
 }

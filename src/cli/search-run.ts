@@ -12,7 +12,6 @@ import { openExplorer } from '../search/explorer.js';
 import { openPipelineTask } from '../training/pipeline-task.js';
 import { imageAt } from '../training/sheet.js';
 import type { Progress } from '../training/progress.js';
-import { checkStop } from './sampling-options.js';
 import type { SearchPlan } from './search-plan.js';
 
 /** A picture and its score. */
@@ -30,10 +29,7 @@ export async function basePictures(
   const batch = defaultBatch(prompts.length, height, width);
   const scorer = openScorer(reward, { batch, compile });
   const pictures: Picture[] = [];
-  const onStep = (done: number, total: number): void => {
-    progress.step(done, total, 'steps');
-    checkStop();
-  };
+  const onStep = (done: number, total: number): void => progress.step(done, total, 'steps');
   try {
     for await (const made of sampleImages(pipeline, { ...plan, batch, onStep })) {
       const size = 3 * height * width;
@@ -66,10 +62,7 @@ export async function* findBest(
   const task = await openPipelineTask(pipeline, { ...plan, adaptation, reward, checkpointing: false });
   const total = prompts.length * callsPerPrompt;
   let calls = 0;
-  const onCalls = (made: number): void => {
-    progress.step(calls += made, total, 'denoiser calls');
-    checkStop();
-  };
+  const onCalls = (made: number): void => progress.step(calls += made, total, 'denoiser calls');
   const most = `at most ${callsPerPrompt} denoiser calls each`;
   progress.phase(`searching with ${search.name}: ${prompts.length} prompt(s), ${most}`);
   const explorer = await openExplorer(task, { which: 'reference', onCalls });

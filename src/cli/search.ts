@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { writeAtomic } from '../formats/atomic.js';
 import { writePng } from '../formats/image.js';
 import { packageVersion } from '../formats/package-root.js';
+import { checkWritable } from '../formats/writable.js';
 import { isBundled } from '../models/load.js';
 import { openRewards, parseReward } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
@@ -12,13 +13,14 @@ import { SEARCHES } from '../search/index.js';
 import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collect, wholeNumber } from './option-values.js';
-import { chosenPrompts, stem, Stopped, withPromptFlags, withSamplerFlags } from './sampling-options.js';
+import { chosenPrompts, stem, withPromptFlags, withSamplerFlags } from './sampling-options.js';
 import { change, pairsOnSheet, writeSheet, writeTrace } from './search-output.js';
 import type { Found, Pair } from './search-output.js';
 import { chosenSearch, planSearch } from './search-plan.js';
 import type { SearchFlags, SearchPlan } from './search-plan.js';
 import { basePictures, findBest } from './search-run.js';
 import type { Best } from './search-run.js';
+import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 function chosenRewards({ reward = [], model }: SearchFlags): readonly string[] {
@@ -53,6 +55,7 @@ function pictureText(
 
 async function run(flags: SearchFlags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
+  await checkWritable(flags.out, 'folder');
   const prompts = await chosenPrompts(flags);
   const rewards = chosenRewards(flags);
   const specs = rewards.map(parseReward);
@@ -83,7 +86,7 @@ async function run(flags: SearchFlags): Promise<void> {
       if (!flags.json) process.stdout.write(`${file}  ${change(found)}  ${JSON.stringify(prompt)}\n`);
     }
   } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
+    if (error !== stopSignal.reason || images.length === 0) throw error; // what is found is written
   } finally {
     await reward.release?.();
     if (images.length > 0) await finish();

@@ -2,29 +2,39 @@
 import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { checkWritable } from '../formats/writable.js';
 import { UsageError } from './arguments.js';
+import { CODES } from './supervise.js';
+import type { StopSignal } from './supervise.js';
 
-const EXIT = { SIGINT: 130, SIGTERM: 143 } as const;
+/**
+ * Checks that `staged` can write to `out`; commands ask before they load anything.
+ *
+ * @throws FormatError or UsageError if it cannot become such a file or folder: a folder must be new or empty
+ */
+export async function checkTarget(out: string, kind: 'file' | 'folder'): Promise<void> {
+  await checkWritable(out, kind);
+  const there = kind === 'folder' ? await readdir(out).catch(() => []) : [];
+  if (there.length > 0) throw new UsageError(`the folder ${out} is not empty; give --out another name`);
+}
 
 /**
  * Lets `write` write a file or folder to a temporary path of the same name and file system, then moves it to `out`. If
  * `write` fails or the process is interrupted, nothing is left and what was at `out` is untouched.
  *
- * @throws UsageError if `out` cannot become such a file or folder: a folder must be new or empty, a file is replaced
+ * A file that is there is replaced.
+ *
+ * @throws as `checkTarget`
  */
 export async function staged<T>(out: string, kind: 'file' | 'folder', write: (path: string) => Promise<T>): Promise<T> {
+  await checkTarget(out, kind);
   const target = resolve(out);
   const found = await stat(target).catch(() => null);
-  if (found && kind === 'file' && found.isDirectory()) throw new UsageError(`--out ${out} is a folder; name a file`);
-  if (found && kind === 'folder' && !found.isDirectory()) throw new UsageError(`--out ${out} is a file; name a folder`);
-  if (found?.isDirectory() && (await readdir(target)).length > 0) {
-    throw new UsageError(`the folder ${out} is not empty; give --out another name`);
-  }
   await mkdir(dirname(target), { recursive: true });
   const stage = await mkdtemp(join(dirname(target), '.attune-'));
-  const interrupted = (signal: keyof typeof EXIT): never => {
+  const interrupted = (signal: StopSignal): never => {
     rmSync(stage, { recursive: true, force: true });
-    process.exit(EXIT[signal]);
+    process.exit(CODES[signal]);
   };
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
   try {

@@ -6,7 +6,8 @@ import { spawn } from 'node:child_process';
 
 const CHILD = 'ATTUNE_CHILD';
 export type StopSignal = 'SIGINT' | 'SIGTERM';
-const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
+/** Exit codes, as shells give them. */
+export const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
 
 /** True in the process that computes. */
 export const isChild = (): boolean => process.env[CHILD] === '1';
@@ -25,7 +26,7 @@ export function supervise(): Promise<number> {
         return;
       }
       asked = signal;
-      process.stderr.write('\nstopping after this step; press Ctrl-C again to stop at once\n');
+      process.stderr.write('\nstopping; press Ctrl-C again to stop at once\n');
       if (child.connected) child.send(signal);
     };
     process.on('SIGINT', onSignal);
@@ -44,17 +45,29 @@ export function supervise(): Promise<number> {
   });
 }
 
-let stop = false;
+/** The user asked to stop. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  readonly exitCode: number;
 
-/** In the child: true once the user asked to stop. Long loops ask this between steps. */
-export const stopRequested = (): boolean => stop;
+  constructor(signal: StopSignal) {
+    super('interrupted');
+    this.exitCode = CODES[signal];
+  }
+}
+
+const stopping = new AbortController();
+
+/** In the child: aborted, with an `Interrupted`, once the user asked to stop. All that computes is given it. */
+export const stopSignal: AbortSignal = stopping.signal;
 
 /** In the child: listens to the parent instead of to the terminal. If the parent dies, that is a wish to stop too. */
 export function obeyParent(): void {
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => {});
-  process.on('message', () => (stop = true));
-  process.on('disconnect', () => (stop = true));
+  const stop = (signal: StopSignal): void => stopping.abort(new Interrupted(signal));
+  process.on('message', (signal) => stop(signal === 'SIGTERM' ? 'SIGTERM' : 'SIGINT'));
+  process.on('disconnect', () => stop('SIGTERM'));
   // The channel alone must not keep a finished command alive.
   process.channel?.unref();
 }

@@ -8,7 +8,7 @@ import type { Summary } from '../training/run.js';
 import { storedConfig } from '../training/run-folder.js';
 import { parseNumber } from './arguments.js';
 import { collect, withLoadFlags } from './option-values.js';
-import { stopRequested } from './supervise.js';
+import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 /** Flags that set a configuration field, by name. */
@@ -23,6 +23,9 @@ const FIELDS: Readonly<Record<string, string>> = {
   model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
   guidance: 'guidance', sampler: 'sampler', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
+
+/** Fields that a run that goes on may have otherwise: they change no more than rounding. */
+const PLACE = new Set(['device', 'threads']);
 
 /** The configuration of `start`, file, environment and flags, in that order. @throws ConfigError naming the field */
 export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfig> = {}): Promise<RunConfig> {
@@ -61,6 +64,7 @@ function defaultFolder(config: RunConfig): string {
 interface OwnFlags extends TrainFlags {
   out?: string;
   resume?: string;
+  force?: boolean;
   json?: boolean;
   quiet?: boolean;
 }
@@ -68,19 +72,22 @@ interface OwnFlags extends TrainFlags {
 async function run(flags: OwnFlags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const resume = flags.resume !== undefined;
+  if (flags.force === true && !resume) throw new ConfigError('--force belongs to --resume');
   const config = resume ? await resumedConfig(flags) : await configFromFlags(flags);
   const path = flags.resume ?? flags.out ?? defaultFolder(config);
-  const summary = await runTraining(config, path, { resume, progress, shouldStop: stopRequested });
-  if (summary) process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : told(summary));
+  const summary = await runTraining(config, path, { resume, force: flags.force === true, progress, signal: stopSignal });
+  if (!summary) throw stopSignal.reason;
+  process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : told(summary));
 }
 
 async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
   const config = await storedConfig(flags.resume!);
-  const changed = Object.keys(FIELDS).filter((f) => flags[f] !== undefined);
+  const changed = Object.keys(FIELDS).filter((f) => flags[f] !== undefined && !PLACE.has(f));
   if (changed.length > 0 || flags.set.length > 0 || flags.reward.length > 0 || flags.config !== undefined) {
-    throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings, or start a new run`);
+    throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings (but for --threads and --device), or start a new run`);
   }
-  return config;
+  const place = Object.fromEntries([...PLACE].filter((f) => flags[f] !== undefined).map((f) => [f, flags[f]]));
+  return resolveConfig({ ...config, ...place }, []);
 }
 
 function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary): string {
@@ -96,7 +103,8 @@ export function trainCommand(): Command {
   return withRunFlags(new Command('train'))
     .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in two minutes.')
     .option('--out <dir>', 'run folder (default: runs/<time>-<method>)')
-    .option('--resume <dir>', 'go on with the run in this folder')
+    .option('--resume <dir>', 'go on with the run in this folder, with its own settings (--threads and --device may be others)')
+    .option('--force', 'go on though model, rewards, prompts, programs or processor have changed since; the change is written down')
     .option('--json', 'the result as JSON')
     .option('--quiet', 'no progress')
     .action(run);

@@ -13,14 +13,10 @@ import { saveGrid } from '../training/sheet.js';
 
 /** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
 async function bestImages(
-  { task, evaluator, config }: Session, n: number, shouldStop: () => boolean,
+  { task, evaluator, config }: Session, n: number,
 ): Promise<{ images: HostTensor; counts: Counts; seconds: number }> {
   const { prompts, plan } = evaluator;
-  const explorer = await openExplorer({ ...task, plan, seed: config.evaluation.seed }, {
-    onCalls: () => {
-      if (shouldStop()) throw new Error('stopped before its end');
-    },
-  });
+  const explorer = await openExplorer({ ...task, plan, seed: config.evaluation.seed });
   const began = performance.now();
   // The first so many items are the noise of the evaluation's own images.
   const items = prompts.map((_, i) => (config.seed + 1) * prompts.length + i);
@@ -35,14 +31,11 @@ async function bestImages(
  * model the summary also has `independentFrechet`, the distance to as many samples of its own from other noise.
  *
  * @param n samples for each image; 1 is the base model
- * @throws Error once `shouldStop` is true
  */
-export async function measureBaseline(
-  session: Session, folder: RunFolder, n: number, shouldStop: () => boolean,
-): Promise<void> {
+export async function measureBaseline(session: Session, folder: RunFolder, n: number): Promise<void> {
   const { evaluator } = session;
   const base = await evaluator.measure(0, null);
-  const found = await bestImages(session, n, shouldStop);
+  const found = await bestImages(session, n);
   const chosen = await evaluator.assess(found.images, 0, base.statistics);
   const shown = n === 1 ? base : chosen;
   const free = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };

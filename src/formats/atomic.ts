@@ -1,6 +1,6 @@
 /** @file Writing a file so that a reader sees the old one or the whole new one, also after a crash or on a full disk. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { tellFullDisk } from './disk-full.js';
 
@@ -39,6 +39,26 @@ export function appendWhole(path: string, content: string | Uint8Array): Promise
       await handle.close();
     }
   });
+}
+
+/** Names that only writes give which have not ended: of `writeAtomic`, of checkpoints, of locks. */
+const UNFINISHED = /^\.(?:.+\.[0-9a-f]{12}|step-\d{6,})\.tmp$/;
+
+/**
+ * Removes what killed writes left below a folder. For an owner of the folder only: a write under way looks the same.
+ *
+ * @returns how many files and folders were removed
+ */
+export async function sweepUnfinished(folder: string): Promise<number> {
+  let removed = 0;
+  for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
+    const path = join(folder, entry.name);
+    if (UNFINISHED.test(entry.name)) {
+      await rm(path, { recursive: true, force: true });
+      removed += 1;
+    } else if (entry.isDirectory()) removed += await sweepUnfinished(path);
+  }
+  return removed;
 }
 
 async function replace(path: string, content: string | Uint8Array | ((sink: Sink) => Promise<void>)): Promise<void> {

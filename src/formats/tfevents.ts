@@ -39,8 +39,9 @@ export async function openEventWriter(folder: string, options: EventWriterOption
   let last: Promise<void> = Promise.resolve();
   const write = (step: number, content: Uint8Array) => {
     const event = Buffer.concat([double(1, now()), varint(2, step), content]);
-    last = last.then(() => appendWhole(path, record(event)));
-    return last;
+    const written = last.then(() => appendWhole(path, record(event)));
+    last = written.catch(() => {}); // one that failed is told where it was asked for, and does not keep the next
+    return written;
   };
   const summary = (step: number, ...value: Uint8Array[]) =>
     write(step, bytes(5, bytes(1, Buffer.concat(value)))); // Event.summary { value { … } }

@@ -8,6 +8,7 @@ import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { integers } from '../random/random.js';
+import { pathText } from '../rewards/path-option.js';
 import { stepFeed, stepInput } from '../schedulers/step.js';
 import { emptySome } from './captioned.js';
 import { denoisingError, drawCorruption } from './denoising-error.js';
@@ -22,7 +23,7 @@ import type { Task, Which } from './task.js';
 import { pick } from './transitions.js';
 
 const options = z.strictObject({
-  pairs: z.string().nullable().default(null)
+  pairs: pathText().nullable().default(null)
     .describe('CSV or JSONL file of image pairs (columns prompt, winner, loser); null for own samples ranked by the reward.'),
   beta: z.number().positive().default(5000)
     .describe('How strongly the tuned model is held to the reference; 5000 for SD 1.5 and SDXL (launchers of the published '

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { relu } from '../graph/ops/activation.js';
 import { mul, neg, sub } from '../graph/ops/arithmetic.js';
 import { integers } from '../random/random.js';
+import { pathText } from '../rewards/path-option.js';
 import { toClean } from '../schedulers/step.js';
 import { accumulate } from './backprop.js';
 import { openCaptioned } from './captioned.js';
@@ -12,7 +13,7 @@ import { openRewardedCall } from './rewarded-call.js';
 import { openRoller } from './rollout.js';
 
 const pretraining = z.strictObject({
-  pictures: z.string().nullable().default(null)
+  pictures: pathText().nullable().default(null)
     .describe('Folder of captioned images; null for samples of the model before training.'),
   weight: z.number().positive().default(1)
     .describe('Factor of the pre-training loss.'),

@@ -1,6 +1,7 @@
 /** @file SFT-Diffusion-Sharpening: learn to denoise along the trajectory that the reward likes best. */
 import { z } from 'zod';
 import { integers, normal } from '../random/random.js';
+import { pathText } from '../rewards/path-option.js';
 import { emptySome, openCaptioned } from './captioned.js';
 import type { Method } from './method.js';
 import { rank } from './preference.js';
@@ -22,7 +23,7 @@ export const walkOptions = {
 
 const options = z.strictObject({
   ...walkOptions,
-  pictures: z.string().nullable().default(null)
+  pictures: pathText().nullable().default(null)
     .describe('Folder of captioned images; null for the model\'s own samples.'),
   emptyPrompts: z.number().min(0).max(1).default(0.2)
     .describe('Share of pictures trained without their caption (proportion_empty_prompts).'),

@@ -101,6 +101,23 @@ export function loraAdapter(name: string, plan: LoraPlan): LoraAdapter {
   };
 }
 
+/** The targets that end no layer's path, of those that an adapter was planned with. */
+export function unmatchedTargets(adapter: LoraAdapter, targets: readonly string[]): string[] {
+  return targets.filter((target) => {
+    const plan = planByTargets({ rank: 1, targets: [target] });
+    return ![...adapter.layers.keys()].some((path) => plan(path));
+  });
+}
+
+/** The largest rank that any adapted layer has room for: B·A has no more than the smaller side of its matrix. */
+export function largestRank(adapter: LoraAdapter): number {
+  const sides = [...adapter.layers.values()].map(({ down, up }) => {
+    const [, ...inner] = down.shape;
+    return Math.min(up.shape[0]!, inner.reduce((a, b) => a * b, 1));
+  });
+  return Math.max(0, ...sides);
+}
+
 /** The trainable tensors of an adapter by input name, in the order of the trace. */
 export function loraParameters(adapter: LoraAdapter): Map<string, Tensor> {
   const parameters = new Map<string, Tensor>();

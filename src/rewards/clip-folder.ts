@@ -13,13 +13,13 @@ import { loadTokenizer } from '../models/tokenizer-files.js';
 import type { Tokenizer } from '../models/tokenizer.js';
 import { frozenWeights, rootScope } from '../nn/scope.js';
 import { compile } from '../runtime/compile.js';
-import type { CompileOptions, Executable } from '../runtime/compile.js';
+import type { Executable, Execution } from '../runtime/compile.js';
 import { fitSquare } from './clip-pixels.js';
 
 export interface ClipOptions {
   /** Folder of the tokenizer; null to embed images only. Default: the model's folder, as transformers lays it out. */
   tokenizer?: string | null;
-  compile?: Pick<CompileOptions, 'device' | 'threads'>;
+  compile?: Execution;
 }
 
 export interface Clip {
@@ -104,7 +104,7 @@ export async function makeClip(
       return host(rows, [texts.length, width]);
     },
     async release() {
-      await (await encoder)?.release();
+      await (await encoder?.catch(() => null))?.release();
       encoder = null;
     },
   };

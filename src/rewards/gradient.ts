@@ -4,7 +4,7 @@ import { grad } from '../graph/grad.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import { compile } from '../runtime/compile.js';
-import type { CompileOptions } from '../runtime/compile.js';
+import type { Execution } from '../runtime/compile.js';
 import { checkBatch, checkScores, RewardError } from './reward.js';
 import type { DifferentiableReward } from './reward.js';
 
@@ -32,7 +32,7 @@ export interface GradientScorer {
 export async function openGradient(
   reward: DifferentiableReward,
   shape: readonly [batch: number, channels: 3, height: number, width: number],
-  options: Pick<CompileOptions, 'device' | 'threads'> = {},
+  options: Execution = {},
 ): Promise<GradientScorer> {
   const images = input('images', shape);
   const score = reward.trace(images);

@@ -33,9 +33,9 @@ export function httpReward(name: string, { url, timeout }: HttpRewardOptions): B
     description: `score of the service at ${url}`,
     range: [0, 1],
     differentiable: false,
-    async score(images, prompts) {
+    async score(images, prompts, stop) {
       const encoded = await Promise.all(prompts.map(async (_, i) => (await encodePng(imageOf(images, i))).toString('base64')));
-      const text = await post(url, JSON.stringify({ images: encoded, prompts }), timeout, fail);
+      const text = await post(url, JSON.stringify({ images: encoded, prompts }), { timeout, stop }, fail);
       let answer: unknown;
       try {
         answer = JSON.parse(text);
@@ -53,8 +53,12 @@ export function httpReward(name: string, { url, timeout }: HttpRewardOptions): B
 
 const imageOf = (images: HostTensor, i: number): HostTensor => host(takeRows(images, i, 1).data, images.shape.slice(1));
 
-async function post(url: string, body: string, timeout: number, fail: (problem: string, cause?: unknown) => never): Promise<string> {
-  const signal = AbortSignal.timeout(timeout * 1000);
+async function post(
+  url: string, body: string, { timeout, stop }: { timeout: number; stop: AbortSignal | undefined },
+  fail: (problem: string, cause?: unknown) => never,
+): Promise<string> {
+  const late = AbortSignal.timeout(timeout * 1000);
+  const signal = stop ? AbortSignal.any([stop, late]) : late;
   try {
     const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal });
     const parts: Uint8Array[] = [];
@@ -68,7 +72,8 @@ async function post(url: string, body: string, timeout: number, fail: (problem: 
     return response.ok ? text : fail(`refuses with status ${response.status}: ${text.slice(0, 200)}`);
   } catch (error) {
     if (error instanceof RewardError) throw error;
-    if (signal.aborted) return fail(`did not answer within ${timeout} seconds; give it more with the option timeout`);
+    stop?.throwIfAborted();
+    if (late.aborted) return fail(`did not answer within ${timeout} seconds; give it more with the option timeout`);
     const { cause } = error as { cause?: { code?: string; message?: string } };
     return fail(`cannot be reached (${cause?.code ?? cause?.message ?? String(error)}); is it running?`, error);
   }

@@ -12,6 +12,7 @@ import { jpegSize } from './jpeg-size.js';
 import { httpReward } from './http.js';
 import { suggestion } from './nearest.js';
 import { onnxReward, PIXELS } from './onnx.js';
+import { mapPaths, pathText } from './path-option.js';
 import { pickScore } from './pickscore.js';
 import type { Reward } from './reward.js';
 import { quality, rewardModel } from './reward-model.js';
@@ -73,46 +74,46 @@ export const REWARDS: readonly RewardEntry[] = [
     (label, options) => color(label, options.property)),
   entry('clip-score', 'Text alignment: cosine of image and prompt in a CLIP model of yours.', true,
     {
-      folder: text('folder of a CLIPModel as transformers writes it'),
-      tokenizer: text('folder of the tokenizer, if it is another').optional(),
+      folder: pathText('folder of a CLIPModel as transformers writes it'),
+      tokenizer: pathText('folder of the tokenizer, if it is another').optional(),
     },
     (label, { folder: path, tokenizer }) => clipScore(label, path, tokenizer === undefined ? {} : { tokenizer })),
   entry('reward-model', 'Your own taste: log-odds by a model that attune pretrain made of pictures you like and others.', true,
-    { folder: text('folder that attune pretrain wrote, from a recipe with network: reward-model') },
+    { folder: pathText('folder that attune pretrain wrote, from a recipe with network: reward-model') },
     (label, { folder }) => rewardModel(label, folder)),
   entry('pickscore', 'Human preference: PickScore (Kirstain et al. 2023), about 20 to 23.', true,
     {
-      folder: text('folder of yuvalkirstain/PickScore_v1'),
-      tokenizer: text('folder of the tokenizer, if it is another').optional(),
+      folder: pathText('folder of yuvalkirstain/PickScore_v1'),
+      tokenizer: pathText('folder of the tokenizer, if it is another').optional(),
     },
     (label, { folder, tokenizer }) => pickScore(label, folder, tokenizer === undefined ? {} : { tokenizer })),
   entry('hpsv2', 'Human preference: HPSv2 or HPSv2.1 (Wu et al. 2023), about 0.2 to 0.35.', true,
     {
-      file: text('HPS_v2_compressed.pt or HPS_v2.1_compressed.pt of xswu/HPSv2'),
-      tokenizer: text('folder of CLIP\'s tokenizer, for instance openai/clip-vit-large-patch14'),
+      file: pathText('HPS_v2_compressed.pt or HPS_v2.1_compressed.pt of xswu/HPSv2'),
+      tokenizer: pathText('folder of CLIP\'s tokenizer, for instance openai/clip-vit-large-patch14'),
     },
     hpsV2),
   entry('image-reward', 'Human preference: ImageReward (Xu et al. 2023), about -2 to 2.', true,
     {
-      file: text('ImageReward.pt of THUDM/ImageReward'),
-      vocab: text('vocab.txt of bert-base-uncased'),
+      file: pathText('ImageReward.pt of THUDM/ImageReward'),
+      vocab: pathText('vocab.txt of bert-base-uncased'),
     },
     imageReward),
   entry('aesthetic', 'LAION\'s aesthetic predictor, about 1 to 10, on CLIP ViT-L/14.', true,
     {
-      clip: text('folder of openai/clip-vit-large-patch14'),
-      head: text('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout'),
+      clip: pathText('folder of openai/clip-vit-large-patch14'),
+      head: pathText('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout'),
     },
     (label, options) => clipHead({ name: label, description: 'LAION aesthetic score', range: [3, 9], ...options })),
   entry('onnx', 'A number that any ONNX model computes from the image, and from the prompt if it reads tokens.', true,
     {
-      file: text('the .onnx file'),
+      file: pathText('the .onnx file'),
       pixels: z.enum(Object.keys(PIXELS) as [keyof typeof PIXELS]).describe('how the model wants its pixels: '
         + 'plain (0 to 1), bytes (0 to 255), signed (-1 to 1), imagenet or clip (normalised as these were)'),
       side: natural('side of the image in pixels, if the file leaves it open', 1),
       output: text('name of the output, if there are several').optional(),
       index: natural('which number of the output\'s row, from 0, if there are several', 0),
-      tokenizer: text('folder of the CLIP tokenizer, if the model reads the prompt').optional(),
+      tokenizer: pathText('folder of the CLIP tokenizer, if the model reads the prompt').optional(),
     },
     onnxReward),
   entry('http', 'A scorer of yours that answers HTTP, in any language: POST of PNGs and prompts, scores as JSON.', false,
@@ -143,6 +144,18 @@ function entryOf(name: string): RewardEntry {
   const found = REWARDS.find((r) => r.name === name);
   if (found) return found;
   throw new RewardSpecError(`There is no reward "${name}". ${suggestion(name, REWARDS.map((r) => r.name))}`);
+}
+
+/** A reward as a user writes it, with every path among its options replaced. @throws RewardSpecError */
+export function mapRewardPaths(text: string, replace: (path: string) => string): string {
+  const { name, options } = parseReward(text);
+  const mapped = mapPaths(entryOf(name).options, options, replace) as Record<string, string>;
+  const at = text.indexOf('?');
+  if (at < 0) return text;
+  // Values are taken as they stand, so they are replaced where they stand.
+  return text.slice(0, at) + Object.entries(options).reduce(
+    (query, [key, value]) => query.replace(`${key}=${value}`, () => `${key}=${mapped[key]!}`), text.slice(at),
+  );
 }
 
 /** @throws RewardSpecError naming the reward and the option that is wrong, with the nearest valid names */

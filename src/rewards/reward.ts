@@ -46,9 +46,10 @@ export interface BlackBoxReward extends About {
   /**
    * @param images [B, 3, H, W] in [0, 1]
    * @param prompts B prompts, prompt i being that of image i
+   * @param signal once it is aborted the scores are wanted no more: one that waits for others rejects with its reason
    * @returns B scores
    */
-  score(images: HostTensor, prompts: readonly string[]): Promise<Float32Array>;
+  score(images: HostTensor, prompts: readonly string[], signal?: AbortSignal): Promise<Float32Array>;
 }
 
 export type Reward = DifferentiableReward | BlackBoxReward;

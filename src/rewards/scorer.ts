@@ -2,7 +2,7 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import { compile } from '../runtime/compile.js';
-import type { CompileOptions, Executable } from '../runtime/compile.js';
+import type { Executable, Execution } from '../runtime/compile.js';
 import { checkBatch, checkScores, RewardError } from './reward.js';
 import type { DifferentiableReward, Reward, RewardPart } from './reward.js';
 import { takeRows } from './rows.js';
@@ -10,7 +10,7 @@ import { takeRows } from './rows.js';
 export interface ScorerOptions {
   /** Images per run of the compiled graph; the last batch is filled up with copies. */
   batch?: number;
-  compile?: Pick<CompileOptions, 'device' | 'threads'>;
+  compile?: Execution;
 }
 
 export interface PartScores {
@@ -98,7 +98,7 @@ export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer 
     checkBatch(reward.name, images, prompts);
     const scores = reward.differentiable
       ? await scoreCompiled(reward, images, prompts)
-      : await reward.score(images, prompts);
+      : await reward.score(images, prompts, options.compile?.signal);
     checkScores(reward.name, scores, prompts);
     queries += prompts.length;
     return scores;

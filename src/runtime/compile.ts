@@ -38,10 +38,26 @@ export interface CompileOptions {
    * graphs with checkpoints, but opening a session of many thousand operators takes several times as long. Off by default.
    */
   hideShapes?: boolean;
+  /** Once it is aborted, compiling and every further run throw its reason: an interrupt waits for one run at most. */
+  signal?: AbortSignal;
   /** After each run look for NaN and infinity in the outputs, and name the operator that made the first one. */
   checkFinite?: boolean;
   /** Further ONNX Runtime session options. */
   session?: SessionOptions;
+}
+
+/** Where a computation runs, and what ends it early: what callers pass through to all that they compile. */
+export type Execution = Pick<CompileOptions, 'device' | 'threads' | 'signal'>;
+
+/**
+ * Lets the signals and messages through that came during the last run (ONNX Runtime blocks the thread).
+ *
+ * @throws the signal's reason if it is aborted
+ */
+export async function throwIfAborted(signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return;
+  await new Promise((resolve) => setImmediate(resolve));
+  signal.throwIfAborted();
 }
 
 export type Feeds = Readonly<Record<string, HostTensor>>;
@@ -51,7 +67,8 @@ export interface Executable<O extends string = string> {
   /**
    * Inputs that this computation does not have are ignored.
    *
-   * @throws Error naming the input that is missing, of another shape or dtype, or fixed; NonFiniteError with `checkFinite`.
+   * @throws Error naming the input that is missing, of another shape or dtype, or fixed; NonFiniteError with `checkFinite`;
+   *   the signal's reason once that is aborted
    */
   run(feeds: Feeds): Promise<Record<O, HostTensor>>;
   /** Frees the session and its share of the weights; running it afterwards is an error. */
@@ -113,6 +130,7 @@ export async function compile<O extends string>(
   const hidden = options.hideShapes === true && device === 'cpu' && !bake;
   const { hoist = !bake && !hidden } = options;
   const ort = sessionOptions(options);
+  await throwIfAborted(options.signal);
   for (const [name, t] of graphInputs(graph)) {
     const value = lookup(weights, name);
     if (value) check(name, t, value);
@@ -123,19 +141,23 @@ export async function compile<O extends string>(
   const expected = graphInputs(compiled);
   const fixed = new Map<string, DeviceValue>();
   const shared: SharedValue[] = [];
+  const letGo = (error: unknown): never => {
+    for (const part of shared.splice(0)) part.release();
+    throw error;
+  };
   const baked = new Map<string, HostTensor>();
   for (const [name, t] of expected) {
     const value = (hidden ? HIDING.get(name) : undefined) ?? lookup(weights, name);
     const part = parts.get(name) ?? (value && device === 'webgpu' ? t : undefined);
     if (value && bake) baked.set(name, value);
     else if (part) {
-      const held = await share(part, weights, device, ort);
+      const held = await share(part, weights, device, ort).catch(letGo);
       shared.push(held);
       fixed.set(name, held.value);
     } else if (value) fixed.set(name, toDevice(value));
   }
   const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
-  const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData });
+  const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData }).catch(letGo);
   const names = Object.keys(graph.outputs) as O[];
   const executable: Executable<O> = {
     session,
@@ -144,6 +166,7 @@ export async function compile<O extends string>(
     compiled,
     derivedBytes: [...new Map(shared.map(({ made, bytes }) => [made, bytes])).values()].reduce((sum, n) => sum + n, 0),
     async run(feeds) {
+      await throwIfAborted(options.signal);
       const values = Object.fromEntries(fixed);
       for (const [name, t] of expected) {
         const value = lookup(feeds, name);

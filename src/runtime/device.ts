@@ -2,6 +2,9 @@
 import * as ort from 'onnxruntime-node';
 import type { DType, HostTensor } from '../graph/dtype.js';
 
+/** The version of ONNX Runtime. */
+export const ortVersion: string = ort.env.versions.node ?? ort.env.versions.common;
+
 export type Device = 'cpu' | 'webgpu' | 'cuda';
 export type Session = ort.InferenceSession;
 export type SessionOptions = ort.InferenceSession.SessionOptions;

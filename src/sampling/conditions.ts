@@ -5,7 +5,7 @@ import { encodePrompts, sizesOf, tokenize } from '../models/prompt.js';
 import type { EncodedPrompts } from '../models/prompt.js';
 import { isSdxl } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
-import type { CompileOptions, Feeds } from '../runtime/compile.js';
+import type { Execution, Feeds } from '../runtime/compile.js';
 
 /** Prefixes of the graph inputs, for `conditionInputs`. */
 export const POSITIVE = 'condition/';
@@ -20,7 +20,7 @@ export interface ConditionSettings {
   readonly guidance: number;
   readonly height: number;
   readonly width: number;
-  readonly compile: Pick<CompileOptions, 'device' | 'threads'>;
+  readonly compile: Execution;
 }
 
 export interface Conditions {

@@ -11,7 +11,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { normal } from '../random/random.js';
 import { compile } from '../runtime/compile.js';
-import type { CompileOptions } from '../runtime/compile.js';
+import type { Execution } from '../runtime/compile.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
@@ -34,7 +34,7 @@ export interface SampleJob {
   readonly width: number;
   /** Images made together. */
   readonly batch: number;
-  readonly compile: Pick<CompileOptions, 'device' | 'threads'>;
+  readonly compile: Execution;
   /** Called after each denoising step; an error thrown here ends the sampling. */
   readonly onStep?: (done: number, total: number) => void;
 }

@@ -17,6 +17,7 @@ import { GUIDANCE_NOTE } from '../sampling/defaults.js';
 import { deviation } from './evaluate.js';
 import type { Measured } from './evaluate.js';
 import { values } from './parameters.js';
+import { barePaths } from './paths.js';
 import type { PipelineTask } from './pipeline-task.js';
 import type { Session } from './session.js';
 import type { MetricsRow } from './run-folder.js';
@@ -51,16 +52,17 @@ export async function writeWeights(session: Session, folder: string, step: numbe
     return ['model'];
   }
   const baseModel = baseModelOf(pipeline);
+  const shared = barePaths(config);
   const metadata = {
     'attune.method': config.method.name,
-    'attune.rewards': config.rewards.join(' + '),
+    'attune.rewards': shared.rewards.join(' + '),
     [GUIDANCE_NOTE]: String(config.guidance),
-    'attune.config': JSON.stringify(config),
+    'attune.config': JSON.stringify(shared),
     'attune.manifest': JSON.stringify(session.manifest),
   };
   const lora = loraToFile(task.adapter, task.parameters, { metadata, ...(baseModel === undefined ? {} : { baseModel }) });
   const facts = {
-    outputName: 'attune', title: `${config.method.name} on ${config.rewards.join(' + ')}`, baseModelName: config.model,
+    outputName: 'attune', title: `${config.method.name} on ${shared.rewards.join(' + ')}`, baseModelName: shared.model,
     learningRate: config.lr, seed: config.seed, steps: step, optimizer: 'AdamW',
   };
   const written: string[] = [];

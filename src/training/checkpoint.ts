@@ -8,6 +8,7 @@ import { FormatError } from '../formats/errors.js';
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import { readAll } from '../formats/weights.js';
 import type { HostTensor } from '../graph/dtype.js';
+import { hashTensors, hashText } from './digest.js';
 
 /** Everything that the next round depends on. */
 export interface RunState {
@@ -31,19 +32,22 @@ const header = z.object({
   values: z.record(z.string(), z.unknown()),
 });
 
+/** Checksums that a checkpoint holds; those of attune 0.1.0 have none. */
+const sums = z.object({ tensors: z.string(), state: z.string() }).partial();
+
 const STATE = 'state.json';
 const TENSORS = 'state.safetensors';
 const folderName = (step: number): string => `step-${String(step).padStart(6, '0')}`;
 const FOLDER = /^step-\d{6,}$/;
 
 /**
- * Writes a checkpoint `step-NNNNNN` below `root`. It appears under its name only when complete; older ones beyond
- * `keep` and those in `except` stay or go after that.
+ * Writes a checkpoint `step-NNNNNN` below `root`, with checksums. It appears under its name only when complete; older
+ * ones beyond `keep` go after that.
  *
  * @returns the checkpoint's folder
  * @throws DiskFullError naming that folder if there is no room for it; the older ones all stay
  */
-export async function saveCheckpoint(root: string, state: RunState, keep: number, except: readonly number[] = []): Promise<string> {
+export async function saveCheckpoint(root: string, state: RunState, keep: number): Promise<string> {
   const name = folderName(state.step);
   const target = join(root, name);
   const temporary = join(root, `.${name}.tmp`);
@@ -53,15 +57,16 @@ export async function saveCheckpoint(root: string, state: RunState, keep: number
     const tensors = Object.entries(state.tensors).flatMap(([set, map]) => [...map].map(([k, t]) => [`${set}/${k}`, t] as const));
     await writeSafetensors(join(temporary, TENSORS), tensors);
     const { step, round, rewardQueries, denoiserCalls, values } = state;
-    await writeAtomic(join(temporary, STATE), JSON.stringify({ step, round, rewardQueries, denoiserCalls, values }));
+    const text = JSON.stringify({ step, round, rewardQueries, denoiserCalls, values });
+    const checked = { sums: { tensors: hashTensors(new Map(tensors)), state: hashText(text) } };
+    await writeAtomic(join(temporary, STATE), JSON.stringify({ ...(JSON.parse(text) as object), ...checked }));
     await rm(target, { recursive: true, force: true });
     await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error instanceof DiskFullError ? new DiskFullError(target, error.needed, error.free, { cause: error }) : error;
   }
-  const spared = new Set(except.map(folderName));
-  const old = (await listCheckpoints(root)).filter((n) => !spared.has(n)).slice(0, -keep);
+  const old = (await listCheckpoints(root)).slice(0, -keep);
   for (const n of old) await rm(join(root, n), { recursive: true, force: true });
   return target;
 }
@@ -73,28 +78,55 @@ export async function listCheckpoints(root: string): Promise<string[]> {
 }
 
 /**
- * The newest checkpoint that can be read, or null if there is none. One that is damaged is passed over for the one
- * before it, and reported.
+ * The newest checkpoint that can be read and fits, or null if there is none at all. One that is damaged is passed over
+ * for the one before it, and reported.
+ *
+ * @param check throws if a state that was read does not fit what is trained
+ * @throws FormatError if there are some and none can be used
  */
-export async function loadCheckpoint(root: string, onDamaged: (message: string) => void): Promise<RunState | null> {
-  for (const name of (await listCheckpoints(root)).toReversed()) {
+export async function loadCheckpoint(
+  root: string, onDamaged: (message: string) => void, check: (state: RunState) => void = () => {},
+): Promise<RunState | null> {
+  const names = (await listCheckpoints(root)).toReversed();
+  for (const name of names) {
     try {
-      return await readCheckpoint(join(root, name));
+      const state = await readCheckpoint(join(root, name));
+      check(state);
+      return state;
     } catch (error) {
-      onDamaged(`checkpoint ${name} cannot be read (${error instanceof Error ? error.message : String(error)}); trying the one before`);
+      onDamaged(`checkpoint ${name} is passed over: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  return null;
+  if (names.length === 0) return null;
+  throw new FormatError(root, 'holds no checkpoint that can be used', 'Bring one back from a copy, or start a new run.');
 }
+
+const REMEDY = 'Resume from another checkpoint.';
 
 /** @throws FormatError naming the file that is damaged */
 export async function readCheckpoint(folder: string): Promise<RunState> {
   const path = join(folder, STATE);
-  const parsed = header.safeParse(JSON.parse(await readFile(path, 'utf8')));
-  if (!parsed.success) throw new FormatError(path, 'is not the state of a run', 'Resume from another checkpoint.');
-  const source = await openSafetensors(join(folder, TENSORS));
+  let raw: unknown;
+  try {
+    raw = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    throw new FormatError(path, 'is missing or no JSON', REMEDY, { cause });
+  }
+  const parsed = header.safeParse(raw);
+  if (!parsed.success) throw new FormatError(path, 'is not the state of a run', REMEDY);
+  const { sums: given, ...content } = raw as { sums?: unknown };
+  const sum = sums.safeParse(given ?? {});
+  if (!sum.success || (sum.data.state !== undefined && sum.data.state !== hashText(JSON.stringify(content)))) {
+    throw new FormatError(path, 'is not as it was written (its checksum is another)', REMEDY);
+  }
+  const file = join(folder, TENSORS);
+  const source = await openSafetensors(file);
+  const all = await readAll(source).finally(() => source.close());
+  if (sum.data.tensors !== undefined && sum.data.tensors !== hashTensors(all)) {
+    throw new FormatError(file, 'is not as it was written (its checksum is another)', REMEDY);
+  }
   const tensors: Record<string, Map<string, HostTensor>> = {};
-  for (const [name, t] of await readAll(source).finally(() => source.close())) {
+  for (const [name, t] of all) {
     const cut = name.indexOf('/');
     (tensors[name.slice(0, cut)] ??= new Map()).set(name.slice(cut + 1), t);
   }

@@ -12,7 +12,7 @@ import type { Condition } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
 import { conditionInputs, latentFactor, latentShape, partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
-import { loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
+import { largestRank, loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
 import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
 import { initialLora } from '../nn/lora-values.js';
 import { frozenWeights, trainableWeights } from '../nn/scope.js';
@@ -20,11 +20,12 @@ import type { Adapter, WeightSource } from '../nn/scope.js';
 import { checkScores, RewardError } from '../rewards/reward.js';
 import type { BlackBoxReward, DifferentiableReward, Reward } from '../rewards/reward.js';
 import { compile } from '../runtime/compile.js';
-import type { CompileOptions, Feeds } from '../runtime/compile.js';
+import type { Execution, Feeds } from '../runtime/compile.js';
 import { hasGuidanceInput, openConditions } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import type { Plan, Step } from '../schedulers/plan.js';
+import { ConfigError } from './config.js';
 import { auxiliaryNetwork, promptless } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
 
@@ -45,13 +46,15 @@ export interface PipelineTaskOptions {
   reward: Reward;
   /** Recompute the inside of each block in backward passes. */
   checkpointing: boolean;
-  compile: Pick<CompileOptions, 'device' | 'threads'>;
+  compile: Execution;
 }
 
 export interface PipelineTask extends Task {
   readonly pipeline: Pipeline;
   /** The LoRA that is trained, or null for full fine-tuning. */
   readonly adapter: LoraAdapter | null;
+  /** [3, H, W] */
+  readonly imageShape: readonly number[];
   /** Images of samples [B, C, h, w] → [B, 3, H, W] in [0, 1]. */
   decode(samples: HostTensor): Promise<HostTensor>;
   readonly parameters: Map<string, HostTensor>;
@@ -71,10 +74,26 @@ function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boo
   const reference = build(frozen, []);
   if (adaptation.kind === 'full') {
     const source = trainableWeights('tuned/', (name, t) => symbols.set(`tuned/${name}`, t));
-    return { frozen, symbols, adapter: null, reference, tuned: build(source, []) };
+    return { frozen, symbols, adapter: null, layers: new Set<string>(), reference, tuned: build(source, []) };
   }
-  const adapter = loraAdapter(ADAPTER, planByTargets(adaptation.options));
-  return { frozen, symbols, adapter, reference, tuned: build(frozen, [adapter]) };
+  const plan = planByTargets(adaptation.options);
+  const layers = new Set<string>();
+  const adapter = loraAdapter(ADAPTER, (path) => {
+    layers.add(path);
+    return plan(path);
+  });
+  return { frozen, symbols, adapter, layers, reference, tuned: build(frozen, [adapter]) };
+}
+
+/** @param layers paths of all layers that could be adapted @throws ConfigError for targets or ranks that make no sense */
+function checkLora(adapter: LoraAdapter, { rank, targets = [] }: LoraOptions, layers: ReadonlySet<string>): void {
+  if (adapter.layers.size === 0) {
+    const ends = [...new Set([...layers].map((path) => path.split('.').filter((part) => !/^\d+$/.test(part)).at(-1)!))];
+    throw new ConfigError(`lora.targets: no layer's path ends in ${targets.join(' or ')}. There are layers that end in `
+      + `${ends.slice(0, 20).join(', ')}; a whole path is for instance ${[...layers][0] ?? 'unet.conv_in'}`);
+  }
+  const largest = largestRank(adapter);
+  if (rank > largest) throw new ConfigError(`lora.rank: ${rank} is more than any of the adapted layers has room for; take at most ${largest}`);
 }
 
 /** Opens a task. Every prompt that will be asked for is encoded on first use and then remembered. */
@@ -84,11 +103,9 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const [, ...sampleShape] = latentShape(pipeline, batch, options.height, options.width);
   const factor = latentFactor(pipeline);
   const imageShape = [batch, 3, sampleShape[1]! * factor, sampleShape[2]! * factor];
-  const { frozen, symbols, adapter, reference, tuned } = networks(pipeline, adaptation, options.checkpointing);
+  const { frozen, symbols, adapter, layers, reference, tuned } = networks(pipeline, adaptation, options.checkpointing);
   const positive: Condition = conditionInputs(pipeline, batch, 'condition/');
   const negative: Condition = conditionInputs(pipeline, batch, 'negative/');
-  const conditions = await openConditions(pipeline, { ...options, negativePrompt: guided ? options.negativePrompt : null });
-
   function network(x: Tensor, step: Step<Tensor>, which: Which, { guided: wanted = true }: NetworkOptions = {}): Tensor {
     const f = which === 'tuned' ? tuned : reference;
     if (!guided || !wanted) return f(x, step.timestep, positive);
@@ -102,6 +119,8 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const probe = { timestep: input('t', [batch]) } as unknown as Step<Tensor>;
   network(input('x', [batch, ...sampleShape]), probe, 'tuned');
   if (adapter) for (const [name, t] of loraParameters(adapter)) symbols.set(name, t);
+  if (adapter && adaptation.kind === 'lora') checkLora(adapter, adaptation.options, layers);
+  const conditions = await openConditions(pipeline, { ...options, negativePrompt: guided ? options.negativePrompt : null });
   const parameters = adapter
     ? initialLora(adapter, options.seed)
     : new Map([...symbols.keys()].map((name): [string, HostTensor] => {
@@ -141,10 +160,10 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   };
   const rewards = reward.differentiable
     ? openTracedReward(reward, latents, score!, decodeLatents, compileGraph, record)
-    : { reward: blackBoxReward(reward, decoder, record), release: async () => {} };
+    : { reward: blackBoxReward(reward, decoder, record, options.compile.signal), release: async () => {} };
 
   return {
-    pipeline, adapter, sampleShape, batch, plan, counts, parameters, symbols, network, data,
+    pipeline, adapter, imageShape: imageShape.slice(1), sampleShape, batch, plan, counts, parameters, symbols, network, data,
     auxiliary: (name, { prompted = true } = {}) =>
       auxiliaryNetwork(pipeline, name, prompted ? positive : promptless(positive), options.seed),
     seed: options.seed,
@@ -172,12 +191,14 @@ function once<O extends string>(make: () => Promise<TaskExecutable<O>>) {
   let made: Promise<TaskExecutable<O>> | null = null;
   return {
     get: (): Promise<TaskExecutable<O>> => (made ??= make()),
-    release: async (): Promise<void> => (await made)?.release(),
+    release: async (): Promise<void> => (await made?.catch(() => null))?.release(),
   };
 }
 
 /** The reward of latents by decoding them and asking the black box. */
-function blackBoxReward(reward: BlackBoxReward, decoder: TaskExecutable<'images'>, record: SampleReward['record']): SampleReward {
+function blackBoxReward(
+  reward: BlackBoxReward, decoder: TaskExecutable<'images'>, record: SampleReward['record'], signal: AbortSignal | undefined,
+): SampleReward {
   const refuse = (): never => {
     throw new RewardError(`reward ${reward.name} is a black box: it has no gradient. Use ddpo, d3po, dpo or sharpen-rlhf`);
   };
@@ -185,7 +206,7 @@ function blackBoxReward(reward: BlackBoxReward, decoder: TaskExecutable<'images'
     differentiable: false,
     async score(samples, prompts) {
       const { images } = await decoder.run({ latents: samples }, []);
-      return record(await reward.score(images, prompts), prompts);
+      return record(await reward.score(images, prompts, signal), prompts);
     },
     gradient: async () => refuse(),
     trace: refuse,

@@ -1,130 +1,155 @@
 /** @file The folder of a run: configuration, manifest, metrics, events, pictures. One process at a time may own it. */
-import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, rmdir } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
-import { appendWhole, writeAtomic } from '../formats/atomic.js';
+import { appendWhole, sweepUnfinished, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
-import { tensorBytes } from '../formats/safetensors.js';
 import { openEventWriter } from '../formats/tfevents.js';
-import type { HostTensor } from '../graph/dtype.js';
+import type { EventWriter } from '../formats/tfevents.js';
+import { checkWritable } from '../formats/writable.js';
 import { ConfigError, readConfigFile, resolveConfig } from './config.js';
 import type { RunConfig } from './config.js';
+import { lockFolder } from './lock.js';
+import { mergedManifest, readManifest } from './manifest.js';
+import type { Manifest } from './manifest.js';
+import { absolutePaths } from './paths.js';
 
 /** A line of `metrics.jsonl`. */
 export type MetricsRow = Readonly<Record<string, number>> & { readonly step: number };
 
 export interface RunFolder {
   readonly path: string;
+  /**
+   * Makes a new folder a run, or goes on with the one that is there.
+   *
+   * @param manifest what identifies the run now
+   * @returns the manifest as it is written, with what has changed since the run was begun
+   * @throws ConfigError if a run would go on with other inputs than it has had, and that is not forced
+   */
+  begin(manifest: Manifest, force?: boolean): Promise<Manifest>;
   /** Keeps what was logged up to `step` and forgets the rest: an interrupted run goes on from its checkpoint. */
   rewind(step: number): Promise<MetricsRow[]>;
+  /** What was logged. */
+  rows(): Promise<MetricsRow[]>;
   log(row: MetricsRow): Promise<void>;
   picture(name: string, png: Uint8Array, width: number, height: number, step: number): Promise<void>;
+  /** Lets go of the folder; one that was made and never became a run is removed. */
   close(): Promise<void>;
 }
 
 const CONFIG = 'config.yaml';
 const METRICS = 'metrics.jsonl';
-const LOCK = '.lock';
 
-/** True if a process of this number runs on this machine. */
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** @throws ConfigError if another process that is still alive owns the folder */
-async function lock(path: string): Promise<() => Promise<void>> {
-  const file = join(path, LOCK);
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      await tellFullDisk(file, null, async () => (await open(file, 'wx')).close());
-      await appendWhole(file, String(process.pid)).catch(async (error: unknown) => {
-        await rm(file, { force: true });
-        throw error;
-      });
-      return () => rm(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      const owner = Number(await readFile(file, 'utf8').catch(() => ''));
-      if (owner > 0 && owner !== process.pid && alive(owner)) {
-        throw new ConfigError(`${path} is in use by process ${owner}; choose another --out, or stop that run first`);
-      }
-      await rm(file, { force: true }); // left by a process that was killed
-    }
-  }
-  throw new ConfigError(`${path} is in use by another process`);
-}
-
-/** The configuration that a run was started with. @throws ConfigError if there is none */
+/** The configuration that a run was started with, its paths absolute. @throws ConfigError if there is none */
 export async function storedConfig(path: string): Promise<RunConfig> {
-  return resolveConfig(await readConfigFile(join(path, CONFIG)), []);
+  return absolutePaths(resolveConfig(await readConfigFile(join(path, CONFIG)), []));
 }
 
-/** SHA-256 of named tensors, in the order of their names. */
-export function hashTensors(tensors: ReadonlyMap<string, HostTensor>): string {
-  const hash = createHash('sha256');
-  for (const name of [...tensors.keys()].toSorted()) {
-    const t = tensors.get(name)!;
-    hash.update(`${name} ${t.dtype} ${t.shape.join()}\n`).update(tensorBytes(t));
-  }
-  return hash.digest('hex');
+/** Whether two configurations compute the same but for rounding. */
+const sameRun = (a: RunConfig, b: RunConfig): boolean => {
+  const place = { device: 'cpu', threads: undefined } as const;
+  return isDeepStrictEqual({ ...a, ...place }, { ...b, ...place });
+};
+
+export interface RunFolderOptions {
+  /** Go on with the run that is in it. */
+  readonly resume: boolean;
+  /** Told of what was mended or is no longer promised. */
+  readonly warn: (text: string) => void;
 }
 
 /**
- * Takes a new or an existing run folder. A new one gets its configuration and manifest.
+ * Takes a new or an existing run folder for this process, before anything is loaded.
  *
- * @throws ConfigError if it is in use, already holds a run (for a new one), or holds one of other settings (to resume)
+ * @throws ConfigError if it cannot be written, is in use, already holds a run (for a new one), or holds one of other
+ *   settings (to resume); device and threads may be others
  */
-export async function openRunFolder(
-  path: string, config: RunConfig, manifest: Readonly<Record<string, unknown>>, resume: boolean,
-): Promise<RunFolder> {
+export async function openRunFolder(path: string, config: RunConfig, { resume, warn }: RunFolderOptions): Promise<RunFolder> {
   const known = await readFile(join(path, CONFIG), 'utf8').catch(() => null);
   if (known !== null && !resume) {
     throw new ConfigError(`${path} already holds a run; give another --out, or go on with --resume ${path}`);
   }
-  if (resume && !isDeepStrictEqual(await storedConfig(path), config)) {
+  if (resume && !sameRun(await storedConfig(path), config)) {
     throw new ConfigError(`${path} holds a run of other settings; go on with those in its ${CONFIG}, or start a new run`);
   }
-  await tellFullDisk(path, null, () => mkdir(path, { recursive: true }));
-  const unlock = await lock(path);
-  try {
-    if (!resume) {
-      await writeAtomic(join(path, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-      await writeAtomic(join(path, CONFIG), stringify(config)); // the last: it makes the folder a run
-    }
-    const metrics = join(path, METRICS);
-    const rows = async (): Promise<MetricsRow[]> => {
-      const text = await readFile(metrics, 'utf8').catch(() => '');
-      // A line cut short by a crash is no line.
-      return text.split('\n').slice(0, -1).map((line) => JSON.parse(line) as MetricsRow);
-    };
-    const last = resume ? ((await rows()).at(-1)?.step ?? 0) : 0;
-    const events = await openEventWriter(path, resume ? { purgeStep: last + 1 } : {});
-    return {
-      path,
-      async rewind(step) {
-        const kept = (await rows()).filter((row) => row.step <= step);
-        await writeAtomic(metrics, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
-        return kept;
-      },
-      async log(row) {
-        await appendWhole(metrics, `${JSON.stringify(row)}\n`);
-        for (const [key, value] of Object.entries(row)) if (key !== 'step') await events.scalar(key, value, row.step);
-      },
-      async picture(name, png, width, height, step) {
-        await writeAtomic(join(path, 'samples', `${name}.png`), png);
-        await events.image('samples', png, width, height, step);
-      },
-      close: unlock,
-    };
-  } catch (error) {
-    await unlock();
+  await checkWritable(path, 'folder');
+  const made = await tellFullDisk(path, null, () => mkdir(path, { recursive: true }));
+  const lock = await lockFolder(path, warn).catch(async (error: unknown) => {
+    await removeEmpty(path, made);
     throw error;
+  });
+  await sweepUnfinished(path);
+  let isRun = resume;
+  let change: string | null = null;
+  let events: Promise<EventWriter> | null = null;
+  /** The event file is opened once it is known from which step on earlier ones are superseded. */
+  const writer = (): Promise<EventWriter> => (events ??= openEventWriter(path));
+  const metrics = join(path, METRICS);
+
+  async function rows(): Promise<MetricsRow[]> {
+    const text = await readFile(metrics, 'utf8').catch(() => '');
+    // A line cut short by a crash is no line.
+    return metricsRows(text.split('\n').slice(0, -1), metrics, warn);
+  }
+
+  return {
+    path,
+    async begin(manifest, force = false) {
+      await lock.check();
+      const stored = resume ? await readManifest(path) : null;
+      const merged = mergedManifest(stored, manifest, { path, force, warn });
+      change = stored && merged.changes !== stored.changes ? JSON.stringify(merged.changes?.at(-1)) : null;
+      await writeAtomic(join(path, 'manifest.json'), `${JSON.stringify(merged, null, 2)}\n`);
+      await writeAtomic(join(path, CONFIG), stringify(config)); // the last: it makes the folder a run
+      isRun = true;
+      return merged;
+    },
+    async rewind(step) {
+      await lock.check();
+      const kept = (await rows()).filter((row) => row.step <= step);
+      await writeAtomic(metrics, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
+      events = openEventWriter(path, resume ? { purgeStep: step + 1 } : {});
+      if (change !== null) await (await events).text('changes', `resumed with other inputs: ${change}`, Math.max(0, step));
+      return kept;
+    },
+    rows,
+    async log(row) {
+      await lock.check();
+      await appendWhole(metrics, `${JSON.stringify(row)}\n`);
+      for (const [key, value] of Object.entries(row)) if (key !== 'step') await (await writer()).scalar(key, value, row.step);
+    },
+    async picture(name, png, width, height, step) {
+      await lock.check();
+      await writeAtomic(join(path, 'samples', `${name}.png`), png);
+      await (await writer()).image('samples', png, width, height, step);
+    },
+    async close() {
+      await lock.release();
+      if (!isRun) await removeEmpty(path, made);
+    },
+  };
+}
+
+/** Lines that can be read; each that cannot costs itself alone, and is told. */
+export function metricsRows(lines: readonly string[], path: string, warn: (text: string) => void): MetricsRow[] {
+  return lines.flatMap((line, i): MetricsRow[] => {
+    try {
+      const row = JSON.parse(line) as MetricsRow | null;
+      if (typeof row?.step === 'number') return [row];
+    } catch {
+      // told below
+    }
+    warn(`${path}:${i + 1} cannot be read; the line is left out`);
+    return [];
+  });
+}
+
+/** Removes a folder that was made for nothing, and those above it that were made for it, as long as they are empty. */
+async function removeEmpty(path: string, firstMade: string | undefined): Promise<void> {
+  if (firstMade === undefined) return;
+  const top = resolve(firstMade);
+  for (let at = resolve(path); at.startsWith(top); at = dirname(at)) {
+    if (!(await rmdir(at).then(() => true, () => false))) return;
   }
 }

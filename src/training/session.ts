@@ -1,5 +1,5 @@
 /** @file From a configuration to the parts of a run: model, rewards, prompts, task, evaluator. */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { openFeatures } from '../evaluation/features.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { packageVersion } from '../formats/package-root.js';
@@ -9,10 +9,14 @@ import { openRoller } from '../methods/rollout.js';
 import { bundledFolder, isBundled, loadPipeline } from '../models/load.js';
 import { nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
+import { unmatchedTargets } from '../nn/lora.js';
 import { openRewards, parseReward } from '../rewards/registry.js';
 import { suggestion } from '../rewards/nearest.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
+import type { Execution } from '../runtime/compile.js';
+import { releasedOnFailure } from '../runtime/resources.js';
+import type { Resources } from '../runtime/resources.js';
 import { sampleNoise } from '../sampling/sampler.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';
@@ -22,12 +26,13 @@ import { ConfigError } from './config.js';
 import type { RunConfig } from './config.js';
 import { openEvaluator } from './evaluate.js';
 import type { Evaluator } from './evaluate.js';
+import { barePaths } from './paths.js';
 import { openPipelineTask } from './pipeline-task.js';
 import type { PipelineTask } from './pipeline-task.js';
 import type { Progress } from './progress.js';
 import { loadPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
-import { hashTensors } from './run-folder.js';
+import type { Manifest } from './manifest.js';
 
 export interface Session {
   readonly config: RunConfig;
@@ -36,9 +41,12 @@ export interface Session {
   readonly methodOptions: never;
   readonly task: PipelineTask;
   readonly prompts: PromptSet;
+  readonly evaluationPrompts: PromptSet;
+  readonly reward: Reward;
+  readonly heldOut: Reward | null;
   readonly evaluator: Evaluator;
-  /** What identifies the run: hashes, versions, seed, device. */
-  readonly manifest: Readonly<Record<string, unknown>>;
+  /** What identifies the run: names, versions, seed; `inputsOf` has the digests. */
+  readonly manifest: Manifest;
   release(): Promise<void>;
 }
 
@@ -61,47 +69,64 @@ export function chosenMethod(config: RunConfig, own?: Method<never>): { method: 
   throw new ConfigError(`method.${field}: ${issue.message} (method ${name}; see attune list methods)`);
 }
 
-async function heldOutReward(config: RunConfig, trained: Reward): Promise<Reward | null> {
+async function heldOutReward(config: RunConfig, trained: Reward, compile: Execution): Promise<Reward | null> {
   const { heldOut } = config.evaluation;
   const name = heldOut === 'auto' ? (isBundled(config.model) ? 'emoji-judge' : null) : heldOut;
   if (name === null) return null;
   if ((trained.parts ?? [{ reward: trained }]).some(({ reward }) => reward.name === parseReward(name).name)) {
     throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
   }
-  return openRewards([parseReward(name)]);
+  return openRewards([parseReward(name)], { compile });
 }
 
-async function featureSpace(config: RunConfig): Promise<FeatureExtractor | null> {
+async function featureSpace(config: RunConfig, compile: Execution): Promise<FeatureExtractor | null> {
   const { features } = config.evaluation;
   const root = bundledFolder('emoji');
   if (features === null || (features === 'auto' && !isBundled(config.model))) return null;
-  if (features === 'auto') return openFeatures(join(root, 'emoji-clip'), { tokenizer: null });
-  return openFeatures(features, { tokenizer: null });
+  if (features === 'auto') return openFeatures(join(root, 'emoji-clip'), { tokenizer: null, compile });
+  return openFeatures(features, { tokenizer: null, compile });
+}
+
+/** The configuration with the names of what a caller brings along. */
+export function namedConfig(given: RunConfig, own: Own): RunConfig {
+  return {
+    ...given,
+    ...(own.reward && { rewards: [own.reward.name] }),
+    ...(own.method && { method: { ...given.method, name: own.method.name } }),
+  };
 }
 
 /**
  * Opens everything that a run needs. Mistakes in names and files are found here, before any hour is spent.
  *
  * @param given its model, reward and method are not looked at where `own` has them
+ * @param signal ends whatever the session does, with its reason
  */
-export async function openSession(given: RunConfig, progress: Progress, own: Own = {}): Promise<Session> {
-  const config: RunConfig = {
-    ...given,
-    ...(own.reward && { rewards: [own.reward.name] }),
-    ...(own.method && { method: { ...given.method, name: own.method.name } }),
-  };
+export function openSession(given: RunConfig, progress: Progress, own: Own = {}, signal?: AbortSignal): Promise<Session> {
+  return releasedOnFailure((resources) => open(namedConfig(given, own), progress, own, resources, signal));
+}
+
+async function open(
+  config: RunConfig, progress: Progress, own: Own, resources: Resources, signal: AbortSignal | undefined,
+): Promise<Session> {
   const { method, options: methodOptions } = chosenMethod(config, own.method);
   const prompts = await loadPrompts(config.prompts);
   const evaluationPrompts = config.evaluation.promptSet ? await loadPrompts(config.evaluation.promptSet) : prompts;
+  const compile: Execution = {
+    device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
+  };
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
-  const reward = own.reward ?? (await openRewards(config.rewards.map(parseReward)));
+  const reward = resources.use(own.reward ?? (await openRewards(config.rewards.map(parseReward), { compile })));
   if (method.needs.differentiableReward && !reward.differentiable) {
     throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
   }
-  const heldOut = await heldOutReward(config, reward);
-  const features = await featureSpace(config);
+  const heldOut = resources.use(await heldOutReward(config, reward, compile));
+  const features = resources.use(await featureSpace(config, compile));
   if (!own.pipeline) progress.phase(`loading model ${config.model}`);
-  const onProgress = (done: number, total: number): void => progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
+  const onProgress = (done: number, total: number): void => {
+    signal?.throwIfAborted();
+    progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
+  };
   const pipeline = own.pipeline ?? (await loadPipeline(config.model, {
     onProgress, onWarning: (text) => progress.warn(text), like: config.like, vae: config.vae, prediction: config.prediction,
   }));
@@ -112,8 +137,7 @@ export async function openSession(given: RunConfig, progress: Progress, own: Own
   const plan = samplers[config.sampler].plan(scheduler.schedule, config.samplingSteps, planned);
   if (method.needs.stochasticSampler) requireStochastic(plan);
   progress.phase('compiling');
-  const compile = { device: config.device, ...(config.threads === undefined ? {} : { threads: config.threads }) };
-  const task = await openPipelineTask(pipeline, {
+  const task = resources.use(await openPipelineTask(pipeline, {
     batch: config.batch,
     seed: config.seed,
     schedule: scheduler.schedule,
@@ -126,11 +150,13 @@ export async function openSession(given: RunConfig, progress: Progress, own: Own
     reward,
     checkpointing: config.checkpointing,
     compile,
-  });
+  }));
+  const idle = task.adapter ? unmatchedTargets(task.adapter, config.lora.targets) : [];
+  if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);
   const { eta, seed } = config.evaluation;
   const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...scheduler.options, eta });
-  const roller = await openRoller(task, 'tuned', sampleNoise(seed), { plan: even });
-  const scorers = [openScorer(reward, { compile }), heldOut && openScorer(heldOut, { compile })] as const;
+  const roller = resources.use(await openRoller(task, 'tuned', sampleNoise(seed), { plan: even }));
+  const scorers = [resources.use(openScorer(reward, { compile })), resources.use(heldOut && openScorer(heldOut, { compile }))] as const;
   const evaluator = openEvaluator({
     task, roller, features, progress, plan: even,
     prompts: evaluationPrompts.prompts.slice(0, config.evaluation.prompts),
@@ -139,27 +165,19 @@ export async function openSession(given: RunConfig, progress: Progress, own: Own
     heldOut: scorers[1],
   });
   return {
-    config, pipeline, method, methodOptions, task, prompts, evaluator,
+    config, pipeline, method, methodOptions, task, prompts, evaluationPrompts, reward, heldOut, evaluator,
     manifest: {
       attune: packageVersion,
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
-      device: config.device,
       seed: config.seed,
-      model: { name: config.model, sha256: hashTensors(pipeline.weights) },
-      rewards: { names: config.rewards, ...(reward.differentiable && { sha256: hashTensors(reward.weights) }) },
+      model: basename(config.model),
+      rewards: barePaths(config).rewards,
       heldOut: heldOut?.name ?? null,
-      prompts: { name: prompts.name, count: prompts.prompts.length },
+      prompts: { name: basename(prompts.name), count: prompts.prompts.length },
       method: { name: method.name, paper: method.paper },
     },
-    async release() {
-      await roller.release();
-      for (const scorer of scorers) await scorer?.release();
-      await features?.release();
-      await task.release();
-      await reward.release?.();
-      await heldOut?.release?.();
-    },
+    release: () => resources.release(),
   };
 }
 

@@ -52,6 +52,6 @@ export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { da
         };
       },
     },
-    release: async () => (await encoder)?.release(),
+    release: async () => (await encoder?.catch(() => null))?.release(),
   };
 }

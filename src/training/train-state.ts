@@ -88,7 +88,60 @@ export function stored({ task, stepper }: Trained, state: TrainState): RunState 
   };
 }
 
+/** A way back to the end of the last round, for one that is given up. */
+export interface RoundStart {
+  /** Must be called before anything that is trained changes: from here on the numbers are kept beside. */
+  keep(): void;
+  /** The state at the start, or null if its numbers were changed and not kept. */
+  state(): RunState | null;
+}
+
+/** Sets whose tensors updates change in place; of the others only which tensors they hold changes. */
+const CHANGING = new Set(['parameters', 'm', 'v', 'gradients', 'average', 'own', 'ownM', 'ownV']);
+
+/** Keeps nothing of full fine-tuning: that would be three more copies of the model in memory. */
+export function roundStart(parts: Trained, state: TrainState): RoundStart {
+  const now = stored(parts, state);
+  const tensors = Object.fromEntries(Object.entries(now.tensors).map(([name, set]) => [name, new Map(set)]));
+  let start: RunState | null = { ...now, tensors, values: { ...now.values, evaluations: [...state.evaluations] } };
+  let kept = false;
+  return {
+    keep() {
+      if (kept || !start) return;
+      kept = true;
+      const copies = Object.entries(tensors).map(([name, set]) => [name, CHANGING.has(name) ? copyOf(set) : set] as const);
+      start = parts.task.adapter ? { ...start, tensors: Object.fromEntries(copies) } : null;
+    },
+    state: () => start,
+  };
+}
+
 export const peakOf = (state: TrainState): number => Math.max(state.peakBytes, peakBytes());
+
+/**
+ * Checks that a checkpoint is one of this training: every number that updates change is there, in its shape, and finite.
+ *
+ * @throws Error naming the first tensor that is not
+ */
+export function checkFits({ task, stepper, config }: Trained, { tensors, values: plain }: RunState): void {
+  const kept = storedValues.safeParse(plain);
+  if (!kept.success) throw new Error(`its values are not those of a training (${kept.error.issues[0]!.path.join('.')})`);
+  const check = (set: string, like: ReadonlyMap<string, HostTensor>): void => {
+    for (const [name, { shape }] of like) {
+      const t = tensors[set]?.get(name);
+      if (!t) throw new Error(`${set} ${name} is missing`);
+      if (t.dtype !== 'float32' || t.shape.join() !== shape.join()) {
+        throw new Error(`${set} ${name} is ${t.dtype} [${t.shape.join(', ')}], not float32 [${shape.join(', ')}]`);
+      }
+      if (!values(t).every(Number.isFinite)) throw new Error(`${set} ${name} holds NaN or infinity`);
+    }
+  };
+  for (const set of ['parameters', 'm', 'v', 'best']) check(set, task.parameters);
+  if (config.ema !== null) check('average', task.parameters);
+  const own = stepper.own?.parameters ?? new Map<string, HostTensor>();
+  for (const set of ['own', 'ownM', 'ownV']) check(set, own);
+  if (kept.data.pending > 0) check('gradients', new Map([...task.parameters, ...own]));
+}
 
 /** Takes up a checkpoint: sets what the task and the method hold, and gives the rest. */
 export function restored(parts: Trained, run: RunState): TrainState {

@@ -8,6 +8,7 @@ import { applyUpdate } from './apply-update.js';
 import { evaluationDue, spentShare } from './budget.js';
 import type { Spent } from './budget.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import type { RunState } from './checkpoint.js';
 import type { Evaluator, Measured } from './evaluate.js';
 import { copyOf, values } from './parameters.js';
 import type { Progress } from './progress.js';
@@ -15,8 +16,8 @@ import { drawPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
 import type { MetricsRow, RunFolder } from './run-folder.js';
 import { saveGrid } from './sheet.js';
-import { freshState, peakOf, restored, stored } from './train-state.js';
-import type { Trained } from './train-state.js';
+import { checkFits, freshState, peakOf, restored, roundStart, stored } from './train-state.js';
+import type { RoundStart, Trained } from './train-state.js';
 
 export interface TrainParts extends Trained {
   prompts: PromptSet;
@@ -24,7 +25,8 @@ export interface TrainParts extends Trained {
   folder: RunFolder;
   resume: boolean;
   progress: Progress;
-  shouldStop: () => boolean;
+  /** Once it is aborted the round under way is given up, and the run ends with what the last one left. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface TrainResult {
@@ -48,7 +50,7 @@ export interface TrainResult {
 export async function train(parts: TrainParts): Promise<TrainResult> {
   const { config, task, stepper, folder, progress, evaluator } = parts;
   const checkpoints = join(folder.path, 'checkpoints');
-  const found = parts.resume ? await loadCheckpoint(checkpoints, progress.warn) : null;
+  const found = parts.resume ? await loadCheckpoint(checkpoints, progress.warn, (run) => checkFits(parts, run)) : null;
   const state = found ? restored(parts, found) : freshState(parts);
   await folder.rewind(found ? state.step : -1);
   let before: Measured | null = null;
@@ -78,23 +80,44 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     };
   }
 
-  async function checkpoint(): Promise<void> {
-    await saveCheckpoint(checkpoints, stored(parts, state), 2);
+  let saved = { step: state.step, round: state.round };
+  async function checkpoint(run: RunState): Promise<void> {
+    const { step, round } = run;
+    await saveCheckpoint(checkpoints, run, 2);
+    saved = { step, round };
+  }
+  const result = (ended: TrainResult['ended'], step: number): TrainResult => {
+    const { best } = judge(state.evaluations, config.guard);
+    return { evaluations: state.evaluations, best, bestParameters: state.best, before, ended, ...spent(), step, peakBytes: peakOf(state) };
+  };
+  /** The end of a run whose error is the interrupt; other errors are thrown. */
+  async function interrupted(error: unknown, start: RunState | null): Promise<TrainResult> {
+    if (!parts.signal?.aborted || error !== parts.signal.reason) throw error;
+    if (start && (start.step !== saved.step || start.round !== saved.round)) await checkpoint(start);
+    return result('interrupted', saved.step);
   }
 
   let ended: TrainResult['ended'] = 'finished';
-  let saved = state.step;
   const costs = () => ({ ...task.counts, seconds: state.seconds });
-  if (state.evaluations.length === 0) await folder.log({ ...(await evaluate()), ...costs() });
+  if (state.evaluations.length === 0) {
+    try {
+      await folder.log({ ...(await evaluate()), ...costs() });
+    } catch (error) {
+      return interrupted(error, null);
+    }
+  }
   const verdict = (): string | null => (config.guard.enabled ? (judge(state.evaluations, config.guard).stop?.reason ?? null) : null);
   const stopped = verdict();
   if (stopped !== null) ended = { guard: stopped };
   progress.phase(`training with ${config.method.name} from step ${state.step}`);
   let last = spent();
   let began = performance.now();
-  while (ended === 'finished' && !over()) {
+
+  /** The updates of a round, up to the end of the run or the guard's word. */
+  async function round(start: RoundStart): Promise<void> {
     const names = drawPrompts(parts.prompts, config.seed, state.round, task.batch);
     for await (const update of stepper.round(names, state.round)) {
+      start.keep();
       const row = applyUpdate(parts, state, update);
       state.seconds += (performance.now() - began) / 1000;
       began = performance.now();
@@ -111,17 +134,24 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       if (ended !== 'finished' || over()) break;
     }
     state.round += 1;
-    if (parts.shouldStop() && ended === 'finished' && !over()) ended = 'interrupted';
-    if (state.step - saved >= config.checkpointEvery || ended !== 'finished' || over()) {
+  }
+
+  while (ended === 'finished' && !over()) {
+    const start = roundStart(parts, state);
+    try {
+      await round(start);
+    } catch (error) {
+      return interrupted(error, start.state());
+    }
+    if (parts.signal?.aborted && ended === 'finished' && !over()) ended = 'interrupted';
+    if (state.step - saved.step >= config.checkpointEvery || ended !== 'finished' || over()) {
       const pause = performance.now();
-      await checkpoint();
+      await checkpoint(stored(parts, state));
       began += performance.now() - pause;
-      saved = state.step;
     }
     await new Promise((resolve) => setImmediate(resolve));
   }
-  const { best } = judge(state.evaluations, config.guard);
-  return { evaluations: state.evaluations, best, bestParameters: state.best, before, ended, ...spent(), peakBytes: peakOf(state) };
+  return result(ended, state.step);
 }
 
 /** The reward and how it moves: the mean of the last updates against the mean of those before. */

@@ -243,7 +243,7 @@ describe('the program', () => {
 
 test.each([
   [['convert', kohya, '--to', 'onnx', '--out', 'x'], 'CommanderError', /kohya, diffusers/],
-  [['convert', kohya, '--to', 'kohya', '--out', fixtures], 'UsageError', /is a folder; name a file/],
+  [['convert', kohya, '--to', 'kohya', '--out', fixtures], 'FormatError', /is a folder, not a file/],
   [['convert', kohya, '--to', 'peft', '--out', fixtures], 'UsageError', /is not empty/],
   [['inspect', 'nowhere'], 'FormatError', /nowhere: does not exist/],
   [['merge', '--out', 'x'], 'UsageError', /no LoRA; give --lora/],

@@ -72,10 +72,14 @@ describe('training', { timeout: 300_000 }, () => {
 test.each([0, 100])('no run is begun with %d bytes', async (bytes) => {
   const folder = join(root, `run of ${bytes} bytes`);
   limitDisk(folder, bytes);
-  await expect(openRunFolder(folder, resolveConfig({}, []), {}, false)).rejects.toThrow(/the disk is full/);
+  const begin = async (): Promise<void> => {
+    const run = await openRunFolder(folder, resolveConfig({}, []), { resume: false, warn: () => {} });
+    await run.begin({}).finally(() => run.close());
+  };
+  await expect(begin()).rejects.toThrow(/the disk is full/);
   expect(existsSync(join(folder, 'config.yaml'))).toBe(false);
   limitDisk(folder, Infinity);
-  await (await openRunFolder(folder, resolveConfig({}, []), {}, false)).close();
+  await begin();
 });
 
 test('pretraining keeps its last checkpoint and the metrics up to it', async () => {
@@ -87,7 +91,7 @@ test('pretraining keeps its last checkpoint and the metrics up to it', async () 
   });
   const options = {
     steps: 4, lr: 0.1, schedule: 'constant', warmup: 0, weightDecay: 0, clip: 1, emaDecay: 0.9, threads: 1,
-    folder, resume: true, checkpointSeconds: -1, progress: silent, shouldStop: () => false,
+    folder, resume: true, checkpointSeconds: -1, progress: silent,
   } as const;
   await fit(net(), { ...options, steps: 2 });
   const before = files(folder).toSorted();

@@ -88,7 +88,7 @@ const RECIPES = {
 
 const settings = (name: string): PretrainOptions => ({
   out, work: join(root, 'work', name), seed: 0, resume: false, fromExisting: false, threads: 1, checkpointSeconds: 1e9,
-  progress: silent, shouldStop: () => false,
+  progress: silent,
 });
 const carryOut = async (name: keyof typeof RECIPES, change: object = {}, options: Partial<PretrainOptions> = {}): Promise<void> =>
   pretrain(recipeSchema.parse({ ...RECIPES[name], ...change }), await loadDataset(data, 16), { ...settings(name), ...options });
@@ -228,13 +228,14 @@ describe('the loop', () => {
   });
   const options = (folder: string): FitOptions => ({
     steps: 7, lr: 0.1, schedule: 'cosine', warmup: 2, weightDecay: 0.01, clip: 1, emaDecay: 0.9, threads: 1,
-    folder: join(root, folder), resume: true, checkpointSeconds: 1e9, progress: silent, shouldStop: () => false,
+    folder: join(root, folder), resume: true, checkpointSeconds: 1e9, progress: silent,
   });
 
   test('goes on from a checkpoint to the same bits', async () => {
     const whole = await fit(net(), options('whole'));
-    let steps = 0;
-    const part = await fit(net(), { ...options('parts'), shouldStop: () => steps++ >= 3 });
+    const stopping = new AbortController();
+    const progress = { ...silent, step: (done: number) => done === 3 && stopping.abort() };
+    const part = await fit(net(), { ...options('parts'), progress, signal: stopping.signal });
     expect(part.step).toBe(3);
     const resumed = await fit(net(), options('parts'));
     expect(resumed.step).toBe(7);

@@ -8,7 +8,8 @@ import { loraAs, scaledLora } from '../../sampling/lora-edit.js';
 import { parseNumber, UsageError } from '../arguments.js';
 import { loadLora } from '../load-model.js';
 import { terminalProgress } from '../terminal.js';
-import { dialectOption, dtypeOption, exportLora, sameDialect, tellExport } from './export.js';
+import { checkTarget } from '../staged.js';
+import { dialectOption, dtypeOption, exportKind, exportLora, sameDialect, tellExport } from './export.js';
 
 const input = (): Argument =>
   new Argument('<file>', 'LoRA of any dialect: .safetensors, .pt, .bin, a folder of PEFT or diffusers, or hub id');
@@ -36,6 +37,7 @@ Example:
   attune lora convert pytorch_lora_weights.safetensors --to kohya --out style.safetensors --dtype float16
 `)
     .action(async (path: string, { to, out, base, dtype, json }: ConvertFlags) => {
+      await checkTarget(out, exportKind(to));
       const progress = terminalProgress(false);
       const lora = withBase(path, (await loadLora(path, progress)).lora, base);
       if (lora.baseModel === undefined) {

@@ -21,6 +21,9 @@ export const dtypeOption = (description: string): Option =>
 /** The dialect to write where none is asked for: ComfyUI's own names can only be read, and it reads kohya's. */
 export const sameDialect = ({ dialect }: LoraReading): LoraDialect => (dialect === 'comfy' ? 'kohya' : dialect);
 
+/** What a LoRA of a dialect is on disk. */
+export const exportKind = (dialect: LoraDialect): 'file' | 'folder' => (dialect === 'peft' ? 'folder' : 'file');
+
 export interface Exported {
   readonly out: string;
   readonly dialect: LoraDialect;
@@ -39,7 +42,7 @@ export async function exportLora(
   out: string, wanted: LoraFile, stored: LoraFile, dialect: LoraDialect,
 ): Promise<Exported> {
   compareLoras(wanted, asWritten(stored, dialect)); // infinity could not be read back
-  const difference = await staged(out, dialect === 'peft' ? 'folder' : 'file', async (path) => {
+  const difference = await staged(out, exportKind(dialect), async (path) => {
     await writeLora(path, stored, dialect);
     return compareLoras(wanted, (await readLora(path)).lora);
   });

@@ -11,9 +11,9 @@ import { UsageError } from '../arguments.js';
 import { loadLoras, loadModel } from '../load-model.js';
 import { collectLora, loraFlag, withLoadFlags } from '../option-values.js';
 import type { LoraArgument, ModelFlags } from '../option-values.js';
-import { staged } from '../staged.js';
+import { checkTarget, staged } from '../staged.js';
 import { terminalProgress } from '../terminal.js';
-import { dialectOption, dtypeOption, exportLora, tellExport } from './export.js';
+import { dialectOption, dtypeOption, exportKind, exportLora, tellExport } from './export.js';
 
 interface Flags extends ModelFlags {
   model?: string;
@@ -28,6 +28,7 @@ interface Flags extends ModelFlags {
 async function mergeIntoModel(model: string, loras: readonly LoraArgument[], flags: Flags): Promise<void> {
   const { out, dtype } = flags;
   const progress = terminalProgress(flags.quiet === true);
+  await checkTarget(out, 'folder');
   const uses = await loadLoras(loras, progress);
   const pipeline = await loadModel(model, progress, flags);
   const merged = await applyLoras(pipeline, uses);
@@ -49,6 +50,7 @@ async function joinIntoOne(loras: readonly LoraArgument[], flags: Flags): Promis
   if (loras.length < 2) {
     throw new UsageError('one LoRA alone: give --model to merge it into, or others to join it with');
   }
+  await checkTarget(out, exportKind(to));
   const joined = joinLoras(await loadLoras(loras, terminalProgress(flags.quiet === true)));
   tellExport(await exportLora(out, joined, loraAs(joined, dtype), to), flags.json === true);
 }

@@ -1,21 +1,29 @@
 /** @file The loop that trains a network from scratch: AdamW, clipping, EMA, checkpoints that resume exactly. */
-import { readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeAtomic } from '../../formats/atomic.js';
+import { z } from 'zod';
+import { sweepUnfinished, writeAtomic } from '../../formats/atomic.js';
+import { tellFullDisk } from '../../formats/disk-full.js';
+import { FormatError } from '../../formats/errors.js';
 import { openSafetensors, writeSafetensors } from '../../formats/safetensors.js';
 import { readAll } from '../../formats/weights.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { grad } from '../../graph/grad.js';
 import type { Tensor } from '../../graph/tensor.js';
-import { compile } from '../../runtime/compile.js';
+import { compile, throwIfAborted } from '../../runtime/compile.js';
 import type { Feeds } from '../../runtime/compile.js';
+import { openResources } from '../../runtime/resources.js';
+import type { Resources } from '../../runtime/resources.js';
 import { ADAMW_DEFAULTS, initAdamW, updateAdamW } from '../adamw.js';
 import type { AdamWState } from '../adamw.js';
+import { hashTensors } from '../digest.js';
 import { updateEma } from '../ema.js';
 import { learningRate } from '../learning-rate.js';
 import type { LearningRateSchedule } from '../learning-rate.js';
+import { lockFolder } from '../lock.js';
 import { clipNorm, copyOf, values } from '../parameters.js';
 import type { Progress } from '../progress.js';
+import { metricsRows } from '../run-folder.js';
 
 /** A network with its loss, ready to be trained. */
 export interface Trainable {
@@ -46,8 +54,8 @@ export interface FitOptions {
   checkpointSeconds: number;
   threads?: number;
   progress: Progress;
-  /** Asked after each step; true means: checkpoint and return. */
-  shouldStop: () => boolean;
+  /** Looked at after each step; aborted means: checkpoint and return. */
+  signal?: AbortSignal;
   /** Called with the averaged weights at each checkpoint. */
   onCheckpoint?: (average: ReadonlyMap<string, HostTensor>, step: number) => Promise<void>;
 }
@@ -62,54 +70,79 @@ interface State {
 const MARK = 'latest.json';
 const METRICS = 'metrics.jsonl';
 
+/** A checkpoint; the mark's own is the newest, and the one before stays as long as it is. */
+const markSchema = z.object({
+  file: z.string().regex(/^state-\d+\.safetensors$/),
+  step: z.int().nonnegative(),
+  /** Of its tensors; those of attune 0.1.0 have none. */
+  sum: z.string().optional(),
+});
+const marksSchema = markSchema.extend({ before: markSchema.optional() });
+type Mark = z.infer<typeof markSchema>;
+
 async function save(folder: string, state: State): Promise<void> {
-  const name = `state-${String(state.step).padStart(7, '0')}.safetensors`;
+  const file = `state-${String(state.step).padStart(7, '0')}.safetensors`;
   const groups = { p: state.parameters, ema: state.average, m: state.optimizer.m, v: state.optimizer.v };
   const tensors = Object.entries(groups).flatMap(([g, map]) => [...map].map(([k, t]) => [`${g}/${k}`, t] as const));
-  const before = await readMark(folder);
-  await writeSafetensors(join(folder, name), tensors, { step: String(state.step) });
-  // The mark moves only once the new file is whole; the old one goes only after that.
-  await writeAtomic(join(folder, MARK), JSON.stringify({ file: name, step: state.step })).catch(async (error: unknown) => {
-    if (before?.file !== name) await rm(join(folder, name), { force: true });
+  const known = await readMarks(folder);
+  await writeSafetensors(join(folder, file), tensors, { step: String(state.step) });
+  // The mark moves only once the new file is whole; the old ones go only after that.
+  const before = known.find((mark) => mark.file !== file);
+  const mark = { file, step: state.step, sum: hashTensors(new Map(tensors)), ...(before && { before }) };
+  await writeAtomic(join(folder, MARK), JSON.stringify(mark)).catch(async (error: unknown) => {
+    if (known[0]?.file !== file) await rm(join(folder, file), { force: true });
     throw error;
   });
-  if (before && before.file !== name) await rm(join(folder, before.file), { force: true });
+  for (const old of known) if (old.file !== file && old.file !== before?.file) await rm(join(folder, old.file), { force: true });
 }
 
-async function readMark(folder: string): Promise<{ file: string; step: number } | null> {
-  const text = await readFile(join(folder, MARK), 'utf8').catch(() => null);
-  if (text === null) return null;
-  const mark = JSON.parse(text) as { file: string; step: number };
-  if (!/^state-\d+\.safetensors$/.test(mark.file)) throw new Error(`${join(folder, MARK)} names no checkpoint`);
-  return mark;
+/** The checkpoints of a folder, newest first. @throws FormatError if the mark cannot be read */
+async function readMarks(folder: string): Promise<Mark[]> {
+  const path = join(folder, MARK);
+  const text = await readFile(path, 'utf8').catch(() => null);
+  if (text === null) return [];
+  try {
+    const { before, ...newest } = marksSchema.parse(JSON.parse(text));
+    return before ? [newest, before] : [newest];
+  } catch (cause) {
+    throw new FormatError(path, 'names no checkpoint', 'Start in another folder (--work), or without --resume.', { cause });
+  }
 }
 
-async function restore(folder: string, parameters: Map<string, HostTensor>): Promise<State | null> {
-  const mark = await readMark(folder);
-  if (!mark) return null;
-  const source = await openSafetensors(join(folder, mark.file));
-  const all = await readAll(source, 'float32');
-  await source.close();
+/** The newest checkpoint that is whole; one that is not is told. @throws FormatError if there are some and none is */
+async function restore(folder: string, parameters: Map<string, HostTensor>, { warn }: Progress): Promise<State | null> {
+  const marks = await readMarks(folder);
+  for (const mark of marks) {
+    try {
+      return await readState(join(folder, mark.file), mark, parameters);
+    } catch (error) {
+      warn(`checkpoint ${mark.file} is passed over: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  if (marks.length === 0) return null;
+  throw new FormatError(folder, 'holds no checkpoint that can be used', 'Start in another folder (--work), or without --resume.');
+}
+
+async function readState(path: string, { step, sum }: Mark, parameters: Map<string, HostTensor>): Promise<State> {
+  const remedy = 'Start in another folder (--work).';
+  const source = await openSafetensors(path);
+  const all = await readAll(source).finally(() => source.close());
+  if (sum !== undefined && sum !== hashTensors(all)) throw new FormatError(path, 'is not as it was written (its checksum is another)', remedy);
   const group = (g: string): Map<string, HostTensor> => new Map([...parameters].map(([name, p]) => {
     const t = all.get(`${g}/${name}`);
-    if (!t || t.data.length !== p.data.length) {
-      throw new Error(`${join(folder, mark.file)} does not fit this network (${name}): start in another folder`);
+    if (t?.dtype !== 'float32' || t.shape.join() !== p.shape.join()) {
+      throw new FormatError(path, `does not fit this network (${name})`, remedy);
     }
     return [name, t];
   }));
-  return {
-    step: mark.step,
-    parameters: group('p'),
-    average: group('ema'),
-    optimizer: { step: mark.step, m: group('m'), v: group('v') },
-  };
+  return { step, parameters: group('p'), average: group('ema'), optimizer: { step, m: group('m'), v: group('v') } };
 }
 
 /** The lines of metrics up to a step: an interrupted training goes on from its checkpoint. */
-async function linesUpTo(step: number, folder: string): Promise<string[]> {
+async function linesUpTo(step: number, folder: string, { warn }: Progress): Promise<string[]> {
   const text = await readFile(join(folder, METRICS), 'utf8').catch(() => '');
-  const lines = text.split('\n').slice(0, -1);
-  return lines.filter((line) => (JSON.parse(line) as { step: number }).step <= step).map((line) => `${line}\n`);
+  const rows = metricsRows(text.split('\n').slice(0, -1), join(folder, METRICS), warn);
+  return rows.filter((row) => row.step <= step).map((row) => `${JSON.stringify(row)}\n`);
 }
 
 /**
@@ -120,22 +153,36 @@ async function linesUpTo(step: number, folder: string): Promise<string[]> {
  */
 export async function fit(net: Trainable, options: FitOptions): Promise<{ average: Map<string, HostTensor>; step: number }> {
   const { folder, progress } = options;
+  const resources = openResources();
+  try {
+    await tellFullDisk(folder, null, () => mkdir(folder, { recursive: true }));
+    resources.use(await lockFolder(folder, progress.warn));
+    await sweepUnfinished(folder);
+    return await fitLocked(net, options, resources);
+  } finally {
+    await resources.release();
+  }
+}
+
+async function fitLocked(net: Trainable, options: FitOptions, resources: Resources): Promise<{ average: Map<string, HostTensor>; step: number }> {
+  const { folder, progress } = options;
   const names = [...net.symbols.keys()];
   progress.phase('compiling the training graph');
   const gradients = grad(net.loss, [...net.symbols.values()]);
   const outputs: Record<string, Tensor> = { loss: net.loss, ...net.metrics };
   names.forEach((name, i) => (outputs[`grad/${name}`] = gradients[i]!));
-  const step = await compile({ outputs }, {
+  await throwIfAborted(options.signal);
+  const step = resources.use(await compile({ outputs }, {
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(net.frozen ? { weights: net.frozen } : {}),
-  });
-  const state: State = (options.resume ? await restore(folder, net.parameters) : null) ?? {
+  }));
+  const state: State = (options.resume ? await restore(folder, net.parameters, progress) : null) ?? {
     step: 0,
     parameters: net.parameters,
     average: copyOf(net.parameters),
     optimizer: initAdamW(net.parameters),
   };
-  const log = await linesUpTo(state.step, folder);
+  const log = await linesUpTo(state.step, folder, progress);
   let saved = Date.now();
   const checkpoint = async (): Promise<void> => {
     // Before the state: a line too many is dropped on resume, one too few would be lost.
@@ -146,7 +193,7 @@ export async function fit(net: Trainable, options: FitOptions): Promise<{ averag
   };
   progress.phase(`training from step ${state.step} to ${options.steps}`);
   const recent: number[] = [];
-  while (state.step < options.steps && !options.shouldStop()) {
+  while (state.step < options.steps && !options.signal?.aborted) {
     const began = performance.now();
     const feeds: Record<string, HostTensor> = { ...net.feeds(state.step) };
     for (const [name, symbol] of net.symbols) feeds[symbol.node.name!] = state.parameters.get(name)!;
@@ -171,6 +218,5 @@ export async function fit(net: Trainable, options: FitOptions): Promise<{ averag
     await new Promise((resolve) => setImmediate(resolve));
   }
   await checkpoint();
-  await step.release();
   return { average: state.average, step: state.step };
 }

@@ -19,6 +19,7 @@ const EMBED_BATCH = 32;
 export interface Working {
   readonly progress: Progress;
   readonly threads?: number | undefined;
+  readonly signal?: AbortSignal;
 }
 
 /** Applies a network to every picture: rows of `f`, in order. */
@@ -26,22 +27,25 @@ export async function overPictures(
   from: Pictures,
   weights: ReadonlyMap<string, HostTensor>,
   f: (images: Tensor /* [B, 3, S, S] in [0, 1] */) => Tensor,
-  { progress, threads }: Working,
+  { progress, threads, signal }: Working,
 ): Promise<HostTensor> {
   const out = f(input('images', [EMBED_BATCH, 3, from.size, from.size]));
-  const net = await compile({ outputs: { out } }, { weights, ...(threads !== undefined && { threads }) });
+  const net = await compile({ outputs: { out } }, { weights, ...(threads !== undefined && { threads }), ...(signal && { signal }) });
   const [, ...shape] = out.shape;
   const width = out.size / EMBED_BATCH;
   const total = from.count;
   const data = new Float32Array(total * width);
-  for (let start = 0; start < total; start += EMBED_BATCH) {
-    const indices = Array.from({ length: EMBED_BATCH }, (_, i) => Math.min(start + i, total - 1));
-    const rows = (await net.run({ images: pictures(from, indices) })).out.data as Float32Array;
-    data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
-    progress.step(Math.min(start + EMBED_BATCH, total), total);
-    await new Promise((resolve) => setImmediate(resolve));
+  try {
+    for (let start = 0; start < total; start += EMBED_BATCH) {
+      const indices = Array.from({ length: EMBED_BATCH }, (_, i) => Math.min(start + i, total - 1));
+      const rows = (await net.run({ images: pictures(from, indices) })).out.data as Float32Array;
+      data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
+      progress.step(Math.min(start + EMBED_BATCH, total), total);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  } finally {
+    await net.release();
   }
-  await net.release();
   return host(data, [total, ...shape]);
 }
 

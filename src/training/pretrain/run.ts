@@ -41,7 +41,8 @@ export interface PretrainOptions {
   threads?: number;
   checkpointSeconds: number;
   progress: Progress;
-  shouldStop: () => boolean;
+  /** Once it is aborted the step under way is the last, or what comes before the first step ends with its reason. */
+  signal?: AbortSignal;
 }
 
 type Average = ReadonlyMap<string, HostTensor>;
@@ -70,14 +71,14 @@ const part = (weights: Average, prefix: string): Map<string, HostTensor> =>
   new Map([...weights].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), t]] : [])));
 
 function fitOptions(recipe: Recipe, options: PretrainOptions, onCheckpoint: FitOptions['onCheckpoint']): FitOptions {
-  const { work, resume, threads, checkpointSeconds, progress, shouldStop } = options;
+  const { work, resume, threads, checkpointSeconds, progress, signal } = options;
   return {
     ...recipe.training,
     folder: work,
     resume,
     checkpointSeconds,
     progress,
-    shouldStop,
+    ...(signal && { signal }),
     ...(threads === undefined ? {} : { threads }),
     ...(onCheckpoint ? { onCheckpoint } : {}),
   };

@@ -1,0 +1,121 @@
+/** @file Digests of all that a run computes with: if none of them changes, it goes on bit for bit. */
+import { availableParallelism } from 'node:os';
+import { basename, join } from 'node:path';
+import { packageVersion } from '../formats/package-root.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import { bundledFolder, isBundled } from '../models/load.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { mapRewardPaths, parseReward, RewardSpecError } from '../rewards/registry.js';
+import type { Reward } from '../rewards/reward.js';
+import { ortVersion } from '../runtime/device.js';
+import { processorKind } from '../runtime/processor.js';
+import type { RunConfig } from './config.js';
+import { hashPath, hashTensors, hashText } from './digest.js';
+import { readPairs } from './image-pairs.js';
+import type { Inputs } from './manifest.js';
+import { methodPaths } from './paths.js';
+import type { Session } from './session.js';
+
+type Entries = [name: string, value: string][];
+
+/** Prompts of a list whose tokens tell the tokenizer. */
+const TOKENIZED = 1000;
+
+/** A file or folder; one that cannot be read any more is told as that. */
+const digestOf = (path: string): Promise<string> =>
+  hashPath(path).catch((error: unknown) => `not readable (${(error as NodeJS.ErrnoException).code ?? String(error)})`);
+
+/** The weights of each part, the configuration of all, and what the tokenizers make of `texts`. */
+function modelInputs(pipeline: Pipeline, texts: readonly string[]): Entries {
+  const parts = new Map<string, Map<string, HostTensor>>();
+  for (const [name, t] of pipeline.weights) {
+    const part = name.slice(0, name.indexOf('.'));
+    if (!parts.has(part)) parts.set(part, new Map());
+    parts.get(part)!.set(name, t);
+  }
+  const { unet, vae, scheduler, zeroEmptyNegative, textEncoders } = pipeline;
+  const configuration = { unet, vae, scheduler, zeroEmptyNegative, textEncoders: textEncoders.map(({ kind, config }) => ({ kind, config })) };
+  const words = textEncoders.map(({ tokenizer }) => texts.map((text) => tokenizer.encode(text).ids.join()));
+  return [
+    ...[...parts].map(([part, weights]): [string, string] => [`model ${part}`, hashTensors(weights)]),
+    ['model configuration', hashText(JSON.stringify(configuration))],
+    ['model tokenizer', hashText(JSON.stringify(words))],
+  ];
+}
+
+/** A reward's weights, and every file that its options name. */
+async function rewardInputs(label: string, reward: Reward, specs: readonly string[], images: readonly number[]): Promise<Entries> {
+  const found: Entries = [];
+  for (const part of (reward.parts ?? [{ reward }]).map((p) => p.reward)) {
+    if (!part.differentiable) continue;
+    try {
+      part.trace(input('images', images)); // it knows its weights once it has been traced
+    } catch {
+      // one that takes no single image: those that it has read already
+    }
+    if (part.weights.size > 0) found.push([`${label} ${part.name}`, hashTensors(part.weights)]);
+  }
+  for (const spec of specs) {
+    const paths: string[] = [];
+    try {
+      mapRewardPaths(spec, (path) => {
+        paths.push(path);
+        return path;
+      });
+    } catch (error) {
+      if (!(error instanceof RewardSpecError)) throw error; // a caller's own
+    }
+    for (const path of paths) found.push([`${label} ${parseReward(spec).name}: ${basename(path)}`, await digestOf(path)]);
+  }
+  return found;
+}
+
+/** The data of a method: a folder, or a list with the pictures that it names. */
+async function dataInputs(config: RunConfig): Promise<Entries> {
+  return Promise.all(methodPaths(config).map(async (path): Promise<[string, string]> => {
+    const pairs = /\.(csv|jsonl)$/i.test(path) ? await readPairs(path).catch(() => []) : [];
+    const files = [...new Set(pairs.flatMap(({ winner, loser }) => [winner, loser]))];
+    const digests = [await digestOf(path)];
+    for (const file of files) digests.push(await digestOf(file));
+    return [`data ${basename(path)}`, digests.length === 1 ? digests[0]! : hashText(digests.join())];
+  }));
+}
+
+/** Reads every file and weight that the session uses: seconds for gigabytes, so only training does it. */
+export async function inputsOf(session: Session): Promise<Inputs> {
+  const { config, pipeline, reward, heldOut, prompts, evaluationPrompts, task } = session;
+  const { features, heldOut: heldOutSpec } = config.evaluation;
+  const space = features === 'auto' ? (isBundled(config.model) ? join(bundledFolder('emoji'), 'emoji-clip') : null) : features;
+  const list = (set: Session['prompts']): string => hashText(JSON.stringify([set.prompts, set.weights]));
+  const texts = [config.negativePrompt, ...prompts.prompts.slice(0, TOKENIZED), ...evaluationPrompts.prompts.slice(0, TOKENIZED)]
+    .filter((text) => text.length <= 8192);
+  return named([
+    ['attune', packageVersion],
+    ['node', process.version],
+    ['onnxruntime', ortVersion],
+    ['processor', await processorKind()],
+    ...modelInputs(pipeline, texts),
+    ...await rewardInputs('reward', reward, config.rewards, [1, ...task.imageShape]),
+    ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape]) : []),
+    ...(space === null ? [] : [['features', await digestOf(space)] satisfies Entries[number]]),
+    [`prompts ${basename(prompts.name)}`, list(prompts)],
+    ...(evaluationPrompts === prompts ? [] : [[`evaluation prompts ${basename(evaluationPrompts.name)}`, list(evaluationPrompts)] satisfies Entries[number]]),
+    ...await dataInputs(config),
+  ]);
+}
+
+/** By name; several of one name are numbered. Names have no folders: they go into the LoRA file's metadata too. */
+function named(entries: Entries): Inputs {
+  const found = new Map<string, string>();
+  for (const [name, value] of entries) {
+    let key = name;
+    for (let n = 2; found.has(key); n++) key = `${name} (${n})`;
+    found.set(key, value);
+  }
+  return Object.fromEntries(found);
+}
+
+/** Where a run is computed; another place gives other rounding. */
+export const placeOf = ({ device, threads }: RunConfig): Record<string, string> =>
+  ({ device, threads: String(threads ?? `all of ${availableParallelism()}`) });
