@@ -71,7 +71,7 @@ export interface Executable<O extends string = string> {
    *   the signal's reason once that is aborted
    */
   run(feeds: Feeds): Promise<Record<O, HostTensor>>;
-  /** Frees the session and its share of the weights; running it afterwards is an error. */
+  /** Frees the session and its share of the weights, once; running it afterwards is an error. */
   release(): Promise<void>;
   readonly session: Session;
   /** What was asked for, and how. */
@@ -159,6 +159,7 @@ export async function compile<O extends string>(
   const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
   const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData }).catch(letGo);
   const names = Object.keys(graph.outputs) as O[];
+  let released = false;
   const executable: Executable<O> = {
     session,
     graph,
@@ -183,6 +184,8 @@ export async function compile<O extends string>(
       return outputs;
     },
     async release() {
+      if (released) return;
+      released = true;
       for (const part of shared.splice(0)) part.release();
       await session.release();
     },

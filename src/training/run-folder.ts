@@ -82,9 +82,9 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
   await sweepUnfinished(path);
   let isRun = resume;
   let change: string | null = null;
-  let events: Promise<EventWriter> | null = null;
+  let events: EventWriter | null = null;
   /** The event file is opened once it is known from which step on earlier ones are superseded. */
-  const writer = (): Promise<EventWriter> => (events ??= openEventWriter(path));
+  const writer = async (): Promise<EventWriter> => (events ??= await openEventWriter(path));
   const metrics = join(path, METRICS);
 
   async function rows(): Promise<MetricsRow[]> {
@@ -109,8 +109,8 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
       await lock.check();
       const kept = (await rows()).filter((row) => row.step <= step);
       await writeAtomic(metrics, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
-      events = openEventWriter(path, resume ? { purgeStep: step + 1 } : {});
-      if (change !== null) await (await events).text('changes', `resumed with other inputs: ${change}`, Math.max(0, step));
+      events = await openEventWriter(path, resume ? { purgeStep: step + 1 } : {});
+      if (change !== null) await events.text('changes', `resumed with other inputs: ${change}`, Math.max(0, step));
       return kept;
     },
     rows,

@@ -1,0 +1,143 @@
+/** @file An interrupt in any phase: no network call is begun after the one under way, and what follows is the same run. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InferenceSession } from 'onnxruntime-node';
+import { beforeAll, expect, test, vi } from 'vitest';
+import { latentShape } from '../../src/models/pipeline.js';
+import { loadPipeline } from '../../src/models/load.js';
+import { httpReward } from '../../src/rewards/http.js';
+import { sampleImages } from '../../src/sampling/sampler.js';
+import { samplers } from '../../src/schedulers/index.js';
+import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { host } from '../../src/graph/dtype.js';
+import { resolveConfig } from '../../src/training/config.js';
+import { fit } from '../../src/training/pretrain/fit.js';
+import { overPictures } from '../../src/training/pretrain/latents.js';
+import { silent } from '../../src/training/progress.js';
+import { runTraining } from '../../src/training/run.js';
+import { square } from '../../src/graph/ops/arithmetic.js';
+import { sum } from '../../src/graph/ops/reduce.js';
+import { input } from '../../src/graph/tensor.js';
+import { scratch, tiny } from '../cli/helpers.js';
+
+const root = scratch();
+writeFileSync(join(root, 'prompts.txt'), 'a cat\na dog\n');
+
+/** DDPO makes two updates of each round, so that there is a middle of a round; evaluated after step 2, in a round. */
+const config = resolveConfig({
+  model: tiny, prompts: join(root, 'prompts.txt'), rewards: ['symmetry'], method: { name: 'ddpo', updates: 2 }, steps: 4, batch: 2,
+  samplingSteps: 2, size: 32, threads: 1, guidance: 1, checkpointEvery: 1, lora: { rank: 1, targets: ['to_q'] },
+  evaluation: { every: 1, prompts: 1, images: 2, heldOut: null, features: null, sweep: [1] },
+}, []);
+
+// Every call of a network, and what there is to do at one of them.
+let calls = 0;
+let at: { call: number; act: () => void } | null = null;
+const { prototype } = InferenceSession as unknown as { prototype: InferenceSession };
+const run = prototype.run as (...args: unknown[]) => ReturnType<InferenceSession['run']>;
+vi.spyOn(prototype, 'run').mockImplementation(async function counted(this: InferenceSession, ...args: unknown[]) {
+  calls += 1;
+  if (calls === at?.call) setImmediate(at.act); // an interrupt arrives while the call is under way
+  return run.apply(this, args);
+});
+
+/** Does `work`, interrupting it at the n-th network call from its start; how many calls were begun after that one. */
+async function interruptedAt<T>(call: number, work: (signal: AbortSignal) => Promise<T>): Promise<{ result: T | Error; after: number }> {
+  const stopping = new AbortController();
+  calls = 0;
+  at = { call, act: () => stopping.abort() };
+  const result = await work(stopping.signal).catch((error: Error) => error);
+  at = null;
+  expect(stopping.signal.aborted, `only ${calls} calls`).toBe(true);
+  if (result instanceof Error) expect(result).toBe(stopping.signal.reason);
+  return { result, after: calls - call };
+}
+
+const whole = join(root, 'whole');
+/** The phases of the whole run, and the calls made before each. */
+const phases: [text: string, calls: number][] = [];
+let all = 0;
+
+beforeAll(async () => {
+  calls = 0;
+  const progress = { ...silent, phase: (text: string) => phases.push([text, calls]) };
+  await runTraining(config, whole, { progress });
+  all = calls;
+}, 300_000);
+
+const essence = (folder: string): unknown => ({
+  rows: readFileSync(join(folder, 'metrics.jsonl'), 'utf8').split('\n').filter(Boolean).map((line) => ({ ...JSON.parse(line) as object, seconds: 0 })),
+  state: readFileSync(join(folder, 'checkpoints', 'step-000004', 'state.safetensors')).toString('base64'),
+  lora: readFileSync(join(folder, 'lora', 'kohya.safetensors')).toString('base64'),
+});
+const begin = (phase: RegExp): number => phases.find(([text]) => phase.test(text))![1];
+
+test('of a training: base evaluation, sampling, the middle of a round, evaluation, final sweep', { timeout: 600_000 }, async () => {
+  const first = begin(/^training with/);
+  const step1 = begin(/evaluating at step 1/);
+  const moments = {
+    'the base evaluation': begin(/evaluating the base/) + 1,
+    'sampling': first + 1,
+    'an evaluation in the middle of a round': step1 + 1,
+    'the second round': begin(/evaluating at step 2/) + 6,
+    'the final sweep': all - 1,
+  };
+  for (const [name, call] of Object.entries(moments)) {
+    const folder = join(root, name);
+    const { result, after } = await interruptedAt(call, (signal) => runTraining(config, folder, { signal }));
+    expect([name, result, after]).toEqual([name, null, 0]);
+    expect(existsSync(join(folder, 'summary.json'))).toBe(false);
+    expect(existsSync(join(folder, '.lock'))).toBe(false);
+    expect(await runTraining(config, folder, { resume: true })).toMatchObject({ steps: 4, ended: 'finished' });
+    expect(essence(folder), name).toEqual(essence(whole));
+  }
+});
+
+test('of sampling', async () => {
+  const pipeline = await loadPipeline(tiny);
+  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'fixture');
+  expect(latentShape(pipeline, 1, 32, 32)).toHaveLength(4);
+  const { after } = await interruptedAt(3, async (signal) => {
+    const job = {
+      prompts: ['a cat', 'a dog', 'a bird'], seed: 1, negativePrompt: '', guidance: 2, batch: 1, height: 32, width: 32,
+      plan: samplers.ddim.plan(schedule, 3, options), compile: { device: 'cpu', threads: 1, signal },
+    } as const;
+    for await (const made of sampleImages(pipeline, job)) expect(made).toHaveLength(1);
+  });
+  expect(after).toBe(0);
+});
+
+test('of the passes before a network is trained from scratch', async () => {
+  const pictures = { count: 200, size: 4, pixels: new Uint8Array(200 * 48) };
+  const { after } = await interruptedAt(2, (signal) =>
+    overPictures(pictures, new Map(), (x) => square(x), { progress: silent, threads: 1, signal }));
+  expect(after).toBe(0);
+});
+
+test('before a training from scratch begins', async () => {
+  const weight = input('weight', [4]);
+  const net = {
+    parameters: new Map([['weight', host(new Float32Array(4), [4])]]), symbols: new Map([['weight', weight]]),
+    loss: sum(square(weight)), metrics: {}, feeds: () => ({}),
+  };
+  const options = {
+    steps: 2, lr: 0.1, schedule: 'constant', warmup: 0, weightDecay: 0, clip: 1, emaDecay: 0.9, threads: 1,
+    folder: join(root, 'fit'), resume: false, checkpointSeconds: 1e9, progress: silent,
+  } as const;
+  await expect(fit(net, { ...options, signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+});
+
+test('of a scorer elsewhere that does not answer', async () => {
+  const { createServer } = await import('node:http');
+  const server = createServer(() => {}); // never
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address() as { port: number };
+  const stopping = new AbortController();
+  server.on('request', () => stopping.abort());
+  const reward = httpReward('http', { url: `http://127.0.0.1:${port}/`, timeout: 120 });
+  await expect(reward.score(host(new Float32Array(12), [1, 3, 2, 2]), ['x'], stopping.signal)).rejects.toBe(stopping.signal.reason);
+  server.closeAllConnections();
+  server.close();
+});
