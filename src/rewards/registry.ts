@@ -153,9 +153,10 @@ export function mapRewardPaths(text: string, replace: (path: string) => string):
   const at = text.indexOf('?');
   if (at < 0) return text;
   // Values are taken as they stand, so they are replaced where they stand.
-  return text.slice(0, at) + Object.entries(options).reduce(
-    (query, [key, value]) => query.replace(`${key}=${value}`, () => `${key}=${mapped[key]!}`), text.slice(at),
+  const query = Object.entries(options).reduce(
+    (rest, [key, value]) => rest.replace(`&${key}=${value}`, () => `&${key}=${mapped[key]!}`), `&${text.slice(at + 1)}`,
   );
+  return `${text.slice(0, at)}?${query.slice(1)}`;
 }
 
 /** @throws RewardSpecError naming the reward and the option that is wrong, with the nearest valid names */

@@ -151,7 +151,7 @@ export async function compile<O extends string>(
     const part = parts.get(name) ?? (value && device === 'webgpu' ? t : undefined);
     if (value && bake) baked.set(name, value);
     else if (part) {
-      const held = await share(part, weights, device, ort).catch(letGo);
+      const held = await throwIfAborted(options.signal).then(() => share(part, weights, device, ort)).catch(letGo);
       shared.push(held);
       fixed.set(name, held.value);
     } else if (value) fixed.set(name, toDevice(value));

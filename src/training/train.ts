@@ -87,7 +87,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     saved = { step, round };
   }
   const result = (ended: TrainResult['ended'], step: number): TrainResult => {
-    const { best } = judge(state.evaluations, config.guard);
+    const best = state.evaluations.length === 0 ? 0 : judge(state.evaluations, config.guard).best;
     return { evaluations: state.evaluations, best, bestParameters: state.best, before, ended, ...spent(), step, peakBytes: peakOf(state) };
   };
   /** The end of a run whose error is the interrupt; other errors are thrown. */
