@@ -7,6 +7,7 @@ import { openSession } from '../training/session.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collectLora, loraFlag } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
+import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 import { configFromFlags, withRunFlags } from './train.js';
 import type { TrainFlags } from './train.js';
@@ -26,17 +27,15 @@ async function run(flags: Flags): Promise<void> {
   const guidance = trainedGuidance(loras.map((l) => l.lora));
   const config = await configFromFlags(flags, guidance === undefined ? {} : { guidance });
   const base = await loadModel(config.model, progress, config);
-  const session = await openSession(config, progress, { pipeline: base });
+  const session = await openSession(config, progress, { pipeline: base }, stopSignal);
   progress.phase('measuring the base model');
-  const before = await session.evaluator.measure(0, null);
-  await session.release();
+  const before = await session.evaluator.measure(0, null).finally(() => session.release());
   const rows: Row[] = [{ model: config.model, ...before.evaluation, frechet: 0 }];
   if (loras.length > 0) {
-    const tuned = await openSession(config, progress, { pipeline: await applyLoras(base, loras) });
+    const tuned = await openSession(config, progress, { pipeline: await applyLoras(base, loras) }, stopSignal);
     progress.phase('measuring it with the LoRA');
-    const { evaluation } = await tuned.evaluator.measure(0, before.statistics);
+    const { evaluation } = await tuned.evaluator.measure(0, before.statistics).finally(() => tuned.release());
     rows.push({ model: `${config.model} + ${loras.map((l) => `${l.where}:${l.strength}`).join(' + ')}`, ...evaluation });
-    await tuned.release();
   }
   process.stdout.write(flags.json ? `${JSON.stringify(rows)}\n` : rows.map(told).join('\n'));
 }

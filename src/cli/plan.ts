@@ -4,7 +4,10 @@ import { bytesPerElement } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { peakBytes } from '../runtime/memory.js';
 import { drawPrompts } from '../training/prompts.js';
+import type { Progress } from '../training/progress.js';
 import { openSession } from '../training/session.js';
+import type { Session } from '../training/session.js';
+import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 import { configFromFlags, withRunFlags } from './train.js';
 import type { TrainFlags } from './train.js';
@@ -14,13 +17,29 @@ interface Flags extends TrainFlags {
   quiet?: boolean;
 }
 
+interface Plan {
+  trainedNumbers: number;
+  secondsPerUpdate: number;
+  secondsPerEvaluation: number;
+  totalSeconds: number;
+  peakMemoryBytes: number;
+  diskBytes: number;
+}
+
 const bytesOf = (tensors: ReadonlyMap<string, HostTensor>): number =>
   [...tensors.values()].reduce((n, t) => n + t.data.length * bytesPerElement(t.dtype), 0);
 
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const config = await configFromFlags(flags);
-  const session = await openSession(config, progress);
+  const session = await openSession(config, progress, {}, stopSignal);
+  const plan = await measured(session, progress).finally(() => session.release());
+  process.stdout.write(flags.json ? `${JSON.stringify(plan)}\n` : told(plan, config.steps));
+}
+
+/** What a round and an evaluation take. */
+async function measured(session: Session, progress: Progress): Promise<Plan> {
+  const { config } = session;
   const { task } = session;
   const stepper = await session.method.create(task, session.methodOptions);
   const prompts = drawPrompts(session.prompts, config.seed, 0, task.batch);
@@ -38,7 +57,8 @@ async function run(flags: Flags): Promise<void> {
   const evaluationSeconds = (performance.now() - began) / 1000;
   const evaluations = 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;
   const trained = bytesOf(task.parameters);
-  const plan = {
+  await stepper.release();
+  return {
     trainedNumbers: trained / 4,
     secondsPerUpdate: seconds * config.accumulate,
     secondsPerEvaluation: evaluationSeconds,
@@ -47,12 +67,9 @@ async function run(flags: Flags): Promise<void> {
     // Three copies in each of three checkpoints (two and the one being written), and four LoRA files.
     diskBytes: trained * (5 * 3 + 4),
   };
-  await stepper.release();
-  await session.release();
-  process.stdout.write(flags.json ? `${JSON.stringify(plan)}\n` : told(plan, config.steps));
 }
 
-function told(plan: { trainedNumbers: number; secondsPerUpdate: number; secondsPerEvaluation: number; totalSeconds: number; peakMemoryBytes: number; diskBytes: number }, steps: number): string {
+function told(plan: Plan, steps: number): string {
   const mb = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   return [
     `trains       ${plan.trainedNumbers.toLocaleString('en')} numbers`,

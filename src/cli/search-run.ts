@@ -5,6 +5,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import type { Reward } from '../rewards/reward.js';
 import { inBatches } from '../rewards/rows.js';
 import { openScorer } from '../rewards/scorer.js';
+import { openResources } from '../runtime/resources.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import { sampleImages } from '../sampling/sampler.js';
 import type { TraceEntry } from '../search/candidate.js';
@@ -59,14 +60,15 @@ export async function* findBest(
   progress.phase('compiling');
   // The adapter of the task is never used: LoRAs are merged into the weights.
   const adaptation = { kind: 'lora', options: { rank: 1 } } as const;
-  const task = await openPipelineTask(pipeline, { ...plan, adaptation, reward, checkpointing: false });
+  const resources = openResources();
+  const task = resources.use(await openPipelineTask(pipeline, { ...plan, adaptation, reward, checkpointing: false }));
   const total = prompts.length * callsPerPrompt;
   let calls = 0;
   const onCalls = (made: number): void => progress.step(calls += made, total, 'denoiser calls');
   const most = `at most ${callsPerPrompt} denoiser calls each`;
   progress.phase(`searching with ${search.name}: ${prompts.length} prompt(s), ${most}`);
-  const explorer = await openExplorer(task, { which: 'reference', onCalls });
   try {
+    const explorer = resources.use(await openExplorer(task, { which: 'reference', onCalls }));
     for (let first = 0; first < prompts.length; first += group) {
       const part = prompts.slice(first, first + group);
       const items = part.map((_, i) => first + i);
@@ -78,7 +80,6 @@ export async function* findBest(
       calls = (first + part.length) * callsPerPrompt; // it may have taken fewer
     }
   } finally {
-    await explorer.release();
-    await task.release();
+    await resources.release();
   }
 }

@@ -99,6 +99,15 @@ function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary):
     + `${line('diversity', base.diversity, tuned.diversity)}LoRA     ${lora[0]}\nPictures ${join(folder, 'before-after.png')}\nReport   ${report}\n`;
 }
 
+const RESUMING = `
+Ctrl-C ends the run within one network call and keeps the last complete round (of full fine-tuning the last checkpoint).
+--resume goes on from the newest checkpoint that is whole, from any folder, to the same bits as without the interruption.
+Before, it compares what the run computes with, by digests in manifest.json: weights of the model and the rewards, every
+file that a reward or the method reads, prompts, versions of attune, Node and ONNX Runtime, and the kind of processor. If
+any of it has changed the run is refused with the difference (exit code 2); --force goes on, and writes the change down in
+the manifest, TensorBoard and the LoRA's metadata.
+`;
+
 export function trainCommand(): Command {
   return withRunFlags(new Command('train'))
     .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in two minutes.')
@@ -107,5 +116,6 @@ export function trainCommand(): Command {
     .option('--force', 'go on though model, rewards, prompts, programs or processor have changed since; the change is written down')
     .option('--json', 'the result as JSON')
     .option('--quiet', 'no progress')
+    .addHelpText('after', RESUMING)
     .action(run);
 }

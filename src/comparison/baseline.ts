@@ -20,9 +20,8 @@ async function bestImages(
   const began = performance.now();
   // The first so many items are the noise of the evaluation's own images.
   const items = prompts.map((_, i) => (config.seed + 1) * prompts.length + i);
-  const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items });
+  const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items }).finally(() => explorer.release());
   const seconds = (performance.now() - began) / 1000;
-  await explorer.release();
   return { images: await inBatches(samples, task.batch, task.decode), counts, seconds };
 }
 

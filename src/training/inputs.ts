@@ -19,15 +19,12 @@ import type { Session } from './session.js';
 
 type Entries = [name: string, value: string][];
 
-/** Prompts of a list whose tokens tell the tokenizer. */
-const TOKENIZED = 1000;
-
 /** A file or folder; one that cannot be read any more is told as that. */
 const digestOf = (path: string): Promise<string> =>
   hashPath(path).catch((error: unknown) => `not readable (${(error as NodeJS.ErrnoException).code ?? String(error)})`);
 
-/** The weights of each part, the configuration of all, and what the tokenizers make of `texts`. */
-function modelInputs(pipeline: Pipeline, texts: readonly string[]): Entries {
+/** The weights of each part, the configuration of all, and the tokenizers' folders. */
+async function modelInputs(pipeline: Pipeline): Promise<Entries> {
   const parts = new Map<string, Map<string, HostTensor>>();
   for (const [name, t] of pipeline.weights) {
     const part = name.slice(0, name.indexOf('.'));
@@ -36,11 +33,11 @@ function modelInputs(pipeline: Pipeline, texts: readonly string[]): Entries {
   }
   const { unet, vae, scheduler, zeroEmptyNegative, textEncoders } = pipeline;
   const configuration = { unet, vae, scheduler, zeroEmptyNegative, textEncoders: textEncoders.map(({ kind, config }) => ({ kind, config })) };
-  const words = textEncoders.map(({ tokenizer }) => texts.map((text) => tokenizer.encode(text).ids.join()));
+  const words = await Promise.all(textEncoders.map(({ tokenizerFiles }) => digestOf(tokenizerFiles.folder)));
   return [
     ...[...parts].map(([part, weights]): [string, string] => [`model ${part}`, hashTensors(weights)]),
     ['model configuration', hashText(JSON.stringify(configuration))],
-    ['model tokenizer', hashText(JSON.stringify(words))],
+    ['model tokenizer', hashText(words.join())],
   ];
 }
 
@@ -88,14 +85,12 @@ export async function inputsOf(session: Session): Promise<Inputs> {
   const { features, heldOut: heldOutSpec } = config.evaluation;
   const space = features === 'auto' ? (isBundled(config.model) ? join(bundledFolder('emoji'), 'emoji-clip') : null) : features;
   const list = (set: Session['prompts']): string => hashText(JSON.stringify([set.prompts, set.weights]));
-  const texts = [config.negativePrompt, ...prompts.prompts.slice(0, TOKENIZED), ...evaluationPrompts.prompts.slice(0, TOKENIZED)]
-    .filter((text) => text.length <= 8192);
   return named([
     ['attune', packageVersion],
     ['node', process.version],
     ['onnxruntime', ortVersion],
     ['processor', await processorKind()],
-    ...modelInputs(pipeline, texts),
+    ...await modelInputs(pipeline),
     ...await rewardInputs('reward', reward, config.rewards, [1, ...task.imageShape]),
     ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape]) : []),
     ...(space === null ? [] : [['features', await digestOf(space)] satisfies Entries[number]]),
