@@ -79,7 +79,7 @@ export async function listCheckpoints(root: string): Promise<string[]> {
 
 /**
  * The newest checkpoint that can be read and fits, or null if there is none at all. One that is damaged is passed over
- * for the one before it, and reported.
+ * for the one before it, reported, and renamed to `….damaged`.
  *
  * @param check throws if a state that was read does not fit what is trained
  * @throws FormatError if there are some and none can be used
@@ -88,10 +88,12 @@ export async function loadCheckpoint(
   root: string, onDamaged: (message: string) => void, check: (state: RunState) => void = () => {},
 ): Promise<RunState | null> {
   const names = (await listCheckpoints(root)).toReversed();
-  for (const name of names) {
+  for (const [i, name] of names.entries()) {
     try {
       const state = await readCheckpoint(join(root, name));
       check(state);
+      // Out of the way of those to come: an old one that can be read is worth more.
+      for (const damaged of names.slice(0, i)) await setAside(join(root, damaged));
       return state;
     } catch (error) {
       onDamaged(`checkpoint ${name} is passed over: ${error instanceof Error ? error.message : String(error)}`);
@@ -99,6 +101,12 @@ export async function loadCheckpoint(
   }
   if (names.length === 0) return null;
   throw new FormatError(root, 'holds no checkpoint that can be used', 'Bring one back from a copy, or start a new run.');
+}
+
+/** Renames what is damaged, so that it is no checkpoint any more. */
+export async function setAside(path: string): Promise<void> {
+  await rm(`${path}.damaged`, { recursive: true, force: true });
+  await rename(path, `${path}.damaged`);
 }
 
 const REMEDY = 'Resume from another checkpoint.';

@@ -30,6 +30,8 @@ export interface RunFolder {
   begin(manifest: Manifest, force?: boolean): Promise<Manifest>;
   /** Keeps what was logged up to `step` and forgets the rest: an interrupted run goes on from its checkpoint. */
   rewind(step: number): Promise<MetricsRow[]>;
+  /** @throws ConfigError if the folder was deleted or taken away while it was in use */
+  check(): Promise<void>;
   /** What was logged. */
   rows(): Promise<MetricsRow[]>;
   log(row: MetricsRow): Promise<void>;
@@ -97,7 +99,7 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
     path,
     async begin(manifest, force = false) {
       await lock.check();
-      const stored = resume ? await readManifest(path) : null;
+      const stored = resume ? (await readManifest(path)) ?? {} : null;
       const merged = mergedManifest(stored, manifest, { path, force, warn });
       change = stored && merged.changes !== stored.changes ? JSON.stringify(merged.changes?.at(-1)) : null;
       await writeAtomic(join(path, 'manifest.json'), `${JSON.stringify(merged, null, 2)}\n`);
@@ -113,6 +115,7 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
       if (change !== null) await events.text('changes', `resumed with other inputs: ${change}`, Math.max(0, step));
       return kept;
     },
+    check: () => lock.check(),
     rows,
     async log(row) {
       await lock.check();

@@ -112,6 +112,7 @@ async function runSession(session: Session, folder: RunFolder, { resume, progres
   if (typeof result.ended === 'object') progress.warn(`stopped early to avoid reward hacking: ${result.ended.guard}`);
   await stepper.release();
   progress.phase('writing the best weights, and measuring them at several strengths');
+  await folder.check();
   loadParameters(task, result.bestParameters);
   const best = result.evaluations[result.best]!.step;
   const written = await writeWeights(session, path, best);

@@ -71,6 +71,8 @@ describe('damaged', () => {
     expect(state).toMatchObject({ step: 1, rewardQueries: 8 });
     expect(told).toMatch(/^checkpoint step-000002 is passed over: /);
     expect(told).toMatch(message);
+    // The damaged one takes the place of no other.
+    expect(readdirSync(join(root, what)).toSorted()).toEqual(['step-000001', 'step-000002.damaged']);
   });
 
   test('a whole one is as it was, also one of a version that wrote no checksums', async () => {

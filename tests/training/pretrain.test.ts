@@ -1,5 +1,5 @@
 /** @file From a folder of captioned pictures to a model that samples: every network of a recipe, tiny. */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -243,6 +243,27 @@ describe('the loop', () => {
     const lines = async (folder: string) => (await readFile(join(root, folder, 'metrics.jsonl'), 'utf8')).trim().split('\n')
       .map((line) => ({ ...(JSON.parse(line) as object), seconds: 0 }));
     expect(await lines('parts')).toEqual(await lines('whole'));
+  });
+
+  test('a damaged newest checkpoint is passed over for the one before, to the same bits', async () => {
+    const whole = await fit(net(), options('undamaged'));
+    const stopping = new AbortController();
+    const progress = { ...silent, step: (done: number) => done === 5 && stopping.abort() };
+    await fit(net(), { ...options('damaged'), progress, checkpointSeconds: -1, signal: stopping.signal });
+    const folder = join(root, 'damaged');
+    const newest = join(folder, 'state-0000005.safetensors');
+    const bytes = await readFile(newest);
+    bytes[bytes.length - 1]! ^= 1;
+    await writeFile(newest, bytes);
+    const told: string[] = [];
+    const warn = (text: string): void => void told.push(text);
+    const resumed = await fit(net(), { ...options('damaged'), progress: { ...silent, warn } });
+    expect(told).toEqual([expect.stringMatching(/^checkpoint state-0000005\.safetensors is passed over: .*checksum is another/)]);
+    expect(resumed.average.get('weight')!.data).toEqual(whole.average.get('weight')!.data);
+    const states = (await readdir(folder)).filter((name) => name.startsWith('state-'));
+    expect(states.toSorted()).toEqual(['state-0000004.safetensors', 'state-0000005.safetensors.damaged', 'state-0000007.safetensors']);
+    await writeFile(join(folder, 'latest.json'), 'no json');
+    await expect(fit(net(), options('damaged'))).rejects.toMatchObject({ name: 'FormatError', message: expect.stringMatching(/latest\.json: names no checkpoint/) as string });
   });
 
   test('a loss that is not finite ends it, and the last checkpoint stays', async () => {

@@ -16,6 +16,7 @@ import { openResources } from '../../runtime/resources.js';
 import type { Resources } from '../../runtime/resources.js';
 import { ADAMW_DEFAULTS, initAdamW, updateAdamW } from '../adamw.js';
 import type { AdamWState } from '../adamw.js';
+import { setAside } from '../checkpoint.js';
 import { hashTensors } from '../digest.js';
 import { updateEma } from '../ema.js';
 import { learningRate } from '../learning-rate.js';
@@ -112,9 +113,14 @@ async function readMarks(folder: string): Promise<Mark[]> {
 /** The newest checkpoint that is whole; one that is not is told. @throws FormatError if there are some and none is */
 async function restore(folder: string, parameters: Map<string, HostTensor>, { warn }: Progress): Promise<State | null> {
   const marks = await readMarks(folder);
-  for (const mark of marks) {
+  for (const [i, mark] of marks.entries()) {
     try {
-      return await readState(join(folder, mark.file), mark, parameters);
+      const state = await readState(join(folder, mark.file), mark, parameters);
+      if (i > 0) {
+        await writeAtomic(join(folder, MARK), JSON.stringify(mark));
+        for (const { file } of marks.slice(0, i)) await setAside(join(folder, file)).catch(() => {}); // it may be gone
+      }
+      return state;
     } catch (error) {
       warn(`checkpoint ${mark.file} is passed over: ${error instanceof Error ? error.message : String(error)}`);
     }
