@@ -72,10 +72,9 @@ const essence = (folder: string): unknown => ({
 });
 const begin = (phase: RegExp): number => phases.find(([text]) => phase.test(text))![1];
 
-test('of a training: base evaluation, sampling, the middle of a round, evaluation, final sweep', { timeout: 600_000 }, async () => {
+test('of a training: base evaluation, an evaluation in the middle of a round, final sweep', { timeout: 600_000 }, async () => {
   const moments = {
     'the base evaluation': begin(/evaluating the base/) + 1,
-    'sampling': begin(/^training with/) + 1,
     'an evaluation in the middle of a round': begin(/evaluating at step 3/) + 1,
     'the final sweep': all - 1,
   };
