@@ -29,6 +29,7 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
     ...config,
     model: model(config.model),
     ...(config.like !== undefined && { like: model(config.like) }),
+    ...(config.vae !== undefined && { vae: model(config.vae) }),
     prompts: prompts(config.prompts),
     rewards: config.rewards.map(reward),
     method: { name, ...(method ? mapPaths(method.options, options, replace) as typeof options : options) },
