@@ -27,7 +27,7 @@ import { openSession } from '../training/session.js';
 import type { Progress } from '../training/progress.js';
 import { parseNumber } from './arguments.js';
 import { collect, wholeNumber } from './option-values.js';
-import { Interrupted, stopSignal } from './supervise.js';
+import { Interrupted, SAME_WISH, stopSignal } from './supervise.js';
 import type { StopSignal } from './supervise.js';
 import { table } from './table.js';
 import { terminalProgress } from './terminal.js';
@@ -178,10 +178,14 @@ async function runAll(comparison: Comparison, jobs: readonly Job[], root: string
   const children = new Set<ChildProcess>();
   const stopping = new AbortController();
   let asked: StopSignal | null = null;
+  let first = 0;
   const onSignal = (signal: StopSignal): void => {
-    if (asked) for (const child of children) child.kill('SIGKILL');
-    else process.stderr.write('\nstopping; press Ctrl-C again to stop at once\n');
-    asked ??= signal;
+    if (asked) {
+      if (performance.now() - first > SAME_WISH) for (const child of children) child.kill('SIGKILL');
+      return;
+    }
+    process.stderr.write('\nstopping; press Ctrl-C again to stop at once\n');
+    [asked, first] = [signal, performance.now()];
     stopping.abort();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);

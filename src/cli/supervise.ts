@@ -9,6 +9,9 @@ export type StopSignal = 'SIGINT' | 'SIGTERM';
 /** Exit codes, as shells give them. */
 export const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
 
+/** Milliseconds in which signals are one wish: npx and timeout pass on what the whole group has got already. */
+export const SAME_WISH = 1000;
+
 /** True in the process that computes. */
 export const isChild = (): boolean => process.env[CHILD] === '1';
 
@@ -20,12 +23,13 @@ export function supervise(): Promise<number> {
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     });
     let asked: StopSignal | null = null;
+    let first = 0;
     const onSignal = (signal: StopSignal): void => {
       if (asked) {
-        child.kill('SIGKILL');
+        if (performance.now() - first > SAME_WISH) child.kill('SIGKILL');
         return;
       }
-      asked = signal;
+      [asked, first] = [signal, performance.now()];
       process.stderr.write('\nstopping; press Ctrl-C again to stop at once\n');
       if (child.connected) child.send(signal);
     };
