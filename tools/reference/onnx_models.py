@@ -8,8 +8,11 @@ run with ONNX Runtime and agrees with PyTorch.
 
 import contextlib
 import io
+import os
 import shutil
 import warnings
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library loads
 
 import onnx
 import onnxruntime

@@ -1,4 +1,5 @@
 /** Small ONNX files for tests: written with the protobuf schema, run by ONNX Runtime itself and by way of the import. */
+import '../../../src/runtime/telemetry.js';
 import * as ort from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { bytesPerElement, host, sizeOf } from '../../../src/graph/dtype.js';
