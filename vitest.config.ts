@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-// Workers may run on another processor: tools/older-processors.sh names a Node that emulates one.
+// Workers may run on another processor: tools/older-processors.sh gives a Node that emulates one.
 process.execPath = process.env['ATTUNE_TEST_NODE'] ?? process.execPath;
 
 export default defineConfig({

@@ -23,7 +23,7 @@ export const sampleNoise = (seed: number): NoiseSource => (draw, item, count) =>
   normal({ seed: seed + item, stream: 'sample', step: draw }, 0, count);
 
 export interface SampleJob {
-  /** Image i is made of prompt i from seed + i, whatever else is made with it. */
+  /** Image i is made of prompt i from seed + i, whatever else is made with it: the same but for rounding (docs/decisions.md). */
   readonly prompts: readonly string[];
   readonly seed: number;
   readonly negativePrompt: string;
