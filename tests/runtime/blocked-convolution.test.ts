@@ -111,7 +111,8 @@ const NARROW: [name: string, which: Case, Record<8 | 16, Expected>][] = [
 describe.each([8, 16] as const)('blocks of %i channels', (block) => {
   const all: typeof CASES = [...CASES, ...NARROW.map(([name, which, expected]): (typeof CASES)[number] => [`${name}, narrow`, which, {}, expected[block]])];
 
-  test.each(all)('%s: the values and gradients of plain convolution, by operators made of plain ones', async (_name, which, { hoist = true }, expected) => {
+  // Any processor proves these; an emulated one (tools/older-processors.sh) would take minutes.
+  test.skipIf(process.env['ATTUNE_TEST_CPU']).each(all)('%s: the values and gradients of plain convolution, by operators made of plain ones', async (_name, which, { hoist = true }, expected) => {
     const { outputs, weights, feeds } = traced(which);
     const lowered = blockConvolutions({ outputs }, block, hoist ? frozenNodes({ outputs }, weights) : new Map());
     expect(operatorsOf(lowered)).toEqual(expected);
