@@ -4,7 +4,7 @@
  *
  *     node tools/cuda-download.mjs [URL of the index that is asked for first]
  */
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
@@ -36,7 +36,8 @@ async function obstacle(url) {
 
 const url = process.argv[2] ?? INDEX;
 // In a checkout, package.json and package-lock.json keep ONNX Runtime's script from running.
-const checkout = process.env.npm_config_local_prefix === process.cwd();
+const { npm_config_local_prefix: project } = process.env;
+const checkout = project !== undefined && existsSync(project) && realpathSync(project) === realpathSync(process.cwd());
 const asked = process.platform === 'linux' && process.arch === 'x64' && !checkout && !DECIDED.some((name) => process.env[name]) && !present();
 const reason = asked ? await obstacle(url) : null;
 if (reason !== null) {
