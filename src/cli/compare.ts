@@ -206,7 +206,7 @@ function baselineCommand(): Command {
     .option('--n <n>', 'samples for each image', wholeNumber(1), 1)
     .action(async ({ config: file, out, n }: { config: string; out: string; n: number }) => {
       const config = resolveConfig(await readConfigFile(file), []);
-      const session = await openSession(config, terminalProgress(false));
+      const session = await openSession(config, terminalProgress(false), {}, 'measure');
       const begun = await readFile(join(out, 'config.yaml')).then(() => true, () => false);
       const folder = await openRunFolder(out, config, session.manifest, begun);
       try {

@@ -34,9 +34,10 @@ async function run(flags: Flags): Promise<void> {
     seconds = (performance.now() - began) / 1000 / updates;
   }
   const began = performance.now();
-  await session.evaluator.measure(0, null);
+  await session.evaluator.measure(0, 'self');
   const evaluationSeconds = (performance.now() - began) / 1000;
-  const evaluations = 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;
+  const atEnd = session.reported.reduce((n, set) => n + set.prompts.length, 0) / session.evaluator.selection.prompts.length;
+  const evaluations = 2 * atEnd + 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;
   const trained = bytesOf(task.parameters);
   const plan = {
     trainedNumbers: trained / 4,
@@ -44,8 +45,8 @@ async function run(flags: Flags): Promise<void> {
     secondsPerEvaluation: evaluationSeconds,
     totalSeconds: seconds * config.accumulate * config.steps + evaluationSeconds * evaluations,
     peakMemoryBytes: peakBytes(),
-    // Three copies in each of three checkpoints (two and the one being written), and four LoRA files.
-    diskBytes: trained * (5 * 3 + 4),
+    // Five copies in each of three checkpoints (two and the one being written), and four LoRA files each of best and last.
+    diskBytes: trained * (5 * 3 + 2 * 4),
   };
   await stepper.release();
   await session.release();

@@ -21,7 +21,7 @@ export interface EntryResult {
   readonly seeds: readonly number[];
   /** At the last evaluation. */
   readonly last: Measures;
-  /** At the best evaluation by the guard's rule. */
+  /** At the best evaluation, which each run chose by the guard's rule. */
   readonly best: Measures;
   /** Means over seeds at each evaluation. */
   readonly curve: readonly Measures[];
@@ -30,7 +30,7 @@ export interface EntryResult {
 }
 
 /** What the numbers are numbers of. */
-export type Ground = Pick<RunConfig, 'model' | 'rewards' | 'prompts' | 'samplingSteps' | 'guidance' | 'evaluation'>;
+export type Ground = Pick<RunConfig, 'model' | 'rewards' | 'prompts' | 'samplingSteps' | 'guidance' | 'evaluation' | 'guard'>;
 
 export interface Failure {
   readonly entry: string;

@@ -27,6 +27,18 @@ const loraSchema = z.strictObject({
     .describe('Ends of layer paths; attention alone (to_q, to_k, to_v, to_out.0) by default for models other than the bundled one.'),
 });
 
+const finalSchema = z.strictObject({
+  prompts: z.int().nonnegative().default(16)
+    .describe('Prompts of each list that base and best checkpoint are measured on once more at the end; 0 for none.'),
+  images: z.int().min(2).default(2)
+    .describe('Images of each of them.'),
+  promptSet: z.string().nullable().default('auto')
+    .describe('List to report on, its prompts that are trained on left out. `auto`: `heldout` for the bundled model, none '
+      + 'otherwise. The evaluations\' own list comes after it, its prompts that chose the checkpoint left out.'),
+  seed: z.int().nonnegative().default(1_000_000)
+    .describe('Of the noise, never that which checkpoints are chosen by.'),
+});
+
 const evaluationSchema = z.strictObject({
   every: z.int().nonnegative().default(10)
     .describe('Updates between evaluations; 0 evaluates only before and after.'),
@@ -47,9 +59,10 @@ const evaluationSchema = z.strictObject({
   heldOut: z.string().nullable().default('auto')
     .describe('A reward that is never trained on. `auto`: the bundled judge for the bundled model, none otherwise.'),
   features: z.string().nullable().default('auto')
-    .describe('CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one.'),
+    .describe('CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one for the bundled model, none otherwise.'),
   sweep: z.array(z.number()).default([0, 0.5, 1, 1.5])
     .describe('Strengths of the LoRA that the report sweeps at the end.'),
+  final: finalSchema.prefault({}),
 });
 
 const budgetSchema = z.strictObject({
@@ -61,11 +74,11 @@ const budgetSchema = z.strictObject({
 
 const guardSchema = z.strictObject({
   enabled: z.boolean().default(true)
-    .describe('Stop early, by the rules below.'),
+    .describe('Stop early, by the rules below. They choose the best checkpoint in any case; the last weights lie beside it.'),
   minDiversity: z.number().min(0).max(1).default(GUARD_DEFAULTS.minDiversity)
     .describe('Smallest diversity, as a share of the base model\'s.'),
   tolerance: z.number().nonnegative().default(GUARD_DEFAULTS.tolerance)
-    .describe('A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference.'),
+    .describe('A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference, image by image.'),
   patience: whole.default(GUARD_DEFAULTS.patience)
     .describe('Consecutive evaluations that must agree before the run is stopped.'),
   maxFrechet: positive.nullable().default(GUARD_DEFAULTS.maxFrechet)

@@ -11,9 +11,8 @@ import { openEventWriter } from '../formats/tfevents.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { ConfigError, readConfigFile, resolveConfig } from './config.js';
 import type { RunConfig } from './config.js';
-
-/** A line of `metrics.jsonl`. */
-export type MetricsRow = Readonly<Record<string, number>> & { readonly step: number };
+import { parseRows, rowText } from './rows.js';
+import type { MetricsRow } from './rows.js';
 
 export interface RunFolder {
   readonly path: string;
@@ -101,8 +100,7 @@ export async function openRunFolder(
     const metrics = join(path, METRICS);
     const rows = async (): Promise<MetricsRow[]> => {
       const text = await readFile(metrics, 'utf8').catch(() => '');
-      // A line cut short by a crash is no line.
-      return text.split('\n').slice(0, -1).map((line) => JSON.parse(line) as MetricsRow);
+      return parseRows(text, metrics, 'Delete that line.');
     };
     const last = resume ? ((await rows()).at(-1)?.step ?? 0) : 0;
     const events = await openEventWriter(path, resume ? { purgeStep: last + 1 } : {});
@@ -110,12 +108,12 @@ export async function openRunFolder(
       path,
       async rewind(step) {
         const kept = (await rows()).filter((row) => row.step <= step);
-        await writeAtomic(metrics, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
+        await writeAtomic(metrics, kept.map(rowText).join(''));
         return kept;
       },
       async log(row) {
-        await appendWhole(metrics, `${JSON.stringify(row)}\n`);
-        for (const [key, value] of Object.entries(row)) if (key !== 'step') await events.scalar(key, value, row.step);
+        await appendWhole(metrics, rowText(row));
+        for (const [key, value] of Object.entries(row)) if (key !== 'step' && value !== undefined) await events.scalar(key, value, row.step);
       },
       async picture(name, png, width, height, step) {
         await writeAtomic(join(path, 'samples', `${name}.png`), png);

@@ -21,7 +21,8 @@ import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
 import { ConfigError } from './config.js';
 import type { RunConfig } from './config.js';
 import { openEvaluator } from './evaluate.js';
-import type { Evaluator } from './evaluate.js';
+import type { EvaluationSet, Evaluator } from './evaluate.js';
+import { evaluationSets } from './evaluation-sets.js';
 import { openPipelineTask } from './pipeline-task.js';
 import type { PipelineTask } from './pipeline-task.js';
 import type { Progress } from './progress.js';
@@ -37,6 +38,8 @@ export interface Session {
   readonly task: PipelineTask;
   readonly prompts: PromptSet;
   readonly evaluator: Evaluator;
+  /** What base and best checkpoint are measured on at the end, the headline's first; empty for nothing. */
+  readonly reported: readonly EvaluationSet[];
   /** What identifies the run: hashes, versions, seed, device. */
   readonly manifest: Readonly<Record<string, unknown>>;
   release(): Promise<void>;
@@ -83,8 +86,11 @@ async function featureSpace(config: RunConfig): Promise<FeatureExtractor | null>
  * Opens everything that a run needs. Mistakes in names and files are found here, before any hour is spent.
  *
  * @param given its model, reward and method are not looked at where `own` has them
+ * @param purpose `measure` asks nothing of reward and sampler that only the method needs, which is not used then
  */
-export async function openSession(given: RunConfig, progress: Progress, own: Own = {}): Promise<Session> {
+export async function openSession(
+  given: RunConfig, progress: Progress, own: Own = {}, purpose: 'train' | 'measure' = 'train',
+): Promise<Session> {
   const config: RunConfig = {
     ...given,
     ...(own.reward && { rewards: [own.reward.name] }),
@@ -92,10 +98,10 @@ export async function openSession(given: RunConfig, progress: Progress, own: Own
   };
   const { method, options: methodOptions } = chosenMethod(config, own.method);
   const prompts = await loadPrompts(config.prompts);
-  const evaluationPrompts = config.evaluation.promptSet ? await loadPrompts(config.evaluation.promptSet) : prompts;
+  const { selection, reported } = await evaluationSets(config, prompts);
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
   const reward = own.reward ?? (await openRewards(config.rewards.map(parseReward)));
-  if (method.needs.differentiableReward && !reward.differentiable) {
+  if (purpose === 'train' && method.needs.differentiableReward && !reward.differentiable) {
     throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
   }
   const heldOut = await heldOutReward(config, reward);
@@ -110,7 +116,7 @@ export async function openSession(given: RunConfig, progress: Progress, own: Own
   const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);
   const planned = { ...scheduler.options, ...samplerOptions(config, method) };
   const plan = samplers[config.sampler].plan(scheduler.schedule, config.samplingSteps, planned);
-  if (method.needs.stochasticSampler) requireStochastic(plan);
+  if (purpose === 'train' && method.needs.stochasticSampler) requireStochastic(plan);
   progress.phase('compiling');
   const compile = { device: config.device, ...(config.threads === undefined ? {} : { threads: config.threads }) };
   const task = await openPipelineTask(pipeline, {
@@ -132,14 +138,13 @@ export async function openSession(given: RunConfig, progress: Progress, own: Own
   const roller = await openRoller(task, 'tuned', sampleNoise(seed), { plan: even });
   const scorers = [openScorer(reward, { compile }), heldOut && openScorer(heldOut, { compile })] as const;
   const evaluator = openEvaluator({
-    task, roller, features, progress, plan: even,
-    prompts: evaluationPrompts.prompts.slice(0, config.evaluation.prompts),
-    images: config.evaluation.images,
+    task, roller, features, progress, selection, plan: even,
     reward: scorers[0],
     heldOut: scorers[1],
+    heldOutName: heldOut?.name ?? null,
   });
   return {
-    config, pipeline, method, methodOptions, task, prompts, evaluator,
+    config, pipeline, method, methodOptions, task, prompts, evaluator, reported,
     manifest: {
       attune: packageVersion,
       node: process.version,

@@ -17,8 +17,8 @@ const jobs = jobsOf(of);
 await writeRun(root, jobOf(of, 'base', 0), { rewards: [0.1] });
 for (const seed of [0, 1]) await writeRun(root, jobOf(of, 'best-of-4', seed), { rewards: [0.3] });
 // `fast` rises, then loses its diversity; `slow` reaches 0.2 in the end, for a fraction of the queries an update.
-await writeRun(root, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3, 0.6], diversity: (k) => (k === 2 ? 0.1 : 0.5) });
-await writeRun(root, jobOf(of, 'fast', 1), { rewards: [0.1, 0.3, 0.8], diversity: (k) => (k === 2 ? 0.1 : 0.5) });
+await writeRun(root, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3, 0.6], diversity: (k) => (k === 2 ? 0.1 : 0.5), best: 1 });
+await writeRun(root, jobOf(of, 'fast', 1), { rewards: [0.1, 0.3, 0.8], diversity: (k) => (k === 2 ? 0.1 : 0.5), best: 1 });
 await writeRun(root, jobOf(of, 'slow', 0), { rewards: [0.1, 0.15, 0.2], queriesAnUpdate: 1 });
 
 const failure = { entry: 'slow', seed: 1, reason: 'no <memory>' };
@@ -27,7 +27,7 @@ const entry = (name: string) => results.entries.find((e) => e.name === name)!;
 const read = (name: string): Promise<string> => readFile(join(root, name), 'utf8');
 
 describe('results', () => {
-  test('are means over seeds, at the end and at the best checkpoint by the guard', () => {
+  test('are means over seeds, at the end and at the checkpoint that each run chose', () => {
     const { mean, deviation, count } = entry('fast').last.reward!;
     expect([mean, deviation, count]).toEqual([expect.closeTo(0.7), expect.closeTo(Math.SQRT2 / 10), 2]);
     expect(entry('fast').last.diversity!.mean).toBeCloseTo(0.1);
@@ -92,12 +92,18 @@ describe('run folders', () => {
 
   test('damage is reported by file and field', async () => {
     const job = jobOf(of, 'slow', 1);
-    const guard = job.config.guard;
     const folder = join(root, job.folder);
-    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/metrics\.jsonl.*holds no evaluation/);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl.*holds no evaluation/);
     await writeRun(root, job, { rewards: [0.1, 0.2], summary: { peakBytes: 'much' } });
-    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/summary\.json.*peakBytes/);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/summary\.json.*peakBytes/);
+    await writeRun(root, job, { rewards: [0.1, 0.2], summary: { best: 7 } });
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/summary\.json.*best: there is no evaluation at step 7/);
+    const costs = '"rewardQueries": 0, "denoiserCalls": 0, "seconds": 0';
     await writeFile(join(folder, 'metrics.jsonl'), '{"step": 0, "evalReward": 1}\n');
-    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/metrics\.jsonl.*(diversity|frechet)/);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl.*step 0 has no rewardQueries/);
+    await writeFile(join(folder, 'metrics.jsonl'), `{"step": 0, "evalReward": 1, "heldOutReward": 1, ${costs}}\n`);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl: line 1.*heldOutError/);
+    await writeFile(join(folder, 'metrics.jsonl'), `{"step": 0, "evalReward": 1, ${costs}}\n{\n`);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl: line 2 is not JSON/);
   });
 });

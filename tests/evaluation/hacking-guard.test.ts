@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
-import type { Evaluation } from '../../src/evaluation/hacking-guard.js';
+import { bestText, GUARD_DEFAULTS, guardText, judge } from '../../src/evaluation/hacking-guard.js';
+import type { Evaluation } from '../../src/evaluation/evaluation.js';
 
 type Column = 'reward' | 'heldOutReward' | 'diversity' | 'frechet';
 
@@ -45,6 +45,57 @@ describe('best', () => {
   });
   test('goes by the reward where there is no judge', () => {
     expect(judge(run({ reward: [0, 2, 1] })).best).toBe(1);
+  });
+});
+
+/** Three images' scores: what is common to all evaluations varies by far more than what changes. */
+const scores = (change: number): number[] => [change - 0.02, 1 + change, 2 + change + 0.02];
+
+describe('what the judge thinks', () => {
+  const judged = (change: number, i: number): Evaluation & { heldOutScores: number[] } =>
+    ({ step: i, reward: i, heldOutReward: 1 + change, heldOutError: 0.58, heldOutScores: scores(change) });
+
+  test('is compared image by image: what differs between images cancels', () => {
+    // Means fall by 0.1 with an error of 0.58 each; the images themselves all by 0.1.
+    const history = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.11, 0.9, 1.91] }];
+    expect(judge(history).best).toBe(0);
+    expect(judge(history.map(({ heldOutScores: _, ...e }) => e)).best).toBe(1);
+    // One image falls by 0.3, the others stay: 0.1 ± 0.1.
+    const one = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.02, 1, 1.72] }];
+    expect(judge(one).best).toBe(1);
+    expect(judge(one, { ...GUARD_DEFAULTS, tolerance: 0.9 }).best).toBe(0);
+  });
+});
+
+describe('what was not measured', () => {
+  const bare = (rewards: number[]): Evaluation[] => rewards.map((reward, step) => ({ step, reward }));
+
+  test('breaks no rule, whatever the limits', () => {
+    const strict = { ...GUARD_DEFAULTS, minDiversity: 1, maxFrechet: 1e-9, tolerance: 0, patience: 1 };
+    expect(judge(bare([0, 1, 3, 2]), strict)).toEqual({ stop: null, best: 2 });
+  });
+
+  test('is told at the start, with what gives it; the rules that are active too', () => {
+    const options = { ...GUARD_DEFAULTS, enabled: true };
+    const all = guardText({ heldOut: 'emoji-judge', features: true }, options);
+    expect(all).toEqual({
+      active: 'guard against reward hacking by diversity (at least 50% of the base model\'s), held-out judge emoji-judge (tolerance 2 standard errors)',
+      missing: null,
+    });
+    const none = guardText({ heldOut: null, features: false }, options);
+    expect(none.active).toContain('no rule is active');
+    expect(none.missing).toMatch(/evaluation\.heldOut=REWARD.*evaluation\.features=CLIP_FOLDER/);
+    const half = guardText({ heldOut: 'x', features: false }, { ...options, enabled: false });
+    expect(half.active).toMatch(/^guard against reward hacking by held-out judge x .*do not stop the run/);
+    expect(half.missing).not.toContain('heldOut=');
+  });
+
+  test('has no place in the rule for the best; the others are told as they are set', () => {
+    const options = { minDiversity: 0.7, tolerance: 1.5, patience: 2, maxFrechet: 0.4 };
+    expect(bestText({ heldOut: null, features: false }, options)).toBe('The highest reward.');
+    const text = bestText({ heldOut: 'x', features: true }, options);
+    for (const part of ['at least 70%', 'Fréchet distance of 0.4', 'more than 1.5 standard errors']) expect(text).toContain(part);
+    expect(bestText({ heldOut: 'x', features: false }, options)).not.toMatch(/70|Fréchet/);
   });
 });
 
