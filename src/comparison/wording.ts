@@ -1,4 +1,5 @@
 /** @file What the page and the Markdown of a comparison say in words. */
+import { setText } from '../evaluation/compared.js';
 import { bestText } from '../evaluation/hacking-guard.js';
 import { numberText } from '../evaluation/ticks.js';
 import type { Results } from './results.js';
@@ -38,6 +39,11 @@ export function bestNote({ common, entries }: Results): string {
   const measured = (name: 'heldOutReward' | 'diversity'): boolean => entries.some((e) => e.last[name] !== undefined);
   return bestText({ heldOut: measured('heldOutReward') ? 'held-out' : null, features: measured('diversity') }, common.guard);
 }
+
+/** What the best checkpoints were chosen by, and what is beyond it. */
+export const reportedNote = ({ reportedOn }: Results): string => (reportedOn === null ? ''
+  : `The best checkpoints once more, on ${setText(reportedOn)}: prompts and noise that did not choose them. Best-of-n is not `
+  + 'measured there.');
 
 export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the '
   + 'same noise with one sampler, so that all start from the base model\'s numbers. Costs are those of training, '

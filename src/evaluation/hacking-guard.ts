@@ -12,7 +12,7 @@ import type { Evaluation } from './evaluation.js';
 /** An evaluation as the guard weighs it. */
 export type Judged = Evaluation & {
   /** Of each image, in the order that all evaluations have: two judgements are compared image by image. */
-  readonly heldOutScores?: readonly number[];
+  readonly heldOutScores?: readonly number[] | undefined;
 };
 
 export interface GuardOptions {
@@ -29,8 +29,11 @@ export interface GuardOptions {
   maxFrechet: number | null;
 }
 
-/** Half the diversity: the direct methods, unguarded, keep about a fifth (arXiv 2412.07775, Table 1). */
-export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, tolerance: 2, patience: 2, maxFrechet: null };
+/**
+ * Half the diversity: the direct methods, unguarded, keep about a fifth (arXiv 2412.07775, Table 1). Three standard
+ * errors: the highest of several judgements is flattered by its noise, and each later one is held against it.
+ */
+export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, tolerance: 3, patience: 2, maxFrechet: null };
 
 export type GuardRule = 'diversity' | 'held-out' | 'frechet';
 

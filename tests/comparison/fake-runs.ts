@@ -64,7 +64,7 @@ export async function writeRun(root: string, job: Job, run: FakeRun): Promise<vo
   if (!finished) return;
   const sweep = [0, 0.5, 1].map((strength) =>
     ({ strength, step: 10 * best, reward: strength, heldOutReward: 0.1, heldOutError: 0.01, ...(diversity && { diversity: 0.5, frechet: strength / 10 }) }));
-  const baseline = { independentFrechet: 0.25 };
+  const baseline = diversity ? { independentFrechet: 0.25 } : {};
   const summary = { peakBytes: 2 ** 30, best: 10 * best, ...(job.kind.name === 'train' ? { sweep } : baseline), ...run.summary };
   await writeFile(join(folder, 'summary.json'), JSON.stringify(summary));
 }

@@ -16,12 +16,15 @@ function run(columns: Partial<Record<Column, number[]>>): Evaluation[] {
   }));
 }
 
+/** The errors of these histories are independent ones of 0.1: a fall is one by more than 2 · √2 · 0.1 ≈ 0.283. */
+const TWO = { ...GUARD_DEFAULTS, tolerance: 2 };
+
 describe('best', () => {
   test('has the highest reward of those that the judge likes no less than the ones before', () => {
-    // Lower by more than 2 · √2 · 0.1 ≈ 0.283 than the highest before, the base's included.
-    expect(judge(run({ reward: [0, 1, 2, 3, 4], heldOutReward: [0.5, 0.6, 0.7, 0.45, 0.4] })).best).toBe(3);
-    expect(judge(run({ reward: [0, 1, 3, 2, 4], heldOutReward: [0.5, 0.6, 0.35, 0.7, 0.4] })).best).toBe(2);
-    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.2, 0.1] })).best).toBe(0);
+    // Than the highest before, the base's included.
+    expect(judge(run({ reward: [0, 1, 2, 3, 4], heldOutReward: [0.5, 0.6, 0.7, 0.45, 0.4] }), TWO).best).toBe(3);
+    expect(judge(run({ reward: [0, 1, 3, 2, 4], heldOutReward: [0.5, 0.6, 0.35, 0.7, 0.4] }), TWO).best).toBe(2);
+    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.2, 0.1] }), TWO).best).toBe(0);
     expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.4, 0.4] }), { ...GUARD_DEFAULTS, tolerance: 0 }).best).toBe(0);
   });
   test('once chosen it stays until a later one has more reward: its weights are kept only then', () => {
@@ -59,7 +62,7 @@ describe('what the judge thinks', () => {
     // Means fall by 0.1 with an error of 0.58 each; the images themselves all by 0.1.
     const history = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.11, 0.9, 1.91] }];
     expect(judge(history).best).toBe(0);
-    expect(judge(history.map(({ heldOutScores: _, ...e }) => e)).best).toBe(1);
+    expect(judge(history.map((e) => ({ ...e, heldOutScores: undefined }))).best).toBe(1);
     // One image falls by 0.3, the others stay: 0.1 ± 0.1.
     const one = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.02, 1, 1.72] }];
     expect(judge(one).best).toBe(1);
@@ -79,7 +82,7 @@ describe('what was not measured', () => {
     const options = { ...GUARD_DEFAULTS, enabled: true };
     const all = guardText({ heldOut: 'emoji-judge', features: true }, options);
     expect(all).toEqual({
-      active: 'guard against reward hacking by diversity (at least 50% of the base model\'s), held-out judge emoji-judge (tolerance 2 standard errors)',
+      active: 'guard against reward hacking by diversity (at least 50% of the base model\'s), held-out judge emoji-judge (tolerance 3 standard errors)',
       missing: null,
     });
     const none = guardText({ heldOut: null, features: false }, options);
@@ -117,15 +120,14 @@ describe('stop', () => {
     expect(ruleAt(run({ diversity: [1, 0.4, 0.4, 0.4] }), patient)).toEqual([[3, 'diversity']]);
   });
   test('when the judge turns away while the reward rises', () => {
-    // Fallen by more than 2 · √2 · 0.1 ≈ 0.283 from the best, 0.5.
     const heldOutReward = [0, 0.5, 0.2, 0.3, 0.21, 0.2];
-    expect(ruleAt(run({ heldOutReward }))).toEqual([[5, 'held-out']]);
-    expect(judge(run({ heldOutReward })).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
+    expect(ruleAt(run({ heldOutReward }), TWO)).toEqual([[5, 'held-out']]);
+    expect(judge(run({ heldOutReward }), TWO).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
       + 'is 0.2, down from 0.5 at step 10, while the reward rose from 1 to 5');
-    expect(judge(run({ heldOutReward })).best).toBe(3);
+    expect(judge(run({ heldOutReward }), TWO).best).toBe(3);
   });
   test('not when the reward falls with the judge: that is no hacking', () => {
-    expect(ruleAt(run({ heldOutReward: [0, 0.5, 0.1, 0.1, 0.1], reward: [0, 3, 2, 1, 0] }))).toEqual([]);
+    expect(ruleAt(run({ heldOutReward: [0, 0.5, 0.1, 0.1, 0.1], reward: [0, 3, 2, 1, 0] }), TWO)).toEqual([]);
   });
   test('when the images stray too far, if a limit is set', () => {
     const history = run({ frechet: [0, 3, 5, 6] });
