@@ -72,7 +72,7 @@ export function parseRows(
       return bad('is not JSON');
     }
     const parsed = rowSchema.safeParse(value);
-    if (parsed.success) return [parsed.data];
+    if (parsed.success) return [value as MetricsRow]; // its keys in their order
     const { path: key, message } = parsed.error.issues[0]!;
     return bad(`is no line of a run: ${key.join('.')}: ${message}`);
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { bestText, GUARD_DEFAULTS, guardText, judge } from '../../src/evaluation/hacking-guard.js';
 import type { Evaluation } from '../../src/evaluation/evaluation.js';
+import { normal } from '../../src/random/random.js';
 
 type Column = 'reward' | 'heldOutReward' | 'diversity' | 'frechet';
 
@@ -68,6 +69,23 @@ describe('what the judge thinks', () => {
     expect(judge(one).best).toBe(1);
     expect(judge(one, { ...GUARD_DEFAULTS, tolerance: 0.9 }).best).toBe(0);
   });
+});
+
+test('a judge whose opinion does not change rarely stops a run of 40 evaluations', () => {
+  /** Share of 300 runs that are stopped; 32 images, each scored anew with noise of 0.1 each time. */
+  const falseAlarms = (tolerance: number): number => {
+    const options = { ...GUARD_DEFAULTS, tolerance };
+    const stopped = Array.from({ length: 300 }, (_, seed) => {
+      const history = Array.from({ length: 41 }, (__, step) => {
+        const heldOutScores = Array.from(normal({ seed, stream: 'judge', step }, 0, 32), (z) => 0.5 + 0.1 * z);
+        return { step, reward: step, heldOutReward: heldOutScores.reduce((a, b) => a + b, 0) / 32, heldOutError: 0.1, heldOutScores };
+      });
+      return history.some((_e, i) => judge(history.slice(0, i + 1), options).stop !== null);
+    });
+    return stopped.filter((s) => s).length / stopped.length;
+  };
+  expect(falseAlarms(2)).toBeGreaterThan(0.4);
+  expect(falseAlarms(GUARD_DEFAULTS.tolerance)).toBeLessThan(0.08);
 });
 
 describe('what was not measured', () => {

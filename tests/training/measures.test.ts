@@ -76,7 +76,7 @@ const events = async (path: string): Promise<string> =>
 const lines = async (path: string): Promise<Record<string, number>[]> =>
   (await readFile(join(path, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
 
-describe('a run whose judge falls, within what is tolerated', { timeout: 120_000 }, async () => {
+describe('a run whose judge falls, within what is tolerated', { timeout: 600_000 }, async () => {
   const { path, summary, told, warned } = await run('tolerant', [['guard.tolerance', 1e6]]);
 
   test('is read by comparisons as it was written: every evaluation, its own best, the sweep of that', async () => {
@@ -125,7 +125,7 @@ async function only(prompt: string): Promise<string> {
   return path;
 }
 
-describe('a run whose judge falls, and no fall is tolerated', { timeout: 120_000 }, () => {
+describe('a run whose judge falls, and no fall is tolerated', { timeout: 600_000 }, () => {
   test('keeps the base model as its best, in words, and the last weights beside it', async () => {
     const strict: [string, unknown][] = [['guard.tolerance', 0], ['guard.enabled', false], ['evaluation.final.promptSet', other]];
     const { path, summary, told, warned } = await run('strict', strict);
@@ -150,7 +150,7 @@ describe('a run whose judge falls, and no fall is tolerated', { timeout: 120_000
   });
 });
 
-describe('a run without judge and features', { timeout: 120_000 }, () => {
+describe('a run without judge and features', { timeout: 600_000 }, () => {
   test('has no such measure anywhere, and says at its start that the guard has no rule and what gives it some', async () => {
     const bare: [string, unknown][] = [['evaluation.heldOut', 'auto'], ['evaluation.features', 'auto']];
     const { path, summary, warned } = await run('bare', bare);
@@ -169,7 +169,7 @@ describe('a run without judge and features', { timeout: 120_000 }, () => {
   });
 });
 
-describe('full fine-tuning', { timeout: 180_000 }, () => {
+describe('full fine-tuning', { timeout: 600_000 }, () => {
   test('is measured against the base model, also by a process that did not measure it', async () => {
     const full: [string, unknown][] = [['train', 'full'], ['lr', 0.002], ['guard.tolerance', 1e6]];
     const whole = await run('full', full, {}, FULL_SIGN);
