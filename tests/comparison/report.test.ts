@@ -65,7 +65,7 @@ describe('the best checkpoint', () => {
   test('has its rule told by the comparison\'s settings', async () => {
     const settings = { guard: { minDiversity: 0.8, tolerance: 4 }, prompts: 'animals', evaluation: { prompts: 2, images: 2 } };
     const own = comparison({ settings });
-    const note = bestNote(gather(own, [], { ...results, common: jobsOf(own)[0]!.config }));
+    const note = bestNote(gather(own, [], { common: jobsOf(own)[0]!.config, independentFrechet: null, failures: [], missing: 0 }));
     expect(note).toBe('The highest reward.'); // nothing was measured
     const text = bestNote({ ...results, common: jobsOf(own)[0]!.config });
     expect(text).toMatch(/at least 80% of .* by more than 4 standard errors/);
@@ -81,7 +81,7 @@ describe('the best checkpoint', () => {
     await writeRun(folder, jobOf(of, 'base', 0), { rewards: [0.1] });
     await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], summary: { reported } });
     await writeComparison(of, jobs, folder, [], 'attune compare');
-    const text = (await readFile(join(folder, 'results.md'), 'utf8')).split('### Where nothing chose it')[1]!;
+    const text = (await readFile(join(folder, 'results.md'), 'utf8')).split('### Where nothing chose it')[1]!.split('### ')[0]!;
     expect(text).toContain('16 prompts of heldout that are not trained on');
     expect(text).toContain('| base | 1 | 0.110 | 0.600 | 0.400 | 100% |');
     expect(text).toContain('| fast | 1 | 0.770 | 0.600 | 0.200 | 50% |');

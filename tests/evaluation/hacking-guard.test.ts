@@ -72,10 +72,10 @@ describe('what the judge thinks', () => {
 });
 
 test('a judge whose opinion does not change rarely stops a run of 40 evaluations', () => {
-  /** Share of 300 runs that are stopped; 32 images, each scored anew with noise of 0.1 each time. */
+  /** Share of 100 runs that are stopped; 32 images, each scored anew with noise of 0.1 each time. */
   const falseAlarms = (tolerance: number): number => {
     const options = { ...GUARD_DEFAULTS, tolerance };
-    const stopped = Array.from({ length: 300 }, (_, seed) => {
+    const stopped = Array.from({ length: 100 }, (_, seed) => {
       const history = Array.from({ length: 41 }, (__, step) => {
         const heldOutScores = Array.from(normal({ seed, stream: 'judge', step }, 0, 32), (z) => 0.5 + 0.1 * z);
         return { step, reward: step, heldOutReward: heldOutScores.reduce((a, b) => a + b, 0) / 32, heldOutError: 0.1, heldOutScores };
