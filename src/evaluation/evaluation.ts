@@ -29,10 +29,12 @@ export const withHeldOutError = <T extends z.ZodType<Pick<Evaluation, 'heldOutRe
 
 export const evaluationSchema = withHeldOutError(evaluationFields);
 
+const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+
 /** Sample deviation. */
 export function deviation(values: ArrayLike<number>): number {
   const list = Array.from(values);
-  const mean = list.reduce((a, b) => a + b, 0) / list.length;
+  const mean = meanOf(list);
   return Math.sqrt(list.reduce((s, v) => s + (v - mean) ** 2, 0) / Math.max(1, list.length - 1));
 }
 
@@ -51,14 +53,7 @@ export interface Difference {
  */
 export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<number>, groups?: readonly string[]): Difference {
   if (before.length !== after.length) throw new Error(`pairs of ${before.length} and ${after.length} images`);
-  const grouped = new Map<string | number, number[]>();
-  for (let i = 0; i < before.length; i++) {
-    const key = groups?.[i] ?? i;
-    grouped.set(key, [...(grouped.get(key) ?? []), after[i]! - before[i]!]);
-  }
-  const means = [...grouped.values()].map((d) => d.reduce((a, b) => a + b, 0) / d.length);
-  return {
-    mean: means.reduce((a, b) => a + b, 0) / means.length,
-    error: means.length < 2 ? null : deviation(means) / Math.sqrt(means.length),
-  };
+  const each = Array.from(before, (v, i) => after[i]! - v);
+  const means = groups ? [...new Set(groups)].map((g) => meanOf(each.filter((_, i) => groups[i] === g))) : each;
+  return { mean: meanOf(means), error: means.length < 2 ? null : deviation(means) / Math.sqrt(means.length) };
 }

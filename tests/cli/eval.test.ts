@@ -5,6 +5,8 @@ import { readLora, writeLora } from '../../src/formats/lora-file.js';
 import { GUIDANCE_NOTE } from '../../src/sampling/defaults.js';
 import { fixtures, run, scratch, smallRun, tiny } from './helpers.js';
 
+vi.setConfig({ testTimeout: 300_000 });
+
 /** Sessions that are open. */
 let open = 0;
 vi.mock('../../src/training/session.js', async (original) => {

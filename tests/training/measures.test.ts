@@ -162,7 +162,7 @@ describe('a run without judge and features', { timeout: 600_000 }, () => {
     for (const name of absent) expect(binary.includes(name), name).toBe(false);
     const page = (await readFile(join(path, 'report.html'), 'utf8')).replaceAll(/data:image[^"]*/g, '');
     const body = page.slice(page.indexOf('<body'), page.indexOf('<h2>Particulars'));
-    for (const word of ['NaN', 'undefined', 'Diversity</', 'Fréchet', 'as diverse']) expect(body.includes(word), word).toBe(false);
+    for (const word of ['NaN', 'undefined', 'Diversity</', '>Fréchet', 'as diverse']) expect(body.includes(word), word).toBe(false);
     expect(summary.best).toBe(summary.exported[0]!.step);
     expect(warned[0]).toMatch(/no rule is active.*not measured: .*evaluation\.heldOut=REWARD.*evaluation\.features=CLIP_FOLDER/);
     expect((await readRun(path, 'x', 0)).points.every((p) => p.diversity === undefined)).toBe(true);
