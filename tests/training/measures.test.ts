@@ -22,7 +22,7 @@ import { scratch, tiny } from '../cli/helpers.js';
 
 const folder = scratch();
 /** Which way brightens the pictures, with a LoRA and with all weights. */
-const [SIGN, FULL_SIGN] = [1, 1];
+const [SIGN, FULL_SIGN] = [1, -1];
 const [list, other] = [join(folder, 'prompts.txt'), join(folder, 'others.txt')];
 await writeFile(list, 'a cat\na dog\na horse\n');
 await writeFile(other, 'a house\na cat\na tree\n');
