@@ -61,4 +61,4 @@ test('a run with a reward and a method of one\'s own', async () => {
     expect(defaultGuidance(await loadPipeline(tiny), [(await readLora(file)).lora])).toBe(config.guidance);
   }
   await expect(runTraining(config, path, { own: { reward: red } })).rejects.toThrow('already holds a run');
-}, 120_000);
+}, 300_000);
