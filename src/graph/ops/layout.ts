@@ -174,7 +174,7 @@ function paddedSources(d: number, before: number, after: number, mode: PadMode):
 /** Adds slices of `g` along `axis` into `size` bins: bin sources[i] receives slice i. */
 function gatherTranspose(g: Tensor, axis: number, sources: readonly number[], size: number): Tensor {
   const usesOf = Array.from({ length: size }, (_, s) => sources.flatMap((v, i) => (v === s ? [i] : [])));
-  const uses = Math.max(...usesOf.map((list) => list.length));
+  const uses = usesOf.reduce((most, list) => Math.max(most, list.length), 0);
   let total: Tensor | null = null;
   for (let k = 0; k < uses; k++) {
     // The k-th use of each source; a source with fewer uses reads slice 0 with weight 0.
