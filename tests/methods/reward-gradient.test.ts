@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { alignprop } from '../../src/methods/alignprop.js';
+import { alignprop, truncationPoint } from '../../src/methods/alignprop.js';
 import { draftLv } from '../../src/methods/draft-lv.js';
 import { draft } from '../../src/methods/draft.js';
 import { drtune, trainedSteps } from '../../src/methods/drtune.js';
@@ -184,23 +184,63 @@ describe('AlignProp', () => {
     expect(a.gradients.get('w1')!.data).toEqual(d.gradients.get('w1')!.data);
   });
 
-  test('the truncation point varies and stays inside', async () => {
-    const task = await tinyTask({ steps: 10, eta: 1 });
-    const stepper = await alignprop.create(task, alignprop.options.parse({}));
+  const PICKED = [['uniform', {}], ['gaussian', { mean: 0.5, deviation: 0.3 }]] as const;
+
+  test.each(PICKED)('%s: the gradient is DRaFT\'s through the steps from the drawn one on', async (truncation, settings) => {
+    const task = await tinyTask({ steps: 4, eta: 1 });
     const seen = new Set<number>();
-    for (let round = 0; round < 12; round++) {
-      for await (const { metrics } of stepper.round(PROMPTS, round)) seen.add(metrics!['from']!);
+    for (let round = 0; round < 8; round++) {
+      const { gradients, metrics } = await firstUpdate(alignprop, task, { truncation, ...settings }, PROMPTS, round);
+      const from = metrics!['from']!;
+      const through = await firstUpdate(draft, task, { k: 4 - from }, PROMPTS, round);
+      for (const [name, g] of through.gradients) expect(gradients.get(name)!.data).toEqual(g.data);
+      seen.add(from);
     }
-    await stepper.release();
-    expect(Math.min(...seen)).toBeGreaterThanOrEqual(1);
-    expect(Math.max(...seen)).toBeLessThan(10);
     expect(seen.size).toBeGreaterThan(2);
+  });
+
+  /** Where gradient starts, over rounds of a task of 50 steps. */
+  async function starts(given: unknown, rounds: number): Promise<number[]> {
+    const task = await tinyTask({ steps: 50, eta: 1, batch: 1 });
+    const all: number[] = [];
+    for (let round = 0; round < rounds; round++) all.push(truncationPoint(alignprop.options.parse(given), task, round));
+    return all;
+  }
+
+  test('uniform points cover all steps alike', async () => {
+    const all = await starts({ truncation: 'uniform' }, 4000);
+    const counts = Array.from({ length: 50 }, (_, i) => all.filter((v) => v === i).length);
+    expect(Math.min(...counts)).toBeGreaterThan(40); // 80 each, deviation 9
+    expect(Math.max(...counts)).toBeLessThan(120);
+  });
+
+  test('gaussian points have the published mean and deviation, and stay inside', async () => {
+    const all = await starts({}, 4000);
+    const average = meanOf(all);
+    expect(average).toBeCloseTo(42 - 0.5 - 0.3, 0); // 0.84 · 50, rounded down, what lies beyond the end cut off
+    expect(Math.sqrt(meanOf(all.map((v) => (v - average) ** 2)))).toBeGreaterThan(4);
+    expect(Math.sqrt(meanOf(all.map((v) => (v - average) ** 2)))).toBeLessThan(5);
+    expect(Math.max(...all)).toBe(49);
+    const low = await starts({ mean: 0, deviation: 0.05 }, 400);
+    expect(Math.min(...low)).toBe(1);
+    // Nothing inside at all: the last step, as `fixed`.
+    expect(new Set(await starts({ mean: 1, deviation: 1e-9 }, 20))).toEqual(new Set([49]));
+  });
+
+  test('with a target the loss is the distance to it, scaled', async () => {
+    const task = await tinyTask({ steps: 3, eta: 1 });
+    const given = { truncation: 'fixed', target: 4, scale: 0.01 };
+    const { loss, rewards } = await firstUpdate(alignprop, task, given, PROMPTS);
+    expect(loss).toBeCloseTo(meanOf(Array.from(rewards, (r) => Math.abs(4 - r) * 0.01)), 6);
   });
 });
 
 describe('DRTune', () => {
   /** The loss of a chain whose network inputs are held fixed, and whose outputs are too at steps that are not trained. */
-  async function heldChain(task: Task, round: number, stop: number, trained: (i: number) => boolean): Promise<() => Promise<number>> {
+  async function heldChain(
+    task: Task, round: number, stop: number, trained: (i: number) => boolean,
+    lossOf = (score: Float32Array): number => -meanOf(score),
+  ): Promise<() => Promise<number>> {
     const roller = await openRoller(task);
     const { x } = await roller.rollout(PROMPTS, round);
     const outputs: Float32Array[] = [];
@@ -213,7 +253,7 @@ describe('DRTune', () => {
         clean = line.map((v, k) => step.cleanX * v + step.cleanOut * output[k]!);
         line = line.map((v, k) => step.meanX * v + step.meanOut * output[k]!);
       }
-      return -meanOf(await task.reward.score({ ...x[0]!, data: clean }, PROMPTS));
+      return lossOf(await task.reward.score({ ...x[0]!, data: clean }, PROMPTS));
     };
   }
 
@@ -250,6 +290,20 @@ describe('DRTune', () => {
     const task = await tinyTask({ steps: 4, predictionType: 'sample' });
     const { gradients } = await firstUpdate(drtune, task, { k: 10, earlyStop: 0 }, PROMPTS);
     expect(await directionalError(task, gradients, await heldChain(task, 0, 3, () => true))).toBeLessThan(2e-3);
+  });
+
+  test('above the ceiling nothing is learnt, below it all', async () => {
+    const task = await tinyTask({ steps: 4 });
+    const free = await firstUpdate(drtune, task, { k: 10, earlyStop: 0 }, PROMPTS);
+    const [a, b] = free.rewards as unknown as [number, number];
+    const between = (a + b) / 2;
+    const { gradients, loss } = await firstUpdate(drtune, task, { k: 10, earlyStop: 0, ceiling: between }, PROMPTS);
+    expect(loss).toBeCloseTo((between - Math.min(a, b)) / 2, 5);
+    const chain = await heldChain(task, 0, 3, () => true, (score) => -meanOf(Array.from(score, (r) => Math.min(r, between))));
+    expect(await directionalError(task, gradients, chain)).toBeLessThan(2e-3);
+    const none = await firstUpdate(drtune, task, { k: 10, earlyStop: 0, ceiling: Math.min(a, b) }, PROMPTS);
+    expect(none.loss).toBe(0);
+    expect(norm(none.gradients)).toBe(0);
   });
 
   test('trained steps are evenly spaced and all of them when there are few', () => {
