@@ -85,8 +85,8 @@ const bytesOf = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, da
 function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
   return {
     graphOptimizationLevel: 'all',
-    // Planning all of a run's memory as one block keeps what the first, unplanned run took as well: up to 1.7 times the
-    // peak for no gain in time (docs/decisions.md).
+    // Planning all of a run's memory as one block keeps what the first, unplanned run took as well: 1.4 times the peak of
+    // an update (docs/decisions.md).
     enableMemPattern: false,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     logSeverityLevel: 3,
