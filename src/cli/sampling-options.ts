@@ -65,7 +65,7 @@ export function withPromptFlags(command: Command): Command {
 export function withSamplerFlags(command: Command, seed: string, out: string): Command {
   return command
     .option('--seed <n>', seed, wholeNumber(0), 0)
-    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the LoRA\'s, or the model family\'s)', parseNumber)
+    .option('--guidance <x>', 'strength of the prompt; up to 1 is no guidance (default: the LoRA\'s, or the model family\'s)', parseNumber)
     .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
       .choices(Object.keys(samplers)))
     .option('--sampling-steps <n>', 'sampler steps of an image (default: 20; of lcm 4)', wholeNumber(1))

@@ -47,7 +47,7 @@ export function withRunFlags(command: Command): Command {
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images an update', parseNumber)
     .option('--lr <x>', `learning rate (default: ${configSchema.parse({}).lr}, or 4e-4 for other models)`, parseNumber)
-    .option('--guidance <x>', `classifier-free guidance; 1 is none (default: ${configSchema.parse({}).guidance}, or 5 for other models)`, parseNumber)
+    .option('--guidance <x>', `classifier-free guidance; up to 1 is none (default: ${configSchema.parse({}).guidance}, or 5 for other models)`, parseNumber)
     .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde (default: ddim)')
     .option('--sampling-steps <n>', 'steps of the sampler', parseNumber)
     .option('--seed <n>', 'seed of everything', parseNumber)

@@ -128,7 +128,7 @@ export const configSchema = z.strictObject({
   samplingSteps: whole.default(8)
     .describe('Denoising steps of each image, in training and evaluation; 20 by default for other models.'),
   guidance: z.number().min(0).default(1)
-    .describe('Classifier-free guidance, trained through; 1 is none: the tuned model then needs no second network call. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
+    .describe('Classifier-free guidance, trained through; up to 1 is none: the tuned model then needs no second network call. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
   negativePrompt: z.string().default(''),
   size: whole.optional()
     .describe('Image side in pixels; the model\'s own by default.'),
