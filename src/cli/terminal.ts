@@ -21,6 +21,7 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
   let open = false;
   /** A count that has reached its end is told once, though rounded counts may reach it again and again. */
   let ended = false;
+  const warned = new Set<string>();
   const endLine = (): void => {
     if (open) stream.write('\n');
     open = false;
@@ -53,6 +54,8 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       }
     },
     warn(text) {
+      if (warned.has(text)) return; // a model may be opened twice
+      warned.add(text);
       endLine();
       stream.write(`warning: ${text}\n`);
     },

@@ -24,7 +24,7 @@ export interface TrainFlags {
 
 const FIELDS: Readonly<Record<string, string>> = {
   model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
-  guidance: 'guidance', sampler: 'sampler', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
+  guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
 
 /** The configuration of `start`, file, environment and flags, in that order. @throws ConfigError naming the field */
@@ -50,6 +50,7 @@ export function withRunFlags(command: Command): Command {
     .option('--guidance <x>', `classifier-free guidance; up to 1 is none (default: ${configSchema.parse({}).guidance}, or 5 for other models)`, parseNumber)
     .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde (default: ddim)')
     .option('--sampling-steps <n>', 'steps of the sampler', parseNumber)
+    .option('--spacing <kind>', 'leading, trailing (for Turbo models) or linspace (default: the model\'s own)')
     .option('--seed <n>', 'seed of everything', parseNumber)
     .option('--device <name>', 'cpu, webgpu or cuda')
     .option('--threads <n>', 'threads of one operator', parseNumber)

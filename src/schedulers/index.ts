@@ -1,4 +1,5 @@
 /** @file The samplers by name, for the command line and for configuration. */
+import type { z } from 'zod';
 import { ddim } from './ddim.js';
 import { ddpm } from './ddpm.js';
 import { deis } from './deis.js';
@@ -19,7 +20,11 @@ export interface SamplerEntry {
   /** One line for `attune list samplers`. */
   readonly summary: string;
   /** The options it reads, as a schema that refuses others by name. */
-  readonly options: { parse(value: unknown): SamplerOptions };
+  readonly options: {
+    parse(value: unknown): SamplerOptions;
+    safeParse(value: unknown): z.ZodSafeParseResult<SamplerOptions>;
+    readonly shape: object;
+  };
 }
 
 const spaced = { spacing: true, stepsOffset: true } as const;

@@ -166,6 +166,18 @@ export function readSchedulerConfig(file: Readonly<Record<string, unknown>>, whe
   };
 }
 
+/**
+ * What to tell a user of a configuration, in a line each.
+ *
+ * @param chosen whether the user named a sampler, so that it is no matter which one the file names
+ */
+export function schedulerWarnings({ warnings, instead }: SchedulerConfig, where: string, chosen: boolean): string[] {
+  return [
+    ...(warnings.length === 0 ? [] : [`${where}: ${warnings.join('; ')}`]),
+    ...(instead === null || chosen ? [] : [`${where}: ${instead} (--sampler NAME takes another; attune list samplers)`]),
+  ];
+}
+
 function samplerOptionsOf(sampling: Sampling): SamplerOptions {
   const { variance_type: variance, solver_type: type } = sampling;
   const sigmas = sampling.use_karras_sigmas ? 'karras' : sampling.use_lu_lambdas ? 'lu'

@@ -7,6 +7,13 @@ import type { SamplerOptions } from './plan.js';
 
 export type Spacing = NonNullable<SamplerOptions['spacing']>;
 
+/** What is wrong with a plan that starts among nearly clean samples, where all sampling starts from noise; or null. */
+export function lateStart(trained: number, first: number): string | null {
+  if (first >= trained / 2 - 1) return null;
+  return `sampling begins at time ${first} of ${trained - 1}, where the model expects pictures almost without noise; ` +
+    'with so few steps take --spacing trailing';
+}
+
 /** Halves go to the even neighbour, as NumPy rounds. */
 export function roundHalfEven(x: number): number {
   const floor = Math.floor(x);

@@ -132,6 +132,7 @@ export function remakeCommand({ config, task }: Session, folder: string): { comm
     '--model', config.model,
     ...(['like', 'vae', 'prediction'] as const).flatMap((key) => (config[key] === undefined ? [] : [`--${key}`, config[key]])),
     '--sampler', 'ddim', '--sampling-steps', String(config.samplingSteps), '--guidance', String(config.guidance),
+    ...(config.spacing === undefined ? [] : ['--spacing', config.spacing]),
     ...(config.negativePrompt === '' ? [] : ['--negative', config.negativePrompt]),
     ...(config.size === undefined ? [] : ['--size', String(config.size)]),
   ];

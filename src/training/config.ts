@@ -7,6 +7,7 @@ import { isBundled } from '../models/load.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
 import { LORA_TARGETS } from '../nn/lora.js';
 import { suggestion } from '../rewards/nearest.js';
+import { samplerOptions } from '../schedulers/plan.js';
 
 const positive = z.number().positive();
 const whole = z.int().positive();
@@ -125,6 +126,8 @@ export const configSchema = z.strictObject({
   lora: loraSchema.prefault({}),
   sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim')
     .describe('Where the method does not care; the sampler of its paper by default.'),
+  spacing: samplerOptions.shape.spacing
+    .describe('How its steps are spread over the training times; the model\'s own by default, `trailing` for Turbo models.'),
   samplingSteps: whole.default(8)
     .describe('Denoising steps of each image, in training and evaluation; 20 by default for other models.'),
   guidance: z.number().min(0).default(1)

@@ -17,7 +17,8 @@ import { sampleNoise } from '../sampling/sampler.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';
 import { requireStochastic } from '../schedulers/transition.js';
-import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
+import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
+import { lateStart } from '../schedulers/timesteps.js';
 import { ConfigError } from './config.js';
 import type { RunConfig } from './config.js';
 import { openEvaluator } from './evaluate.js';
@@ -113,9 +114,14 @@ export async function openSession(
   }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
-  const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);
-  const planned = { ...scheduler.options, ...samplerOptions(config, method) };
+  const where = `${pipeline.source}: scheduler_config.json`;
+  const scheduler = readSchedulerConfig(pipeline.scheduler, where);
+  for (const text of schedulerWarnings(scheduler, where, config.sampler !== 'ddim')) progress.warn(text);
+  const settings = { ...scheduler.options, ...(config.spacing && { spacing: config.spacing }) };
+  const planned = { ...settings, ...samplerOptions(config, method) };
   const plan = samplers[config.sampler].plan(scheduler.schedule, config.samplingSteps, planned);
+  const late = lateStart(scheduler.schedule.alphasCumprod.length, plan.steps[0]!.timestep);
+  if (late) progress.warn(late);
   if (purpose === 'train' && method.needs.stochasticSampler) requireStochastic(plan);
   progress.phase('compiling');
   const compile = { device: config.device, ...(config.threads === undefined ? {} : { threads: config.threads }) };
@@ -134,7 +140,7 @@ export async function openSession(
     compile,
   });
   const { eta, seed } = config.evaluation;
-  const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...scheduler.options, eta });
+  const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...settings, eta });
   const roller = await openRoller(task, 'tuned', sampleNoise(seed), { plan: even });
   const scorers = [openScorer(reward, { compile }), heldOut && openScorer(heldOut, { compile })] as const;
   const evaluator = openEvaluator({
