@@ -125,13 +125,14 @@ function readSampling(json: Readonly<Record<string, unknown>>, leastLambda: numb
  */
 export function readSchedulerConfig(file: Readonly<Record<string, unknown>>, where: string): SchedulerConfig {
   // Keys whose values are only the defaults of the class that wrote them; another class has its own.
-  const defaults: unknown = file['_use_default_values'];
-  const json = Object.fromEntries(Object.entries(file).filter(([key]) => !(Array.isArray(defaults) && defaults.includes(key))));
+  const { _use_default_values: given } = file;
+  const defaults = new Set<unknown>(Array.isArray(given) ? given : []);
+  const json = Object.fromEntries(Object.entries(file).filter(([key]) => !defaults.has(key)));
   const name = String(json['_class_name'] ?? 'missing').replace(/^Flax/, '');
   const known = Object.hasOwn(SAMPLERS, name);
   const telling = json['trained_betas'] != null || ['beta_schedule', 'beta_start', 'beta_end'].every((key) => key in json);
   if (!known && !telling) {
-    throw new FormatError(where, `"_class_name": ${JSON.stringify(json['_class_name'])?.slice(0, 80) ?? 'missing'} is not known, and no ` +
+    throw new FormatError(where, `"_class_name": ${shown(JSON.stringify(json['_class_name']) ?? 'missing')} is not known, and no ` +
       'noise schedule stands beside it (beta_schedule, beta_start, beta_end)',
       'Models of flow matching and EDM are trained on another process, which Attune does not have.');
   }
@@ -166,14 +167,17 @@ export function readSchedulerConfig(file: Readonly<Record<string, unknown>>, whe
   };
 }
 
+const MOST_TOLD = 8;
+
 /**
  * What to tell a user of a configuration, in a line each.
  *
  * @param chosen whether the user named a sampler, so that it is no matter which one the file names
  */
 export function schedulerWarnings({ warnings, instead }: SchedulerConfig, where: string, chosen: boolean): string[] {
+  const [told, more] = [warnings.slice(0, MOST_TOLD), warnings.length - MOST_TOLD];
   return [
-    ...(warnings.length === 0 ? [] : [`${where}: ${warnings.join('; ')}`]),
+    ...(told.length === 0 ? [] : [`${where}: ${told.join('; ')}${more > 0 ? `; and ${more} more` : ''}`]),
     ...(instead === null || chosen ? [] : [`${where}: ${instead} (--sampler NAME takes another; attune list samplers)`]),
   ];
 }

@@ -1,5 +1,6 @@
 /** @file Noise levels σ = √((1−ā)/ā), in which the Euler and DPM-Solver samplers reckon, and which of them are visited. */
 import type { NoiseSchedule } from './noise-schedule.js';
+import { SamplingError } from './plan.js';
 import type { SamplerOptions } from './plan.js';
 import { fractionalTimesteps, roundHalfEven, solverTimesteps } from './timesteps.js';
 
@@ -85,6 +86,9 @@ function levels(schedule: NoiseSchedule, steps: number, options: SamplerOptions,
   // Euler's kind spreads its levels between those of the first and last time; the solvers over all training times.
   const [first, end] = whole ? [trained - 1, 0] : [times[0]!, times.at(-1)!];
   const { sigmaMax = Math.fround(sigmaAt(schedule, first)), sigmaMin = Math.fround(sigmaAt(schedule, end)) } = options;
+  if (!(sigmaMin < sigmaMax || steps === 1)) {
+    throw new SamplingError(`noise levels from ${sigmaMax} down to ${sigmaMin} are no range; mend sigma_min and sigma_max`);
+  }
   const sigmas = spread(kind, steps, sigmaMax, sigmaMin);
   const logSigmas = Array.from(schedule.alphasCumprod, (_, t) => Math.fround(Math.log(Math.fround(trainingSigma(schedule, t)))));
   const asTold = !whole ? Math.fround : kind === 'karras' || kind === 'lu' ? roundHalfEven : Math.floor;

@@ -124,7 +124,7 @@ const quoted = (word: string): string => (/^[\w./:@%+=,-]+$/.test(word) ? word :
 
 /**
  * The `attune sample` command that makes evaluation pictures again but for `--prompt` and `--seed`, and what makes them
- * the tuned model's in `folder`; null where that command cannot sample as the evaluation does, with η above 0.
+ * the tuned model's in `folder`; null where the evaluation samples with η above 0.
  */
 export function remakeCommand({ config, task }: Session, folder: string): { command: string; tuned: string } | null {
   if (config.evaluation.eta !== 0) return null;

@@ -6,7 +6,7 @@ import { noiseLevel, signalToNoise } from '../../src/schedulers/noise-schedule.j
 import type { NoiseSchedule } from '../../src/schedulers/noise-schedule.js';
 import { samplers } from '../../src/schedulers/index.js';
 import { SamplingError } from '../../src/schedulers/plan.js';
-import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { readSchedulerConfig, schedulerWarnings } from '../../src/schedulers/scheduler-config.js';
 import { loadFixture } from '../models/fixture.js';
 import { distance, SD15, sd15 } from './helpers.js';
 
@@ -170,6 +170,15 @@ describe('scheduler_config.json', () => {
     expect(read.instead).toBeNull();
   });
 
+  test('any number of unknown keys is read at once, and told in a line', () => {
+    const keys = Array.from({ length: 200_000 }, (_, i) => `key${i}`);
+    const config = sd15({ ...Object.fromEntries(keys.map((key) => [key, 1])), _use_default_values: keys.slice(100_000) });
+    expect(config.warnings.length).toBe(100_000);
+    const [line] = schedulerWarnings(config, 'f.json', true);
+    expect(line).toMatch(/^f\.json: "key0": 1 is not done; .*; and 99992 more$/);
+    expect(line!.length).toBeLessThan(400);
+  });
+
   test('an unknown class: DDIM by its noise schedule, and told so', () => {
     const read = sd15({ _class_name: 'KDPM2DiscreteScheduler' });
     expect(read).toMatchObject({ sampler: 'ddim', warnings: [], instead: expect.stringMatching(/KDPM2Disc.*ddim.*instead/) });
@@ -209,6 +218,12 @@ describe('wrong use', () => {
   test('times past the last training time, and a single step of linspace', () => {
     expect(() => ddim(schedule, 1000, { stepsOffset: 1 })).toThrow(/begin at time 1000/);
     expect(() => samplers.euler.plan(schedule, 1)).toThrow(/trailing/);
+  });
+  test('a range of noise levels that is none', () => {
+    const options = { sigmas: 'karras', sigmaMin: 2, sigmaMax: 2 } as const;
+    for (const name of ['euler', 'heun', 'lms', 'dpm++2m', 'dpm++2s', 'unipc', 'deis'] as const) {
+      expect(() => samplers[name].plan(schedule, 5, options)).toThrow(/from 2 down to 2 are no range/);
+    }
   });
   test('an option that the sampler does not have, or out of range', () => {
     expect(() => samplers.euler.options.parse({ eta: 1 })).toThrow(/eta/);
