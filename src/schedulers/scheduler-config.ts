@@ -95,25 +95,34 @@ const INERT = [
   'clip_sample_range', 'dynamic_thresholding_ratio', 'sample_max_value', 'flow_shift', 'time_shift_type', 'skip_prk_steps',
 ];
 
+const PROCESS = new Set(Object.keys(processSchema.shape));
+/** Of more than these only the number is told. */
+const MOST_TOLD = 8;
+
 const isOff = (value: unknown): boolean =>
   value === null || value === false || value === undefined || (Array.isArray(value) && value.length === 0);
 
 function readSampling(json: Readonly<Record<string, unknown>>, leastLambda: number): { sampling: Sampling; warnings: string[] } {
   const sampling: Record<string, unknown> = {};
   const warnings: string[] = [];
+  let more = 0;
+  const warn = (key: string, what: string): void => {
+    if (warnings.length >= MOST_TOLD) more++;
+    else warnings.push(`"${shown(key)}": ${shown(JSON.stringify(json[key]))} ${what}`);
+  };
   for (const [key, value] of Object.entries(json)) {
-    if (key.startsWith('_') || Object.hasOwn(processSchema.shape, key) || INERT.includes(key)) continue;
-    const told = `"${shown(key)}": ${shown(JSON.stringify(value) ?? 'undefined')}`;
+    if (key.startsWith('_') || PROCESS.has(key) || INERT.includes(key)) continue;
     if (Object.hasOwn(samplingSchema, key)) {
       const parsed = samplingSchema[key as keyof typeof samplingSchema].safeParse(value);
       if (parsed.success) sampling[key] = parsed.data;
-      else if (!isOff(value)) warnings.push(`${told} is not known and left out`);
+      else if (!isOff(value)) warn(key, 'is not known and left out');
     } else if (key === 'lambda_min_clipped') {
-      if (typeof value === 'number' && value > leastLambda) warnings.push(`${told} is not done: the noisiest times are visited too`);
+      if (typeof value === 'number' && value > leastLambda) warn(key, 'is not done: the noisiest times are visited too');
     } else if (!isOff(value) && !UNCHANGED[key]?.includes(value)) {
-      warnings.push(`${told} is not done`);
-    } else if (value === false && UNCHANGED[key]?.includes(true)) warnings.push(`${told} is not done`);
+      warn(key, 'is not done');
+    } else if (value === false && UNCHANGED[key]?.includes(true)) warn(key, 'is not done');
   }
+  if (more > 0) warnings.push(`and ${more} more`);
   return { sampling: sampling as Sampling, warnings };
 }
 
@@ -167,17 +176,14 @@ export function readSchedulerConfig(file: Readonly<Record<string, unknown>>, whe
   };
 }
 
-const MOST_TOLD = 8;
-
 /**
  * What to tell a user of a configuration, in a line each.
  *
  * @param chosen whether the user named a sampler, so that it is no matter which one the file names
  */
 export function schedulerWarnings({ warnings, instead }: SchedulerConfig, where: string, chosen: boolean): string[] {
-  const [told, more] = [warnings.slice(0, MOST_TOLD), warnings.length - MOST_TOLD];
   return [
-    ...(told.length === 0 ? [] : [`${where}: ${told.join('; ')}${more > 0 ? `; and ${more} more` : ''}`]),
+    ...(warnings.length === 0 ? [] : [`${where}: ${warnings.join('; ')}`]),
     ...(instead === null || chosen ? [] : [`${where}: ${instead} (--sampler NAME takes another; attune list samplers)`]),
   ];
 }
