@@ -3,6 +3,7 @@
 import { Command, CommanderError, Help } from 'commander';
 import type { Option } from 'commander';
 import { packageVersion } from '../formats/package-root.js';
+import { withoutSecrets } from '../formats/url-secrets.js';
 import { compareCommand } from './compare.js';
 import { evalCommand } from './eval.js';
 import { listCommand } from './list.js';
@@ -52,7 +53,7 @@ async function main(): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     const known = error instanceof Error && USER_ERRORS.has(error.name);
     const message = error instanceof Error ? (known || EXPLAINED.has(error.name) ? error.message : (error.stack ?? error.message)) : String(error);
-    process.stderr.write(`attune: ${message}\n`);
+    process.stderr.write(`attune: ${withoutSecrets(message)}\n`);
     return known ? 2 : 1;
   }
 }

@@ -1,4 +1,5 @@
 /** @file Progress on stderr: one line that rewrites itself on a terminal, a line now and then elsewhere. */
+import { withoutSecrets } from '../formats/url-secrets.js';
 import type { Progress } from '../training/progress.js';
 
 function clock(seconds: number): string {
@@ -32,7 +33,7 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       ended = false;
       if (quiet) return;
       endLine();
-      stream.write(`${text}\n`);
+      stream.write(`${withoutSecrets(text)}\n`);
     },
     step(done, total, detail = '') {
       if (quiet) return;
@@ -57,7 +58,7 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       if (warned.has(text)) return; // a model may be opened twice
       warned.add(text);
       endLine();
-      stream.write(`warning: ${text}\n`);
+      stream.write(`warning: ${withoutSecrets(text)}\n`);
     },
   };
 }

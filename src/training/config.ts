@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
+import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { isBundled } from '../models/load.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
 import { LORA_TARGETS } from '../nn/lora.js';
@@ -237,6 +238,15 @@ function unwrap(field: z.ZodType): z.ZodType {
   return inner ? unwrap(inner) : field;
 }
 
+/** @throws ConfigError for an address with a password or key in it: a configuration is saved with its run */
+function refuseSecrets(value: unknown, path = ''): void {
+  if (typeof value === 'string' && holdsSecrets(value)) {
+    throw new ConfigError(`${path} has a password or key in an address. ${SECRETS_REMEDY}`);
+  }
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, inner] of Object.entries(value)) refuseSecrets(inner, path === '' ? key : `${path}.${key}`);
+}
+
 /**
  * The full configuration from layers of settings, later ones winning.
  *
@@ -250,6 +260,7 @@ export function resolveConfig(file: Tree, assignments: readonly (readonly [strin
     throw new ConfigError(`rewards: give one with --reward; the default ones only know emoji, and ${String(tree['model'])} `
       + 'is another model. attune list rewards shows all.');
   }
+  refuseSecrets(tree);
   const result = configSchema.safeParse(other ? over(OTHER_MODELS, tree) : tree);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
