@@ -11,13 +11,12 @@ import type { DeclaredPort } from '../graph/onnx/inspect.js';
 import { clip, div, mul, sub } from '../graph/ops/arithmetic.js';
 import { concat, narrow, reshape, transpose } from '../graph/ops/layout.js';
 import { norm, sum } from '../graph/ops/reduce.js';
-import { resize } from '../graph/ops/resize.js';
 import { roundStraightThrough } from '../graph/ops/rounding.js';
 import { input, literal } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { normalizePixels } from '../models/clip.js';
 import { loadTokenizer } from '../models/tokenizer-files.js';
-import { fitSquare } from './clip-pixels.js';
+import { fitSquare, resizePillow } from './clip-pixels.js';
 import type { DifferentiableReward } from './reward.js';
 
 const channels = (mean: readonly number[], deviation: readonly number[]) => (images: Tensor): Tensor =>
@@ -118,7 +117,7 @@ function pickScore(
 
 /**
  * score(image, prompt) of a model in a file. The images are fitted to the model's size (shortest side resized with
- * antialiased bicubic, centre cropped; both sides resized if it is not square). A model that takes bytes gets them
+ * Pillow's bicubic, centre cropped as transformers does; both sides resized if it is not square). A model that takes bytes gets them
  * rounded, with the gradient passed straight through. A model whose batch size is fixed is traced as often as needed.
  *
  * @throws OnnxError if the file is damaged, uses unsupported operators, or its inputs and outputs are not a reward's
@@ -191,7 +190,7 @@ async function openAs(
     const count = images.shape[0]!;
     const fitted = PIXELS[options.pixels](height === width
       ? fitSquare(images, height!)
-      : resize(images, [height!, width!], { mode: 'cubic', antialias: true }));
+      : resizePillow(images, [height!, width!]));
     const whole = image.dtype === 'uint8' ? roundStraightThrough(clip(fitted, 0, 255)) : fitted;
     const pixels = channelsLast ? transpose(whole, [0, 2, 3, 1]) : whole;
     const piece = typeof fixedBatch === 'number' ? fixedBatch : count;

@@ -78,6 +78,9 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
   const folding = { known: constants.of, left: LIMITS.foldTotal as number };
   let nodesLeft: number = LIMITS.nodes;
   let constantsLeft: number = LIMITS.constantTotal;
+  let growthLeft: number = LIMITS.grown;
+  /** Values that depend on no input of the model, though they are not known here. */
+  const unfolded = new WeakSet<Tensor>();
 
   const spendNodes = (count: number): void => {
     nodesLeft -= count;
@@ -90,6 +93,18 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
 
   const define = (frame: Frame, name: string, value: Tensor | null, node?: NodeMessage): void => {
     if (!frame.scope.set(name, value)) fail(`two values are named ${quoted(name)}`, node);
+  };
+
+  /** Values that a few bytes of file make large would cost time and memory at each run. */
+  const limitGrowth = (made: Values, given: Values): void => {
+    if (!given.every((t) => !t || unfolded.has(t) || constants.of(t))) return;
+    const largest = Math.max(0, ...given.map((t) => t?.size ?? 0));
+    for (const t of made) {
+      if (!t) continue;
+      unfolded.add(t);
+      growthLeft -= Math.max(0, t.size - largest);
+      if (growthLeft < 0) throw new Error(`makes ${describeShape(t.shape)} of ${largest} known elements: more than a file may bring`);
+    }
   };
 
   /** A value that may have been computed just now (by nodes from `start` on), as a known one if possible. */
@@ -117,6 +132,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     const called = functions.get(calledFunction(node));
     const start = nodeCount();
     const results = called ? runFunction(node, called, given, frame) : runOperator(node, given, frame);
+    if (!called && !isBranch(node)) limitGrowth(results, given);
     node.output.forEach((name, i) => {
       if (name === '') return;
       const t = results[i] ?? fail(`output ${i} is not supported`, node);

@@ -59,7 +59,10 @@ export function div(a: Operand, b: Operand): Tensor {
   return binary('Div', a, b, (g, _x, y) => div(g, y), (g, _x, y, out) => neg(div(mul(g, out), y)));
 }
 
-/** xʸ for x > 0, or any x with a number as exponent that is whole. */
+/**
+ * xʸ for x > 0, or any x with a whole exponent. As in PyTorch, what is 0⁰ has no gradient by x, and what is 0ʸ with y ≥ 0
+ * none by y.
+ */
 export function pow(a: Operand, b: Operand): Tensor {
   if (typeof a !== 'number') {
     // So that no derivative of a whole power becomes 0·x⁻¹, which is not a number at 0.
@@ -67,18 +70,31 @@ export function pow(a: Operand, b: Operand): Tensor {
     if (b === 1) return a;
     if (b === 2) return square(a);
   }
-  return binary(
-    'Pow', a, b,
-    (g, x, y) => mul(g, mul(y, pow(x, typeof b === 'number' ? b - 1 : sub(y, 1)))),
-    typeof b === 'number' ? null : (g, x, _y, out) => mul(g, mul(out, log(x))),
-  );
+  if (typeof b === 'number') return binary('Pow', a, b, (g, x, y) => mul(g, mul(y, pow(x, b - 1))), null);
+  const byBase: Rule = (g, x, y) => {
+    const none = equal(y, 0);
+    return where(none, 0, mul(g, mul(y, pow(x, where(none, 1, sub(y, 1))))));
+  };
+  const byExponent: Rule = (g, x, y, out) => {
+    const none = and(equal(x, 0), greaterEqual(y, 0));
+    return where(none, 0, mul(g, mul(out, log(where(none, 1, x)))));
+  };
+  return binary('Pow', a, b, byBase, byExponent);
 }
 
-/** Remainder with the sign of the divisor for integers, of the dividend for floats (C's fmod). No gradient. */
+/**
+ * Remainder with the sign of the divisor for integers, of the dividend for floats (C's fmod): x − y·trunc(x/y), so the
+ * gradient by y is −trunc(x/y).
+ */
 export function mod(a: Operand, b: Operand): Tensor {
   const [x, y] = operands('Mod', a, b);
-  const attributes = { fmod: isFloat(x.dtype) ? 1 : 0 };
-  return apply({ op: 'Mod', inputs: [x, y], attributes }, broadcastShapes('Mod', x.shape, y.shape), x.dtype);
+  const byY: Vjp = (g) => sumTo(neg(mul(g, roundHalfEven(div(sub(x, out), y)))), y.shape);
+  const out: Tensor = apply(
+    { op: 'Mod', inputs: [x, y], attributes: { fmod: isFloat(x.dtype) ? 1 : 0 }, vjps: [(g) => sumTo(g, x.shape), byY] },
+    broadcastShapes('Mod', x.shape, y.shape),
+    x.dtype,
+  );
+  return out;
 }
 
 /** Element-wise maximum; where both are equal the gradient goes to the first. */
@@ -144,6 +160,11 @@ export const neg = (x: Tensor): Tensor => unary('Neg', x, (g) => neg(g));
 export const exp = (x: Tensor): Tensor => unary('Exp', x, (g, y) => mul(g, y));
 export const log = (x: Tensor): Tensor => unary('Log', x, (g) => div(g, x));
 export const sqrt = (x: Tensor): Tensor => unary('Sqrt', x, (g, y) => div(mul(g, 0.5), y));
+/** √x of a sum of squares: the gradient is 0 where x is 0, as that of a norm in PyTorch. */
+export const sqrtOfSquares = (x: Tensor): Tensor => unary('Sqrt', x, (g, y) => {
+  const none = equal(y, 0);
+  return where(none, 0, div(mul(g, 0.5), where(none, 1, y)));
+});
 export const square = (x: Tensor): Tensor => mul(x, x);
 export const reciprocal = (x: Tensor): Tensor => unary('Reciprocal', x, (g, y) => neg(mul(g, mul(y, y))));
 /** 1/√x. */

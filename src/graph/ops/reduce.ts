@@ -3,7 +3,7 @@ import type { Shape } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
 import { apply, literal } from '../tensor.js';
 import type { Tensor } from '../tensor.js';
-import { add, cast, div, equal, exp, log, mul, sqrt, square, sub } from './arithmetic.js';
+import { add, cast, div, equal, exp, log, mul, sqrtOfSquares, square, sub } from './arithmetic.js';
 import { expand, reshape } from './layout.js';
 
 export interface ReduceOptions {
@@ -75,9 +75,9 @@ export function variance(x: Tensor, options: ReduceOptions & { correction?: numb
   return div(sum(square(centred), { axes, keepDims: options.keepDims ?? false }), count - (options.correction ?? 0));
 }
 
-/** Euclidean norm √(Σx² + epsilon); a positive epsilon keeps the gradient finite at zero. */
+/** Euclidean norm √(Σx² + epsilon). At zero the gradient is 0. */
 export function norm(x: Tensor, options: ReduceOptions & { epsilon?: number } = {}): Tensor {
-  return sqrt(add(sum(square(x), options), options.epsilon ?? 0));
+  return sqrtOfSquares(add(sum(square(x), options), options.epsilon ?? 0));
 }
 
 /** log Σ eˣ, shifted by the maximum so that nothing overflows. */

@@ -1,6 +1,6 @@
 /** @file ONNX normalisations, as at inference. */
 import { sizeOf } from '../../dtype.js';
-import { abs, add, div, maximum, mul, reciprocal, sqrt, sub } from '../../ops/arithmetic.js';
+import { abs, add, div, equal, reciprocal, sqrt, sqrtOfSquares, square, sub, where } from '../../ops/arithmetic.js';
 import { expand, reshape } from '../../ops/layout.js';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../../ops/norm.js';
 import { mean, norm, normalizeAxes, sum, variance } from '../../ops/reduce.js';
@@ -37,7 +37,7 @@ function trailing(c: Call, x: Tensor, axis: number): { rows: Tensor; fit: (t: Te
   const tail = x.shape.slice(at);
   const length = sizeOf(tail);
   const axes = tail.map((_, i) => at + i);
-  return { rows: reshape(x, [...x.shape.slice(0, at), length]), fit: (t) => reshape(expand(t, tail), [length]), axes };
+  return { rows: reshape(x, [sizeOf(x.shape.slice(0, at)), length]), fit: (t) => reshape(expand(t, tail), [length]), axes };
 }
 
 /** Output 1 is the mean, output 2 the inverse deviation, both with the normalised axes kept. */
@@ -75,14 +75,15 @@ function lp(c: Call): Tensor {
   const p = c.int('p', 2);
   if (p !== 1 && p !== 2) c.fail(`norm ${p} is not supported`);
   const length = p === 1 ? sum(abs(x), options) : norm(x, options);
-  return div(x, maximum(length, 1e-38)); // what is 0 stays 0
+  const zero = equal(length, 0); // what is 0 stays 0, without a gradient
+  return div(where(zero, 0, x), where(zero, 1, length));
 }
 
 function meanVariance(c: Call): Tensor {
   const x = c.x(0);
   const axes = c.intList('axes') ?? [0, 2, 3];
   const centred = sub(x, mean(x, { axes, keepDims: true }));
-  const deviation = sqrt(mean(mul(centred, centred), { axes, keepDims: true }));
+  const deviation = sqrtOfSquares(mean(square(centred), { axes, keepDims: true }));
   return div(centred, add(deviation, 1e-9));
 }
 

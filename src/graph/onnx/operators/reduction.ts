@@ -1,7 +1,7 @@
 /** @file ONNX reductions; their axes are an attribute in older operator sets and an input in newer ones. */
-import { abs, log, mul, sqrt, square } from '../../ops/arithmetic.js';
+import { abs, log, mul, square } from '../../ops/arithmetic.js';
 import { narrow, reshape, unsqueeze } from '../../ops/layout.js';
-import { logSumExp, max, mean, min, normalizeAxes, sum } from '../../ops/reduce.js';
+import { logSumExp, max, mean, min, norm, normalizeAxes, sum } from '../../ops/reduce.js';
 import type { ReduceOptions } from '../../ops/reduce.js';
 import { argMax, argMin } from '../../ops/topk.js';
 import { full } from '../../tensor.js';
@@ -52,7 +52,7 @@ export const reduction: Readonly<Record<string, Operator>> = {
   ReduceMin: reduce(min),
   ReduceProd: reduce(product),
   ReduceL1: reduce((x, options) => sum(abs(x), options)),
-  ReduceL2: reduce((x, options) => sqrt(sum(square(x), options))),
+  ReduceL2: reduce(norm),
   ReduceSumSquare: reduce((x, options) => sum(square(x), options)),
   ReduceLogSum: reduce((x, options) => log(sum(x, options))),
   ReduceLogSumExp: reduce(logSumExp),
