@@ -173,6 +173,14 @@ export const abs = (x: Tensor): Tensor => unary('Abs', x, (g) => mul(g, sign(x))
 export const sign = (x: Tensor): Tensor => unary('Sign', x, null);
 export const sin = (x: Tensor): Tensor => unary('Sin', x, (g) => mul(g, cos(x)));
 export const cos = (x: Tensor): Tensor => unary('Cos', x, (g) => neg(mul(g, sin(x))));
+export const asin = (x: Tensor): Tensor => unary('Asin', x, (g) => div(g, sqrt(sub(1, square(x)))));
+export const acos = (x: Tensor): Tensor => unary('Acos', x, (g) => neg(div(g, sqrt(sub(1, square(x))))));
+export const atan = (x: Tensor): Tensor => unary('Atan', x, (g) => div(g, add(square(x), 1)));
+export const sinh = (x: Tensor): Tensor => unary('Sinh', x, (g) => mul(g, cosh(x)));
+export const cosh = (x: Tensor): Tensor => unary('Cosh', x, (g) => mul(g, sinh(x)));
+export const asinh = (x: Tensor): Tensor => unary('Asinh', x, (g) => div(g, sqrt(add(square(x), 1))));
+export const acosh = (x: Tensor): Tensor => unary('Acosh', x, (g) => div(g, sqrt(sub(square(x), 1))));
+export const atanh = (x: Tensor): Tensor => unary('Atanh', x, (g) => div(g, sub(1, square(x))));
 /** Error function; derivative 2/√π·exp(−x²). */
 export const erf = (x: Tensor): Tensor =>
   unary('Erf', x, (g) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))));

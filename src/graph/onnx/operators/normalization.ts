@@ -1,9 +1,12 @@
 /** @file ONNX normalisations, as at inference. */
 import { sizeOf } from '../../dtype.js';
-import { abs, add, div, equal, reciprocal, sqrt, sqrtOfSquares, square, sub, where } from '../../ops/arithmetic.js';
+import { abs, add, div, equal, pow, reciprocal, sqrt, sqrtOfSquares, square, sub, where } from '../../ops/arithmetic.js';
 import { expand, reshape } from '../../ops/layout.js';
+import { matmul } from '../../ops/matmul.js';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../../ops/norm.js';
 import { mean, norm, normalizeAxes, sum, variance } from '../../ops/reduce.js';
+import { matrix } from '../../ops/separable.js';
+import { literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
 
@@ -87,6 +90,20 @@ function meanVariance(c: Call): Tensor {
   return div(centred, add(deviation, 1e-9));
 }
 
+/** x / (bias + alpha/size · Σ x²)^beta, the sum over `size` neighbouring channels. */
+function localResponse(c: Call): Tensor {
+  const x = c.x(0);
+  const size = c.int('size') ?? c.fail('attribute size is missing');
+  const channels = x.shape[1] ?? c.fail(`takes [B, C, ...], not ${x}`);
+  c.budget(channels * channels);
+  const [before, after] = [Math.floor((size - 1) / 2), Math.ceil((size - 1) / 2)];
+  const weight = c.float('alpha', 1e-4) / size;
+  const near = matrix(channels, channels, (i, j) => (j >= i - before && j <= i + after ? weight : 0));
+  const squares = reshape(square(x), [x.shape[0]!, channels, sizeOf(x.shape.slice(2))]);
+  const sums = reshape(matmul(literal(Array.from(near.data), [channels, channels]), squares), x.shape);
+  return div(x, pow(add(sums, c.float('bias', 1)), c.float('beta', 0.75)));
+}
+
 /** ONNX Runtime's fusions of BERT-like encoders: normalises input + skip (+ bias); output 3 is that sum. */
 export const skipLayer: Operator = (c) => {
   const [x, skip, gamma, beta, bias] = [c.x(0), c.x(1), c.x(2), c.optional(3), c.optional(4)];
@@ -103,5 +120,6 @@ export const normalization: Readonly<Record<string, Operator>> = {
   RMSNormalization: rootMeanSquare,
   SimplifiedLayerNormalization: rootMeanSquare,
   LpNormalization: lp,
+  LRN: localResponse,
   MeanVarianceNormalization: meanVariance,
 };
