@@ -59,7 +59,7 @@ const LISTS = {
 /** What has settings of its own, and what these are called on the command line. */
 const DETAILS = {
   methods: { entries: METHODS, prefix: 'method.', use: '--set KEY=VALUE' },
-  rewards: { entries: REWARDS, prefix: '', use: '--reward NAME?KEY=VALUE&KEY=VALUE' },
+  rewards: { entries: REWARDS, prefix: '', use: '--reward NAME?KEY=VALUE&KEY=VALUE (&& for an & before a KEY= within a value)' },
   searches: { entries: SEARCHES, prefix: 'search.', use: '--set KEY=VALUE' },
 } as const;
 

@@ -8,7 +8,8 @@ const PLACEHOLDER = /\{([A-Za-z_]\w*)\}/g;
 const USER = /(:\/\/)([^\s"']*)@/g;
 const KEY = /([?&](?:api[-_]?key|key|access[-_]?token|auth[-_]?token|token|auth|secret|password|passwd|pwd|sig|signature)=)([^&\s"'#]*)/gi;
 
-const onlyNames = (text: string): boolean => /^(?:[^:@]*:)?\{[A-Za-z_]\w*\}$/.test(text);
+/** A sentence may go on behind an address. */
+const onlyNames = (text: string): boolean => /^(?:[^:@]*:)?\{[A-Za-z_]\w*\}[.,;)]*$/.test(text);
 
 /** A text as it may be shown or saved: … in place of the passwords and keys of addresses in it. */
 export function withoutSecrets(text: string): string {

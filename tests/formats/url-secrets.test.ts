@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { holdsSecrets, openAddress, withoutSecrets } from '../../src/formats/url-secrets.js';
+import { holdsSecrets, openAddress, SECRETS_REMEDY, withoutSecrets } from '../../src/formats/url-secrets.js';
 
 test.each([
   ['http://me:hunter2@h/s', 'http://…@h/s'],
@@ -13,7 +13,7 @@ test.each([
 });
 
 test.each([
-  'http://h:80/@me/x@y', 'http://h/s?max_tokens=5&keyboard=1', 'http://me:{PASSWORD}@h/?key={KEY}', 'http://{TOKEN}@h/', 'a photo @ 50mm',
+  'http://h:80/@me/x@y', 'http://h/s?max_tokens=5&keyboard=1', 'http://me:{PASSWORD}@h/?key={KEY}', 'http://{TOKEN}@h/', 'a photo @ 50mm', SECRETS_REMEDY,
   'me@example.org', 'a cat?key=3', 'http://h/s?key=',
 ])('%s holds none', (text) => {
   expect(holdsSecrets(text)).toBe(false);

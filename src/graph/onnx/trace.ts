@@ -137,7 +137,7 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     const called = functions.get(calledFunction(node));
     const start = nodeCount();
     const results = called ? runFunction(node, called, given, frame) : runOperator(node, given, frame);
-    if (!called && !isControl(node)) limitGrowth(results, given);
+    if (!called && !isControl(node) && node.opType !== 'Constant') limitGrowth(results, given);
     node.output.forEach((name, i) => {
       if (name === '') return;
       const t = results[i] ?? fail(`output ${i} is not supported`, node);

@@ -121,7 +121,7 @@ export const elementwise: Readonly<Record<string, Operator>> = {
   Not: unary(not),
   IsNaN: unary((x) => not(equal(x, x))),
   IsInf: isInfinite,
-  Where: (c) => throughInt32(c.x(1), ['int8', 'bool'], (x) => where(c.x(0), x, cast(c.x(2), x.dtype))),
+  Where: (c) => throughInt32(c.x(1), ['int8', 'bool'], (x) => where(c.x(0), x, x === c.x(1) ? c.x(2) : cast(c.x(2), x.dtype))),
   Clip: clipped,
   Cast: converted,
   CastLike: (c) => {
