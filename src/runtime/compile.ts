@@ -166,7 +166,7 @@ export async function compile<O extends string>(
       }
       const results = await session.run(values);
       const outputs = Object.fromEntries(names.map((n) => [n, toHost(results[n]!, graph.outputs[n].dtype)])) as Record<O, HostTensor>;
-      if (options.checkFinite && !names.every((n) => isFinite(outputs[n]))) throw await nonFiniteError(executable, feeds);
+      if (options.checkFinite && !names.every((n) => isFinite(outputs[n]))) throw await nonFiniteError(compile, executable, feeds);
       return outputs;
     },
     async release() {

@@ -1,23 +1,10 @@
 /** @file Element-wise arithmetic with NumPy broadcasting: binary operators, powers, comparisons, selection. */
 import { isFloat } from '../dtype.js';
-import type { DType, Shape } from '../dtype.js';
-import { describeShape, traceError } from '../errors.js';
+import type { DType } from '../dtype.js';
+import { traceError } from '../errors.js';
 import { apply, full, lift } from '../tensor.js';
 import type { Operand, Tensor, Vjp } from '../tensor.js';
-import { sumTo } from './reduce.js';
-
-/** The shape that two shapes broadcast to. */
-export function broadcastShapes(op: string, a: Shape, b: Shape): number[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, i) => {
-    const x = a[i - rank + a.length] ?? 1;
-    const y = b[i - rank + b.length] ?? 1;
-    if (x !== y && x !== 1 && y !== 1) {
-      traceError(op, `shapes ${describeShape(a)} and ${describeShape(b)} do not broadcast`);
-    }
-    return x === 1 ? y : x;
-  });
-}
+import { broadcastShapes, sumTo } from './shape.js';
 
 function operands(op: string, a: Operand, b: Operand): [Tensor, Tensor] {
   if (typeof a === 'number' && typeof b === 'number') traceError(op, 'at least one operand must be a tensor');

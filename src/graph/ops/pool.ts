@@ -1,6 +1,6 @@
-/** @file Pooling: averages and maxima over windows, over the whole image, or over a grid of given size. */
+/** @file Pooling: averages and maxima over windows, over the whole image, or over a grid of given size; and what undoes them, repeating pixels. */
 import { describeShape, traceError } from '../errors.js';
-import { apply, applyMany, full } from '../tensor.js';
+import { apply, applyMany, full, literal } from '../tensor.js';
 import type { Attributes, Tensor, Vjp } from '../tensor.js';
 import { mul } from './arithmetic.js';
 import { fourSides, pair } from './conv.js';
@@ -9,7 +9,6 @@ import { addAlong } from './gather.js';
 import { reshape } from './layout.js';
 import { max, mean } from './reduce.js';
 import type { ReduceOptions } from './reduce.js';
-import { upsampleNearest } from './resize.js';
 import { matrix, separable, transposed } from './separable.js';
 import type { Matrix } from './separable.js';
 
@@ -93,6 +92,20 @@ export function avgPool2d(x: Tensor, options: PoolOptions & { countPadding?: boo
     : separable(g, transposed(averages(v, countPadding)), transposed(averages(h, countPadding))));
   const attributes = { ...attributesOf(axes, options.ceil), count_include_pad: countPadding ? 1 : 0 };
   return apply({ op: 'AveragePool', inputs: [x], attributes, vjps: [back] }, pooledShape(x, axes), x.dtype);
+}
+
+/** Repeats every pixel `factor` times (or [vertical, horizontal] times): [B, C, H, W] → [B, C, fH, fW]. */
+export function upsampleNearest(x: Tensor, factor: number | readonly [number, number]): Tensor {
+  const [fy, fx] = typeof factor === 'number' ? [factor, factor] : factor;
+  if (fy === 1 && fx === 1) return x;
+  const [b, c, h, w] = x.shape as [number, number, number, number];
+  const back: Vjp = (g) => mul(avgPool2d(g, { kernel: [fy, fx] }), fy * fx);
+  const attributes = { mode: 'nearest', coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' };
+  return apply(
+    { op: 'Resize', inputs: [x, null, literal([1, 1, fy, fx])], attributes, vjps: [back] },
+    [b, c, h * fy, w * fx],
+    x.dtype,
+  );
 }
 
 /** Maximum of each window, [B, C, H, W] → [B, C, H', W']. Padding never wins. The first maximum gets the gradient. */

@@ -2,11 +2,11 @@
 import { sizeOf } from '../../dtype.js';
 import type { Shape } from '../../dtype.js';
 import { describeShape } from '../../errors.js';
-import { and, broadcastShapes, where } from '../../ops/arithmetic.js';
+import { and, where } from '../../ops/arithmetic.js';
 import { gather } from '../../ops/gather.js';
 import { concat, expand, pad, reshape, slice, split, squeeze, tile, transpose, unsqueeze } from '../../ops/layout.js';
 import type { PadMode } from '../../ops/layout.js';
-import { normalizeAxes } from '../../ops/reduce.js';
+import { broadcastShapes, normalizeAxes } from '../../ops/shape.js';
 import { constant, literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
