@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+// Workers may run on another processor: tools/older-processors.sh gives a Node that emulates one.
+process.execPath = process.env['ATTUNE_TEST_NODE'] ?? process.execPath;
+
 export default defineConfig({
   test: {
     include: ['tests/**/*.test.ts'],

@@ -12,7 +12,7 @@ import { meanOf } from '../src/methods/reward-loss.js';
 import { bundledFolder } from '../src/models/load.js';
 import { openRewards, parseReward } from '../src/rewards/registry.js';
 import { openScorer } from '../src/rewards/scorer.js';
-import { deviation } from '../src/training/evaluate.js';
+import { deviation } from '../src/evaluation/evaluation.js';
 import { loadDataset, pictures } from '../src/training/pretrain/dataset.js';
 import { rendered } from '../src/training/pretrain/latents.js';
 import { loadPrompts } from '../src/training/prompts.js';

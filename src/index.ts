@@ -20,5 +20,6 @@ export { ConfigError, configSchema, resolveConfig } from './training/config.js';
 export type { RunConfig } from './training/config.js';
 export type { Progress } from './training/progress.js';
 export { runTraining } from './training/run.js';
-export type { RunOptions, Summary } from './training/run.js';
+export type { RunOptions } from './training/run.js';
+export type { Summary } from './training/summary.js';
 export type { Own } from './training/session.js';

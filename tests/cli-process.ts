@@ -19,10 +19,10 @@ export interface Running {
   until(text: string): Promise<void>;
 }
 
-/** Starts `attune` with these arguments, in its own process group so that all of it can be killed. */
-export function attune(args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+/** Starts `attune` with these arguments, in its own process group so that all of it can be killed. Variables that are undefined are not set. */
+export function attune(args: readonly string[], env: Readonly<Record<string, string | undefined>> = {}, cwd = ROOT): Running {
   const child = spawn(process.execPath, [join(ROOT, 'dist', 'cli', 'main.js'), ...args], {
-    cwd: ROOT,
+    cwd,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ATTUNE_CHILD: '', ...env },

@@ -19,7 +19,7 @@ const red = pixelReward({
 
 const config = resolveConfig({
   model: tiny, prompts: 'animals', rewards: ['symmetry'], method: { name: 'drtune' }, steps: 2, batch: 2, samplingSteps: 2, size: 64,
-  threads: 1, lr: 0.01, evaluation: { every: 2, prompts: 2, images: 2, heldOut: null, features: null, sweep: [] },
+  threads: 1, lr: 0.01, evaluation: { every: 2, prompts: 2, images: 2, heldOut: null, features: null, sweep: [], final: { prompts: 2 } },
 }, []);
 
 test('what package.json promises is there', () => {
@@ -63,4 +63,4 @@ test('a run with a reward and a method of one\'s own', async () => {
     expect(defaultGuidance(await loadPipeline(tiny), [(await readLora(file)).lora])).toBe(config.guidance);
   }
   await expect(runTraining(config, path, { own: { reward: red } })).rejects.toThrow('already holds a run');
-}, 120_000);
+}, 300_000);

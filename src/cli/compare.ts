@@ -236,7 +236,7 @@ function baselineCommand(): Command {
       try {
         const folder = await openRunFolder(out, config, { resume, warn: progress.warn });
         resources.use({ release: () => folder.close() });
-        const session = resources.use(await openSession(config, progress, {}, stopSignal));
+        const session = resources.use(await openSession(config, progress, {}, { purpose: 'measure', signal: stopSignal }));
         await folder.begin(session.manifest);
         await measureBaseline(session, folder, n);
       } finally {

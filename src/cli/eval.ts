@@ -1,8 +1,13 @@
 /** @file `attune eval`: measures a model, with LoRAs or without, on fixed prompts and seeds. */
 import { Command } from 'commander';
-import type { Evaluation } from '../evaluation/hacking-guard.js';
+import { evaluationSchema } from '../evaluation/evaluation.js';
+import type { Evaluation } from '../evaluation/evaluation.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { trainedGuidance } from '../sampling/defaults.js';
+import type { Pipeline } from '../models/pipeline.js';
+import type { RunConfig } from '../training/config.js';
+import type { Base, Measured } from '../training/evaluate.js';
+import type { Progress } from '../training/progress.js';
 import { openSession } from '../training/session.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collectLora, loraFlag } from './option-values.js';
@@ -27,22 +32,32 @@ async function run(flags: Flags): Promise<void> {
   const guidance = trainedGuidance(loras.map((l) => l.lora));
   const config = await configFromFlags(flags, guidance === undefined ? {} : { guidance });
   const base = await loadModel(config.model, progress, config);
-  const session = await openSession(config, progress, { pipeline: base }, stopSignal);
   progress.phase('measuring the base model');
-  const before = await session.evaluator.measure(0, null).finally(() => session.release());
-  const rows: Row[] = [{ model: config.model, ...before.evaluation, frechet: 0 }];
+  const before = await measured(config, base, 'self', progress);
+  const rows: Row[] = [{ model: config.model, ...evaluationSchema.parse(before.evaluation) }];
   if (loras.length > 0) {
-    const tuned = await openSession(config, progress, { pipeline: await applyLoras(base, loras) }, stopSignal);
     progress.phase('measuring it with the LoRA');
-    const { evaluation } = await tuned.evaluator.measure(0, before.statistics).finally(() => tuned.release());
-    rows.push({ model: `${config.model} + ${loras.map((l) => `${l.where}:${l.strength}`).join(' + ')}`, ...evaluation });
+    const { evaluation } = await measured(config, await applyLoras(base, loras), before.statistics, progress);
+    rows.push({
+      model: `${config.model} + ${loras.map((l) => `${l.where}:${l.strength}`).join(' + ')}`, ...evaluationSchema.parse(evaluation),
+    });
   }
   process.stdout.write(flags.json ? `${JSON.stringify(rows)}\n` : rows.map(told).join('\n'));
 }
 
+/** No method is at work here, so that any reward will do. */
+async function measured(config: RunConfig, pipeline: Pipeline, base: Base, progress: Progress): Promise<Measured> {
+  const session = await openSession(config, progress, { pipeline }, { purpose: 'measure', signal: stopSignal });
+  try {
+    return await session.evaluator.measure(0, base);
+  } finally {
+    await session.release();
+  }
+}
+
 function told({ model, step: _step, rewardParts = {}, ...rest }: Row): string {
-  const numbers = { ...rest, ...rewardParts };
-  const lines = Object.entries(numbers).map(([name, value]) => `  ${name.padEnd(20)} ${value.toFixed(4)}\n`);
+  const numbers = Object.entries({ ...rest, ...rewardParts });
+  const lines = numbers.flatMap(([name, value]) => (value === undefined ? [] : [`  ${name.padEnd(20)} ${value.toFixed(4)}\n`]));
   return `${String(model)}\n${lines.join('')}`;
 }
 

@@ -24,7 +24,7 @@ const ARCHITECTURES: readonly Row[] = [
   { name: 'Stable Diffusion 2.x', from: ['folder', 'hub', 'single file'], notes: 'single files: v-prediction only' },
   { name: 'SDXL', from: ['folder', 'hub', 'single file'], notes: 'base model; no refiner' },
   { name: 'BK-SDM, tiny-sd, small-sd', from: ['folder', 'hub'], notes: 'distillations of Stable Diffusion 1.x' },
-  { name: 'SD-Turbo, SDXL-Turbo', from: ['folder', 'hub'], notes: 'with --guidance 1 and 1 to 4 steps' },
+  { name: 'SD-Turbo, SDXL-Turbo', from: ['folder', 'hub'], notes: 'with --guidance 0 and 1 to 4 steps; SDXL-Turbo as a single file with --sampler euler-a --spacing trailing too' },
   { name: 'LCM', from: ['folder', 'hub', 'single file'], notes: 'with --sampler lcm' },
   { name: 'models of attune pretrain', from: ['folder'], notes: 'any size of the same parts' },
   { name: 'AutoencoderTiny (TAESD)', from: ['folder', 'hub'], notes: 'as the autoencoder of any of these' },
@@ -50,7 +50,8 @@ const LISTS = {
   rewards: async () => REWARDS.map(({ name, differentiable, options, description }): Row => (
     { name, differentiable, options: Object.keys(options.shape), description })),
   prompts,
-  samplers: async () => Object.entries(samplers).map(([name, { summary }]): Row => ({ name, summary })),
+  samplers: async () => Object.entries(samplers).map(([name, { summary, options }]): Row => (
+    { name, flags: ['spacing', 'sigmas', 'eta'].filter((key) => Object.hasOwn(options.shape, key)).map((key) => `--${key}`), summary })),
   searches: async () => SEARCHES.map(({ name, summary, options, paper }): Row => (
     { name, summary, options: Object.keys(options.shape), paper })),
 } as const satisfies Record<string, () => Promise<Row[]>>;
@@ -58,7 +59,7 @@ const LISTS = {
 /** What has settings of its own, and what these are called on the command line. */
 const DETAILS = {
   methods: { entries: METHODS, prefix: 'method.', use: '--set KEY=VALUE' },
-  rewards: { entries: REWARDS, prefix: '', use: '--reward NAME?KEY=VALUE&KEY=VALUE' },
+  rewards: { entries: REWARDS, prefix: '', use: '--reward NAME?KEY=VALUE&KEY=VALUE (&& for an & before a KEY= within a value)' },
   searches: { entries: SEARCHES, prefix: 'search.', use: '--set KEY=VALUE' },
 } as const;
 

@@ -1,6 +1,7 @@
 /** @file Loading what a command works with, with progress and warnings for people. */
 import { shown } from '../formats/errors.js';
 import { leftOutText } from '../formats/lora-dialects/left-out.js';
+import { hasEffect } from '../formats/lora.js';
 import { readLora } from '../formats/lora-file.js';
 import type { LoraReading } from '../formats/lora-file.js';
 import { findLora } from '../models/find-lora.js';
@@ -49,7 +50,7 @@ export async function loadLora(name: string, progress: Progress): Promise<LoraRe
   return reading;
 }
 
-/** Reads LoRAs to apply, in their order. @throws FormatError */
+/** Reads LoRAs to apply, in their order, and warns of those that change nothing. @throws FormatError */
 export async function loadLoras(loras: readonly LoraArgument[], progress: Progress): Promise<LoraUse[]> {
   const uses: LoraUse[] = [];
   for (const { path, strength } of loras) {
@@ -58,6 +59,8 @@ export async function loadLoras(loras: readonly LoraArgument[], progress: Progre
       const tokens = [...lora.embeddings.keys()].map((token) => `"${shown(token)}"`).join(', ');
       progress.warn(`${path}: its embeddings ${tokens} are not applied: these words mean nothing to the model`);
     }
+    const idle = strength === 0 ? 'at strength 0' : hasEffect(lora) ? null : 'all its changes are zero, so that';
+    if (idle !== null) progress.warn(`${path}: ${idle} it has no effect; the pictures are the base model's`);
     uses.push({ where: path, lora, strength });
   }
   return uses;

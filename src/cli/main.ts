@@ -3,6 +3,7 @@
 import { Command, CommanderError, Help } from 'commander';
 import type { Option } from 'commander';
 import { packageVersion } from '../formats/package-root.js';
+import { withoutSecrets } from '../formats/url-secrets.js';
 import { compareCommand } from './compare.js';
 import { evalCommand } from './eval.js';
 import { explain } from './explain.js';
@@ -47,7 +48,7 @@ async function main(): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof Interrupted) return error.exitCode;
     const { message, exitCode } = explain(error);
-    process.stderr.write(`attune: ${message}\n`);
+    process.stderr.write(`attune: ${withoutSecrets(message)}\n`);
     return exitCode;
   }
 }

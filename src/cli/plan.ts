@@ -32,7 +32,7 @@ const bytesOf = (tensors: ReadonlyMap<string, HostTensor>): number =>
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const config = await configFromFlags(flags);
-  const session = await openSession(config, progress, {}, stopSignal);
+  const session = await openSession(config, progress, {}, { signal: stopSignal });
   const plan = await measured(session, progress).finally(() => session.release());
   process.stdout.write(flags.json ? `${JSON.stringify(plan)}\n` : told(plan, config.steps));
 }
@@ -53,9 +53,10 @@ async function measured(session: Session, progress: Progress): Promise<Plan> {
     seconds = (performance.now() - began) / 1000 / updates;
   }
   const began = performance.now();
-  await session.evaluator.measure(0, null);
+  await session.evaluator.measure(0, 'self');
   const evaluationSeconds = (performance.now() - began) / 1000;
-  const evaluations = 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;
+  const atEnd = session.reported.reduce((n, set) => n + set.prompts.length, 0) / session.evaluator.selection.prompts.length;
+  const evaluations = 2 * atEnd + 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;
   const trained = bytesOf(task.parameters);
   await stepper.release();
   return {
@@ -64,8 +65,8 @@ async function measured(session: Session, progress: Progress): Promise<Plan> {
     secondsPerEvaluation: evaluationSeconds,
     totalSeconds: seconds * config.accumulate * config.steps + evaluationSeconds * evaluations,
     peakMemoryBytes: peakBytes(),
-    // Three copies in each of three checkpoints (two and the one being written), and four LoRA files.
-    diskBytes: trained * (5 * 3 + 4),
+    // Five copies in each of three checkpoints (two and the one being written), and four LoRA files each of best and last.
+    diskBytes: trained * (5 * 3 + 2 * 4),
   };
 }
 

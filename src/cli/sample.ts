@@ -127,7 +127,9 @@ async function contactSheet(
 }
 
 const EXAMPLES = `
-Image i depends on its prompt and on seed + i alone: --seed 7 --count 1 makes image 7 of --seed 0 again.
+Image i depends on its prompt and on seed + i alone: --seed 7 --count 1 makes image 7 of --seed 0 again. The same
+command makes the same files byte for byte; another number of images or threads, another --batch or processor adds the
+same numbers up in another order, and single values may then differ by a level of 255.
 Files of the same name in the output folder are replaced. Each PNG tells how it was made, as A1111 writes it.
 
 Examples:

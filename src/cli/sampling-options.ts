@@ -12,8 +12,10 @@ import type { LoraUse } from '../sampling/lora-apply.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerName } from '../schedulers/index.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
-import type { Plan } from '../schedulers/plan.js';
-import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
+import { samplerOptions } from '../schedulers/plan.js';
+import type { Plan, SamplerOptions } from '../schedulers/plan.js';
+import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
+import { lateStart } from '../schedulers/timesteps.js';
 import type { Progress } from '../training/progress.js';
 import { loadPrompts } from '../training/prompts.js';
 import { parseNumber, UsageError } from './arguments.js';
@@ -29,6 +31,9 @@ export interface SamplingFlags extends ModelFlags {
   seed: number;
   guidance?: number;
   sampler?: SamplerName;
+  spacing?: SamplerOptions['spacing'];
+  sigmas?: SamplerOptions['sigmas'];
+  eta?: number;
   samplingSteps?: number;
   size?: [width: number, height: number];
   lora?: LoraArgument[];
@@ -66,10 +71,15 @@ export function withPromptFlags(command: Command): Command {
 export function withSamplerFlags(command: Command, seed: string, out: string): Command {
   return command
     .option('--seed <n>', seed, wholeNumber(0), 0)
-    .option('--guidance <x>', 'strength of the prompt; 1 is none (default: the LoRA\'s, or the model family\'s)', parseNumber)
+    .option('--guidance <x>', 'strength of the prompt; up to 1 is no guidance (default: the LoRA\'s, or the model family\'s)', parseNumber)
     .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
       .choices(Object.keys(samplers)))
-    .option('--sampling-steps <n>', 'sampler steps of an image (default: 20; of lcm 4)', wholeNumber(1))
+    .option('--sampling-steps <n>', 'sampler steps of an image (default: 20; of lcm and tcd 4)', wholeNumber(1))
+    .addOption(new Option('--spacing <kind>', 'how steps are spread over time; trailing for Turbo models (default: the model\'s own)')
+      .choices(samplerOptions.shape.spacing.unwrap().options))
+    .addOption(new Option('--sigmas <kind>', 'noise levels of samplers that reckon in them (default: the model\'s own, or plain)')
+      .choices(samplerOptions.shape.sigmas.unwrap().options))
+    .option('--eta <x>', 'share of fresh noise, 0 to 1: of ddim (default: 0) and tcd (default: 0.3)', parseNumber)
     .option('--size <size>', 'side, or width x height, in pixels (default: the model\'s own)', parseSize)
     .option(...loraFlag('repeatable; scale 1 by default; also negative, above 1'), collectLora)
     .option('--out <dir>', 'folder to write to', out)
@@ -100,6 +110,25 @@ export interface SamplingSettings {
 }
 
 /**
+ * What flags say of a sampler.
+ *
+ * @throws UsageError for what it does not have, or out of range
+ */
+function samplerFlags(sampler: SamplerName, flags: SamplingFlags): SamplerOptions {
+  const { spacing, sigmas, eta } = flags;
+  const given = { ...(spacing && { spacing }), ...(sigmas && { sigmas }), ...(eta !== undefined && { eta }) };
+  const allowed = samplers[sampler].options;
+  const stranger = Object.keys(given).find((key) => !Object.hasOwn(allowed.shape, key));
+  if (stranger !== undefined) {
+    const others = Object.entries(samplers).filter(([, { options }]) => Object.hasOwn(options.shape, stranger));
+    throw new UsageError(`--${stranger} is nothing to the sampler ${sampler}; it is to ${others.map(([name]) => name).join(', ')}`);
+  }
+  const parsed = allowed.safeParse(given);
+  if (parsed.success) return parsed.data;
+  throw new UsageError(`--${parsed.error.issues[0]!.path.join('.')}: ${parsed.error.issues[0]!.message}`);
+}
+
+/**
  * The flags over the defaults of the model and of the LoRAs that it will get. Prompts that are too long are warned of.
  *
  * @throws UsageError for a size that the model cannot make, SamplingError for a plan that is not possible
@@ -107,10 +136,14 @@ export interface SamplingSettings {
 export function samplingSettings(
   pipeline: Pipeline, prompts: readonly string[], flags: SamplingFlags, progress: Progress, loras: readonly LoraUse[],
 ): SamplingSettings {
-  const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}: scheduler_config.json`);
+  const where = `${pipeline.source}: scheduler_config.json`;
+  const scheduler = readSchedulerConfig(pipeline.scheduler, where);
+  for (const text of schedulerWarnings(scheduler, where, flags.sampler !== undefined)) progress.warn(text);
   const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline, loras.map((use) => use.lora)), negative: negativePrompt, threads } = flags;
   const { samplingSteps: steps = defaultSteps(sampler) } = flags;
-  const plan = samplers[sampler].plan(scheduler.schedule, steps, scheduler.options);
+  const plan = samplers[sampler].plan(scheduler.schedule, steps, { ...scheduler.options, ...samplerFlags(sampler, flags) });
+  const late = lateStart(scheduler.schedule.alphasCumprod.length, plan.steps[0]!.timestep);
+  if (late) progress.warn(late);
   const [width, height] = flags.size ?? defaultSize(pipeline);
   try {
     latentShape(pipeline, 1, height, width);

@@ -1,7 +1,7 @@
 /** @file From the flags of `attune search` to what is computed; mistakes are found here, before the work begins. */
 import type { Pipeline } from '../models/pipeline.js';
 import { suggestion } from '../rewards/nearest.js';
-import { hasGuidanceInput } from '../sampling/conditions.js';
+import { isGuided } from '../sampling/conditions.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
 import type { Plan } from '../schedulers/plan.js';
@@ -79,7 +79,7 @@ export function planSearch(
   const { seed } = flags;
   const settings = samplingSettings(pipeline, prompts, flags, progress, loras);
   const { plan, width, height } = settings;
-  const callsPerStep = settings.guidance === 1 || hasGuidanceInput(pipeline) ? 1 : 2;
+  const callsPerStep = isGuided(pipeline, settings.guidance) ? 2 : 1;
   const options = affordable(chosen, plan, callsPerStep, flags.budget);
   const { denoiserCalls, rewardQueries } = search.cost(options, plan);
   const highest = Number.MAX_SAFE_INTEGER - prompts.length - rewardQueries * SEED_STRIDE;

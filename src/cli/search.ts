@@ -110,7 +110,8 @@ async function run(flags: SearchFlags): Promise<void> {
 
 const EXAMPLES = `
 Writes a picture for each prompt, grid.png (above: without a search, below: the best), trace.jsonl (every candidate with
-its score and the noise that makes it again) and search.json. Prompt i depends on its text, on i and on --seed alone.
+its score and the noise that makes it again) and search.json. Prompt i depends on its text, on i and on --seed alone, but
+for rounding (attune sample --help), which may decide between candidates that score alike.
 Counted are network calls (two a step with guidance) and images scored. Files of the same name are replaced.
 
 Examples:

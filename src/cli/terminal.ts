@@ -1,4 +1,5 @@
 /** @file Progress on stderr: one line that rewrites itself on a terminal, a line now and then elsewhere. */
+import { withoutSecrets } from '../formats/url-secrets.js';
 import type { Progress } from '../training/progress.js';
 
 function clock(seconds: number): string {
@@ -21,6 +22,7 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
   let open = false;
   /** A count that has reached its end is told once, though rounded counts may reach it again and again. */
   let ended = false;
+  const warned = new Set<string>();
   const endLine = (): void => {
     if (open) stream.write('\n');
     open = false;
@@ -31,7 +33,7 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       ended = false;
       if (quiet) return;
       endLine();
-      stream.write(`${text}\n`);
+      stream.write(`${withoutSecrets(text)}\n`);
     },
     step(done, total, detail = '') {
       if (quiet) return;
@@ -53,8 +55,10 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       }
     },
     warn(text) {
+      if (warned.has(text)) return; // a model may be opened twice
+      warned.add(text);
       endLine();
-      stream.write(`warning: ${text}\n`);
+      stream.write(`warning: ${withoutSecrets(text)}\n`);
     },
   };
 }

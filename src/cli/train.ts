@@ -1,11 +1,14 @@
 /** @file `attune train`: reward fine-tuning of a text-to-image model. */
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { gainText, setText } from '../evaluation/compared.js';
+import type { Compared } from '../evaluation/compared.js';
+import type { Evaluation } from '../evaluation/evaluation.js';
 import { ConfigError, configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
 import { runTraining } from '../training/run.js';
-import type { Summary } from '../training/run.js';
 import { storedConfig } from '../training/run-folder.js';
+import type { Summary } from '../training/summary.js';
 import { parseNumber } from './arguments.js';
 import { collect, withLoadFlags } from './option-values.js';
 import { stopSignal } from './supervise.js';
@@ -21,7 +24,7 @@ export interface TrainFlags {
 
 const FIELDS: Readonly<Record<string, string>> = {
   model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
-  guidance: 'guidance', sampler: 'sampler', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
+  guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
 
 /** Fields that a run that goes on may have otherwise: they change no more than rounding. */
@@ -47,9 +50,10 @@ export function withRunFlags(command: Command): Command {
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images an update', parseNumber)
     .option('--lr <x>', `learning rate (default: ${configSchema.parse({}).lr}, or 4e-4 for other models)`, parseNumber)
-    .option('--guidance <x>', `classifier-free guidance; 1 is none (default: ${configSchema.parse({}).guidance}, or 5 for other models)`, parseNumber)
+    .option('--guidance <x>', `classifier-free guidance; up to 1 is none (default: ${configSchema.parse({}).guidance}, or 5 for other models)`, parseNumber)
     .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde (default: ddim)')
     .option('--sampling-steps <n>', 'steps of the sampler', parseNumber)
+    .option('--spacing <kind>', 'leading, trailing (for Turbo models) or linspace (default: the model\'s own)')
     .option('--seed <n>', 'seed of everything', parseNumber)
     .option('--device <name>', 'cpu, webgpu or cuda')
     .option('--threads <n>', 'threads of one operator', parseNumber)
@@ -90,13 +94,23 @@ async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
   return resolveConfig({ ...config, ...place }, []);
 }
 
-function told({ base, tuned, folder, report, lora, gainInDeviations }: Summary): string {
+/** The numbers where nothing chose the checkpoint, then those that chose it, and what lies where. */
+function told({ base, tuned, selectedOn, reported, gainInDeviations, gainError, folder, report, lora, exported }: Summary): string {
   const line = (name: string, a: number | undefined, b: number | undefined): string =>
     a === undefined || b === undefined ? '' : `  ${name.padEnd(20)} ${a.toFixed(4)} → ${b.toFixed(4)}\n`;
-  const gain = `  ${gainInDeviations >= 0 ? '+' : ''}${gainInDeviations.toFixed(1)} standard deviations of the base model's images\n`;
-  const parts = Object.entries(base.rewardParts ?? {}).map(([name, r]) => line(`  ${name}`, r, tuned.rewardParts?.[name]));
-  return `${line('reward', base.reward, tuned.reward)}${gain}${parts.join('')}${line('held-out reward', base.heldOutReward, tuned.heldOutReward)}`
-    + `${line('diversity', base.diversity, tuned.diversity)}LoRA     ${lora[0]}\nPictures ${join(folder, 'before-after.png')}\nReport   ${report}\n`;
+  const measures = (from: Evaluation, to: Evaluation): string => [
+    line('reward', from.reward, to.reward),
+    ...Object.entries(from.rewardParts ?? {}).map(([name, r]) => line(`  ${name}`, r, to.rewardParts?.[name])),
+    line('held-out reward', from.heldOutReward, to.heldOutReward), line('diversity', from.diversity, to.diversity),
+  ].join('');
+  const gain = (of: Pick<Compared, 'gainInDeviations' | 'gainError'>): string =>
+    (of.gainInDeviations === null ? '' : `  ${gainText(of)} standard deviations of the base model's images\n`);
+  const blocks = reported.map((r) => `Reported on ${setText(r.on)}\n${measures(r.base, r.tuned)}${gain(r)}`);
+  const selected = `Selected on ${setText(selectedOn)}\n${measures(base, tuned)}${reported.length === 0 ? gain({ gainInDeviations, gainError }) : ''}`;
+  const idle = exported[0]!.changes ? '' : ', without effect';
+  const last = exported[1] ? `Last     ${join(folder, exported[1].path)} (step ${exported[1].step})\n` : '';
+  return `${blocks.join('')}${selected}Weights  ${lora[0]} (step ${exported[0]!.step}, the best${idle})\n${last}`
+    + `Pictures ${join(folder, 'before-after.png')}\nReport   ${report}\n`;
 }
 
 const RESUMING = `

@@ -1,5 +1,6 @@
 /** @file What needs no training: the base model, and the best of n samples of it, as run folders like any other. */
 import { join } from 'node:path';
+import type { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Counts } from '../methods/task.js';
@@ -7,15 +8,17 @@ import { inBatches } from '../rewards/rows.js';
 import { peakBytes } from '../runtime/memory.js';
 import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
+import { evaluationRow } from '../training/rows.js';
 import type { RunFolder } from '../training/run-folder.js';
 import type { Session } from '../training/session.js';
 import { saveGrid } from '../training/sheet.js';
+import type { recordSchema } from '../training/summary.js';
 
 /** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
 async function bestImages(
   { task, evaluator, config }: Session, n: number,
 ): Promise<{ images: HostTensor; counts: Counts; seconds: number }> {
-  const { prompts, plan } = evaluator;
+  const { plan, selection: { prompts } } = evaluator;
   const explorer = await openExplorer({ ...task, plan, seed: config.evaluation.seed });
   const began = performance.now();
   // The first so many items are the noise of the evaluation's own images.
@@ -33,18 +36,17 @@ async function bestImages(
  */
 export async function measureBaseline(session: Session, folder: RunFolder, n: number): Promise<void> {
   const { evaluator } = session;
-  const base = await evaluator.measure(0, null);
+  const base = await evaluator.measure(0, 'self');
   const found = await bestImages(session, n);
   const chosen = await evaluator.assess(found.images, 0, base.statistics);
   const shown = n === 1 ? base : chosen;
   const free = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
   const spent = n === 1 ? free : { ...found.counts, seconds: found.seconds };
-  const { reward, heldOutReward, diversity, frechet } = shown.evaluation;
   await folder.rewind(-1);
-  await folder.log({
-    step: 0, evalReward: reward, ...(heldOutReward !== undefined && { heldOutReward }), diversity, frechet, ...spent,
-  });
+  await folder.log({ ...evaluationRow(shown.evaluation), ...spent });
   await saveGrid(folder, shown, 0);
-  const summary = { peakBytes: peakBytes(), ...(n === 1 && { independentFrechet: chosen.evaluation.frechet }) };
+  const summary: z.input<typeof recordSchema> = {
+    peakBytes: peakBytes(), best: 0, ...(n === 1 && { independentFrechet: chosen.evaluation.frechet }),
+  };
   await writeAtomic(join(folder.path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
 }

@@ -33,7 +33,7 @@ const DEFAULTS: Tree = { guard: { enabled: false }, evaluation: { times: 4, swee
 
 /** What must be the same for all entries. */
 const COMMON: readonly (keyof RunConfig)[] = [
-  'model', 'like', 'rewards', 'prompts', 'samplingSteps', 'guidance', 'negativePrompt', 'size', 'evaluation', 'guard',
+  'model', 'like', 'rewards', 'prompts', 'spacing', 'samplingSteps', 'guidance', 'negativePrompt', 'size', 'evaluation', 'guard',
   'device',
 ];
 /** What the comparison itself decides. */

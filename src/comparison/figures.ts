@@ -79,7 +79,7 @@ const strengths: Path = (entry) => entry.sweep;
 export function figuresOf(results: Results): Figure[] {
   const { trained } = split(results);
   const heldOut = 'held-out reward';
-  const judged = trained.some((e) => e.last.heldOutReward);
+  const has = (name: Measure): boolean => trained.some((e) => e.last[name] !== undefined);
   const swept = trained.some((e) => e.sweep.length > 1);
   const overTraining = 'over the checkpoints of training';
   const overStrengths = 'over strengths of the best LoRA';
@@ -87,12 +87,12 @@ export function figuresOf(results: Results): Figure[] {
     costCurve(results, 'reward-by-step', 'step', 'updates'),
     costCurve(results, 'reward-by-query', 'rewardQueries', 'reward queries'),
     costCurve(results, 'reward-by-second', 'seconds', 'seconds of training'),
-    front(results, 'front-diversity', 'diversity', 'diversity', overTraining, checkpoints),
-    front(results, 'front-frechet', 'frechet', 'Fréchet distance', overTraining, checkpoints),
-    ...(judged ? [front(results, 'front-held-out', 'heldOutReward', heldOut, overTraining, checkpoints)] : []),
-    ...(swept ? [
-      front(results, 'strength-diversity', 'diversity', 'diversity', overStrengths, strengths),
-      front(results, 'strength-frechet', 'frechet', 'Fréchet distance', overStrengths, strengths),
-    ] : []),
+    ...(has('diversity') ? [front(results, 'front-diversity', 'diversity', 'diversity', overTraining, checkpoints)] : []),
+    ...(has('frechet') ? [front(results, 'front-frechet', 'frechet', 'Fréchet distance', overTraining, checkpoints)] : []),
+    ...(has('heldOutReward') ? [front(results, 'front-held-out', 'heldOutReward', heldOut, overTraining, checkpoints)] : []),
+    ...(swept && has('diversity')
+      ? [front(results, 'strength-diversity', 'diversity', 'diversity', overStrengths, strengths)] : []),
+    ...(swept && has('frechet')
+      ? [front(results, 'strength-frechet', 'frechet', 'Fréchet distance', overStrengths, strengths)] : []),
   ];
 }

@@ -3,7 +3,7 @@ import type { Figure } from './figures.js';
 import type { Plate } from './page.js';
 import type { Results } from './results.js';
 import { markdownTable, priceTable, queryMatrix, resultTable } from './tables.js';
-import { BEST_NOTE, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, settingsText, TABLE_NOTE } from './wording.js';
+import { bestNote, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, reportedNote, settingsText, TABLE_NOTE } from './wording.js';
 
 export interface MarkdownOptions {
   /** What makes this comparison, as typed. */
@@ -30,8 +30,10 @@ export function renderMarkdown(
     TABLE_NOTE,
     frechetNote(results),
     '### At the best checkpoint',
-    BEST_NOTE,
+    bestNote(results),
     markdownTable(resultTable(results, (e) => e.best)),
+    ...(results.reportedOn
+      ? ['### Where nothing chose it', reportedNote(results), markdownTable(resultTable(results, (e) => e.reported))] : []),
     ...(price ? ['### What a reward costs', priceNote(results), markdownTable(price)] : []),
     ...(matrix ? [MATRIX_NOTE, markdownTable(matrix)] : []),
     '### Figures',

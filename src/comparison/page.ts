@@ -4,7 +4,7 @@ import type { Figure } from './figures.js';
 import type { Results } from './results.js';
 import { priceTable, queryMatrix, resultTable } from './tables.js';
 import type { Table } from './tables.js';
-import { BEST_NOTE, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, settingsText, TABLE_NOTE } from './wording.js';
+import { bestNote, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, reportedNote, settingsText, TABLE_NOTE } from './wording.js';
 
 /** A picture file with what it shows. */
 export interface Plate {
@@ -35,7 +35,9 @@ ${note(frechetNote(results))}
 ${plates.map(plate)}
 <h2>Figures</h2><div class="plots">${figures.map((f) => new Html(f.draw('auto')))}</div>
 <h2>At the best checkpoint</h2>
-${note(BEST_NOTE)}${shown(resultTable(results, (e) => e.best))}
+${note(bestNote(results))}${shown(resultTable(results, (e) => e.best))}
+${results.reportedOn ? html`<h2>Where nothing chose it</h2>${note(reportedNote(results))}
+${shown(resultTable(results, (e) => e.reported))}` : EMPTY}
 ${price ? html`<h2>What a reward costs</h2>${note(priceNote(results))}${shown(price)}` : EMPTY}
 ${matrix ? html`<details><summary>Reward queries for each entry's final reward</summary>
 ${note(MATRIX_NOTE)}${shown(matrix)}</details>` : EMPTY}

@@ -1,7 +1,5 @@
 /** @file From the run folders of a comparison to its report: page, Markdown, numbers, figures. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import { loadPrompts } from '../training/prompts.js';
 import { sheetColumns } from '../training/sheet.js';
@@ -67,15 +65,6 @@ async function platesOf(runs: readonly Finished[], root: string): Promise<Plate[
   ];
 }
 
-const baseSummary = z.object({ independentFrechet: z.number() });
-
-async function independentFrechet(runs: readonly Finished[], root: string): Promise<number | null> {
-  const base = runs.find(({ job }) => job.kind.name === 'base');
-  if (!base) return null;
-  const text = await readFile(join(root, base.job.folder, 'summary.json'), 'utf8');
-  return baseSummary.parse(JSON.parse(text)).independentFrechet;
-}
-
 /**
  * Writes `report.html`, `results.md`, `results.json` and `figures/` from the runs that are finished.
  *
@@ -87,11 +76,11 @@ export async function writeComparison(
   const states = await Promise.all(jobs.map((job) => jobState(job, root)));
   const done = jobs.filter((_, i) => states[i] === 'done');
   const runs = await Promise.all(done.map(async (job): Promise<Finished> =>
-    ({ job, record: await readRun(join(root, job.folder), job.entry, job.seed, job.config.guard) })));
-  const { model, rewards, prompts, samplingSteps, guidance, evaluation } = jobs[0]!.config;
+    ({ job, record: await readRun(join(root, job.folder), job.entry, job.seed) })));
+  const { model, rewards, prompts, samplingSteps, guidance, evaluation, guard } = jobs[0]!.config;
   const results = gather(comparison, runs.map((r) => r.record), {
-    common: { model, rewards, prompts, samplingSteps, guidance, evaluation },
-    independentFrechet: await independentFrechet(runs, root),
+    common: { model, rewards, prompts, samplingSteps, guidance, evaluation, guard },
+    independentFrechet: runs.find(({ job }) => job.kind.name === 'base')?.record.independentFrechet ?? null,
     failures,
     missing: jobs.length - done.length - failures.length,
   });

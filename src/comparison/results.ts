@@ -1,4 +1,6 @@
 /** @file All runs of a comparison put together: the numbers that the report, the tables and the claims are made of. */
+import type { SetFacts } from '../evaluation/compared.js';
+import type { Evaluation } from '../evaluation/evaluation.js';
 import type { RunConfig } from '../training/config.js';
 import type { Comparison } from './config.js';
 import { entriesOf } from './config.js';
@@ -21,8 +23,10 @@ export interface EntryResult {
   readonly seeds: readonly number[];
   /** At the last evaluation. */
   readonly last: Measures;
-  /** At the best evaluation by the guard's rule. */
+  /** At the best evaluation, which each run chose by the guard's rule. */
   readonly best: Measures;
+  /** That one on prompts and noise that did not choose it; of the base model too. */
+  readonly reported: Measures;
   /** Means over seeds at each evaluation. */
   readonly curve: readonly Measures[];
   /** The best checkpoint's LoRA at each strength, the means over seeds. */
@@ -30,7 +34,7 @@ export interface EntryResult {
 }
 
 /** What the numbers are numbers of. */
-export type Ground = Pick<RunConfig, 'model' | 'rewards' | 'prompts' | 'samplingSteps' | 'guidance' | 'evaluation'>;
+export type Ground = Pick<RunConfig, 'model' | 'rewards' | 'prompts' | 'samplingSteps' | 'guidance' | 'evaluation' | 'guard'>;
 
 export interface Failure {
   readonly entry: string;
@@ -49,6 +53,8 @@ export interface Results {
   /** What all runs share, in full. */
   readonly common: Ground;
   readonly entries: readonly EntryResult[];
+  /** What `reported` is of; null if the runs measured nothing of the kind. */
+  readonly reportedOn: SetFacts | null;
   /** For the threshold; null if no entry gained anything. */
   readonly price: Price | null;
   /** Reward queries of each trained entry (first key) for the final reward of each one that gained (second key). */
@@ -63,7 +69,7 @@ export interface Results {
   readonly comparison: Comparison;
 }
 
-function measuresOf(points: readonly RunPoint[], peaks: readonly number[]): Measures {
+function measuresOf(points: readonly (Evaluation & Partial<RunPoint>)[], peaks: readonly number[]): Measures {
   const of = (name: Measure): [Measure, Spread][] => {
     const values = name === 'peakBytes' ? peaks : points.map((p) => p[name]);
     return values.length === 0 || values.some((v) => v === undefined) ? [] : [[name, spreadOf(values as number[])]];
@@ -71,7 +77,8 @@ function measuresOf(points: readonly RunPoint[], peaks: readonly number[]): Meas
   return Object.fromEntries(MEASURES.flatMap(of));
 }
 
-function entryResult(name: string, runs: readonly RunRecord[]): EntryResult {
+/** @param reported where nothing chose them */
+function entryResult(name: string, runs: readonly RunRecord[], reported: readonly Evaluation[]): EntryResult {
   const peaks = runs.map((r) => r.peakBytes);
   const strengths = (runs[0]?.sweep ?? []).map((s) => s.strength);
   return {
@@ -79,11 +86,10 @@ function entryResult(name: string, runs: readonly RunRecord[]): EntryResult {
     seeds: runs.map((r) => r.seed),
     last: measuresOf(runs.map((r) => r.points.at(-1)!), peaks),
     best: measuresOf(runs.map((r) => r.points[r.best]!), peaks),
+    reported: measuresOf(reported, []),
     curve: alignedPoints(runs.map((r) => r.points)).map((points) => measuresOf(points, [])),
     sweep: strengths.map((strength) => {
-      const at = runs.flatMap((r) => r.sweep.filter((s) => s.strength === strength));
-      const none = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
-      return { strength, ...measuresOf(at.map((s) => ({ ...none, ...s })), []) };
+      return { strength, ...measuresOf(runs.flatMap((r) => r.sweep.filter((s) => s.strength === strength)), []) };
     }),
   };
 }
@@ -99,8 +105,12 @@ export function gather(
   rest: Pick<Results, 'common' | 'independentFrechet' | 'failures' | 'missing'>,
 ): Results {
   const of = (name: string): RunRecord[] => runs.filter((r) => r.entry === name).toSorted((a, b) => a.seed - b.seed);
+  // Every run that trains measures the base model beside its own, on the same prompts and noise.
+  const headline = runs.flatMap((r) => r.reported.slice(0, 1));
+  const reported = (name: string): Evaluation[] => (name === 'base' ? headline.slice(0, 1).map((c) => c.base)
+    : of(name).flatMap((r) => r.reported.slice(0, 1).map((c) => c.tuned)));
   const entries = entriesOf(comparison).filter((name) => of(name).length > 0)
-    .map((name) => entryResult(name, of(name)));
+    .map((name) => entryResult(name, of(name), reported(name)));
   const trained = entries.filter((e) => Object.hasOwn(comparison.entries, e.name));
   const curves = new Map(trained.map((e) => [e.name, of(e.name).map((r) => r.points)]));
   const final = (e: EntryResult): number => e.last.reward!.mean;
@@ -111,6 +121,7 @@ export function gather(
   return {
     title: comparison.title,
     entries,
+    reportedOn: headline[0]?.on ?? null,
     price: target === null ? null : { target, by: perEntry((points) => pricesOf(points, target)) },
     queriesForFinal: perEntry((points) =>
       Object.fromEntries(gained.map((e) => [e.name, reachOf(points, final(e), 'rewardQueries')]))),

@@ -36,7 +36,8 @@ function spreadText(spread: Spread | undefined, write: (x: number) => string): s
 /** A row per entry: mean ± sample deviation over seeds. */
 export function resultTable(results: Results, at: (entry: EntryResult) => Measures): Table {
   const present = (Object.keys(WRITTEN) as Measure[]).filter((m) => results.entries.some((e) => at(e)[m]));
-  const base = results.entries.find((e) => e.name === 'base')?.last.diversity?.mean;
+  const from = results.entries.find((e) => e.name === 'base');
+  const base = from && at(from).diversity?.mean;
   // Diversity has a second column: its share of the base model's.
   const beside = (m: Measure, text: string): string[] => (m === 'diversity' && base !== undefined ? [text] : []);
   const kept = ({ diversity }: Measures): string => (diversity ? `${Math.round((100 * diversity.mean) / base!)}%` : '–');

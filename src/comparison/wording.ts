@@ -1,4 +1,6 @@
 /** @file What the page and the Markdown of a comparison say in words. */
+import { setText } from '../evaluation/compared.js';
+import { bestText } from '../evaluation/hacking-guard.js';
 import { numberText } from '../evaluation/ticks.js';
 import type { Results } from './results.js';
 
@@ -32,9 +34,16 @@ export function groundText({ comparison, common }: Results): string {
   return `${what} ${judged} ${run}${settings ? ` Settings of all entries: ${settings}.` : ''}`;
 }
 
-/** The rule of `hacking-guard.ts`, with its defaults. */
-export const BEST_NOTE = 'The highest reward among the checkpoints that kept half of the base model\'s diversity and '
-  + 'whose held-out reward is not lower than the highest before by more than two standard errors of the difference.';
+/** The rule that each run chose its best checkpoint by, as the comparison's settings and what was measured make it. */
+export function bestNote({ common, entries }: Results): string {
+  const measured = (name: 'heldOutReward' | 'diversity'): boolean => entries.some((e) => e.last[name] !== undefined);
+  return bestText({ heldOut: measured('heldOutReward') ? 'held-out' : null, features: measured('diversity') }, common.guard);
+}
+
+/** What the best checkpoints were chosen by, and what is beyond it. */
+export const reportedNote = ({ reportedOn }: Results): string => (reportedOn === null ? ''
+  : `The best checkpoints once more, on ${setText(reportedOn)}: prompts and noise that did not choose them. Best-of-n is not `
+  + 'measured there.');
 
 export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the '
   + 'same noise with one sampler, so that all start from the base model\'s numbers. Costs are those of training, '

@@ -30,7 +30,7 @@ function spread(features: HostTensor, rows: readonly number[], unit: boolean): n
 }
 
 function length(row: Float32Array): number {
-  const norm = Math.hypot(...row);
+  const norm = Math.sqrt(row.reduce((total, v) => total + v * v, 0));
   if (norm === 0) throw new Error('a feature vector of zeros has no direction; are the images valid?');
   return norm;
 }

@@ -15,8 +15,8 @@ export interface Pair {
 export interface Strength {
   readonly strength: number;
   readonly reward: number;
-  readonly diversity: number;
-  readonly heldOutReward?: number;
+  readonly diversity?: number | undefined;
+  readonly heldOutReward?: number | undefined;
   /** One for each pair, in their order; or none. */
   readonly images: readonly Uint8Array[];
 }
@@ -40,8 +40,8 @@ const picture = (bytes: Uint8Array, alt: string, on = false): Html =>
   html`<img${new Html(on ? ' class="on"' : '')} src="${dataUri(bytes)}" alt="${alt}">`;
 
 function scoreText({ strength, reward, diversity, heldOutReward }: Strength): string {
-  const heldOut = heldOutReward === undefined ? '' : `, held-out ${numberText(heldOutReward)}`;
-  return `× ${strength}: reward ${numberText(reward)}${heldOut}, diversity ${numberText(diversity)}`;
+  const told = (name: string, x: number | undefined): string => (x === undefined ? '' : `, ${name} ${numberText(x)}`);
+  return `× ${strength}: reward ${numberText(reward)}${told('held-out', heldOutReward)}${told('diversity', diversity)}`;
 }
 
 /** Cards of pairs; a slider over the strengths where they come with pictures of all pairs. */

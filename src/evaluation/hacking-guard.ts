@@ -6,28 +6,22 @@
  * while the reward still rises, or the images of one prompt become all alike. Either stops the run.
  */
 
-/** One evaluation, of images made from the same prompts and seeds each time. */
-export interface Evaluation {
-  /** Updates done. */
-  readonly step: number;
-  /** Mean reward that is trained on. */
-  readonly reward: number;
-  /** Of a weighted sum: the means of its rewards, as they are, by name. */
-  readonly rewardParts?: Readonly<Record<string, number>>;
-  /** Mean of a reward that is not trained on, from an independent judge. */
-  readonly heldOutReward?: number;
-  /** Standard error of that mean: the deviation between images over √(their number). */
-  readonly heldOutError?: number;
-  /** Mean pairwise feature distance within a prompt. */
-  readonly diversity: number;
-  /** Fréchet distance to the base model's samples. */
-  readonly frechet: number;
-}
+import { pairedDifference } from './evaluation.js';
+import type { Evaluation } from './evaluation.js';
+
+/** An evaluation as the guard weighs it. */
+export type Judged = Evaluation & {
+  /** Of each image, in the order that all evaluations have: two judgements are compared image by image. */
+  readonly heldOutScores?: readonly number[] | undefined;
+};
 
 export interface GuardOptions {
   /** Smallest diversity, as a share of the base model's. */
   minDiversity: number;
-  /** A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference. */
+  /**
+   * A held-out reward counts as lower than another when it is so by more than this many standard errors of the
+   * difference, image by image.
+   */
   tolerance: number;
   /** Consecutive evaluations that must agree before the run is stopped; one may be chance. */
   patience: number;
@@ -35,8 +29,11 @@ export interface GuardOptions {
   maxFrechet: number | null;
 }
 
-/** Half the diversity: the direct methods, unguarded, keep about a fifth (arXiv 2412.07775, Table 1). */
-export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, tolerance: 2, patience: 2, maxFrechet: null };
+/**
+ * Half the diversity: the direct methods, unguarded, keep about a fifth (arXiv 2412.07775, Table 1). Three standard
+ * errors: the highest of several judgements is flattered by its noise, and each later one is held against it.
+ */
+export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, tolerance: 3, patience: 2, maxFrechet: null };
 
 export type GuardRule = 'diversity' | 'held-out' | 'frechet';
 
@@ -62,33 +59,35 @@ export interface Verdict {
  * @param history all evaluations in order, the base model's (step 0) first
  * @throws Error for an empty history
  */
-export function judge(history: readonly Evaluation[], options: GuardOptions = GUARD_DEFAULTS): Verdict {
+export function judge(history: readonly Judged[], options: GuardOptions = GUARD_DEFAULTS): Verdict {
   const base = history[0];
   if (!base) throw new Error('the guard needs the base model\'s evaluation first');
   const { minDiversity, tolerance, patience, maxFrechet } = options;
-  const collapsed = (e: Evaluation): boolean => e.diversity < minDiversity * base.diversity;
-  const strayed = (e: Evaluation): boolean => maxFrechet !== null && e.frechet > maxFrechet;
-  const lower = (e: Evaluation, than: Evaluation): boolean => e.heldOutReward !== undefined && than.heldOutReward !== undefined
-    && than.heldOutReward - e.heldOutReward > tolerance * Math.hypot(than.heldOutError ?? 0, e.heldOutError ?? 0);
+  // What was not measured breaks no rule.
+  const collapsed = (e: Evaluation): boolean =>
+    e.diversity !== undefined && base.diversity !== undefined && e.diversity < minDiversity * base.diversity;
+  const strayed = (e: Evaluation): boolean => maxFrechet !== null && e.frechet !== undefined && e.frechet > maxFrechet;
+  const lower = (e: Judged, than: Judged): boolean => e.heldOutReward !== undefined && than.heldOutReward !== undefined
+    && than.heldOutReward - e.heldOutReward > tolerance * errorOfDifference(e, than);
 
   let best = 0;
-  let top = base; // to the judge
+  let top: Judged = base; // to the judge
   for (const [i, e] of history.entries()) {
     if (collapsed(e) || strayed(e)) continue;
     if (e.reward > history[best]!.reward && !lower(e, top)) best = i;
-    if ((e.heldOutReward ?? 0) > (top.heldOutReward ?? 0)) top = e;
+    if ((e.heldOutReward ?? -Infinity) > (top.heldOutReward ?? -Infinity)) top = e;
   }
 
-  const fallen = (e: Evaluation): boolean => e.reward >= top.reward && lower(e, top);
+  const fallen = (e: Judged): boolean => e.reward >= top.reward && lower(e, top);
   // The base model's own evaluation is no sign of anything.
   const recent = history.slice(1).slice(-patience);
-  const agree = (test: (e: Evaluation) => boolean): boolean => recent.length === patience && recent.every(test);
+  const agree = (test: (e: Judged) => boolean): boolean => recent.length === patience && recent.every(test);
   const last = history.at(-1)!;
   const stopped = (rule: GuardRule, what: string): Verdict =>
     ({ stop: { rule, reason: `in ${patience} evaluations in a row, at step ${last.step} ${what}` }, best });
 
   if (agree(collapsed)) {
-    const kept = Math.round((100 * last.diversity) / base.diversity);
+    const kept = Math.round((100 * last.diversity!) / base.diversity!);
     return stopped('diversity', `diversity is ${kept}% of the base model's, below ${Math.round(100 * minDiversity)}%`);
   }
   if (agree(fallen)) {
@@ -97,10 +96,55 @@ export function judge(history: readonly Evaluation[], options: GuardOptions = GU
       + `to ${shown(last.reward)}`);
   }
   if (agree(strayed)) {
-    const distance = shown(last.frechet);
+    const distance = shown(last.frechet!);
     return stopped('frechet', `the Fréchet distance to the base model's samples is ${distance}, above ${maxFrechet}`);
   }
   return { stop: null, best };
 }
 
 const shown = (x: number): string => String(Number(x.toPrecision(4)));
+
+/** The same images are judged each time, so that what they have in common cancels; else as of independent ones. */
+function errorOfDifference(a: Judged, b: Judged): number {
+  if (a.heldOutScores && b.heldOutScores) return pairedDifference(a.heldOutScores, b.heldOutScores).error ?? 0;
+  return Math.hypot(a.heldOutError ?? 0, b.heldOutError ?? 0);
+}
+
+/** What an evaluation measures beside the reward. */
+export interface Measures {
+  /** Name of the held-out reward; null: none. */
+  readonly heldOut: string | null;
+  /** Whether there are features, in which diversity and Fréchet distance are measured. */
+  readonly features: boolean;
+}
+
+/** Which checkpoint is the best, in a sentence, by the rules that the measures allow. */
+export function bestText({ heldOut, features }: Measures, { minDiversity, tolerance, maxFrechet }: GuardOptions): string {
+  const rules = [
+    ...(features ? [`that kept at least ${Math.round(100 * minDiversity)}% of the base model's diversity`] : []),
+    ...(features && maxFrechet !== null ? [`that lie within a Fréchet distance of ${maxFrechet} of its samples`] : []),
+    ...(heldOut === null ? [] : ['whose held-out reward is not lower than the highest before by more than '
+      + `${tolerance} standard errors of the difference, image by image`]),
+  ];
+  return rules.length === 0 ? 'The highest reward.' : `The highest reward among the checkpoints ${rules.join(' and ')}.`;
+}
+
+/** Which rules guard a run, in a sentence; and what the others want, if any are idle for lack of a measure. */
+export function guardText(measures: Measures, options: GuardOptions & { readonly enabled: boolean }): { active: string; missing: string | null } {
+  const { heldOut, features } = measures;
+  const rules = [
+    ...(features ? [`diversity (at least ${Math.round(100 * options.minDiversity)}% of the base model's)`] : []),
+    ...(heldOut === null ? [] : [`held-out judge ${heldOut} (tolerance ${options.tolerance} standard errors)`]),
+    ...(features && options.maxFrechet !== null ? [`Fréchet distance (at most ${options.maxFrechet})`] : []),
+  ];
+  const missing = [
+    ...(heldOut === null ? ['a held-out judge, --set evaluation.heldOut=REWARD'] : []),
+    ...(features ? [] : ['diversity and Fréchet distance, --set evaluation.features=CLIP_FOLDER']),
+  ];
+  const stops = options.enabled ? '' : ', which choose the best checkpoint but do not stop the run (guard.enabled is false)';
+  return {
+    active: rules.length === 0 ? 'guard against reward hacking: no rule is active; the best checkpoint is the one with the highest reward'
+      : `guard against reward hacking by ${rules.join(', ')}${stops}`,
+    missing: missing.length === 0 ? null : `not measured: ${missing.join('; ')}`,
+  };
+}

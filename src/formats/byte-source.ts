@@ -74,7 +74,11 @@ export function bufferSource(bytes: Uint8Array, name: string): ByteSource {
   };
 }
 
-/** Reads `length` bytes at `at` as a buffer of their own. The caller has checked `length` against a limit. */
+/**
+ * Reads `length` bytes at `at` as a buffer of their own. The caller has checked `length` against a limit.
+ *
+ * @internal
+ */
 export async function readBytes(source: ByteSource, at: number, length: number): Promise<Buffer> {
   if (at < 0 || at + length > source.size) throw truncated(source.where, at, length, source.size);
   const bytes = Buffer.alloc(length);

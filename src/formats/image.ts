@@ -85,6 +85,7 @@ function toSharp(image: HostTensor): Sharp {
 /**
  * @param image float32 [3, H, W] in [0, 1]; what lies outside is clamped
  * @param text PNG text chunks, e.g. `{ parameters: … }`
+ * @internal
  */
 export async function encodePng(image: HostTensor, text: Readonly<Record<string, string>> = {}): Promise<Buffer> {
   return withPngText(await toSharp(image).png().toBuffer(), text);

@@ -42,6 +42,13 @@ export function scaleOf(layer: LoraLayer): number {
   return layer.alpha / rankOf(layer);
 }
 
+const allZero = (t: HostTensor): boolean => toFloat32(t).every((v) => v === 0);
+
+/** False if the LoRA changes no weight at any strength, as one that was never trained: up · down is zero everywhere. */
+export function hasEffect({ layers }: Pick<LoraFile, 'layers'>): boolean {
+  return [...layers.values()].some((layer) => scaleOf(layer) !== 0 && !allZero(layer.up) && !allZero(layer.down));
+}
+
 /** The layers of one component, by module path without the component. */
 export function layersOf(lora: LoraFile, component: LoraComponent): Map<string, LoraLayer> {
   const prefix = `${component}.`;

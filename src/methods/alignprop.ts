@@ -5,6 +5,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { integers, normal } from '../random/random.js';
 import type { Method } from './method.js';
 import { openRewardedSampling } from './rewarded-sampling.js';
+import type { Task } from './task.js';
 
 const options = z.strictObject({
   truncation: z.enum(['gaussian', 'uniform', 'fixed']).default('gaussian')
@@ -19,6 +20,22 @@ const options = z.strictObject({
     .describe('The factor, with a target.'),
 });
 
+/** Index of the first step that carries gradient in a round. */
+export function truncationPoint(
+  { truncation, mean, deviation }: z.infer<typeof options>, { seed, plan }: Pick<Task, 'seed' | 'plan'>, round: number,
+): number {
+  const count = plan.steps.length;
+  const key = { seed, stream: 'alignprop', step: round };
+  if (truncation === 'fixed') return count - 1;
+  if (truncation === 'uniform') return integers(key, 0, 1, count)[0]!;
+  // Rejected until it lies inside, as in the published code; rounding down keeps the last step.
+  const inside = normal(key, 0, 1024).find((z) => {
+    const b = (mean + deviation * z) * count;
+    return b >= Math.min(1, count - 1) && b < count;
+  });
+  return inside === undefined ? count - 1 : Math.floor((mean + deviation * inside) * count);
+}
+
 /**
  * Truncated back-propagation through time with a random truncation point b; network calls before b carry no gradient
  * (Prabhudesai et al. 2023, §3.2). DDIM with η = 1, re-parameterised.
@@ -30,24 +47,14 @@ export const alignprop: Method<z.infer<typeof options>> = {
   options,
   needs: { differentiableReward: true, stochasticSampler: false },
   sampler: { eta: 1, lastStep: 'diffusers' },
-  async create(task, { truncation, mean, deviation, target, scale }) {
+  async create(task, given) {
+    const { truncation, target, scale } = given;
     const count = task.plan.steps.length;
     const loss = (score: Tensor): Tensor => mul(target === null ? neg(score) : abs(sub(target, score)), scale);
     const sampling = await openRewardedSampling(task, truncation === 'fixed' ? count - 1 : 0, loss);
-    const draw = (round: number): number => {
-      const key = { seed: task.seed, stream: 'alignprop', step: round };
-      if (truncation === 'fixed') return count - 1;
-      if (truncation === 'uniform') return integers(key, 0, 1, count)[0]!;
-      // Rejected until it lies inside, as in the published code; rounding down keeps the last step.
-      const inside = normal(key, 0, 1024).find((z) => {
-        const b = (mean + deviation * z) * count;
-        return b >= Math.min(1, count - 1) && b < count;
-      });
-      return inside === undefined ? count - 1 : Math.floor((mean + deviation * inside) * count);
-    };
     return {
       async *round(prompts, round) {
-        const from = draw(round);
+        const from = truncationPoint(given, task, round);
         const rewarded = await sampling.run(prompts, round, from);
         yield { gradients: rewarded.gradients, loss: rewarded.loss, rewards: rewarded.score, metrics: { from } };
       },

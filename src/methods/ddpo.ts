@@ -69,7 +69,7 @@ export const ddpo: Method<z.infer<typeof options>> = {
         for (let copy = 0; copy < rollouts; copy++) {
           const trajectory = await roller.rollout(prompts, round, { copy });
           trajectories.push(trajectory);
-          rewards.push(...(await task.reward.score(trajectory.x.at(-1)!, prompts)));
+          for (const r of await task.reward.score(trajectory.x.at(-1)!, prompts)) rewards.push(r);
         }
         const all = advantages(rewards, trajectories.flatMap(() => prompts), memory, perPrompt, advantageClip);
         for (let epoch = 0; epoch < innerEpochs; epoch++) {
@@ -77,22 +77,25 @@ export const ddpo: Method<z.infer<typeof options>> = {
           const order = permutation(key, rollouts * task.batch, rollouts);
           for (let first = 0; first < rollouts; first += share) {
             const total = meanOfParts();
-            const ratios: number[] = [];
             const used: number[] = [];
+            let [ratios, clipped, ratioError] = [0, 0, 0];
             for (const copy of order.subarray(first, first + share)) {
               const [from, to] = [copy * task.batch, (copy + 1) * task.batch];
               const times = prompts.map((_, i) => permutation(key, from + i, count));
-              used.push(...rewards.slice(from, to));
+              for (const r of rewards.slice(from, to)) used.push(r);
               for (let j = 0; j < trained; j++) {
                 const transition = transitionAt(task, trajectories[copy]!, times.map((t) => t[j]!));
                 const part = await objective.run(transition, all.slice(from, to), prompts);
                 total.add(part);
-                ratios.push(...(part.extras.ratio.data as Float32Array));
+                for (const ratio of part.extras.ratio.data as Float32Array) {
+                  const off = Math.abs(ratio - 1);
+                  ratios += 1;
+                  clipped += Number(off > clip);
+                  ratioError = Math.max(ratioError, off);
+                }
               }
             }
-            const off = ratios.map((ratio) => Math.abs(ratio - 1));
-            const clipped = off.filter((d) => d > clip).length / off.length;
-            const metrics = { ratioError: Math.max(...off), ...(variant === 'is' && { clipped }) };
+            const metrics = { ratioError, ...(variant === 'is' && { clipped: clipped / ratios }) };
             yield { ...total.mean(), rewards: Float32Array.from(used), metrics };
           }
         }

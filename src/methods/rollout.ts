@@ -24,6 +24,8 @@ export interface RolloutOptions {
   readonly stop?: number;
   /** Start from these [B, C, h, w] instead of fresh noise. */
   readonly start?: HostTensor;
+  /** The items that the batch is, for their noise; by default those of the round, counted through the whole training. */
+  readonly items?: readonly number[];
   /** Rollouts of one round with different copies share no noise, where it comes from a stream; 0 by default. */
   readonly copy?: number;
 }
@@ -70,8 +72,9 @@ export async function openRoller(
     return (draw, item, count) => normal({ seed: task.seed, stream, step: draw }, item, count);
   };
   // Items are numbered through the whole training, so that no two start from the same noise.
-  const drawn = (draw: number, round: number, copy: number): Float32Array =>
-    drawNoise(noiseOf(copy), draw, Array.from({ length: task.batch }, (_, i) => round * task.batch + i), size);
+  const itemsOf = (round: number): number[] => Array.from({ length: task.batch }, (_, i) => round * task.batch + i);
+  const drawn = (draw: number, items: readonly number[], copy: number): Float32Array =>
+    drawNoise(noiseOf(copy), draw, items, size);
 
   async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
     const { output } = await executable.run({ x: samples, step: stepFeed(forBatch(task, steps)) }, prompts);
@@ -81,21 +84,21 @@ export async function openRoller(
 
   return {
     predict,
-    async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0 } = {}) {
+    async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0, items = itemsOf(round) } = {}) {
       const steps = plan.steps.slice(0, stop);
-      const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawn(0, round, copy)]))];
+      const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawn(0, items, copy)]))];
       const outputs: HostTensor[] = [];
       for (const [i, step] of steps.entries()) {
         const at = xs[i]!;
         const output = await predict(at, step, prompts);
-        const fresh = step.std === 0 ? {} : { noise: drawn(i + 1, round, copy) };
+        const fresh = step.std === 0 ? {} : { noise: drawn(i + 1, items, copy) };
         outputs.push(output);
         xs.push(samplesOf(task, takeStep(step, at.data as Float32Array, output.data as Float32Array, fresh)));
         await new Promise((resolve) => setImmediate(resolve));
       }
       return { prompts, x: xs, outputs, steps };
     },
-    noise: (round, i) => samplesOf(task, drawn(i + 1, round, 0)),
+    noise: (round, i) => samplesOf(task, drawn(i + 1, itemsOf(round), 0)),
     release: () => executable.release(),
   };
 }

@@ -30,6 +30,12 @@ export const none = z.union([z.null(), z.literal(false)]).default(null);
 /** A number or word that may only have this value. */
 export const only = <T extends string | number>(value: T): z.ZodDefault<z.ZodLiteral<T>> =>
   z.literal(value).default(value as never);
+/** What training and storage leave in configurations of any class, EMA weights of diffusers' examples among it. */
+export const TRAINING_KEYS: readonly string[] = [
+  'torch_dtype', 'dtype', 'use_cache', 'gradient_checkpointing', 'use_gradient_checkpointing', 'transformers_version',
+  'decay', 'min_decay', 'inv_gamma', 'power', 'optimization_step', 'update_after_step', 'use_ema_warmup',
+  'attn_implementation', 'return_dict', 'output_attentions', 'output_hidden_states',
+];
 /** Keys that cannot change a result. */
 export const inert = (...keys: string[]): Record<string, z.ZodOptional<z.ZodUnknown>> =>
   Object.fromEntries(keys.map((key) => [key, z.unknown().optional()]));

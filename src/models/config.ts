@@ -1,11 +1,11 @@
 /**
  * @file The `config.json` of each model component. Every key must be understood: one that would change the result and
- * is not supported is an error, one that cannot change it is listed as inert.
+ * is not supported is an error, one that cannot change it is passed over.
  */
 import { z } from 'zod';
 import { FormatError, shown } from '../formats/errors.js';
 import {
-  dropped, eachBlock, evenWidth, inert, none, oddKernel, off, only, perBlock, repeats, side, width, words,
+  dropped, eachBlock, evenWidth, inert, none, oddKernel, off, only, perBlock, repeats, side, TRAINING_KEYS, width, words,
 } from './config-values.js';
 
 /** What diffusers writes into every file. */
@@ -252,8 +252,26 @@ export const clipConfigSchema = z.strictObject({
 });
 export type ClipConfig = z.infer<typeof clipConfigSchema>;
 
+/** The value at a path of keys. */
+const at = (value: unknown, path: readonly PropertyKey[]): unknown =>
+  path.reduce<unknown>((v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key], value);
+
+/** A copy without the keys at the paths' ends. */
+function without(value: unknown, paths: readonly (readonly PropertyKey[])[]): unknown {
+  const copy = structuredClone(value);
+  for (const path of paths) Reflect.deleteProperty(at(copy, path.slice(0, -1)) as object, path.at(-1)!);
+  return copy;
+}
+
+/** Whether a key of a network's configuration that its class does not have tells of training or storage, or is off. */
+const isInert = (key: PropertyKey, value: unknown): boolean => typeof key === 'string'
+  && (key.startsWith('_') || TRAINING_KEYS.includes(key) || value === null || value === false
+    || (Array.isArray(value) && value.length === 0));
+
 /**
- * Checks a parsed `config.json` and fills in the defaults of the reference library.
+ * Checks a parsed `config.json` and fills in the defaults of the reference library. Keys that no result depends on are
+ * passed over wherever they stand: those of training and storage, and what is switched off, as new features are in files
+ * that do without them.
  *
  * @param where the file, for messages
  * @throws FormatError that names file and key
@@ -261,11 +279,13 @@ export type ClipConfig = z.infer<typeof clipConfigSchema>;
 export function parseConfig<T extends z.ZodType>(schema: T, value: unknown, where: string): z.infer<T> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
+  const inert = result.error.issues.flatMap((issue) => (issue.code === 'unrecognized_keys'
+    ? issue.keys.map((key) => [...issue.path, key]).filter((path) => isInert(path.at(-1)!, at(value, path))) : []));
+  if (inert.length > 0) return parseConfig(schema, without(value, inert), where);
   const problems = result.error.issues.map((issue) => {
     const key = issue.path.join('.');
     if (issue.code === 'unrecognized_keys') return `unknown key ${issue.keys.map((k) => `"${shown(k)}"`).join(', ')}`;
-    const given = issue.path.reduce<unknown>((v, k) => (v as Record<PropertyKey, unknown> | undefined)?.[k], value);
-    return `"${key}": ${shown(JSON.stringify(given) ?? 'missing')} is not supported (${issue.message})`;
+    return `"${key}": ${shown(JSON.stringify(at(value, issue.path)) ?? 'missing')} is not supported (${issue.message})`;
   });
   const remedy = 'This model uses something Attune does not have; see `attune list models` for what works.';
   throw new FormatError(where, problems.join('; '), remedy);

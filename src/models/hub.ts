@@ -8,6 +8,7 @@ import { dirname, join, relative } from 'node:path';
 import type { ListFileEntry } from '@huggingface/hub';
 import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
+import { withoutSecrets } from '../formats/url-secrets.js';
 
 /** What of a repository's files is wanted; null if they are not complete. */
 export type Choice = (files: readonly string[]) => string[] | null;
@@ -205,6 +206,6 @@ function explained(error: unknown, repository: string): unknown {
   const remedy = status === undefined
     ? 'Check the network and HF_ENDPOINT, or give the path of a folder.'
     : (remedies[status] ?? 'Try again later.');
-  const problem = `cannot be fetched from the hub (${shown(error.message)})`;
+  const problem = `cannot be fetched from the hub (${shown(withoutSecrets(error.message))})`;
   return new FormatError(repository, problem, remedy, { cause: error });
 }

@@ -73,13 +73,32 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
     return await assemble(parts, {
       source: options.name ?? folder,
       tokenizerFolders,
-      scheduler: await readJsonFile(join(folder, 'scheduler', 'scheduler_config.json')),
+      scheduler: pipelineScheduler(index, await readJsonFile(join(folder, 'scheduler', 'scheduler_config.json'))),
       zeroEmptyNegative: kind === 'StableDiffusionXLPipeline' && zeros !== false,
       ...(options.onProgress && { onProgress: options.onProgress }),
     });
   } finally {
     await Promise.all(parts.map((part) => part.source.close()));
   }
+}
+
+/**
+ * A `scheduler_config.json` as the pipeline's class takes it: the scheduler's class is that of `model_index.json`, and
+ * Stable Diffusion 1 and 2 have an offset of 1 and no clipping whatever the file says, as in diffusers.
+ */
+export function pipelineScheduler(
+  index: Readonly<Record<string, unknown>>, file: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const entry = index['scheduler'];
+  const given = Array.isArray(entry) ? (entry[1] as unknown) : undefined;
+  const { _use_default_values: defaults } = file;
+  const fixed = index['_class_name'] === 'StableDiffusionPipeline' ? { steps_offset: 1, clip_sample: false } : {};
+  return {
+    ...file,
+    ...(typeof given === 'string' && { _class_name: given }),
+    ...fixed,
+    ...(Array.isArray(defaults) && { _use_default_values: defaults.filter((key) => !Object.hasOwn(fixed, key as string)) }),
+  };
 }
 
 /** The class that `model_index.json` gives a component: `"unet": ["diffusers", "UNet2DConditionModel"]`. */

@@ -10,7 +10,7 @@ import { componentSchema } from './components.js';
 import type { ComponentClass } from './components.js';
 import { parseConfig } from './config.js';
 import { fetchFiles } from './hub.js';
-import { assemble } from './load-folder.js';
+import { assemble, pipelineScheduler } from './load-folder.js';
 import type { Assembly, LoadOptions, OpenPart } from './load-folder.js';
 import { openVae } from './load-vae.js';
 import type { PartName, Pipeline } from './pipeline.js';
@@ -73,7 +73,7 @@ export const PUBLISHED = {
       hidden_size: 1280, intermediate_size: 5120, num_hidden_layers: 32, num_attention_heads: 20, projection_dim: 1280,
       hidden_act: 'gelu', eos_token_id: 2,
     },
-    scheduler: { _class_name: 'EulerDiscreteScheduler', ...SCHEDULE },
+    scheduler: { _class_name: 'EulerDiscreteScheduler', ...SCHEDULE, timestep_spacing: 'leading' },
   },
 } as const;
 
@@ -177,7 +177,7 @@ async function planLike(folder: string): Promise<Plan> {
   return {
     family: texts.length === 2 ? 'sdxl' : openClip ? 'sd2' : 'sd1',
     configs,
-    scheduler: await read('scheduler', 'scheduler_config.json'),
+    scheduler: pipelineScheduler(index, await read('scheduler', 'scheduler_config.json')),
     zeroEmptyNegative: texts.length === 2 && index['force_zeros_for_empty_prompt'] !== false,
     tokenizerFolders: texts.map((name) => join(folder, name.replace('text_encoder', 'tokenizer'))),
   };

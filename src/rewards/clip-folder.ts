@@ -20,6 +20,10 @@ export interface ClipOptions {
   /** Folder of the tokenizer; null to embed images only. Default: the model's folder, as transformers lays it out. */
   tokenizer?: string | null;
   compile?: Execution;
+  /** Makes images of any size [B, 3, side, side]. Default: `fitSquare`, as transformers' processor does. */
+  fit?: (images: Tensor, side: number) => Tensor;
+  /** What is done to texts before the tokenizer. Default: nothing, as in transformers. */
+  clean?: (text: string) => string;
 }
 
 export interface Clip {
@@ -51,8 +55,6 @@ export async function openClip(folder: string, label: string, options: ClipOptio
 
 export interface MakeClipOptions extends ClipOptions {
   tokenizer: string | null;
-  /** Makes images of any size [B, 3, side, side]. Default: `fitSquare`, as in CLIP. */
-  fit?: (images: Tensor, side: number) => Tensor;
 }
 
 /**
@@ -62,7 +64,7 @@ export interface MakeClipOptions extends ClipOptions {
  */
 export async function makeClip(
   { config, weights: plain }: Pick<Component<'CLIPModel'>, 'config' | 'weights'>, label: string,
-  { tokenizer: folder, fit = fitSquare, ...options }: MakeClipOptions,
+  { tokenizer: folder, fit = fitSquare, clean = (text) => text, ...options }: MakeClipOptions,
 ): Promise<Clip> {
   const tokenizer = folder === null ? null : await loadTokenizer(folder);
   if (tokenizer) checkTokenizer(tokenizer, config.text_config, folder!);
@@ -85,7 +87,7 @@ export async function makeClip(
     for (let start = 0; start < texts.length; start += TEXT_BATCH) {
       const part = texts.slice(start, start + TEXT_BATCH);
       const ids = new BigInt64Array(TEXT_BATCH * length).fill(BigInt(tokenizer.eos));
-      part.forEach((text, i) => ids.set(Array.from(tokenizer.encode(text).ids, BigInt), i * length));
+      part.forEach((text, i) => ids.set(Array.from(tokenizer.encode(clean(text)).ids, BigInt), i * length));
       const { rows } = await run({ ids: host(ids, [TEXT_BATCH, length], 'int64') });
       const values = rows.data as Float32Array;
       part.forEach((text, i) => known.set(text, values.slice(i * width, (i + 1) * width)));

@@ -8,6 +8,7 @@ import { reshape } from '../graph/ops/layout.js';
 import { weight } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { openClip } from './clip-folder.js';
+import { fitSquareTorchvision } from './clip-pixels.js';
 import type { DifferentiableReward } from './reward.js';
 
 /** `weight` and `bias` of one affine map, or `layers.N.weight` and `layers.N.bias` of several. */
@@ -55,7 +56,7 @@ export interface ClipHeadOptions {
  */
 export async function clipHead(options: ClipHeadOptions): Promise<DifferentiableReward> {
   const { name, description, range, clip: folder, head } = options;
-  const clip = await openClip(folder, name, { tokenizer: null });
+  const clip = await openClip(folder, name, { tokenizer: null, fit: fitSquareTorchvision });
   const source = await openWeights(head);
   const tensors = await readAll(source, 'float32').finally(() => source.close());
   const layers = layersOf(tensors, clip.width, head);

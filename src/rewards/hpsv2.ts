@@ -1,4 +1,5 @@
 /** @file Human Preference Score v2 and v2.1 (Wu et al., arXiv 2306.09341), from its checkpoint as it is published. */
+import { cleanForClip } from '../models/clean-text.js';
 import { readOpenClip, VIT_H_14 } from '../models/clip-checkpoint.js';
 import { makeClip } from './clip-folder.js';
 import { fitPadded } from './clip-pixels.js';
@@ -19,6 +20,6 @@ export interface HpsOptions {
  * @throws FormatError naming the file that is missing or wrong
  */
 export async function hpsV2(name: string, { file, tokenizer }: HpsOptions): Promise<DifferentiableReward> {
-  const clip = await makeClip(await readOpenClip(file, VIT_H_14), name, { tokenizer, fit: fitPadded });
+  const clip = await makeClip(await readOpenClip(file, VIT_H_14), name, { tokenizer, fit: fitPadded, clean: cleanForClip });
   return clipCosine(clip, { name, description: 'human preference: HPSv2', range: [0.1, 0.4] });
 }

@@ -8,7 +8,7 @@ import { blipReward, readBlipReward } from '../models/blip-reward.js';
 import { normalizePixels } from '../models/clip.js';
 import { loadWordPiece } from '../models/wordpiece.js';
 import { frozenWeights, rootScope } from '../nn/scope.js';
-import { fitSquare } from './clip-pixels.js';
+import { fitSquareTorchvision } from './clip-pixels.js';
 import type { DifferentiableReward } from './reward.js';
 
 export interface ImageRewardOptions {
@@ -59,7 +59,7 @@ export async function imageReward(name: string, { file, vocab }: ImageRewardOpti
     weights: new Map([...weights].map(([key, value]) => [`${name}/${key}`, value])),
     trace(images) {
       const batch = images.shape[0]!;
-      const pixels = normalizePixels(fitSquare(images, config.vision.image_size));
+      const pixels = normalizePixels(fitSquareTorchvision(images, config.vision.image_size));
       const raw = blipReward(scope, config, pixels, textInput('ids', batch), textInput('mask', batch));
       return div(sub(raw, MEAN), DEVIATION);
     },

@@ -8,15 +8,15 @@ import { importOnnx } from '../graph/onnx/import.js';
 import type { OnnxFunction } from '../graph/onnx/import.js';
 import { declaredInputs } from '../graph/onnx/inspect.js';
 import type { DeclaredPort } from '../graph/onnx/inspect.js';
-import { div, mul, sub } from '../graph/ops/arithmetic.js';
+import { clip, div, mul, sub } from '../graph/ops/arithmetic.js';
 import { concat, narrow, reshape, transpose } from '../graph/ops/layout.js';
 import { norm, sum } from '../graph/ops/reduce.js';
-import { resize } from '../graph/ops/resize.js';
+import { roundStraightThrough } from '../graph/ops/rounding.js';
 import { input, literal } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { normalizePixels } from '../models/clip.js';
 import { loadTokenizer } from '../models/tokenizer-files.js';
-import { fitSquare } from './clip-pixels.js';
+import { fitSquare, resizePillow } from './clip-pixels.js';
 import type { DifferentiableReward } from './reward.js';
 
 const channels = (mean: readonly number[], deviation: readonly number[]) => (images: Tensor): Tensor =>
@@ -31,11 +31,17 @@ export const PIXELS = {
   clip: normalizePixels,
 } as const;
 
+/** The order of an image input's axes. */
+export const LAYOUTS = ['nchw', 'nhwc'] as const;
+type Layout = (typeof LAYOUTS)[number];
+
 export interface OnnxRewardOptions {
   readonly file: string;
   readonly pixels: keyof typeof PIXELS;
   /** Side of the square that the images are fitted to; only for models that leave it open. */
   readonly side?: number | undefined;
+  /** Default: as the file's dimensions or their names tell, else the one with which the model can be computed. */
+  readonly layout?: Layout | undefined;
   /** Name of the output; only for models with several. */
   readonly output?: string | undefined;
   /** Which number of the output's row; only where it has several. */
@@ -47,24 +53,37 @@ export interface OnnxRewardOptions {
 /** What a model's inputs are for. */
 interface Roles {
   readonly image: DeclaredPort;
-  /** Pixels come last: [B, H, W, 3]. */
-  readonly channelsLast: boolean;
   readonly ids: DeclaredPort | undefined;
   readonly mask: DeclaredPort | undefined;
 }
 
 function rolesOf(file: string, inputs: readonly DeclaredPort[]): Roles {
-  const images = inputs.filter(({ dtype, shape }) => dtype === 'float32' && shape?.length === 4);
+  const isImage = ({ dtype, shape }: DeclaredPort): boolean => (dtype === 'float32' || dtype === 'uint8') && shape?.length === 4;
+  const images = inputs.filter(isImage);
   const texts = inputs.filter(({ dtype }) => dtype === 'int64' || dtype === 'int32');
   const mask = texts.find(({ name }) => name.includes(MASK));
   const ids = texts.filter((port) => port !== mask);
   if (images.length !== 1 || ids.length > 1 || images.length + texts.length !== inputs.length) {
     const given = inputs.map(({ name, shape }) => `${name} [${shape?.map((d) => d ?? '?').join(', ') ?? '…'}]`).join(', ');
     throw new OnnxError(file, `cannot be a reward: it takes ${given || 'nothing'}. A reward takes one image input `
-      + '[B, 3, H, W] or [B, H, W, 3] and, if it reads the prompt, token ids [B, L] and their mask');
+      + '[B, 3, H, W] or [B, H, W, 3] of floats or bytes and, if it reads the prompt, token ids [B, L] and their mask');
   }
   const [image] = images as [DeclaredPort];
-  return { image, channelsLast: image.shape![3] === 3 && image.shape![1] !== 3, ids: ids[0], mask };
+  return { image, ids: ids[0], mask };
+}
+
+/** Names that exporters and people give to an open dimension. */
+const CHANNELS = /^(c|ch|chan|channels?|num_channels|in_channels|rgb|colou?rs?)$/i;
+const LENGTH = /^(h|w|height|width|rows?|col(umn)?s?|image_(height|width)|h_?in|w_?in)$/i;
+
+/** What the file says of the order of an image's axes, by lengths or by names. */
+function declaredLayout({ shape }: DeclaredPort): Layout | undefined {
+  const [, second, , last] = shape!;
+  const isChannels = (d: typeof last): boolean => d === 3 || (typeof d === 'string' && CHANNELS.test(d));
+  const isLength = (d: typeof last): boolean => (typeof d === 'number' && d !== 3) || (typeof d === 'string' && LENGTH.test(d));
+  if (isChannels(second) && second === last) return 'nchw'; // [B, 3, H, 3]: what most models are
+  if (isChannels(second) !== isChannels(last)) return isChannels(second) ? 'nchw' : 'nhwc';
+  return isLength(second) === isLength(last) ? undefined : isLength(second) ? 'nhwc' : 'nchw';
 }
 
 /** The numbers of a model's output that are the scores of its `count` images: [count]. */
@@ -98,15 +117,33 @@ function pickScore(
 
 /**
  * score(image, prompt) of a model in a file. The images are fitted to the model's size (shortest side resized with
- * antialiased bicubic, centre cropped; both sides resized if it is not square). A model whose batch size is fixed is
- * traced as often as needed.
+ * Pillow's bicubic, centre cropped as transformers does; both sides resized if it is not square). A model that takes bytes gets them
+ * rounded, with the gradient passed straight through. A model whose batch size is fixed is traced as often as needed.
  *
  * @throws OnnxError if the file is damaged, uses unsupported operators, or its inputs and outputs are not a reward's
  * @throws FormatError for a tokenizer that is missing or wrong
  */
 export async function onnxReward(name: string, options: OnnxRewardOptions): Promise<DifferentiableReward> {
   const { file } = options;
-  const { image, channelsLast, ids, mask } = rolesOf(file, declaredInputs(file));
+  const roles = rolesOf(file, declaredInputs(file));
+  if (roles.image.dtype === 'uint8' && options.pixels !== 'bytes') {
+    throw new OnnxError(file, `takes bytes (input ${roles.image.name} is uint8): give pixels=bytes, not ${options.pixels}`);
+  }
+  const layout = options.layout ?? declaredLayout(roles.image);
+  if (layout !== undefined) return openAs(name, options, roles, layout);
+  const tried = await Promise.allSettled(LAYOUTS.map((guess) => openAs(name, options, roles, guess)));
+  const works = tried.flatMap((t) => (t.status === 'fulfilled' ? [t.value] : []));
+  if (works.length === 1) return works[0]!;
+  if (works.length === 0) throw (tried[0] as PromiseRejectedResult).reason;
+  throw new OnnxError(file, `does not tell whether its image input ${roles.image.name} has the channels first or last, `
+    + 'and works with both: give layout=nchw ([B, 3, H, W]) or layout=nhwc ([B, H, W, 3])');
+}
+
+async function openAs(
+  name: string, options: OnnxRewardOptions, { image, ids, mask }: Roles, layout: Layout,
+): Promise<DifferentiableReward> {
+  const { file } = options;
+  const channelsLast = layout === 'nhwc';
   const [fixedBatch, ...sides] = image.shape as [unknown, ...unknown[]];
   const [height, width] = (channelsLast ? sides.slice(0, 2) : sides.slice(1))
     .map((length) => (typeof length === 'number' ? length : options.side)) as [number?, number?];
@@ -129,10 +166,11 @@ export async function onnxReward(name: string, options: OnnxRewardOptions): Prom
       ...(ids && { [ids.name]: [count, tokenizer!.maxLength] }),
       ...(ids && mask && { [mask.name]: [count, tokenizer!.maxLength] }),
     };
-    let made = importOnnx({ path: file }, { shapes, prefix: `${name}/` });
+    const given = { shapes, ...(image.dtype === 'uint8' && { asFloat: [image.name] }) };
+    let made = importOnnx({ path: file }, { ...given, prefix: `${name}/` });
     // Values folded from the shapes may differ between batch sizes.
     const clashes = [...made.weights].some(([key, value]) => weights.has(key) && !same(weights.get(key)!, value));
-    if (clashes) made = importOnnx({ path: file }, { shapes, prefix: `${name}/batch${count}/` });
+    if (clashes) made = importOnnx({ path: file }, { ...given, prefix: `${name}/batch${count}/` });
     for (const [key, value] of made.weights) if (!weights.has(key)) weights.set(key, value);
     models.set(count, made);
     return made;
@@ -152,8 +190,9 @@ export async function onnxReward(name: string, options: OnnxRewardOptions): Prom
     const count = images.shape[0]!;
     const fitted = PIXELS[options.pixels](height === width
       ? fitSquare(images, height!)
-      : resize(images, [height!, width!], { mode: 'cubic', antialias: true }));
-    const pixels = channelsLast ? transpose(fitted, [0, 2, 3, 1]) : fitted;
+      : resizePillow(images, [height!, width!]));
+    const whole = image.dtype === 'uint8' ? roundStraightThrough(clip(fitted, 0, 255)) : fitted;
+    const pixels = channelsLast ? transpose(whole, [0, 2, 3, 1]) : whole;
     const piece = typeof fixedBatch === 'number' ? fixedBatch : count;
     if (count % piece !== 0) {
       throw new OnnxError(file, `takes ${piece} images at a time, which do not make ${count}: `
@@ -186,7 +225,7 @@ export async function onnxReward(name: string, options: OnnxRewardOptions): Prom
   trace(input('images', [first, 3, height, width]));
   return {
     name,
-    description: `score of the ONNX model ${file}`,
+    description: `score of the ONNX model ${file} on [B, ${channelsLast ? `${height}, ${width}, 3` : `3, ${height}, ${width}`}], pixels ${options.pixels}`,
     range: [0, 1],
     differentiable: true,
     weights,

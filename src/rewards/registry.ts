@@ -1,5 +1,6 @@
 /** @file The rewards by name: what there is, and opening one or a weighted sum as a user writes it. */
 import { z } from 'zod';
+import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { clipHead } from './clip-head.js';
 import { clipScore } from './clip-score.js';
 import { color, COLOR_PROPERTIES } from './color.js';
@@ -10,10 +11,11 @@ import { imageReward } from './image-reward.js';
 import { compressibility, incompressibility } from './jpeg.js';
 import { jpegSize } from './jpeg-size.js';
 import { httpReward } from './http.js';
-import { suggestion } from './nearest.js';
-import { onnxReward, PIXELS } from './onnx.js';
+import { editDistance, suggestion } from './nearest.js';
+import { LAYOUTS, onnxReward, PIXELS } from './onnx.js';
 import { mapPaths, pathText } from './path-option.js';
 import { pickScore } from './pickscore.js';
+import { RewardSpecError } from './reward.js';
 import type { Reward } from './reward.js';
 import { quality, rewardModel } from './reward-model.js';
 import { rotation } from './rotation.js';
@@ -111,6 +113,7 @@ export const REWARDS: readonly RewardEntry[] = [
       pixels: z.enum(Object.keys(PIXELS) as [keyof typeof PIXELS]).describe('how the model wants its pixels: '
         + 'plain (0 to 1), bytes (0 to 255), signed (-1 to 1), imagenet or clip (normalised as these were)'),
       side: natural('side of the image in pixels, if the file leaves it open', 1),
+      layout: z.enum(LAYOUTS).optional().describe('order of the image\'s axes, if the file does not tell: nchw (channels first) or nhwc (last)'),
       output: text('name of the output, if there are several').optional(),
       index: natural('which number of the output\'s row, from 0, if there are several', 0),
       tokenizer: pathText('folder of the CLIP tokenizer, if the model reads the prompt').optional(),
@@ -118,16 +121,14 @@ export const REWARDS: readonly RewardEntry[] = [
     onnxReward),
   entry('http', 'A scorer of yours that answers HTTP, in any language: POST of PNGs and prompts, scores as JSON.', false,
     {
-      url: z.url({ protocol: /^https?$/ }).describe('its address, for instance http://127.0.0.1:8000/score'),
+      url: z.url({ protocol: /^https?$/ }).describe('its address, for instance http://127.0.0.1:8000/score; '
+        + 'passwords and keys as names of environment variables in braces: http://me:{PASSWORD}@host/score'),
       timeout: z.coerce.number().positive().default(120).describe('seconds that an answer may take'),
     },
     httpReward),
 ];
 
-/** A reward that does not exist or is written wrongly: the user's to mend. */
-export class RewardSpecError extends Error {
-  override readonly name = 'RewardSpecError';
-}
+export { RewardSpecError };
 
 /** One reward of a run, as configuration files hold it. */
 export interface RewardSpec {
@@ -187,16 +188,32 @@ export function checkSpec(spec: RewardSpec): RewardSpec {
 }
 
 /**
+ * The `option=value` pairs of a query. An `&` belongs to the value before it unless an option follows, `name=` of one
+ * that there is or of nearly one (that is a slip); `&&` is an `&` of the value, whatever follows.
+ */
+function pairsOf(query: string, names: readonly string[]): string[] {
+  const pairs: string[] = [];
+  for (const [i, part] of query.split(/(?<!&)&(?!&)/).entries()) {
+    const key = /^([\w-]+)=/.exec(part)?.[1];
+    const begins = i === 0 || (key !== undefined && names.some((name) => editDistance(key, name) <= Math.max(1, name.length / 4)));
+    if (begins) pairs.push(part);
+    else pairs[pairs.length - 1] += `&${part}`;
+  }
+  return pairs.map((pair) => pair.replaceAll('&&', '&'));
+}
+
+/**
  * Reads `NAME[:weight][?option=value&…]`. Beside the reward's own options there are `mean` and `std`, by which it is
- * normalised. Values are taken as they stand, up to the next `&`.
+ * normalised. Values are taken as they stand; see `pairsOf` for `&` within them.
  *
- * @throws RewardSpecError with the nearest valid names
+ * @throws RewardSpecError with the nearest valid names, or for an address with a password or key in it
  */
 export function parseReward(text: string): RewardSpec {
   const [, name = '', weight, query] = /^([^:?]*)(?::([^?]*))?(?:\?(.*))?$/s.exec(text.trim()) ?? [];
-  entryOf(name);
+  const { options: shape } = entryOf(name);
+  if (holdsSecrets(text)) throw new RewardSpecError(`Reward ${name} has a password or key in an address. ${SECRETS_REMEDY}`);
   const options: Record<string, string> = {};
-  for (const pair of query ? query.split('&') : []) {
+  for (const pair of query ? pairsOf(query, [...Object.keys(shape.shape), 'mean', 'std']) : []) {
     const at = pair.indexOf('=');
     if (at < 1) throw new RewardSpecError(`Reward ${name}: "${pair}" is not option=value.`);
     options[pair.slice(0, at)] = pair.slice(at + 1);

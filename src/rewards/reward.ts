@@ -2,6 +2,7 @@
  * @file What a reward is: a number for each image, given the image and its own prompt. Differentiable ones are traced
  * into a graph; black boxes are only called.
  */
+import { withoutSecrets } from '../formats/url-secrets.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
@@ -53,6 +54,15 @@ export interface BlackBoxReward extends About {
 }
 
 export type Reward = DifferentiableReward | BlackBoxReward;
+
+/** A reward that does not exist or is written wrongly: the user's to mend. What it says holds no password of an address. */
+export class RewardSpecError extends Error {
+  override readonly name = 'RewardSpecError';
+
+  constructor(message: string) {
+    super(withoutSecrets(message));
+  }
+}
 
 /** A reward that broke its contract, or was used against it. The message names the reward. */
 export class RewardError extends Error {

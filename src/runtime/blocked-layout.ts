@@ -11,12 +11,12 @@ import { createSession, toDevice } from './device.js';
 
 export const BLOCKED = 'com.microsoft.nchwc';
 
-/** Asks ONNX Runtime for this machine's block by giving it 8 channels: it rounds them up to whole blocks. */
+/** Asks ONNX Runtime for this machine's block by giving it 4 channels, the fewest it takes: it rounds them up to a whole block. */
 async function probe(): Promise<number | null> {
-  const y = blockChannels(input('x', [1, 8, 1, 1]));
+  const y = blockChannels(input('x', [1, 4, 1, 1]));
   try {
     const session = await createSession(exportOnnx({ outputs: { y } }), 'cpu', { logSeverityLevel: 4, intraOpNumThreads: 1 });
-    const { y: result } = await session.run({ x: toDevice({ data: new Float32Array(8), shape: y.shape, dtype: 'float32' }) });
+    const { y: result } = await session.run({ x: toDevice({ data: new Float32Array(4), shape: y.shape, dtype: 'float32' }) });
     await session.release();
     return result!.dims[1]!;
   } catch {
@@ -26,7 +26,10 @@ async function probe(): Promise<number | null> {
 
 let known: Promise<number | null> | undefined;
 
-/** Channels in a block on this machine: 16 with AVX-512, 8 with AVX2; null where ONNX Runtime has no blocked kernels. */
+/**
+ * Channels in a block on this machine: 16 with AVX-512, 8 on every other x64 processor; null where ONNX Runtime has no
+ * blocked kernels (its npm package for arm64).
+ */
 export const channelBlock = (): Promise<number | null> => (known ??= probe());
 
 /** x [N, C, H, W] as [N, C/b, H, W, b] in memory. */

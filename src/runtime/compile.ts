@@ -5,7 +5,7 @@ import { exportOnnx, graphInputs } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
 import type { Node, Tensor } from '../graph/tensor.js';
 import { blockConvolutions } from './blocked-convolution.js';
-import { channelBlock } from './blocked-layout.js';
+import { channelBlock as machineBlock } from './blocked-layout.js';
 import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
 import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
@@ -38,6 +38,11 @@ export interface CompileOptions {
    * graphs with checkpoints, but opening a session of many thousand operators takes several times as long. Off by default.
    */
   hideShapes?: boolean;
+  /**
+   * Channels in a block of the convolutions' layout on the CPU: this machine's by default. Null leaves convolutions to
+   * ONNX Runtime, as on processors without such a layout; with another machine's number the graph can be looked at, not run.
+   */
+  channelBlock?: number | null;
   /** Once it is aborted, compiling and every further run throw its reason: an interrupt waits for one run at most. */
   signal?: AbortSignal;
   /** After each run look for NaN and infinity in the outputs, and name the operator that made the first one. */
@@ -97,8 +102,8 @@ const bytesOf = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, da
 function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
   return {
     graphOptimizationLevel: 'all',
-    // Planning all of a run's memory as one block keeps what the first, unplanned run took as well: up to 1.7 times the
-    // peak for no gain in time (docs/decisions.md).
+    // Planning all of a run's memory as one block keeps what the first, unplanned run took as well: 1.4 times the peak of
+    // an update (docs/decisions.md).
     enableMemPattern: false,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     logSeverityLevel: 3,
@@ -110,9 +115,8 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
 }
 
 /** The graph with the operators that suit the device. */
-async function lower<G extends Graph>(graph: G, device: Device, bake: boolean, frozen: ReadonlyMap<Node, unknown>): Promise<G> {
+async function lower<G extends Graph>(graph: G, device: Device, block: number | null, frozen: ReadonlyMap<Node, unknown>): Promise<G> {
   if (device === 'webgpu') return avoidGaps(graph);
-  const block = device === 'cpu' && !bake ? await channelBlock() : null;
   return block === null ? graph : blockConvolutions(graph, block, frozen);
 }
 
@@ -131,11 +135,17 @@ export async function compile<O extends string>(
   const { hoist = !bake && !hidden } = options;
   const ort = sessionOptions(options);
   await throwIfAborted(options.signal);
-  for (const [name, t] of graphInputs(graph)) {
+  // Not those of the compiled graph: what is made of a weight may replace it there.
+  const asked = graphInputs(graph);
+  const given = new Set<string>();
+  for (const [name, t] of asked) {
     const value = lookup(weights, name);
-    if (value) check(name, t, value);
+    if (!value) continue;
+    check(name, t, value);
+    given.add(name);
   }
-  const lowered = await lower(graph, device, bake, hoist ? frozenNodes(graph, weights) : new Map());
+  const block = device !== 'cpu' || bake ? null : options.channelBlock === undefined ? await machineBlock() : options.channelBlock;
+  const lowered = await lower(graph, device, block, hoist ? frozenNodes(graph, weights) : new Map());
   const { graph: hoisted, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
   const compiled = hidden ? hideShapes(hoisted) : hoisted;
   const expected = graphInputs(compiled);
@@ -169,18 +179,18 @@ export async function compile<O extends string>(
     async run(feeds) {
       await throwIfAborted(options.signal);
       const values = Object.fromEntries(fixed);
-      for (const [name, t] of expected) {
+      for (const [name, t] of asked) {
         const value = lookup(feeds, name);
         if (value) {
           // Other values may have been made of it.
-          if (fixed.has(name) || baked.has(name)) throw new Error(`input ${name} was given as a weight when compiling; it cannot change`);
+          if (given.has(name)) throw new Error(`input ${name} was given as a weight when compiling; it cannot change`);
           check(name, t, value);
           values[name] = toDevice(value);
-        } else if (!fixed.has(name) && !baked.has(name)) throw new Error(`input ${name} (${t}) was not given`);
+        } else if (!given.has(name)) throw new Error(`input ${name} (${t}) was not given`);
       }
       const results = await session.run(values);
       const outputs = Object.fromEntries(names.map((n) => [n, toHost(results[n]!, graph.outputs[n].dtype)])) as Record<O, HostTensor>;
-      if (options.checkFinite && !names.every((n) => isFinite(outputs[n]))) throw await nonFiniteError(executable, feeds);
+      if (options.checkFinite && !names.every((n) => isFinite(outputs[n]))) throw await nonFiniteError(compile, executable, feeds);
       return outputs;
     },
     async release() {

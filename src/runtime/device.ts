@@ -1,4 +1,5 @@
 /** @file The one place that imports ONNX Runtime: devices, sessions and values. */
+import './telemetry.js';
 import * as ort from 'onnxruntime-node';
 import type { DType, HostTensor } from '../graph/dtype.js';
 

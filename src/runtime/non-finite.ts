@@ -6,8 +6,7 @@ import { stack } from '../graph/ops/layout.js';
 import { max } from '../graph/ops/reduce.js';
 import { apply, resolve } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
-import { compile } from './compile.js';
-import type { Executable, Feeds } from './compile.js';
+import type { compile as Compile, Executable, Feeds } from './compile.js';
 import { lookup } from './frozen.js';
 import { labelOf } from './label.js';
 
@@ -44,7 +43,7 @@ export const isFinite = (value: HostTensor): boolean => {
 const anyOf = (op: 'IsNaN' | 'IsInf', t: Tensor): Tensor => max(cast(apply({ op, inputs: [t] }, t.shape, 'bool'), 'float32'));
 
 /** What each tensor contains when the computation runs on `feeds`. */
-async function inspect(executable: Executable, feeds: Feeds, tensors: readonly Tensor[]): Promise<Contents[]> {
+async function inspect(compile: typeof Compile, executable: Executable, feeds: Feeds, tensors: readonly Tensor[]): Promise<Contents[]> {
   const flags = stack(tensors.flatMap((t) => [anyOf('IsNaN', t), anyOf('IsInf', t)]));
   // As traced: no fusion may swallow an operator.
   const options = { ...executable.options, hoist: false, checkFinite: false };
@@ -60,8 +59,10 @@ async function inspect(executable: Executable, feeds: Feeds, tensors: readonly T
 /**
  * Runs the computation again, operator by operator in order, and describes the first that made NaN out of numbers or
  * infinity out of finite ones. (An infinity that came in with a constant, a mask for instance, is not its user's fault.)
+ *
+ * @param compile what made the executable, to make the parts of it
  */
-export async function nonFiniteError(executable: Executable, feeds: Feeds): Promise<NonFiniteError> {
+export async function nonFiniteError(compile: typeof Compile, executable: Executable, feeds: Feeds): Promise<NonFiniteError> {
   const known = new Map<Tensor, Contents>();
   const computed: Node[] = [];
   for (const node of schedule(Object.values(executable.graph.outputs))) {
@@ -76,7 +77,7 @@ export async function nonFiniteError(executable: Executable, feeds: Feeds): Prom
   for (let i = 0; i < computed.length; i += CHUNK) {
     const chunk = computed.slice(i, i + CHUNK);
     const tensors = chunk.flatMap((n) => n.outputs.filter((t) => t.dtype === 'float32' && t.size > 0));
-    const found = tensors.length > 0 ? await inspect(executable, feeds, tensors) : [];
+    const found = tensors.length > 0 ? await inspect(compile, executable, feeds, tensors) : [];
     tensors.forEach((t, j) => known.set(t, found[j]!));
     const culprit = chunk.find((node) => {
       const read = node.inputs.map((t) => (t && known.get(resolve(t))) || FINITE);

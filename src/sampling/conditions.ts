@@ -33,6 +33,10 @@ export interface Conditions {
 /** Guidance is an input of the network itself (LCM), not a second call of it. */
 export const hasGuidanceInput = ({ unet }: Pick<Pipeline, 'unet'>): boolean => unet.time_cond_proj_dim !== null;
 
+/** Whether the network is called a second time, without the prompt: above 1 only, as diffusers has it. */
+export const isGuided = (pipeline: Pick<Pipeline, 'unet'>, guidance: number): boolean =>
+  guidance > 1 && !hasGuidanceInput(pipeline);
+
 /**
  * The ends of prompts that the tokenizer has no room for, by prompt.
  *

@@ -5,7 +5,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import type { SamplerName } from '../schedulers/index.js';
 
 /** Steps: consistency models are made for few; for the others as many as training samples with. */
-export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm' ? 4 : 20);
+export const defaultSteps = (sampler: SamplerName): number => (sampler === 'lcm' || sampler === 'tcd' ? 4 : 20);
 
 /** The guidance that a LoRA of ours was trained with, in its file's metadata. */
 export const GUIDANCE_NOTE = 'attune.guidance';

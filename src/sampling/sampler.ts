@@ -16,18 +16,18 @@ import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
-import { hasGuidanceInput, NEGATIVE, openConditions, POSITIVE, REMEMBERED } from './conditions.js';
+import { isGuided, NEGATIVE, openConditions, POSITIVE, REMEMBERED } from './conditions.js';
 
 /** The noise of a job: item i is made from seed + i alone, so that one picture of many can be made again by itself. */
 export const sampleNoise = (seed: number): NoiseSource => (draw, item, count) =>
   normal({ seed: seed + item, stream: 'sample', step: draw }, 0, count);
 
 export interface SampleJob {
-  /** Image i is made of prompt i from seed + i, whatever else is made with it. */
+  /** Image i is made of prompt i from seed + i, whatever else is made with it: the same but for rounding (docs/decisions.md). */
   readonly prompts: readonly string[];
   readonly seed: number;
   readonly negativePrompt: string;
-  /** Classifier-free guidance; 1 is none, and calls the network half as often. */
+  /** Classifier-free guidance; up to 1 is none, and calls the network half as often. */
   readonly guidance: number;
   readonly plan: Plan;
   readonly height: number;
@@ -54,7 +54,7 @@ export interface SampledImage {
 export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGenerator<SampledImage[]> {
   const { prompts, seed, plan, batch, guidance } = job;
   const shape = latentShape(pipeline, batch, job.height, job.width);
-  const guided = guidance !== 1 && !hasGuidanceInput(pipeline);
+  const guided = isGuided(pipeline, guidance);
   const options = { ...job.compile, weights: pipeline.weights, checkFinite: true };
   const network = await compile({ outputs: { output: networkGraph(pipeline, shape, guidance, guided) } }, options);
   const latents = input('latents', shape);

@@ -5,7 +5,8 @@ import type { Plan, SamplerOptions } from './plan.js';
 
 /** σ_up² = σ'²·(σ² − σ'²)/σ² is the variance of the DDPM posterior; an Euler step leads to σ_down² = σ'² − σ_up². */
 export function eulerAncestral(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
-  return eulerPlan(schedule, steps, options, (from, to) => {
+  const { spacing, stepsOffset } = options;
+  return eulerPlan(schedule, steps, { spacing, stepsOffset }, (from, to) => {
     const up = (to / from) * Math.sqrt(from ** 2 - to ** 2);
     return { down: to ** 2 / from, up };
   });

@@ -2,17 +2,18 @@
 import type { NoiseSchedule } from './noise-schedule.js';
 import { cleanPrediction, makeStep } from './plan.js';
 import type { Plan, SamplerOptions } from './plan.js';
-import { alphaBarOf, sigmaAt } from './sigmas.js';
-import { fractionalTimesteps } from './timesteps.js';
+import { alphaBarOf, fractionalLevels } from './sigmas.js';
 
 /** The level an Euler step goes down to, and the noise that then leads up to the next level; both in units of σ. */
 type Split = (from: number, to: number) => { down: number; up: number };
 
+/** As diffusers: the first sample is pure noise of the first level, unless `leading` left the noisiest times out. */
+export const eulerStart = ({ spacing }: SamplerOptions, alphaBar: number): number =>
+  spacing === 'leading' ? 1 : Math.sqrt(1 - alphaBar);
+
 /** Plans Euler steps: x/√ā moves on a straight line from x̂0 until its noise is `down`. */
 export function eulerPlan(schedule: NoiseSchedule, steps: number, options: SamplerOptions, split: Split): Plan {
-  const { spacing = 'linspace', stepsOffset = 0 } = options;
-  const timesteps = fractionalTimesteps(schedule.alphasCumprod.length, steps, spacing, stepsOffset);
-  const sigmas = [...timesteps.map((t) => sigmaAt(schedule, t)), 0];
+  const { timesteps, sigmas } = fractionalLevels(schedule, steps, options);
   const plan = timesteps.map((timestep, i) => {
     const [from, to] = [sigmas[i]!, sigmas[i + 1]!];
     const [alphaBar, nextAlphaBar] = [alphaBarOf(from), alphaBarOf(to)];
@@ -24,8 +25,7 @@ export function eulerPlan(schedule: NoiseSchedule, steps: number, options: Sampl
       std: Math.sqrt(nextAlphaBar) * up,
     });
   });
-  // As diffusers: the first sample is pure noise of the first level, unless `leading` left the noisiest times out.
-  return { initialStd: spacing === 'leading' ? 1 : Math.sqrt(1 - plan[0]!.alphaBar), steps: plan };
+  return { initialStd: eulerStart(options, plan[0]!.alphaBar), steps: plan };
 }
 
 /** Deterministic: straight to the next level. */

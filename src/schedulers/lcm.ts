@@ -1,7 +1,8 @@
 /** @file Latent consistency models (Luo et al. 2023, arXiv 2310.04378): sampling in a few steps. */
 import type { NoiseSchedule } from './noise-schedule.js';
-import { cleanPrediction, makeStep, SamplingError } from './plan.js';
+import { cleanPrediction, makeStep } from './plan.js';
 import type { Plan, SamplerOptions } from './plan.js';
+import { distilledTimesteps } from './timesteps.js';
 
 /** Deviation of the data in the boundary condition (Consistency models, Song et al. 2023). */
 const SIGMA_DATA = 0.5;
@@ -15,14 +16,7 @@ const SIGMA_DATA = 0.5;
 export function lcm(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
   const { originalSteps = 50, timestepScaling = 10 } = options;
   const { alphasCumprod, predictionType } = schedule;
-  const trained = alphasCumprod.length;
-  if (originalSteps > trained || !Number.isInteger(steps) || steps < 1 || steps > originalSteps) {
-    throw new SamplingError(`LCM takes a whole number of steps from 1 to the ${originalSteps} of its distillation ` +
-      `(at most ${trained}), not ${steps}`);
-  }
-  const stride = Math.floor(trained / originalSteps);
-  const timesteps = Array.from({ length: steps }, (_, i) =>
-    (originalSteps - Math.floor((i * originalSteps) / steps)) * stride - 1);
+  const timesteps = distilledTimesteps(alphasCumprod.length, steps, originalSteps);
   const plan = timesteps.map((timestep, i) => {
     const nextTimestep = timesteps[i + 1] ?? 0;
     const alphaBar = alphasCumprod[timestep]!;

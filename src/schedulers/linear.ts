@@ -8,13 +8,14 @@ export type Value = Tensor | Float32Array;
 
 /**
  * Σ cᵢ·vᵢ over values of one kind and size. Coefficients are numbers or, for tensors only, tensors that broadcast.
- * Terms whose coefficient is the number 0 are left out. Arrays are summed in float64 and rounded once.
+ * Terms whose coefficient is the number 0 are left out; zeros if that leaves none, as for a model that predicts the
+ * clean sample, whose x̂0 does not depend on x. Arrays are summed in float64 and rounded once.
  */
 export function combine<V extends Value>(...terms: readonly (readonly [Operand, V])[]): V {
   const used = terms.filter(([c]) => c !== 0);
-  if (used.length === 0) throw new Error('a linear combination needs a coefficient other than zero');
-  const first = used[0]![1];
+  const first = terms[0]![1];
   if (first instanceof Tensor) {
+    if (used.length === 0) return mul(first, 0) as V;
     return used.map(([c, v]) => mul(v as Tensor, c)).reduce(add) as V;
   }
   const total = new Float64Array(first.length);

@@ -1,9 +1,10 @@
 /**
  * @file What a sampler is: a function from a noise schedule and a number of steps to the coefficients of each step.
  *
- * Every sampler here is linear in the sample, the network's output, the previous clean prediction and fresh noise, with
- * coefficients that depend on the step alone. So a sampler only plans; step.ts applies any plan, on graph tensors or on
- * host arrays, and transition.ts takes its densities. All samples are variance preserving, x = √ā·x0 + √(1−ā)·ε, also
+ * Every sampler here is linear in the sample, the network's output, what earlier calls of the network saw and answered,
+ * and fresh noise, with coefficients that depend on the step alone. So a sampler only plans; step.ts applies any plan, on
+ * graph tensors or on host arrays, and transition.ts takes its densities. A step of a plan is one call of the network:
+ * solvers that call it twice a step (Heun) plan two. All samples are variance preserving, x = √ā·x0 + √(1−ā)·ε, also
  * for the samplers that other libraries run in units of σ = √((1−ā)/ā): their sample is x/√ā, their scaled network
  * input is x.
  */
@@ -13,6 +14,12 @@ import type { NoiseSchedule, PredictionType } from './noise-schedule.js';
 /** Wrong use of a sampler: its message says which option to change. */
 export class SamplingError extends Error {
   override readonly name = 'SamplingError';
+}
+
+/** What a step takes of an earlier call: x·(the sample that it saw) + clean·(its x̂0). */
+export interface Earlier {
+  readonly x: number;
+  readonly clean: number;
 }
 
 /** Numbers of one step; or the same as graph tensors, `timestep`s [B] and all else [B, 1, 1, 1]. */
@@ -28,10 +35,11 @@ export interface Step<C = number> {
   /** Clean prediction x̂0 = cleanX·x + cleanOut·output. */
   readonly cleanX: C;
   readonly cleanOut: C;
-  /** Mean μ = meanX·x + meanOut·output + meanClean·(x̂0 of the step before). */
+  /** Mean μ = meanX·x + meanOut·output + what it takes of the past. */
   readonly meanX: C;
   readonly meanOut: C;
-  readonly meanClean: C;
+  /** Shares of the calls before, the latest first; none in one-step samplers, the only ones that training takes. */
+  readonly past?: readonly Earlier[];
   /** Deviation σ of x' = μ + σ·z, z ~ N(0, I); 0 for a deterministic step. */
   readonly std: C;
 }
@@ -48,7 +56,16 @@ export const samplerOptions = z.strictObject({
   spacing: z.enum(['leading', 'trailing', 'linspace']).optional(),
   /** Added to each time of `leading` spacing; 1 for Stable Diffusion. Default 0. */
   stepsOffset: z.int().min(0).optional(),
-  /** DDIM: share of DDPM's noise, 0 (default) deterministic to 1. */
+  /**
+   * Noise levels that the steps go by, instead of those of the times that `spacing` visits (`plain`, default): Karras et
+   * al. 2022, eq. 5 with ρ = 7; evenly spaced in log σ (`exponential`, and `lu` with times rounded otherwise); quantiles
+   * of Beta(0.6, 0.6) (Lee et al. 2024, arXiv 2407.12173).
+   */
+  sigmas: z.enum(['plain', 'karras', 'exponential', 'beta', 'lu']).optional(),
+  /** Smallest and largest σ of these, if not those of the schedule. */
+  sigmaMin: z.number().positive().optional(),
+  sigmaMax: z.number().positive().optional(),
+  /** Share of fresh noise, 0 deterministic to 1. DDIM: of DDPM's, default 0; TCD: its γ, default 0.3. */
   eta: z.number().min(0).max(1).optional(),
   /**
    * DDIM: where the last step ends. `diffusers` (default): at the schedule's finalAlphaCumprod. `ddpo`: at ā_0, as
@@ -57,11 +74,17 @@ export const samplerOptions = z.strictObject({
   lastStep: z.enum(['diffusers', 'ddpo']).optional(),
   /** DDPM: variance of the posterior (`small`, default) or β (`large`). */
   variance: z.enum(['small', 'large']).optional(),
-  /** DPM-Solver++: order of the solver. Default 2. */
-  order: z.union([z.literal(1), z.literal(2)]).optional(),
-  /** DPM-Solver++: noise level after the last step: none (`zero`, default), or that of ā_0 (`min`). */
+  /** Order of a solver, up to 3; of LMS, up to 4 and by default. Default 2. */
+  order: z.int().min(1).max(4).optional(),
+  /** How the second derivative is taken in: DPM-Solver++ `midpoint` (default) or `heun`; UniPC `bh2` (default), `bh1`. */
+  solverType: z.enum(['midpoint', 'heun', 'bh1', 'bh2']).optional(),
+  /** Solvers of higher order: end on lower orders if the steps are few. Default: the sampler's own. */
+  lowerOrderFinal: z.boolean().optional(),
+  /** DPM-Solver++: a first-order last step, however many there are. Default false. */
+  eulerAtFinal: z.boolean().optional(),
+  /** Noise level after the last step: none (`zero`, default), or that of ā_0 (`min`). */
   finalSigma: z.enum(['zero', 'min']).optional(),
-  /** LCM: number of times it was distilled on. Default 50. */
+  /** LCM and TCD: number of times the model was distilled on. Default 50. */
   originalSteps: z.int().min(1).optional(),
   /** LCM: factor of time in the boundary condition. Default 10. */
   timestepScaling: z.number().positive().optional(),
@@ -95,11 +118,11 @@ export function cleanPrediction(type: PredictionType, alphaBar: number): CleanCo
   return { cleanX: 1 / signal, cleanOut: -noise / signal };
 }
 
-/** How x' follows from x and x̂0: μ = keep·x + clean·x̂0 + previousClean·(x̂0 of the step before), deviation std. */
+/** How x' follows from x, x̂0 and the past: μ = keep·x + clean·x̂0 + Σ (x·x + clean·x̂0 of earlier calls), deviation std. */
 export interface Rule {
   readonly keep: number;
   readonly clean: number;
-  readonly previousClean?: number;
+  readonly past?: readonly Earlier[];
   readonly std?: number;
 }
 
@@ -107,14 +130,14 @@ export interface Rule {
 export function makeStep(
   times: Pick<Step, 'timestep' | 'nextTimestep' | 'alphaBar' | 'nextAlphaBar'>,
   { cleanX, cleanOut }: CleanCoefficients,
-  { keep, clean, previousClean = 0, std = 0 }: Rule,
+  { keep, clean, past = [], std = 0 }: Rule,
 ): Step {
   const { timestep, nextTimestep, alphaBar, nextAlphaBar } = times;
   return {
     timestep, nextTimestep, alphaBar, nextAlphaBar, cleanX, cleanOut,
     meanX: keep + clean * cleanX,
     meanOut: clean * cleanOut,
-    meanClean: previousClean,
+    ...(past.some((p) => p.x !== 0 || p.clean !== 0) && { past }),
     std,
   };
 }

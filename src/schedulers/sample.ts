@@ -1,7 +1,8 @@
-/** @file The sampling loop on host arrays: from noise to samples, one network call a step. */
+/** @file The sampling loop on host arrays: from noise to samples, one network call a step of the plan. */
 import { combine } from './linear.js';
 import type { Plan, Step } from './plan.js';
-import { predictClean, takeStep } from './step.js';
+import { predictClean, reach, takeStep } from './step.js';
+import type { Call } from './step.js';
 
 /** The network, guidance included: its output for a batch x [B × size] at a step. */
 export type Denoise = (x: Float32Array, step: Step, index: number) => Promise<Float32Array> | Float32Array;
@@ -42,13 +43,15 @@ export async function sample(
   onStep?: OnStep,
 ): Promise<Float32Array> {
   let x = combine([plan.initialStd, drawNoise(noise, 0, items, size)]);
-  let previousClean: Float32Array | undefined;
+  const remembered = reach(plan);
+  let past: readonly Call<Float32Array>[] = [];
   for (const [index, step] of plan.steps.entries()) {
     const output = await denoise(x, step, index);
     const clean = predictClean(step, x, output);
     const fresh = step.std === 0 ? undefined : drawNoise(noise, index + 1, items, size);
-    x = takeStep(step, x, output, { previousClean, noise: fresh });
-    previousClean = clean;
+    const next = takeStep(step, x, output, { past, noise: fresh });
+    past = [{ x, clean }, ...past].slice(0, remembered);
+    x = next;
     await onStep?.({ index, step, x, clean });
   }
   return x;

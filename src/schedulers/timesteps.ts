@@ -1,11 +1,21 @@
-/** @file Which training times a sampler visits: the spacings of Lin et al. 2024 (arXiv 2305.08891, Table 2). */
+/**
+ * @file Which training times a sampler visits: the spacings of Lin et al. 2024 (arXiv 2305.08891, Table 2), rounded as
+ * NumPy rounds them in the reference samplers.
+ */
 import { SamplingError } from './plan.js';
 import type { SamplerOptions } from './plan.js';
 
 export type Spacing = NonNullable<SamplerOptions['spacing']>;
 
+/** What is wrong with a plan that starts among nearly clean samples, where all sampling starts from noise; or null. */
+export function lateStart(trained: number, first: number): string | null {
+  if (first >= trained / 2 - 1) return null;
+  return `sampling begins at time ${first} of ${trained - 1}, where the model expects pictures almost without noise; ` +
+    'with so few steps take --spacing trailing';
+}
+
 /** Halves go to the even neighbour, as NumPy rounds. */
-function roundHalfEven(x: number): number {
+export function roundHalfEven(x: number): number {
   const floor = Math.floor(x);
   return x - floor === 0.5 ? floor + (floor % 2) : Math.round(x);
 }
@@ -20,7 +30,12 @@ function roundHalfEven(x: number): number {
  */
 function spaced(trained: number, count: number, spacing: Spacing, offset: number): number[] {
   const indices = Array.from({ length: count }, (_, i) => i);
-  if (spacing === 'trailing') return indices.map((i) => roundHalfEven(trained - (i * trained) / count) - 1);
+  if (spacing === 'trailing') {
+    // NumPy's arange takes the rounded difference of its first two values as the stride: it decides the halves. (Where
+    // the division rounds up it goes on to time −1, as for 61 of 1000; that one is left out.)
+    const stride = trained - trained / count - trained;
+    return indices.map((i) => roundHalfEven(trained + i * stride) - 1);
+  }
   if (spacing === 'linspace') {
     if (count < 2) throw new SamplingError('linspace spacing needs at least 2 steps; use trailing spacing for one');
     return indices.map((i) => ((trained - 1) / (count - 1)) * (count - 1 - i));
@@ -57,4 +72,18 @@ export function solverTimesteps(trained: number, steps: number, spacing: Spacing
   if (spacing === 'trailing') return wholeTimesteps(trained, steps, spacing);
   check(trained - 1, steps);
   return spaced(trained, steps + 1, spacing, offset).slice(0, -1).map(roundHalfEven);
+}
+
+/**
+ * Times of consistency models: an even choice among the `original` that they were distilled on, from the noisiest.
+ *
+ * @throws SamplingError if there are fewer of those than steps
+ */
+export function distilledTimesteps(trained: number, steps: number, original: number): number[] {
+  if (original > trained || !Number.isInteger(steps) || steps < 1 || steps > original) {
+    throw new SamplingError(`a consistency model takes a whole number of steps from 1 to the ${original} of its ` +
+      `distillation (at most ${trained}), not ${steps}`);
+  }
+  const stride = Math.floor(trained / original);
+  return Array.from({ length: steps }, (_, i) => (original - Math.floor(i * (original / steps))) * stride - 1);
 }

@@ -4,7 +4,8 @@ import { input } from '../graph/tensor.js';
 import { forBatch } from '../methods/rollout.js';
 import { sampleSize, samplesOf } from '../methods/task.js';
 import type { Task, Which } from '../methods/task.js';
-import { predictClean, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import { predictClean, reach, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import type { Call } from '../schedulers/step.js';
 import { bookCalls, bookScore, draw } from './candidate.js';
 import type { Candidate } from './candidate.js';
 
@@ -67,16 +68,19 @@ export async function openExplorer(task: Task, options: ExplorerOptions = {}): P
     advance: (candidates, start, stop) => inBatches(candidates, async (filled, own) => {
       let at = stack(filled.map((c) => c.x));
       let clean: Float32Array | null = null;
+      let past: readonly Call<Float32Array>[] = [];
       for (let i = start; i < stop; i++) {
         const step = plan.steps[i]!;
         const feeds: Record<string, HostTensor> = { x: samplesOf(task, at), step: stepFeed(forBatch(task, step)) };
         const output = (await network.run(feeds, promptsOf(filled))).output.data as Float32Array;
         counts.denoiserCalls += batch * callsPerSample;
         const next: Float32Array = takeStep(step, at, output, {
-          ...(clean && { previousClean: clean }),
+          past,
           ...(step.std !== 0 && { noise: stack(filled.map(({ path }) => draw(path, i + 1, size))) }),
         });
-        [clean, at] = [predictClean(step, at, output), next];
+        clean = predictClean(step, at, output);
+        past = [{ x: at, clean }, ...past].slice(0, reach(plan));
+        at = next;
         onCalls?.(own.length * callsPerSample);
         await new Promise((resolve) => setImmediate(resolve)); // signals arrive between steps
       }

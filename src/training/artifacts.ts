@@ -1,27 +1,29 @@
-/** @file What a run leaves for others: LoRA files in all dialects (read back and compared), the strength sweep, the report. */
+/** @file What a run leaves for others: LoRA files in all dialects (read back and compared), pictures, the report. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { judge } from '../evaluation/hacking-guard.js';
-import type { GaussianStatistics } from '../evaluation/frechet.js';
+import type { Compared, SetFacts } from '../evaluation/compared.js';
+import { deviation } from '../evaluation/evaluation.js';
+import { guardText, judge } from '../evaluation/hacking-guard.js';
 import { renderReport } from '../evaluation/report.js';
 import type { StepMetrics } from '../evaluation/report.js';
 import { writeAtomic } from '../formats/atomic.js';
 import { encodePng } from '../formats/image.js';
 import { imageGrid } from '../formats/image-grid.js';
+import { hasEffect } from '../formats/lora.js';
 import { LORA_DIALECTS, readLora, writeLora } from '../formats/lora-file.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
 import { savePipeline } from '../models/save.js';
 import { loraFromFile, loraToFile } from '../nn/lora-values.js';
 import { GUIDANCE_NOTE } from '../sampling/defaults.js';
-import { deviation } from './evaluate.js';
 import type { Measured } from './evaluate.js';
-import { values } from './parameters.js';
+import type { Swept } from './final.js';
+import { loadParameters, values } from './parameters.js';
 import { barePaths } from './paths.js';
-import type { PipelineTask } from './pipeline-task.js';
 import type { Session } from './session.js';
-import type { MetricsRow } from './run-folder.js';
+import type { MetricsRow } from './rows.js';
 import { imageAt } from './sheet.js';
+import type { Exported } from './summary.js';
 import type { TrainResult } from './train.js';
 
 /** File names below `lora/`; PEFT's is a folder. */
@@ -32,24 +34,36 @@ const FILES = {
   peft: 'peft',
 } as const;
 
-/** Puts parameter values into the task, in place. */
-export function loadParameters(task: PipelineTask, from: ReadonlyMap<string, HostTensor>): void {
-  for (const [name, t] of task.parameters) values(t).set(values(from.get(name)!));
+/** Folders below a run's: `best` weights and, where they are others, the `last`. */
+const FOLDERS = {
+  lora: { best: 'lora', last: 'lora-last' },
+  full: { best: 'model', last: 'model-last' },
+} as const;
+
+export interface Written {
+  /** Below the run's folder. */
+  readonly folder: string;
+  readonly files: readonly string[];
+  /** False if they make the base model's pictures. */
+  readonly changes: boolean;
 }
 
 /**
- * Writes the trained weights: a LoRA in every dialect, or the full model in diffusers layout. Each LoRA file is read
- * back by its own names and compared; then the parameters of the task are those of the diffusers file, so that what is
- * measured and shown afterwards is what was saved.
+ * Writes the weights that the task has: a LoRA in every dialect, or the full model in diffusers layout. Each LoRA file is
+ * read back by its own names and compared; then the parameters of the task are those of the diffusers file, so that what
+ * is measured and shown afterwards is what was saved.
  *
+ * @param step updates done
  * @throws Error if a file does not give back what was written
  */
-export async function writeWeights(session: Session, folder: string, step: number): Promise<string[]> {
+export async function writeWeights(session: Session, root: string, which: 'best' | 'last', step: number): Promise<Written> {
   const { task, pipeline, config } = session;
+  const folder = FOLDERS[config.train][which];
   if (!task.adapter) {
     const tuned = [...task.parameters].map(([name, t]): [string, HostTensor] => [name.slice('tuned/'.length), t]);
-    await savePipeline(join(folder, 'model'), { ...pipeline, weights: new Map([...pipeline.weights, ...tuned]) }, 'float32');
-    return ['model'];
+    await savePipeline(join(root, folder), { ...pipeline, weights: new Map([...pipeline.weights, ...tuned]) }, 'float32');
+    const changes = tuned.some(([name, t]) => values(t).some((v, i) => v !== values(pipeline.weights.get(name)!)[i]));
+    return { folder, files: [folder], changes };
   }
   const baseModel = baseModelOf(pipeline);
   const shared = barePaths(config);
@@ -65,9 +79,9 @@ export async function writeWeights(session: Session, folder: string, step: numbe
     outputName: 'attune', title: `${config.method.name} on ${shared.rewards.join(' + ')}`, baseModelName: shared.model,
     learningRate: config.lr, seed: config.seed, steps: step, optimizer: 'AdamW',
   };
-  const written: string[] = [];
+  const files: string[] = [];
   for (const dialect of LORA_DIALECTS) {
-    const path = join(folder, 'lora', FILES[dialect]);
+    const path = join(root, folder, FILES[dialect]);
     await writeLora(path, lora, dialect, { facts, targets: { unet: config.lora.targets } });
     const back = loraFromFile(task.adapter, (await readLora(path)).lora, path);
     const worst = largestDifference(task.parameters, back);
@@ -75,10 +89,10 @@ export async function writeWeights(session: Session, folder: string, step: numbe
       await rm(path, { recursive: true, force: true });
       throw new Error(`${path} does not give back the LoRA (off by ${worst}); it was removed. Please report this.`);
     }
-    if (dialect === 'diffusers') loadParameters(task, back);
-    written.push(join('lora', FILES[dialect]));
+    if (dialect === 'diffusers') loadParameters(task.parameters, back);
+    files.push(join(folder, FILES[dialect]));
   }
-  return written;
+  return { folder, files, changes: hasEffect(lora) };
 }
 
 /** NaN if either holds one. */
@@ -91,33 +105,6 @@ function largestDifference(a: ReadonlyMap<string, HostTensor>, b: ReadonlyMap<st
     for (let i = 0; i < x.length; i++) worst = Math.max(worst, Math.abs(x[i]! - y[i]!));
   }
   return worst;
-}
-
-export interface Swept {
-  readonly strength: number;
-  readonly measured: Measured;
-}
-
-/**
- * Measures the saved LoRA at each strength of the configuration, and at 0 (the base model) and 1 in any case, on the
- * same prompts and noise. Full fine-tuning has no strength: only what was trained is measured.
- *
- * @param before the base model's measurement, if there is one from this process
- */
-export async function sweepStrengths(session: Session, step: number, before: Measured | null): Promise<Swept[]> {
-  const { task, config, evaluator } = session;
-  if (!task.adapter) return [{ strength: 1, measured: await evaluator.measure(step, null) }];
-  const swept: Swept[] = [];
-  let base: GaussianStatistics | null = null;
-  for (const strength of [...new Set([0, 1, ...config.evaluation.sweep])].toSorted((a, b) => Math.abs(a) - Math.abs(b))) {
-    task.setStrength(strength);
-    const known = strength === 0 ? before : null;
-    const measured: Measured = known ?? await evaluator.measure(strength === 0 ? 0 : step, base);
-    base ??= measured.statistics;
-    swept.push({ strength, measured });
-  }
-  task.setStrength(1);
-  return swept.toSorted((a, b) => a.strength - b.strength);
 }
 
 /** Pairs of pictures that the report and the before/after sheet show. */
@@ -139,7 +126,7 @@ const quoted = (word: string): string => (/^[\w./:@%+=,-]+$/.test(word) ? word :
 
 /**
  * The `attune sample` command that makes evaluation pictures again but for `--prompt` and `--seed`, and what makes them
- * the tuned model's in `folder`; null where that command cannot sample as the evaluation does, with η above 0.
+ * the tuned model's in `folder`; null where the evaluation samples with η above 0.
  */
 export function remakeCommand({ config, task }: Session, folder: string): { command: string; tuned: string } | null {
   if (config.evaluation.eta !== 0) return null;
@@ -147,6 +134,7 @@ export function remakeCommand({ config, task }: Session, folder: string): { comm
     '--model', config.model,
     ...(['like', 'vae', 'prediction'] as const).flatMap((key) => (config[key] === undefined ? [] : [`--${key}`, config[key]])),
     '--sampler', 'ddim', '--sampling-steps', String(config.samplingSteps), '--guidance', String(config.guidance),
+    ...(config.spacing === undefined ? [] : ['--spacing', config.spacing]),
     ...(config.negativePrompt === '' ? [] : ['--negative', config.negativePrompt]),
     ...(config.size === undefined ? [] : ['--size', String(config.size)]),
   ];
@@ -157,17 +145,29 @@ export function remakeCommand({ config, task }: Session, folder: string): { comm
 type UpdateRow = MetricsRow & StepMetrics;
 
 /** Lines of updates; the first line is the base model's evaluation alone. */
-const isUpdate = (row: MetricsRow): row is UpdateRow => row['reward'] !== undefined;
+const isUpdate = (row: MetricsRow): row is UpdateRow => row.reward !== undefined;
+
+/** What the report is made of beside the session. */
+export interface Findings {
+  readonly result: TrainResult;
+  readonly rows: readonly MetricsRow[];
+  readonly before: Measured;
+  readonly after: Measured;
+  readonly swept: readonly Swept[];
+  readonly selectedOn: SetFacts;
+  readonly reported: readonly Compared[];
+  readonly exported: readonly Exported[];
+  /** Files of weights. */
+  readonly files: readonly string[];
+}
 
 /** Writes `report.html`. */
-export async function writeReport(
-  session: Session, folder: string, result: TrainResult, rows: readonly MetricsRow[], before: Measured, after: Measured,
-  swept: readonly Swept[], files: readonly string[],
-): Promise<void> {
-  const { config } = session;
+export async function writeReport(session: Session, folder: string, findings: Findings): Promise<void> {
+  const { config, evaluator } = session;
+  const { result, rows, before, after, swept, selectedOn, reported, exported, files } = findings;
   const spread = [...before.prompts.keys()].filter((i) => i % Math.max(1, Math.floor(before.prompts.length / SHOWN)) === 0);
   const shown = spread.slice(0, SHOWN);
-  const heldOut = session.manifest['heldOut'] as string | null;
+  const { heldOut } = evaluator.measures;
   const page = renderReport({
     title: `${config.method.name} on ${config.rewards.join(' + ')}`,
     rewardName: config.rewards.join(' + '),
@@ -176,18 +176,19 @@ export async function writeReport(
     steps: rows.filter(isUpdate),
     evaluations: result.evaluations,
     guard: config.guard,
+    guardNote: guardText(evaluator.measures, config.guard),
     verdict: judge(result.evaluations, config.guard),
+    selectedOn,
+    reported,
+    exported,
     pairs: await Promise.all(shown.map(async (i) => ({
       prompt: before.prompts[i]!, seed: config.evaluation.seed + i, base: await png(before, i), tuned: await png(after, i),
     }))),
     remake: remakeCommand(session, folder),
-    sweep: await Promise.all(swept.map(async ({ strength, measured: { evaluation, ...measured } }) => ({
-      strength,
-      reward: evaluation.reward,
-      diversity: evaluation.diversity,
-      ...(evaluation.heldOutReward !== undefined && { heldOutReward: evaluation.heldOutReward }),
-      images: await Promise.all(shown.map((i) => png(measured, i))),
-    }))),
+    sweep: await Promise.all(swept.map(async ({ strength, measured: { evaluation, ...measured } }) => {
+      const { reward, heldOutReward, diversity } = evaluation;
+      return { strength, reward, heldOutReward, diversity, images: await Promise.all(shown.map((i) => png(measured, i))) };
+    })),
     facts: Object.entries(session.manifest).map(([k, v]) => [k, typeof v === 'object' ? JSON.stringify(v) : String(v)] as const),
     config,
     files: [

@@ -3,10 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
+import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { isBundled } from '../models/load.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
 import { LORA_TARGETS } from '../nn/lora.js';
 import { suggestion } from '../rewards/nearest.js';
+import { samplerOptions } from '../schedulers/plan.js';
 
 const positive = z.number().positive();
 const whole = z.int().positive();
@@ -25,6 +27,18 @@ const loraSchema = z.strictObject({
     .describe('Scale B·A by alpha/√rank instead of alpha/rank (rsLoRA).'),
   targets: z.array(z.string().min(1)).min(1).default(ALL_LAYERS)
     .describe('Ends of layer paths; attention alone (to_q, to_k, to_v, to_out.0) by default for models other than the bundled one.'),
+});
+
+const finalSchema = z.strictObject({
+  prompts: z.int().nonnegative().default(16)
+    .describe('Prompts of each list that base and best checkpoint are measured on once more at the end; 0 for none.'),
+  images: z.int().min(2).default(2)
+    .describe('Images of each of them.'),
+  promptSet: z.string().nullable().default('auto')
+    .describe('List to report on, its prompts that are trained on left out. `auto`: `heldout` for the bundled model, none '
+      + 'otherwise. The evaluations\' own list comes after it, its prompts that chose the checkpoint left out.'),
+  seed: z.int().nonnegative().default(1_000_000)
+    .describe('Of the noise, never that which checkpoints are chosen by.'),
 });
 
 const evaluationSchema = z.strictObject({
@@ -47,9 +61,10 @@ const evaluationSchema = z.strictObject({
   heldOut: z.string().nullable().default('auto')
     .describe('A reward that is never trained on. `auto`: the bundled judge for the bundled model, none otherwise.'),
   features: z.string().nullable().default('auto')
-    .describe('CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one.'),
+    .describe('CLIP folder whose features measure diversity and Fréchet distance. `auto`: the bundled one for the bundled model, none otherwise.'),
   sweep: z.array(z.number()).default([0, 0.5, 1, 1.5])
     .describe('Strengths of the LoRA that the report sweeps at the end.'),
+  final: finalSchema.prefault({}),
 });
 
 const budgetSchema = z.strictObject({
@@ -61,11 +76,11 @@ const budgetSchema = z.strictObject({
 
 const guardSchema = z.strictObject({
   enabled: z.boolean().default(true)
-    .describe('Stop early, by the rules below.'),
+    .describe('Stop early, by the rules below. They choose the best checkpoint in any case; the last weights lie beside it.'),
   minDiversity: z.number().min(0).max(1).default(GUARD_DEFAULTS.minDiversity)
     .describe('Smallest diversity, as a share of the base model\'s.'),
   tolerance: z.number().nonnegative().default(GUARD_DEFAULTS.tolerance)
-    .describe('A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference.'),
+    .describe('A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference, image by image.'),
   patience: whole.default(GUARD_DEFAULTS.patience)
     .describe('Consecutive evaluations that must agree before the run is stopped.'),
   maxFrechet: positive.nullable().default(GUARD_DEFAULTS.maxFrechet)
@@ -112,10 +127,12 @@ export const configSchema = z.strictObject({
   lora: loraSchema.prefault({}),
   sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim')
     .describe('Where the method does not care; the sampler of its paper by default.'),
+  spacing: samplerOptions.shape.spacing
+    .describe('How its steps are spread over the training times; the model\'s own by default, `trailing` for Turbo models.'),
   samplingSteps: whole.default(8)
     .describe('Denoising steps of each image, in training and evaluation; 20 by default for other models.'),
   guidance: z.number().min(0).default(1)
-    .describe('Classifier-free guidance, trained through; 1 is none: the tuned model then needs no second network call. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
+    .describe('Classifier-free guidance, trained through; up to 1 is none: the tuned model then needs no second network call. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
   negativePrompt: z.string().default(''),
   size: whole.optional()
     .describe('Image side in pixels; the model\'s own by default.'),
@@ -221,6 +238,15 @@ function unwrap(field: z.ZodType): z.ZodType {
   return inner ? unwrap(inner) : field;
 }
 
+/** @throws ConfigError for an address with a password or key in it: a configuration is saved with its run */
+function refuseSecrets(value: unknown, path = ''): void {
+  if (typeof value === 'string' && holdsSecrets(value)) {
+    throw new ConfigError(`${path} has a password or key in an address. ${SECRETS_REMEDY}`);
+  }
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, inner] of Object.entries(value)) refuseSecrets(inner, path === '' ? key : `${path}.${key}`);
+}
+
 /**
  * The full configuration from layers of settings, later ones winning.
  *
@@ -234,6 +260,7 @@ export function resolveConfig(file: Tree, assignments: readonly (readonly [strin
     throw new ConfigError(`rewards: give one with --reward; the default ones only know emoji, and ${String(tree['model'])} `
       + 'is another model. attune list rewards shows all.');
   }
+  refuseSecrets(tree);
   const result = configSchema.safeParse(other ? over(OTHER_MODELS, tree) : tree);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;

@@ -1,9 +1,10 @@
 /** @file Measures a model: fixed prompts and seeds, reward, held-out reward, diversity, Fréchet distance to the base. */
 import { diversity } from '../evaluation/diversity.js';
+import { deviation } from '../evaluation/evaluation.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { frechetDistance, gaussianStatistics } from '../evaluation/frechet.js';
 import type { GaussianStatistics } from '../evaluation/frechet.js';
-import type { Evaluation } from '../evaluation/hacking-guard.js';
+import type { Judged, Measures } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Roller } from '../methods/rollout.js';
 import { meanOf } from '../methods/reward-loss.js';
@@ -13,85 +14,99 @@ import type { Plan } from '../schedulers/plan.js';
 import type { PipelineTask } from './pipeline-task.js';
 import type { Progress } from './progress.js';
 
+/** What is sampled to measure a model: the prompt of each image, and the noise. */
+export interface EvaluationSet {
+  /** The list that the prompts are from. */
+  readonly list: string;
+  /** Whether none of the prompts is trained on. */
+  readonly untrained: boolean;
+  readonly prompts: readonly string[];
+  /** Image i is made from the roller's item `first` + i. */
+  readonly first: number;
+}
+
 export interface EvaluatorParts {
   task: PipelineTask;
   /** Samples from noise by item that training does not use. */
   roller: Roller;
   /** The roller's. */
   plan: Plan;
-  prompts: readonly string[];
-  /** Images of each prompt. */
-  images: number;
+  /** What checkpoints are chosen by. */
+  selection: EvaluationSet;
   reward: Scorer;
   heldOut: Scorer | null;
+  /** Its name. */
+  heldOutName: string | null;
   features: FeatureExtractor | null;
   progress: Progress;
 }
 
 export interface Measured {
-  readonly evaluation: Evaluation;
+  readonly evaluation: Judged;
   /** [N, 3, H, W], prompt by prompt. */
   readonly images: HostTensor;
   /** N prompts. */
   readonly prompts: readonly string[];
   readonly rewards: Float32Array;
+  readonly heldOut: Float32Array | null;
   /** Of the images' features, if there is a feature space. */
   readonly statistics: GaussianStatistics | null;
 }
 
+/** What the Fréchet distance is measured from: the base model's samples; `'self'` for those themselves; null: not measured. */
+export type Base = GaussianStatistics | 'self' | null;
+
 export interface Evaluator {
-  /** The prompt of each image. */
-  readonly prompts: readonly string[];
+  /** What checkpoints are chosen by. */
+  readonly selection: EvaluationSet;
+  readonly measures: Measures;
   /** How images are sampled. */
   readonly plan: Plan;
-  /** @param base statistics of the base model's samples; without them the Fréchet distance is 0 */
-  measure(step: number, base: GaussianStatistics | null): Promise<Measured>;
-  /** Measures images [N, 3, H, W] of `prompts` that were made elsewhere. */
-  assess(images: HostTensor, step: number, base: GaussianStatistics | null): Promise<Measured>;
+  /** @param set the selection by default */
+  measure(step: number, base: Base, set?: EvaluationSet): Promise<Measured>;
+  /** Measures images [N, 3, H, W] of the selection's prompts that were made elsewhere. */
+  assess(images: HostTensor, step: number, base: Base): Promise<Measured>;
 }
 
-/** Sample deviation. */
-export const deviation = (values: Float32Array): number => {
-  const m = meanOf(values);
-  return Math.sqrt(values.reduce((s, v) => s + (v - m) ** 2, 0) / Math.max(1, values.length - 1));
-};
-
 export function openEvaluator(parts: EvaluatorParts): Evaluator {
-  const { task, roller, reward, heldOut, features, progress } = parts;
-  const prompts = parts.prompts.flatMap((p) => new Array<string>(parts.images).fill(p));
-  const assess: Evaluator['assess'] = async (images, step, base) => {
+  const { task, roller, reward, heldOut, features, progress, selection } = parts;
+  async function assess(images: HostTensor, step: number, base: Base, { prompts }: EvaluationSet): Promise<Measured> {
     const { total: rewards, parts: shares } = await reward.scoreParts(images, prompts);
     const held = heldOut && (await heldOut.score(images, prompts));
     const rows = features && (await features.images(images));
     const statistics = rows && gaussianStatistics(rows);
-    const evaluation: Evaluation = {
+    const evaluation: Judged = {
       step,
       reward: meanOf(rewards),
       ...(shares.size > 0 && { rewardParts: Object.fromEntries([...shares].map(([name, r]) => [name, meanOf(r)])) }),
-      ...(held && { heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length) }),
-      diversity: rows ? diversity(rows, prompts) : 0,
-      frechet: statistics && base ? frechetDistance(statistics, base) : 0,
+      ...(held && {
+        heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length), heldOutScores: [...held],
+      }),
+      ...(rows && { diversity: diversity(rows, prompts) }),
+      ...(statistics && base && { frechet: base === 'self' ? 0 : frechetDistance(statistics, base) }),
     };
-    return { evaluation, images, prompts, rewards, statistics };
-  };
+    return { evaluation, images, prompts, rewards, heldOut: held, statistics };
+  }
   return {
-    prompts,
+    selection,
+    measures: { heldOut: parts.heldOutName, features: features !== null },
     plan: parts.plan,
-    assess,
-    measure: async (step, base) => assess(await sampleImages(task, roller, prompts, progress), step, base),
+    assess: (images, step, base) => assess(images, step, base, selection),
+    measure: async (step, base, set = selection) => assess(await sampleImages(task, roller, set, progress), step, base, set),
   };
 }
 
-/** One image per prompt; image i is made from the roller's item i, whatever the batch. */
+/** One image per prompt, each from its own item's noise, whatever the batch. */
 export async function sampleImages(
-  task: PipelineTask, roller: Roller, prompts: readonly string[], progress: Progress,
+  task: PipelineTask, roller: Roller, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
 ): Promise<HostTensor> {
   const parts: HostTensor[] = [];
   for (let start = 0; start < prompts.length; start += task.batch) {
     const part = prompts.slice(start, start + task.batch);
     // The last batch is filled up with its own last prompt.
     const full = [...part, ...new Array<string>(task.batch - part.length).fill(part.at(-1)!)];
-    const { x } = await roller.rollout(full, start / task.batch);
+    const items = full.map((_, i) => first + start + i);
+    const { x } = await roller.rollout(full, start / task.batch, { items });
     parts.push(takeRows(await task.decode(x.at(-1)!), 0, part.length));
     progress.step(start + part.length, prompts.length, 'images sampled');
   }

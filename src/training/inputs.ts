@@ -81,7 +81,7 @@ async function dataInputs(config: RunConfig): Promise<Entries> {
 
 /** Reads every file and weight that the session uses: seconds for gigabytes, so only training does it. */
 export async function inputsOf(session: Session): Promise<Inputs> {
-  const { config, pipeline, reward, heldOut, prompts, evaluationPrompts, task } = session;
+  const { config, pipeline, reward, heldOut, prompts, task, evaluator, reported } = session;
   const { features, heldOut: heldOutSpec } = config.evaluation;
   const space = features === 'auto' ? (isBundled(config.model) ? join(bundledFolder('emoji'), 'emoji-clip') : null) : features;
   const list = (set: Session['prompts']): string => hashText(JSON.stringify([set.prompts, set.weights]));
@@ -95,7 +95,7 @@ export async function inputsOf(session: Session): Promise<Inputs> {
     ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape]) : []),
     ...(space === null ? [] : [['features', await digestOf(space)] satisfies Entries[number]]),
     [`prompts ${basename(prompts.name)}`, list(prompts)],
-    ...(evaluationPrompts === prompts ? [] : [[`evaluation prompts ${basename(evaluationPrompts.name)}`, list(evaluationPrompts)] satisfies Entries[number]]),
+    ...[evaluator.selection, ...reported].map((set): Entries[number] => [`evaluation prompts ${basename(set.list)}`, hashText(JSON.stringify(set.prompts))]),
     ...await dataInputs(config),
   ]);
 }

@@ -41,3 +41,8 @@ export function clipNorm(gradients: Parameters, limit: number): number {
   }
   return norm;
 }
+
+/** Sets parameters in place. */
+export function loadParameters(parameters: Parameters, from: Parameters): void {
+  for (const [name, t] of parameters) values(t).set(values(from.get(name)!));
+}

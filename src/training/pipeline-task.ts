@@ -21,7 +21,7 @@ import { checkScores, RewardError } from '../rewards/reward.js';
 import type { BlackBoxReward, DifferentiableReward, Reward } from '../rewards/reward.js';
 import { compile } from '../runtime/compile.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
-import { hasGuidanceInput, openConditions } from '../sampling/conditions.js';
+import { isGuided, openConditions } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import type { Plan, Step } from '../schedulers/plan.js';
@@ -37,7 +37,7 @@ export interface PipelineTaskOptions {
   seed: number;
   schedule: NoiseSchedule;
   plan: Plan;
-  /** Classifier-free guidance; 1 is none, and saves half of the network calls. */
+  /** Classifier-free guidance; up to 1 is none, and saves half of the network calls. */
   guidance: number;
   negativePrompt: string;
   height: number;
@@ -99,7 +99,7 @@ function checkLora(adapter: LoraAdapter, { rank, targets = [] }: LoraOptions, la
 /** Opens a task. Every prompt that will be asked for is encoded on first use and then remembered. */
 export async function openPipelineTask(pipeline: Pipeline, options: PipelineTaskOptions): Promise<PipelineTask> {
   const { batch, guidance, plan, adaptation, reward } = options;
-  const guided = guidance !== 1 && !hasGuidanceInput(pipeline);
+  const guided = isGuided(pipeline, guidance);
   const [, ...sampleShape] = latentShape(pipeline, batch, options.height, options.width);
   const factor = latentFactor(pipeline);
   const imageShape = [batch, 3, sampleShape[1]! * factor, sampleShape[2]! * factor];

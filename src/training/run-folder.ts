@@ -14,9 +14,8 @@ import { lockFolder } from './lock.js';
 import { mergedManifest, readManifest } from './manifest.js';
 import type { Manifest } from './manifest.js';
 import { absolutePaths } from './paths.js';
-
-/** A line of `metrics.jsonl`. */
-export type MetricsRow = Readonly<Record<string, number>> & { readonly step: number };
+import { parseRows, rowText } from './rows.js';
+import type { MetricsRow } from './rows.js';
 
 export interface RunFolder {
   readonly path: string;
@@ -91,8 +90,7 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
 
   async function rows(): Promise<MetricsRow[]> {
     const text = await readFile(metrics, 'utf8').catch(() => '');
-    // A line cut short by a crash is no line.
-    return metricsRows(text.split('\n').slice(0, -1), metrics, warn);
+    return parseRows(text, metrics, 'It is left out.', (error) => warn(error.message));
   }
 
   return {
@@ -110,7 +108,7 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
     async rewind(step) {
       await lock.check();
       const kept = (await rows()).filter((row) => row.step <= step);
-      await writeAtomic(metrics, kept.map((row) => `${JSON.stringify(row)}\n`).join(''));
+      await writeAtomic(metrics, kept.map(rowText).join(''));
       events = await openEventWriter(path, resume ? { purgeStep: step + 1 } : {});
       if (change !== null) await events.text('changes', `resumed with other inputs: ${change}`, Math.max(0, step));
       return kept;
@@ -119,8 +117,8 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
     rows,
     async log(row) {
       await lock.check();
-      await appendWhole(metrics, `${JSON.stringify(row)}\n`);
-      for (const [key, value] of Object.entries(row)) if (key !== 'step') await (await writer()).scalar(key, value, row.step);
+      await appendWhole(metrics, rowText(row));
+      for (const [key, value] of Object.entries(row)) if (key !== 'step' && value !== undefined) await (await writer()).scalar(key, value, row.step);
     },
     async picture(name, png, width, height, step) {
       await lock.check();
@@ -132,20 +130,6 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
       if (!isRun) await removeEmpty(path, made);
     },
   };
-}
-
-/** Lines that can be read; each that cannot costs itself alone, and is told. */
-export function metricsRows(lines: readonly string[], path: string, warn: (text: string) => void): MetricsRow[] {
-  return lines.flatMap((line, i): MetricsRow[] => {
-    try {
-      const row = JSON.parse(line) as MetricsRow | null;
-      if (typeof row?.step === 'number') return [row];
-    } catch {
-      // told below
-    }
-    warn(`${path}:${i + 1} cannot be read; the line is left out`);
-    return [];
-  });
 }
 
 /** Removes a folder that was made for nothing, and those above it that were made for it, as long as they are empty. */

@@ -1,15 +1,17 @@
 /** @file A whole run: from a configuration to a folder with LoRA files, pictures and a report. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Evaluation } from '../evaluation/hacking-guard.js';
+import { compared } from '../evaluation/compared.js';
+import { evaluationSchema } from '../evaluation/evaluation.js';
+import { bestText, guardText } from '../evaluation/hacking-guard.js';
 import { writeAtomic } from '../formats/atomic.js';
 import { openResources } from '../runtime/resources.js';
 import type { Resources } from '../runtime/resources.js';
-import { beforeAfter, loadParameters, sweepStrengths, writeReport, writeWeights } from './artifacts.js';
+import { beforeAfter, writeReport, writeWeights } from './artifacts.js';
 import { listCheckpoints } from './checkpoint.js';
 import type { RunConfig } from './config.js';
-import { deviation } from './evaluate.js';
-import type { Measured } from './evaluate.js';
+import { measureReported, setFacts, sweepStrengths } from './final.js';
+import { loadParameters } from './parameters.js';
 import { silent } from './progress.js';
 import type { Progress } from './progress.js';
 import { inputsOf, placeOf } from './inputs.js';
@@ -19,6 +21,7 @@ import type { RunFolder } from './run-folder.js';
 import { namedConfig, openSession } from './session.js';
 import type { Own, Session } from './session.js';
 import { saveGrid } from './sheet.js';
+import type { Exported, Summary } from './summary.js';
 import { train } from './train.js';
 import type { TrainResult } from './train.js';
 
@@ -32,25 +35,6 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** A reward, a method or a model of the caller's. */
   own?: Own;
-}
-
-/** What a run came to; `summary.json` in its folder. */
-export interface Summary {
-  readonly folder: string;
-  readonly steps: number;
-  readonly base: Evaluation;
-  readonly tuned: Evaluation;
-  /** Of the reward, in standard deviations of the base model's images. */
-  readonly gainInDeviations: number;
-  readonly rewardQueries: number;
-  readonly seconds: number;
-  readonly peakBytes: number;
-  readonly ended: TrainResult['ended'];
-  /** The tuned model at other strengths of its LoRA. */
-  readonly sweep: readonly (Evaluation & { readonly strength: number })[];
-  /** Files. */
-  readonly lora: readonly string[];
-  readonly report: string;
 }
 
 /**
@@ -69,7 +53,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
     const config = namedConfig(absolutePaths(given), own);
     const folder = await openRunFolder(path, config, { resume, warn: progress.warn });
     resources.use({ release: () => folder.close() });
-    const opened = resources.use(await openSession(config, progress, own, signal));
+    const opened = resources.use(await openSession(config, progress, own, { signal }));
     progress.phase('reading what the run depends on');
     const manifest = await folder.begin({ ...opened.manifest, place: placeOf(config), inputs: await inputsOf(opened) }, force);
     return await runSession({ ...opened, manifest }, folder, { resume, progress, signal, again, resources });
@@ -103,6 +87,7 @@ interface Running {
 async function runSession(session: Session, folder: RunFolder, { resume, progress, signal, again, resources }: Running): Promise<Summary | null> {
   const { config, task, prompts, evaluator } = session;
   const { path } = folder;
+  tellGuard(session, progress);
   const stepper = resources.use(await session.method.create(task, session.methodOptions));
   const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, progress, signal });
   if (result.ended === 'interrupted') {
@@ -111,25 +96,65 @@ async function runSession(session: Session, folder: RunFolder, { resume, progres
   }
   if (typeof result.ended === 'object') progress.warn(`stopped early to avoid reward hacking: ${result.ended.guard}`);
   await stepper.release();
-  progress.phase('writing the best weights, and measuring them at several strengths');
   await folder.check();
-  loadParameters(task, result.bestParameters);
   const best = result.evaluations[result.best]!.step;
-  const written = await writeWeights(session, path, best);
-  const swept = await sweepStrengths(session, best, result.before);
-  const at = (strength: number): Measured | undefined => swept.find((s) => s.strength === strength)?.measured;
-  const tuned = at(1)!;
-  const base = at(0) ?? result.before ?? tuned;
+  const { exported, files } = await exportWeights(session, path, result, progress);
+  progress.phase(`measuring the best weights${task.adapter ? ' at several strengths' : ''}, where they were chosen`);
+  const { base, tuned, swept } = await sweepStrengths(session, best, result.before);
+  const selectedOn = setFacts(session, evaluator.selection);
+  if (session.reported.length > 0) progress.phase('measuring base and best on prompts and noise that did not choose it');
+  const reported = await measureReported(session, best);
   await saveGrid(folder, tuned, tuned.evaluation.step);
   await writeAtomic(join(path, 'before-after.png'), await beforeAfter(base, tuned));
-  await writeReport(session, path, result, await folder.rows(), base, tuned, swept, written);
+  await writeReport(session, path, {
+    result, rows: await folder.rows(), before: base, after: tuned, swept, selectedOn, reported, exported,
+    files: exported.flatMap((e) => files.get(e.path)!),
+  });
+  const chosen = compared(selectedOn, base, tuned);
+  const { gainInDeviations, gainError } = reported[0] ?? chosen;
   const summary: Summary = {
-    folder: path, steps: result.step, base: base.evaluation, tuned: tuned.evaluation,
-    gainInDeviations: (tuned.evaluation.reward - base.evaluation.reward) / deviation(base.rewards),
+    folder: path, steps: result.step, best, selectedOn, base: chosen.base, tuned: chosen.tuned, reported, gainInDeviations, gainError,
     rewardQueries: task.counts.rewardQueries, seconds: result.seconds, peakBytes: result.peakBytes, ended: result.ended,
-    sweep: swept.map(({ strength, measured }) => ({ strength, ...measured.evaluation })),
-    lora: written.map((w) => join(path, w)), report: join(path, 'report.html'),
+    sweep: swept.map(({ strength, measured }) => ({ strength, ...evaluationSchema.parse(measured.evaluation) })),
+    exported, lora: files.get(exported[0]!.path)!.map((f) => join(path, f)), report: join(path, 'report.html'),
   };
   await writeAtomic(join(path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   return summary;
+}
+
+/** Says at the start which rules guard the run, and how to have those that are idle. */
+function tellGuard({ config, evaluator }: Session, progress: Progress): void {
+  const { active, missing } = guardText(evaluator.measures, config.guard);
+  const { heldOut, features } = config.evaluation;
+  // Who sets null knows.
+  const unasked = (heldOut === 'auto' && evaluator.measures.heldOut === null) || (features === 'auto' && !evaluator.measures.features);
+  if (missing === null) progress.phase(active);
+  else if (unasked) progress.warn(`${active}; ${missing}`);
+  else progress.phase(`${active}; ${missing}`);
+}
+
+/** Writes the best weights, and beside them the last where those are others; the task has the best then. */
+async function exportWeights(
+  session: Session, path: string, result: TrainResult, progress: Progress,
+): Promise<{ exported: Exported[]; files: ReadonlyMap<string, readonly string[]> }> {
+  const { task, config, evaluator } = session;
+  progress.phase('writing the weights');
+  const best = result.evaluations[result.best]!.step;
+  const files = new Map<string, readonly string[]>();
+  const exported: Exported[] = [];
+  const write = async (which: 'best' | 'last', step: number, parameters: TrainResult['bestParameters'], why: string): Promise<void> => {
+    loadParameters(task.parameters, parameters);
+    const { folder, files: written, changes } = await writeWeights(session, path, which, step);
+    files.set(folder, written);
+    exported.unshift({ path: folder, step, why, changes });
+  };
+  const rule = bestText(evaluator.measures, config.guard);
+  // The last ones first: they may be the task's own, which the best ones take the place of.
+  if (best !== result.step) await write('last', result.step, result.lastParameters, 'The last weights.');
+  await write('best', best, result.bestParameters, best === 0 ? `No checkpoint was better than the base model by the rule: ${rule}` : rule);
+  const [chosen, last] = exported as [Exported, Exported?];
+  const idle = exported.filter((e) => !e.changes);
+  for (const e of idle) progress.warn(`${e.path}/ has no effect: its pictures are the base model's. ${e.why}`);
+  if (last) progress.phase(`${chosen.path}/ holds step ${chosen.step}, the best; ${last.path}/ holds step ${last.step}, the last`);
+  return { exported, files };
 }

@@ -21,11 +21,13 @@ import { sampleNoise } from '../sampling/sampler.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';
 import { requireStochastic } from '../schedulers/transition.js';
-import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
+import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
+import { lateStart } from '../schedulers/timesteps.js';
 import { ConfigError } from './config.js';
 import type { RunConfig } from './config.js';
 import { openEvaluator } from './evaluate.js';
-import type { Evaluator } from './evaluate.js';
+import type { EvaluationSet, Evaluator } from './evaluate.js';
+import { evaluationSets } from './evaluation-sets.js';
 import { barePaths } from './paths.js';
 import { openPipelineTask } from './pipeline-task.js';
 import type { PipelineTask } from './pipeline-task.js';
@@ -41,10 +43,11 @@ export interface Session {
   readonly methodOptions: never;
   readonly task: PipelineTask;
   readonly prompts: PromptSet;
-  readonly evaluationPrompts: PromptSet;
   readonly reward: Reward;
   readonly heldOut: Reward | null;
   readonly evaluator: Evaluator;
+  /** What base and best checkpoint are measured on at the end, the headline's first; empty for nothing. */
+  readonly reported: readonly EvaluationSet[];
   /** What identifies the run: names, versions, seed; `inputsOf` has the digests. */
   readonly manifest: Manifest;
   release(): Promise<void>;
@@ -96,28 +99,34 @@ export function namedConfig(given: RunConfig, own: Own): RunConfig {
   };
 }
 
+export interface SessionUse {
+  /** `measure` asks nothing of reward and sampler that only the method needs, which is not used then. Default: `train`. */
+  readonly purpose?: 'train' | 'measure';
+  /** Ends whatever the session does, with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Opens everything that a run needs. Mistakes in names and files are found here, before any hour is spent.
  *
  * @param given its model, reward and method are not looked at where `own` has them
- * @param signal ends whatever the session does, with its reason
  */
-export function openSession(given: RunConfig, progress: Progress, own: Own = {}, signal?: AbortSignal): Promise<Session> {
-  return releasedOnFailure((resources) => open(namedConfig(given, own), progress, own, resources, signal));
+export function openSession(given: RunConfig, progress: Progress, own: Own = {}, use: SessionUse = {}): Promise<Session> {
+  return releasedOnFailure((resources) => open(namedConfig(given, own), progress, own, resources, use));
 }
 
 async function open(
-  config: RunConfig, progress: Progress, own: Own, resources: Resources, signal: AbortSignal | undefined,
+  config: RunConfig, progress: Progress, own: Own, resources: Resources, { purpose = 'train', signal }: SessionUse,
 ): Promise<Session> {
   const { method, options: methodOptions } = chosenMethod(config, own.method);
   const prompts = await loadPrompts(config.prompts);
-  const evaluationPrompts = config.evaluation.promptSet ? await loadPrompts(config.evaluation.promptSet) : prompts;
+  const { selection, reported } = await evaluationSets(config, prompts);
   const compile: Execution = {
     device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
   };
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
   const reward = resources.use(own.reward ?? (await openRewards(config.rewards.map(parseReward), { compile })));
-  if (method.needs.differentiableReward && !reward.differentiable) {
+  if (purpose === 'train' && method.needs.differentiableReward && !reward.differentiable) {
     throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
   }
   const heldOut = resources.use(await heldOutReward(config, reward, compile));
@@ -132,10 +141,15 @@ async function open(
   }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
-  const scheduler = readSchedulerConfig(pipeline.scheduler, `${pipeline.source}/scheduler`);
-  const planned = { ...scheduler.options, ...samplerOptions(config, method) };
+  const where = `${pipeline.source}: scheduler_config.json`;
+  const scheduler = readSchedulerConfig(pipeline.scheduler, where);
+  for (const text of schedulerWarnings(scheduler, where, config.sampler !== 'ddim')) progress.warn(text);
+  const settings = { ...scheduler.options, ...(config.spacing && { spacing: config.spacing }) };
+  const planned = { ...settings, ...samplerOptions(config, method) };
   const plan = samplers[config.sampler].plan(scheduler.schedule, config.samplingSteps, planned);
-  if (method.needs.stochasticSampler) requireStochastic(plan);
+  const late = lateStart(scheduler.schedule.alphasCumprod.length, plan.steps[0]!.timestep);
+  if (late) progress.warn(late);
+  if (purpose === 'train' && method.needs.stochasticSampler) requireStochastic(plan);
   progress.phase('compiling');
   const task = resources.use(await openPipelineTask(pipeline, {
     batch: config.batch,
@@ -154,18 +168,17 @@ async function open(
   const idle = task.adapter ? unmatchedTargets(task.adapter, config.lora.targets) : [];
   if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);
   const { eta, seed } = config.evaluation;
-  const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...scheduler.options, eta });
+  const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...settings, eta });
   const roller = resources.use(await openRoller(task, 'tuned', sampleNoise(seed), { plan: even }));
   const scorers = [resources.use(openScorer(reward, { compile })), resources.use(heldOut && openScorer(heldOut, { compile }))] as const;
   const evaluator = openEvaluator({
-    task, roller, features, progress, plan: even,
-    prompts: evaluationPrompts.prompts.slice(0, config.evaluation.prompts),
-    images: config.evaluation.images,
+    task, roller, features, progress, selection, plan: even,
     reward: scorers[0],
     heldOut: scorers[1],
+    heldOutName: heldOut?.name ?? null,
   });
   return {
-    config, pipeline, method, methodOptions, task, prompts, evaluationPrompts, reward, heldOut, evaluator,
+    config, pipeline, method, methodOptions, task, prompts, reward, heldOut, evaluator, reported,
     manifest: {
       attune: packageVersion,
       node: process.version,

@@ -1,7 +1,7 @@
 /** @file What a training is at one moment, as a value; and how a checkpoint holds it. */
 import { z } from 'zod';
 import type { GaussianStatistics } from '../evaluation/frechet.js';
-import type { Evaluation } from '../evaluation/hacking-guard.js';
+import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import type { Stepper } from '../methods/method.js';
@@ -20,10 +20,23 @@ export interface Trained {
   stepper: Stepper;
 }
 
+const total = z.object({ sum: z.number(), count: z.int().nonnegative() });
+
+/** A mean that is not finished. */
+export type Total = z.infer<typeof total>;
+
+const pending = z.object({ parts: z.int().nonnegative(), reward: total, loss: total, metrics: z.record(z.string(), total) });
+
+/** What is known of a step that waits for the rest of its updates. */
+export type Pending = z.infer<typeof pending>;
+
+export const nothingPending = (): Pending =>
+  ({ parts: 0, reward: { sum: 0, count: 0 }, loss: { sum: 0, count: 0 }, metrics: {} });
+
 const storedValues = z.object({
-  evaluations: z.array(z.custom<Evaluation>()),
+  evaluations: z.array(z.custom<Judged>()),
   baseCount: z.number(),
-  pending: z.int().nonnegative(),
+  pending,
   seconds: z.number().default(0),
   peakBytes: z.number().default(0),
 });
@@ -39,8 +52,8 @@ export interface TrainState {
   average: Map<string, HostTensor> | null;
   /** Gradients of updates that wait for the rest of their accumulation. */
   gradients: Map<string, HostTensor>;
-  pending: number;
-  evaluations: Evaluation[];
+  pending: Pending;
+  evaluations: Judged[];
   best: Map<string, HostTensor>;
   base: GaussianStatistics | null;
 }
@@ -56,7 +69,7 @@ export function freshState(parts: Trained): TrainState {
     ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
     average: config.ema === null ? null : copyOf(task.parameters),
     gradients: new Map(),
-    pending: 0,
+    pending: nothingPending(),
     evaluations: [],
     best: copyOf(task.parameters),
     base: null,
@@ -140,7 +153,7 @@ export function checkFits({ task, stepper, config }: Trained, { tensors, values:
   if (config.ema !== null) check('average', task.parameters);
   const own = stepper.own?.parameters ?? new Map<string, HostTensor>();
   for (const set of ['own', 'ownM', 'ownV']) check(set, own);
-  if (kept.data.pending > 0) check('gradients', new Map([...task.parameters, ...own]));
+  if (kept.data.pending.parts > 0) check('gradients', new Map([...task.parameters, ...own]));
 }
 
 /** Takes up a checkpoint: sets what the task and the method hold, and gives the rest. */

@@ -1,7 +1,7 @@
 /** @file Reward fine-tuning: rounds of a method, updates of the optimiser, evaluations, checkpoints, the guard. */
 import { join } from 'node:path';
 import { judge } from '../evaluation/hacking-guard.js';
-import type { Evaluation } from '../evaluation/hacking-guard.js';
+import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { meanOf } from '../methods/reward-loss.js';
 import { applyUpdate } from './apply-update.js';
@@ -10,11 +10,13 @@ import type { Spent } from './budget.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { RunState } from './checkpoint.js';
 import type { Evaluator, Measured } from './evaluate.js';
-import { copyOf, values } from './parameters.js';
+import { copyOf, loadParameters } from './parameters.js';
 import type { Progress } from './progress.js';
 import { drawPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
-import type { MetricsRow, RunFolder } from './run-folder.js';
+import { evaluationRow } from './rows.js';
+import type { MetricsRow } from './rows.js';
+import type { RunFolder } from './run-folder.js';
 import { saveGrid } from './sheet.js';
 import { checkFits, freshState, peakOf, restored, roundStart, stored } from './train-state.js';
 import type { RoundStart, Trained } from './train-state.js';
@@ -30,12 +32,14 @@ export interface TrainParts extends Trained {
 }
 
 export interface TrainResult {
-  readonly evaluations: readonly Evaluation[];
+  readonly evaluations: readonly Judged[];
   /** Index of the best evaluation by the guard's rule. */
   readonly best: number;
   /** The parameters at the best evaluation. */
   readonly bestParameters: ReadonlyMap<string, HostTensor>;
-  /** The base model's images and the last ones, of the same prompts and noise. */
+  /** The last ones, averaged if there is an average; those of the task itself otherwise, which change with it. */
+  readonly lastParameters: ReadonlyMap<string, HostTensor>;
+  /** The base model's images; null in a process that has not measured them, since the run was begun by another. */
   readonly before: Measured | null;
   /** Why it ended. */
   readonly ended: 'finished' | 'interrupted' | { readonly guard: string };
@@ -56,28 +60,23 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   let before: Measured | null = null;
   const recent: number[] = [];
   const spent = (): Spent => ({ step: state.step, rewardQueries: task.counts.rewardQueries, seconds: state.seconds });
-  const over = (): boolean => state.pending === 0 && spentShare(config, spent()) >= 1;
+  const over = (): boolean => state.pending.parts === 0 && spentShare(config, spent()) >= 1;
 
   /** Evaluates with the averaged weights if there are any: they are what is saved. */
   async function evaluate(): Promise<MetricsRow> {
     progress.phase(state.step === 0 ? 'evaluating the base model' : `evaluating at step ${state.step}`);
     const own = copyOf(task.parameters);
-    if (state.average) for (const [name, t] of state.average) values(task.parameters.get(name)!).set(values(t));
+    if (state.average) loadParameters(task.parameters, state.average);
     const counts = { ...task.counts };
-    const measured = await evaluator.measure(state.step, state.base);
+    const measured = await evaluator.measure(state.step, state.step === 0 ? 'self' : state.base);
     Object.assign(task.counts, counts); // what measuring costs is not the method's
     state.base ??= measured.statistics;
     state.evaluations.push(measured.evaluation);
     if (state.step === 0) before = measured;
     if (judge(state.evaluations, config.guard).best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
-    for (const [name, t] of own) values(task.parameters.get(name)!).set(values(t));
+    loadParameters(task.parameters, own);
     await saveGrid(folder, measured, state.step);
-    const { reward, rewardParts = {}, heldOutReward, diversity, frechet } = measured.evaluation;
-    const shares = Object.entries(rewardParts).map(([name, r]) => [`evalReward/${name}`, r] as const);
-    return {
-      step: state.step, evalReward: reward, ...Object.fromEntries(shares), diversity, frechet,
-      ...(heldOutReward !== undefined && { heldOutReward }),
-    };
+    return evaluationRow(measured.evaluation);
   }
 
   let saved = { step: state.step, round: state.round };
@@ -88,7 +87,10 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   }
   const result = (ended: TrainResult['ended'], step: number): TrainResult => {
     const best = state.evaluations.length === 0 ? 0 : judge(state.evaluations, config.guard).best;
-    return { evaluations: state.evaluations, best, bestParameters: state.best, before, ended, ...spent(), step, peakBytes: peakOf(state) };
+    return {
+      evaluations: state.evaluations, best, bestParameters: state.best,
+      lastParameters: state.average ?? task.parameters, before, ended, ...spent(), step, peakBytes: peakOf(state),
+    };
   };
   /** The end of a run whose error is the interrupt; other errors are thrown. */
   async function interrupted(error: unknown, start: RunState | null): Promise<TrainResult> {
@@ -124,7 +126,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       if (!row) continue;
       const due = evaluationDue(config, last, spent());
       last = spent();
-      recent.push(row['reward']!);
+      recent.push(row.reward!);
       progress.step(state.step, Math.round(state.step / spentShare(config, last)), trend(recent));
       const evaluated = due ? await evaluate() : {};
       await folder.log({ ...row, ...evaluated, ...costs() });

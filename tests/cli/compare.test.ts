@@ -12,7 +12,7 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 const out = join(root, 'two');
 const settings = [
   'threads=1', 'batch=2', 'samplingSteps=2', 'guidance=2', 'rewards=[emoji-clip]',
-  'evaluation.prompts=2', 'evaluation.images=2', 'evaluation.times=1', 'evaluation.sweep=[1]',
+  'evaluation.prompts=2', 'evaluation.images=2', 'evaluation.times=1', 'evaluation.sweep=[1]', 'evaluation.final.prompts=2',
 ];
 const ARGS = [
   'compare', '--entry', 'draft-lv', '--entry', 'late=refl?method.window=0.5&lr=1e-3', '--seeds', '3',

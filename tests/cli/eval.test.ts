@@ -1,9 +1,31 @@
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { evalCommand } from '../../src/cli/eval.js';
 import { readLora, writeLora } from '../../src/formats/lora-file.js';
 import { GUIDANCE_NOTE } from '../../src/sampling/defaults.js';
 import { fixtures, run, scratch, smallRun, tiny } from './helpers.js';
+
+vi.setConfig({ testTimeout: 300_000 });
+
+/** Sessions that are open. */
+let open = 0;
+vi.mock('../../src/training/session.js', async (original) => {
+  const actual = await original<typeof import('../../src/training/session.js')>();
+  return {
+    ...actual,
+    openSession: async (...args: Parameters<typeof actual.openSession>) => {
+      const session = await actual.openSession(...args);
+      open += 1;
+      return { ...session, release: async () => {
+        open -= 1;
+        await session.release();
+      } };
+    },
+  };
+});
+beforeEach(() => {
+  open = 0;
+});
 
 const folder = scratch();
 const kohya = join(fixtures, 'lora_sd1_kohya.safetensors');
@@ -12,7 +34,8 @@ const small = [...await smallRun(folder), '--json', '--quiet'];
 interface Row {
   model: string;
   reward: number;
-  frechet: number;
+  heldOutReward?: number;
+  heldOutError?: number;
 }
 
 const evaluate = async (...args: string[]): Promise<Row[]> =>
@@ -23,7 +46,9 @@ test('a LoRA is measured beside its base model, at its strength', async () => {
   const [base, tuned] = await evaluate('--lora', kohya) as [Row, Row];
   const [, off] = await evaluate('--lora', `${kohya}:0`) as [Row, Row];
   expect(alone).toEqual([base]);
-  expect(base).toMatchObject({ model: tiny, frechet: 0 });
+  // Without features and judge: what was not measured is not there.
+  expect(Object.keys(base)).toEqual(['model', 'step', 'reward']);
+  expect(open).toBe(0);
   expect(tuned.model).toBe(`${tiny} + ${kohya}:1`);
   expect(Math.abs(tuned.reward - base.reward)).toBeGreaterThan(1e-3);
   expect(off.reward).toBe(base.reward);
@@ -38,4 +63,25 @@ test('the guidance that a LoRA was trained with is taken, if no other is given',
   expect(one).not.toEqual(five);
   expect(await rewards('--lora', noted)).toEqual(one);
   expect(await rewards('--lora', noted, '--guidance', '5')).toEqual(five);
+});
+
+test('a LoRA that changes nothing is told of', async () => {
+  const { stderr } = await run(evalCommand(), ...small, '--lora', `${kohya}:0`);
+  expect(stderr).toMatch(/kohya.*: at strength 0 it has no effect/);
+  expect((await run(evalCommand(), ...small, '--lora', kohya)).stderr).not.toContain('no effect');
+});
+
+test('a black-box reward is measured, by itself and as the judge', async () => {
+  const boxed = small.map((word) => (word === 'symmetry' ? 'jpeg-compressibility' : word));
+  const [alone] = JSON.parse((await run(evalCommand(), ...boxed)).stdout) as [Row];
+  const [, tuned] = JSON.parse((await run(evalCommand(), ...small, '--lora', `${kohya}:0`, '--set', 'evaluation.heldOut=jpeg-compressibility')).stdout) as [Row, Row];
+  expect(alone.reward).toBeLessThan(0);
+  expect(tuned.heldOutReward).toBeCloseTo(alone.reward, 6);
+  expect(tuned.heldOutError).toBeGreaterThan(0);
+});
+
+test('a reward that fails leaves nothing open', async () => {
+  const failing = small.map((word) => (word === 'symmetry' ? 'http?url=http://127.0.0.1:1/score' : word));
+  await expect(run(evalCommand(), ...failing)).rejects.toThrow(/127\.0\.0\.1/);
+  expect(open).toBe(0);
 });

@@ -43,6 +43,11 @@ async function search(...args: string[]): Promise<Result & { trace: Entry[] }> {
 
 const pixels = (file: string): Promise<Float32Array> => readImage(file).then((image) => image.data as Float32Array);
 
+test('guidance 0 is none: one network call a step', async () => {
+  const { denoiserCalls } = await search('--prompt', 'a cat', '--reward', 'color', '--set', 'search.n=2', '--guidance', '0');
+  expect(denoiserCalls).toBe(2 * 3);
+});
+
 test('the best of n is written, and is the picture that sampling makes from its seed', async () => {
   const { images, trace, grid, denoiserCalls, rewardQueries } = await search(
     '--prompt', 'a cat', '--prompt', 'two, dogs', '--reward', 'color', '--set', 'search.n=3', '--seed', '7');

@@ -32,7 +32,10 @@ export interface FakeRun {
   /** Rewards of the evaluations; the kth comes after 10·k updates of `queriesAnUpdate` reward queries, a second each. */
   readonly rewards: readonly number[];
   readonly queriesAnUpdate?: number;
-  readonly diversity?: (k: number) => number;
+  /** Null: there is no feature space. */
+  readonly diversity?: ((k: number) => number) | null;
+  /** Index of the evaluation that the run chose; its highest reward by default. */
+  readonly best?: number;
   /** Grey levels of the last sheet's four pictures. */
   readonly levels?: readonly number[];
   readonly finished?: boolean;
@@ -42,12 +45,13 @@ export interface FakeRun {
 export async function writeRun(root: string, job: Job, run: FakeRun): Promise<void> {
   const folder = join(root, job.folder);
   const { rewards, queriesAnUpdate = 8, diversity = () => 0.5, levels = [0.1, 0.3, 0.5, 0.7], finished = true } = run;
+  const best = run.best ?? rewards.indexOf(Math.max(...rewards));
   await mkdir(join(folder, 'samples'), { recursive: true });
   await writeFile(join(folder, 'config.yaml'), stringify(job.config));
   const rows = rewards.flatMap((reward, k) => [
     ...(k === 0 ? [] : [{ step: 10 * k - 1, reward, loss: 0, gradNorm: 1, seconds: 10 * k - 1 }]),
     {
-      step: 10 * k, evalReward: reward, heldOutReward: reward / 2, diversity: diversity(k), frechet: k / 10,
+      step: 10 * k, evalReward: reward, heldOutReward: reward / 2, heldOutError: 0.01, ...(diversity && { diversity: diversity(k), frechet: k / 10 }),
       rewardQueries: 10 * k * queriesAnUpdate, denoiserCalls: 1000 * k, seconds: 10 * k,
     },
   ]);
@@ -59,8 +63,8 @@ export async function writeRun(root: string, job: Job, run: FakeRun): Promise<vo
   await writeFile(join(folder, 'samples', `step-${last}.png`), await encodePng(sheet));
   if (!finished) return;
   const sweep = [0, 0.5, 1].map((strength) =>
-    ({ strength, step: 20, reward: strength, heldOutReward: 0.1, diversity: 0.5, frechet: strength / 10 }));
-  const baseline = { independentFrechet: 0.25 };
-  const summary = { peakBytes: 2 ** 30, ...(job.kind.name === 'train' ? { sweep } : baseline), ...run.summary };
+    ({ strength, step: 10 * best, reward: strength, heldOutReward: 0.1, heldOutError: 0.01, ...(diversity && { diversity: 0.5, frechet: strength / 10 }) }));
+  const baseline = diversity ? { independentFrechet: 0.25 } : {};
+  const summary = { peakBytes: 2 ** 30, best: 10 * best, ...(job.kind.name === 'train' ? { sweep } : baseline), ...run.summary };
   await writeFile(join(folder, 'summary.json'), JSON.stringify(summary));
 }

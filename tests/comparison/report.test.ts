@@ -6,7 +6,9 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { jobsOf } from '../../src/comparison/config.js';
 import { cutPictures } from '../../src/comparison/pictures.js';
 import { writeComparison } from '../../src/comparison/report.js';
+import { gather } from '../../src/comparison/results.js';
 import { readRun } from '../../src/comparison/run-record.js';
+import { bestNote } from '../../src/comparison/wording.js';
 import { comparison, jobOf, writeRun } from './fake-runs.js';
 
 const root = await mkdtemp(join(tmpdir(), 'attune-comparison-'));
@@ -17,8 +19,8 @@ const jobs = jobsOf(of);
 await writeRun(root, jobOf(of, 'base', 0), { rewards: [0.1] });
 for (const seed of [0, 1]) await writeRun(root, jobOf(of, 'best-of-4', seed), { rewards: [0.3] });
 // `fast` rises, then loses its diversity; `slow` reaches 0.2 in the end, for a fraction of the queries an update.
-await writeRun(root, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3, 0.6], diversity: (k) => (k === 2 ? 0.1 : 0.5) });
-await writeRun(root, jobOf(of, 'fast', 1), { rewards: [0.1, 0.3, 0.8], diversity: (k) => (k === 2 ? 0.1 : 0.5) });
+await writeRun(root, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3, 0.6], diversity: (k) => (k === 2 ? 0.1 : 0.5), best: 1 });
+await writeRun(root, jobOf(of, 'fast', 1), { rewards: [0.1, 0.3, 0.8], diversity: (k) => (k === 2 ? 0.1 : 0.5), best: 1 });
 await writeRun(root, jobOf(of, 'slow', 0), { rewards: [0.1, 0.15, 0.2], queriesAnUpdate: 1 });
 
 const failure = { entry: 'slow', seed: 1, reason: 'no <memory>' };
@@ -27,7 +29,7 @@ const entry = (name: string) => results.entries.find((e) => e.name === name)!;
 const read = (name: string): Promise<string> => readFile(join(root, name), 'utf8');
 
 describe('results', () => {
-  test('are means over seeds, at the end and at the best checkpoint by the guard', () => {
+  test('are means over seeds, at the end and at the checkpoint that each run chose', () => {
     const { mean, deviation, count } = entry('fast').last.reward!;
     expect([mean, deviation, count]).toEqual([expect.closeTo(0.7), expect.closeTo(Math.SQRT2 / 10), 2]);
     expect(entry('fast').last.diversity!.mean).toBeCloseTo(0.1);
@@ -45,6 +47,56 @@ describe('results', () => {
     expect(results.price!.by['slow']!.rewardQueries.cost).toBeCloseTo(20);
     expect(results.queriesForFinal['slow']!['fast']).toEqual({ cost: null, reached: 0, seeds: 1 });
     expect(results.queriesForFinal['fast']!['fast']).toMatchObject({ reached: 1, seeds: 2 });
+  });
+});
+
+describe('the best checkpoint', () => {
+  test('is the one that each run chose, whose strengths are shown, whatever a rule would say of the rows', async () => {
+    const job = jobOf(of, 'fast', 0);
+    const folder = await mkdtemp(join(root, 'chosen-'));
+    // The judge falls throughout, less than the run took for a fall.
+    await writeRun(folder, job, { rewards: [0.1, 0.3, 0.6], best: 2 });
+    const record = await readRun(join(folder, job.folder), 'fast', 0);
+    expect([record.best, record.sweep.map((s) => s.step)]).toEqual([2, [20, 20, 20]]);
+    await writeRun(folder, job, { rewards: [0.1, 0.3, 0.6], best: 0 });
+    expect((await readRun(join(folder, job.folder), 'fast', 0)).best).toBe(0);
+  });
+
+  test('has its rule told by the comparison\'s settings', async () => {
+    const settings = { guard: { minDiversity: 0.8, tolerance: 4 }, prompts: 'animals', evaluation: { prompts: 2, images: 2 } };
+    const own = comparison({ settings });
+    const note = bestNote(gather(own, [], { common: jobsOf(own)[0]!.config, independentFrechet: null, failures: [], missing: 0 }));
+    expect(note).toBe('The highest reward.'); // nothing was measured
+    const text = bestNote({ ...results, common: jobsOf(own)[0]!.config });
+    expect(text).toMatch(/at least 80% of .* by more than 4 standard errors/);
+    expect(await read('results.md')).toContain(bestNote(results));
+    expect(bestNote(results)).toMatch(/at least 50% of .* by more than 3 standard errors/);
+  });
+
+  test('is shown where nothing chose it, beside the base model there', async () => {
+    const folder = await mkdtemp(join(root, 'reported-'));
+    const on = { list: 'heldout', prompts: 16, images: 32, seed: 1_000_000, untrained: true };
+    const at = (reward: number, diversity: number) => ({ step: 0, reward, heldOutReward: 0.6, heldOutError: 0.1, diversity, frechet: 0 });
+    const reported = [{ on, base: at(0.11, 0.4), tuned: at(0.77, 0.2), gainInDeviations: 2, gainError: 0.1 }];
+    await writeRun(folder, jobOf(of, 'base', 0), { rewards: [0.1] });
+    await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], summary: { reported } });
+    await writeComparison(of, jobs, folder, [], 'attune compare');
+    const text = (await readFile(join(folder, 'results.md'), 'utf8')).split('### Where nothing chose it')[1]!.split('### ')[0]!;
+    expect(text).toContain('16 prompts of heldout that are not trained on');
+    expect(text).toContain('| base | 1 | 0.110 | 0.600 | 0.400 | 100% |');
+    expect(text).toContain('| fast | 1 | 0.770 | 0.600 | 0.200 | 50% |');
+    expect(text).not.toContain('reward queries |');
+  });
+
+  test('measures that no run took have no column and no figure', async () => {
+    const folder = await mkdtemp(join(root, 'bare-'));
+    await writeRun(folder, jobOf(of, 'base', 0), { rewards: [0.1], diversity: null });
+    await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], diversity: null });
+    await writeComparison(of, jobs, folder, [], 'attune compare');
+    const text = await readFile(join(folder, 'results.md'), 'utf8');
+    expect(text).toContain('| fast | 1 | 0.300 | 0.150 | 10 |');
+    for (const word of ['diversity', 'Fréchet', 'NaN']) expect(text.includes(word), word).toBe(false);
+    expect(await readdir(join(folder, 'figures'))).not.toContain('front-diversity.svg');
   });
 });
 
@@ -92,12 +144,18 @@ describe('run folders', () => {
 
   test('damage is reported by file and field', async () => {
     const job = jobOf(of, 'slow', 1);
-    const guard = job.config.guard;
     const folder = join(root, job.folder);
-    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/metrics\.jsonl.*holds no evaluation/);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl.*holds no evaluation/);
     await writeRun(root, job, { rewards: [0.1, 0.2], summary: { peakBytes: 'much' } });
-    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/summary\.json.*peakBytes/);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/summary\.json.*peakBytes/);
+    await writeRun(root, job, { rewards: [0.1, 0.2], summary: { best: 7 } });
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/summary\.json.*best: there is no evaluation at step 7/);
+    const costs = '"rewardQueries": 0, "denoiserCalls": 0, "seconds": 0';
     await writeFile(join(folder, 'metrics.jsonl'), '{"step": 0, "evalReward": 1}\n');
-    await expect(readRun(folder, 'slow', 1, guard)).rejects.toThrow(/metrics\.jsonl.*(diversity|frechet)/);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl.*step 0 has no rewardQueries/);
+    await writeFile(join(folder, 'metrics.jsonl'), `{"step": 0, "evalReward": 1, "heldOutReward": 1, ${costs}}\n`);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl: line 1.*heldOutError/);
+    await writeFile(join(folder, 'metrics.jsonl'), `{"step": 0, "evalReward": 1, ${costs}}\n{\n`);
+    await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl: line 2 is not JSON/);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
-import type { Evaluation } from '../../src/evaluation/hacking-guard.js';
+import { bestText, GUARD_DEFAULTS, guardText, judge } from '../../src/evaluation/hacking-guard.js';
+import type { Evaluation } from '../../src/evaluation/evaluation.js';
+import { normal } from '../../src/random/random.js';
 
 type Column = 'reward' | 'heldOutReward' | 'diversity' | 'frechet';
 
@@ -16,12 +17,15 @@ function run(columns: Partial<Record<Column, number[]>>): Evaluation[] {
   }));
 }
 
+/** The errors of these histories are independent ones of 0.1: a fall is one by more than 2 · √2 · 0.1 ≈ 0.283. */
+const TWO = { ...GUARD_DEFAULTS, tolerance: 2 };
+
 describe('best', () => {
   test('has the highest reward of those that the judge likes no less than the ones before', () => {
-    // Lower by more than 2 · √2 · 0.1 ≈ 0.283 than the highest before, the base's included.
-    expect(judge(run({ reward: [0, 1, 2, 3, 4], heldOutReward: [0.5, 0.6, 0.7, 0.45, 0.4] })).best).toBe(3);
-    expect(judge(run({ reward: [0, 1, 3, 2, 4], heldOutReward: [0.5, 0.6, 0.35, 0.7, 0.4] })).best).toBe(2);
-    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.2, 0.1] })).best).toBe(0);
+    // Than the highest before, the base's included.
+    expect(judge(run({ reward: [0, 1, 2, 3, 4], heldOutReward: [0.5, 0.6, 0.7, 0.45, 0.4] }), TWO).best).toBe(3);
+    expect(judge(run({ reward: [0, 1, 3, 2, 4], heldOutReward: [0.5, 0.6, 0.35, 0.7, 0.4] }), TWO).best).toBe(2);
+    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.2, 0.1] }), TWO).best).toBe(0);
     expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.4, 0.4] }), { ...GUARD_DEFAULTS, tolerance: 0 }).best).toBe(0);
   });
   test('once chosen it stays until a later one has more reward: its weights are kept only then', () => {
@@ -48,6 +52,74 @@ describe('best', () => {
   });
 });
 
+/** Three images' scores: what is common to all evaluations varies by far more than what changes. */
+const scores = (change: number): number[] => [change - 0.02, 1 + change, 2 + change + 0.02];
+
+describe('what the judge thinks', () => {
+  const judged = (change: number, i: number): Evaluation & { heldOutScores: number[] } =>
+    ({ step: i, reward: i, heldOutReward: 1 + change, heldOutError: 0.58, heldOutScores: scores(change) });
+
+  test('is compared image by image: what differs between images cancels', () => {
+    // Means fall by 0.1 with an error of 0.58 each; the images themselves all by 0.1.
+    const history = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.11, 0.9, 1.91] }];
+    expect(judge(history).best).toBe(0);
+    expect(judge(history.map((e) => ({ ...e, heldOutScores: undefined }))).best).toBe(1);
+    // One image falls by 0.3, the others stay: 0.1 ± 0.1.
+    const one = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.02, 1, 1.72] }];
+    expect(judge(one).best).toBe(1);
+    expect(judge(one, { ...GUARD_DEFAULTS, tolerance: 0.9 }).best).toBe(0);
+  });
+});
+
+test('a judge whose opinion does not change rarely stops a run of 40 evaluations', () => {
+  /** Share of 100 runs that are stopped; 32 images, each scored anew with noise of 0.1 each time. */
+  const falseAlarms = (tolerance: number): number => {
+    const options = { ...GUARD_DEFAULTS, tolerance };
+    const stopped = Array.from({ length: 100 }, (_, seed) => {
+      const history = Array.from({ length: 41 }, (__, step) => {
+        const heldOutScores = Array.from(normal({ seed, stream: 'judge', step }, 0, 32), (z) => 0.5 + 0.1 * z);
+        return { step, reward: step, heldOutReward: heldOutScores.reduce((a, b) => a + b, 0) / 32, heldOutError: 0.1, heldOutScores };
+      });
+      return history.some((_e, i) => judge(history.slice(0, i + 1), options).stop !== null);
+    });
+    return stopped.filter((s) => s).length / stopped.length;
+  };
+  expect(falseAlarms(2)).toBeGreaterThan(0.4);
+  expect(falseAlarms(GUARD_DEFAULTS.tolerance)).toBeLessThan(0.08);
+});
+
+describe('what was not measured', () => {
+  const bare = (rewards: number[]): Evaluation[] => rewards.map((reward, step) => ({ step, reward }));
+
+  test('breaks no rule, whatever the limits', () => {
+    const strict = { ...GUARD_DEFAULTS, minDiversity: 1, maxFrechet: 1e-9, tolerance: 0, patience: 1 };
+    expect(judge(bare([0, 1, 3, 2]), strict)).toEqual({ stop: null, best: 2 });
+  });
+
+  test('is told at the start, with what gives it; the rules that are active too', () => {
+    const options = { ...GUARD_DEFAULTS, enabled: true };
+    const all = guardText({ heldOut: 'emoji-judge', features: true }, options);
+    expect(all).toEqual({
+      active: 'guard against reward hacking by diversity (at least 50% of the base model\'s), held-out judge emoji-judge (tolerance 3 standard errors)',
+      missing: null,
+    });
+    const none = guardText({ heldOut: null, features: false }, options);
+    expect(none.active).toContain('no rule is active');
+    expect(none.missing).toMatch(/evaluation\.heldOut=REWARD.*evaluation\.features=CLIP_FOLDER/);
+    const half = guardText({ heldOut: 'x', features: false }, { ...options, enabled: false });
+    expect(half.active).toMatch(/^guard against reward hacking by held-out judge x .*do not stop the run/);
+    expect(half.missing).not.toContain('heldOut=');
+  });
+
+  test('has no place in the rule for the best; the others are told as they are set', () => {
+    const options = { minDiversity: 0.7, tolerance: 1.5, patience: 2, maxFrechet: 0.4 };
+    expect(bestText({ heldOut: null, features: false }, options)).toBe('The highest reward.');
+    const text = bestText({ heldOut: 'x', features: true }, options);
+    for (const part of ['at least 70%', 'Fréchet distance of 0.4', 'more than 1.5 standard errors']) expect(text).toContain(part);
+    expect(bestText({ heldOut: 'x', features: false }, options)).not.toMatch(/70|Fréchet/);
+  });
+});
+
 describe('stop', () => {
   const ruleAt = (history: Evaluation[], options = GUARD_DEFAULTS): [number, string][] =>
     history.flatMap((_, i) => {
@@ -66,15 +138,14 @@ describe('stop', () => {
     expect(ruleAt(run({ diversity: [1, 0.4, 0.4, 0.4] }), patient)).toEqual([[3, 'diversity']]);
   });
   test('when the judge turns away while the reward rises', () => {
-    // Fallen by more than 2 · √2 · 0.1 ≈ 0.283 from the best, 0.5.
     const heldOutReward = [0, 0.5, 0.2, 0.3, 0.21, 0.2];
-    expect(ruleAt(run({ heldOutReward }))).toEqual([[5, 'held-out']]);
-    expect(judge(run({ heldOutReward })).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
+    expect(ruleAt(run({ heldOutReward }), TWO)).toEqual([[5, 'held-out']]);
+    expect(judge(run({ heldOutReward }), TWO).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
       + 'is 0.2, down from 0.5 at step 10, while the reward rose from 1 to 5');
-    expect(judge(run({ heldOutReward })).best).toBe(3);
+    expect(judge(run({ heldOutReward }), TWO).best).toBe(3);
   });
   test('not when the reward falls with the judge: that is no hacking', () => {
-    expect(ruleAt(run({ heldOutReward: [0, 0.5, 0.1, 0.1, 0.1], reward: [0, 3, 2, 1, 0] }))).toEqual([]);
+    expect(ruleAt(run({ heldOutReward: [0, 0.5, 0.1, 0.1, 0.1], reward: [0, 3, 2, 1, 0] }), TWO)).toEqual([]);
   });
   test('when the images stray too far, if a limit is set', () => {
     const history = run({ frechet: [0, 3, 5, 6] });

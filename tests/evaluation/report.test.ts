@@ -23,6 +23,10 @@ function run(changes: Partial<RunReport> = {}): RunReport {
     steps: Array.from({ length: 1000 }, (_, i) => ({ step: i + 1, reward: 0.2 + i / 5000, loss: -i, gradNorm: 1 })),
     evaluations,
     guard: GUARD_DEFAULTS,
+    guardNote: { active: 'guarded', missing: null },
+    selectedOn: { list: 'people', prompts: 8, images: 32, seed: 0, untrained: false },
+    reported: [],
+    exported: [{ path: 'lora', step: 20, why: 'The highest reward.', changes: true }],
     verdict: judge(evaluations),
     pairs: [{ prompt: 'a cat', seed: 1, base: png, tuned: png }],
     remake: { command: 'attune sample --guidance 3', tuned: '--lora x.safetensors' },
@@ -61,7 +65,7 @@ const hides = (text: string, part: string): void => expect(text.includes(part), 
 describe('report', () => {
   test('says in words and figures what came out', () => {
     const text = renderReport(run());
-    says(text, 'At step 20, the best, the reward is 0.400 against 0.200 before (+4.0 standard deviations');
+    says(text, 'At step 20, the best, the reward is 0.400 against 0.200 before (+4.00 standard deviations');
     says(text, 'went from 0.300 to 0.340');
     says(text, '80% as diverse');
     expect(text.match(/<svg /g)).toHaveLength(10);
@@ -90,8 +94,45 @@ describe('report', () => {
     says(text, 'The guard stopped the run:</b> all images are alike.');
   });
 
-  test('does without judge, pictures, sweep and steps', () => {
-    const evaluations = [0, 10].map((step) => ({ step, reward: step, diversity: 1, frechet: 0 }));
+  test('tells first what was measured where nothing chose the checkpoint', () => {
+    const on = { list: 'heldout', prompts: 16, images: 32, seed: 1_000_000, untrained: true };
+    const [from, to] = [{ step: 0, reward: 1, heldOutReward: 0.7, heldOutError: 0.1, diversity: 0.6, frechet: 0 },
+      { step: 20, reward: 1.5, heldOutReward: 0.8, heldOutError: 0.1, diversity: 0.3, frechet: 0.7 }];
+    const text = renderReport(run({ reported: [{ on, base: from, tuned: to, gainInDeviations: 1.25, gainError: 0.2 }] }));
+    says(text, 'the reward is 1.50 against 1.00 before (+1.25 ± 0.20 standard deviations');
+    says(text, 'from 0.700 to 0.800. The images of one prompt are 50% as diverse');
+    says(text, 'Reported on 16 prompts of heldout that are not trained on, 32 images, seeds from 1000000; selected on 8 prompts of people');
+    says(text, '<td>1.50</td><td>0.800</td><td>0.300</td><td>0.700</td><td>+1.25 ± 0.20</td>');
+    says(renderReport(run()), 'Selected and reported on the same images, which flatters it');
+  });
+
+  test('tells what was saved, why, and what of it has no effect', () => {
+    const exported = [
+      { path: 'lora', step: 0, why: 'Nothing was better.', changes: false }, { path: 'lora-last', step: 40, why: 'The last weights.', changes: true },
+    ];
+    const text = renderReport(run({ exported, guardNote: { active: 'no rule is active', missing: 'not measured: a judge' } }));
+    says(text, '<code>lora/</code> holds step 0. Nothing was better. It has no effect');
+    says(text, '<code>lora-last/</code> holds step 40. The last weights.</li>');
+    says(text, 'no rule is active; not measured: a judge');
+  });
+
+  test.each(['diversity', 'frechet', 'heldOutReward'] as const)('%s that was not measured has no chart, tile or column', (name) => {
+    const full = run();
+    const without = <T extends object>(e: T): T => Object.fromEntries(Object.entries(e).filter(([key]) => key !== name)) as T;
+    const evaluations = full.evaluations.map(without);
+    const text = renderReport(run({ evaluations, verdict: judge(evaluations), sweep: full.sweep.map(without) }));
+    const plain = renderReport(full);
+    const word = { diversity: /diversity|diverse/gi, frechet: /Fréchet/g, heldOutReward: /held-?.?out/gi }[name];
+    // The front's explanation speaks of diversity where strengths are drawn.
+    const rest = (text.match(word) ?? []).length - (name === 'diversity' ? 1 : 0);
+    expect((plain.match(word) ?? []).length).toBeGreaterThan(3);
+    expect(rest).toBe(0);
+    expect((text.match(/<svg /g) ?? []).length).toBeLessThan((plain.match(/<svg /g) ?? []).length);
+    for (const bad of ['NaN', 'undefined', 'Infinity']) hides(text, bad);
+  });
+
+  test('does without judge, features, pictures, sweep and steps', () => {
+    const evaluations = [0, 10].map((step) => ({ step, reward: step }));
     const nothing = { pairs: [], remake: null, sweep: [], steps: [], files: [], rewardDeviation: 0 };
     const text = renderReport(run({ evaluations, verdict: judge(evaluations), ...nothing }));
     hides(text, 'Held');

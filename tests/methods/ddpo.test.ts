@@ -54,6 +54,14 @@ describe('DDPO', () => {
     expect(ddpo.options.safeParse({ rollouts: 3, updates: 2 }).error?.message).toMatch(/evenly/);
   });
 
+  test('a round of more ratios than a call takes arguments', async () => {
+    const task = await tinyTask({ ...stochastic, steps: 2, batch: 130_000 });
+    const prompts = Array.from({ length: task.batch }, (_, i) => PROMPTS[i % 2]!);
+    const { metrics, rewards } = await firstUpdate(ddpo, task, { rollouts: 1 }, prompts);
+    expect(rewards).toHaveLength(130_000);
+    expect(metrics!['ratioError']).toBeLessThan(1e-3);
+  });
+
   test('a fraction of the steps costs that fraction of the network calls', async () => {
     const calls = async (timestepFraction: number): Promise<number> => {
       const task = await tinyTask(stochastic);

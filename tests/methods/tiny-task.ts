@@ -21,6 +21,7 @@ export interface TinyOptions {
   lastStep?: 'diffusers' | 'ddpo';
   batch?: number;
   seed?: number;
+  predictionType?: Task['schedule']['predictionType'];
   differentiable?: boolean;
   data?: Task['data'];
   /** What the network starts from, and its reference stays at. */
@@ -70,9 +71,9 @@ export async function tracedReward(
 }
 
 export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
-  const { steps = 4, eta = 0, lastStep = 'diffusers', batch = 2, seed = 1 } = options;
+  const { steps = 4, eta = 0, lastStep = 'diffusers', batch = 2, seed = 1, predictionType = 'epsilon' } = options;
   const alphasCumprod = cumulativeAlphas(makeBetas('scaled_linear', 1000, 0.00085, 0.012));
-  const schedule = { alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType: 'epsilon' as const };
+  const schedule = { alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType };
   const plan = ddim(schedule, steps, { eta, lastStep, stepsOffset: 1 });
   const symbols = new Map<string, Tensor>();
   const shapes: Record<string, number[]> = { w1: [HIDDEN, 12], b1: [HIDDEN], w2: [12, HIDDEN], time: [HIDDEN] };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { componentSchema, componentShapes } from '../../src/models/components.js';
 import type { ComponentClass } from '../../src/models/components.js';
-import { parseConfig } from '../../src/models/config.js';
+import { clipConfigSchema, parseConfig } from '../../src/models/config.js';
 
 /** Small networks that the changes below spoil. */
 const SOUND = {
@@ -60,4 +60,30 @@ test.each([
   const config = { sample_size: size, ...(version && { _diffusers_version: version }) };
   const { sample_size: read } = parseConfig(componentSchema('UNet2DConditionModel'), config, 'x');
   expect(read).toEqual(expected);
+});
+
+describe('keys that a class does not have', () => {
+  const kinds = Object.keys(SOUND) as Kind[];
+  test.each(kinds)('%s: those of training and storage, and what is off, change nothing', (kind) => {
+    const inert = {
+      torch_dtype: 'float16', dtype: 'float16', use_cache: true, gradient_checkpointing: false, _commit_hash: 'x', _new: 1,
+      decay: 0.9999, min_decay: 0, optimization_step: 1234, update_after_step: 0, use_ema_warmup: false, inv_gamma: 1,
+      power: 0.67, a_new_feature: null, another: false, a_list: [],
+    };
+    const { _class_name, ...parsed } = parse(kind, { ...inert, _class_name: kind }) as Record<string, unknown>;
+    expect(_class_name).toBeUndefined();
+    expect(parsed).toEqual(parse(kind, {}));
+  });
+
+  test.each(kinds)('%s: others are refused by name', (kind) => {
+    expect(() => parse(kind, { torch_dtype: 'float16', a_new_feature: 2 })).toThrow(/config\.json: unknown key "a_new_feature"/);
+  });
+
+  test('within another configuration, and any number of them', () => {
+    const text = { ...SOUND.CLIPTextModel, use_cache: true };
+    const vision = { ...SOUND.CLIPVisionModelWithProjection, torch_dtype: 'float32' };
+    const keys = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`off${i}`, null]));
+    expect(() => parseConfig(clipConfigSchema, { text_config: text, vision_config: vision, ...keys }, 'x')).not.toThrow();
+    expect(() => parseConfig(clipConfigSchema, { text_config: { ...text, shiny: 1 }, vision_config: vision }, 'x')).toThrow(/"shiny"/);
+  });
 });

@@ -218,6 +218,8 @@ describe('a pipeline', () => {
     await cp(folder, at, { recursive: true });
     const config = '{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "beta_end": 0.012}';
     await writeFile(join(at, 'scheduler', 'scheduler_config.json'), config);
+    const index = await readFile(join(at, 'model_index.json'), 'utf8');
+    await writeFile(join(at, 'model_index.json'), index.replace('PNDMScheduler', 'DPMSolverMultistepScheduler'));
     const pipeline = await loadPipeline(at);
     expect(readSchedulerConfig(pipeline.scheduler, 'test').sampler).toBe('dpm++2m');
     await savePipeline(join(scratch, 'dpm again'), pipeline);

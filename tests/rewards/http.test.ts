@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -55,6 +55,70 @@ test('each image comes with its own prompt, and its score goes back to it', asyn
   scores.forEach((s, i) => {
     const red = (images.data.subarray(i * 192, i * 192 + 64)).reduce((a, b) => a + b, 0) / 64;
     expect(s / 2).toBeCloseTo(red, 2);
+  });
+});
+
+describe('redirections', () => {
+  test.each([301, 302, 307, 308])('another path of the same server is asked again with the pictures: %i', async (status) => {
+    const url = await serve((question, response, request) => {
+      if (request.url === '/score') response.writeHead(status, { location: '/score/' }).end();
+      else response.end(JSON.stringify({ scores: question.images.map((_, i) => i) }));
+    });
+    expect(Array.from(await httpReward('mine', { url, timeout: 10 }).score(images, prompts))).toEqual([0, 1, 2]);
+  });
+
+  test.each(['http', 'https'])('another server gets nothing: %s', async (scheme) => {
+    const asked: string[] = [];
+    const other = createServer((request, response) => {
+      asked.push(request.url!);
+      response.end('{"scores":[9,9,9]}');
+    });
+    await new Promise<void>((resolve) => {
+      other.listen(0, '127.0.0.1', resolve);
+    });
+    const there = `${scheme}://127.0.0.1:${(other.address() as AddressInfo).port}`;
+    const url = await serve((_question, response) => {
+      response.writeHead(307, { location: there.replace('//', '//me:hunter2@') }).end();
+    });
+    const scored = httpReward('mine', { url, timeout: 10 }).score(images, prompts);
+    await expect(scored).rejects.toThrow(`redirects to ${there}, another server, which gets neither pictures nor credentials`);
+    await expect(scored).rejects.not.toThrow('hunter2');
+    expect(asked).toEqual([]);
+    other.close();
+  });
+
+  test('in a circle', async () => {
+    const url = await serve((_question, response) => {
+      response.writeHead(302, { location: '/score' }).end();
+    });
+    await expect(httpReward('mine', { url, timeout: 10 }).score(images, prompts)).rejects.toThrow('redirects more than 5 times');
+  });
+});
+
+describe('passwords and keys', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  test('come from the environment, reach the scorer and no message', async () => {
+    vi.stubEnv('SCORER_PASSWORD', 'hunter2 & more');
+    vi.stubEnv('SCORER_KEY', 'sesame');
+    const seen: (string | undefined)[] = [];
+    const url = await serve((question, response, request) => {
+      seen.push(request.url, request.headers.authorization);
+      if (seen.length === 2) response.end(JSON.stringify({ scores: question.images.map(() => 1) }));
+      else response.writeHead(403).end(`bad key ${request.url} ${request.headers.authorization} hunter2 & more`);
+    });
+    const given = `${url.replace('//', '//me:{SCORER_PASSWORD}@')}?key={SCORER_KEY}`;
+    const reward = httpReward('mine', { url: given, timeout: 10 });
+    await reward.score(images, prompts);
+    expect(seen).toEqual(['/score?key=sesame', `Basic ${Buffer.from('me:hunter2 & more').toString('base64')}`]);
+    const refusal = await reward.score(images, prompts).then(String, String);
+    expect(refusal).toContain(`the scorer at ${given} refuses with status 403: bad key /score?key=…`);
+    for (const secret of ['hunter2', 'sesame', seen[1]!.slice(6)]) expect(refusal + reward.description).not.toContain(secret);
+  });
+
+  test('a variable that is not set is named', () => {
+    expect(() => httpReward('mine', { url: 'http://me:{NOT_SET_ANYWHERE}@h/', timeout: 1 }))
+      .toThrow('the environment variable NOT_SET_ANYWHERE, which it names, is not set');
   });
 });
 

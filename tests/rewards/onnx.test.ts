@@ -2,15 +2,18 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { loadTokenizer } from '../../src/models/tokenizer-files.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import { onnxReward } from '../../src/rewards/onnx.js';
 import type { OnnxRewardOptions } from '../../src/rewards/onnx.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { openScorer } from '../../src/rewards/scorer.js';
 import { weightedSum } from '../../src/rewards/weighted.js';
-import { int64, modelFile, noise, runDirectly } from '../graph/onnx/model-file.js';
+import { float32, int64, modelFile, noise, runDirectly } from '../graph/onnx/model-file.js';
 import type { ModelSpec } from '../graph/onnx/model-file.js';
+import { maxError } from '../models/fixture.js';
 import { checkGradient, pictures, TOKENIZER } from './helpers.js';
 
 let folder: string;
@@ -107,6 +110,83 @@ describe('a classifier', () => {
   test('has the right gradient, also through resizing', async () => {
     const file = await save(classifier([1, 3, 16, 16]));
     await checkGradient(await onnxReward('r', { file, pixels: 'imagenet', index: 0 }), pictures(2, 24), ['', '']);
+  });
+});
+
+/** The same classifier reading bytes. */
+function bytesClassifier(shape: (number | string)[], nchw: boolean): ModelSpec {
+  const { nodes, ...rest } = classifier(shape, nchw);
+  const [first, ...others] = nodes;
+  return {
+    ...rest,
+    inputs: { image: { shape, dtype: 'uint8' } },
+    nodes: [
+      { op: 'Cast', in: ['image'], out: ['floats'], attributes: { to: 1 } }, { op: 'Div', in: ['floats', 'most'], out: ['unit'] },
+      { ...first!, in: ['unit', ...first!.in.slice(1)] }, ...others,
+    ],
+    initializers: { ...rest.initializers, most: float32([255], []) },
+  };
+}
+
+describe('a model that takes bytes', () => {
+  const given = { pixels: 'bytes', index: 1 } as const;
+
+  test('gets them rounded, and the gradient passes through', async () => {
+    const spec = bytesClassifier(['b', 16, 16, 3], false);
+    const file = await save(spec);
+    const levels = images.data.map((v) => Math.round(255 * v));
+    const whole = { ...images, data: levels.map((v) => v / 255) };
+    const last = Uint8Array.from({ length: levels.length }, (_, k) => {
+      const [i, place, ch] = [Math.floor(k / 768), Math.floor(k / 3) % 256, k % 3];
+      return levels[i * 768 + ch * 256 + place]!;
+    });
+    const { logits } = await runDirectly(modelFile(spec), { image: host(last, [4, 16, 16, 3], 'uint8') });
+    const scores = await score({ ...given, file }, images);
+    scores.forEach((s, i) => expect(s).toBeCloseTo(logits!.data[3 * i + 1] as number, 4));
+
+    const floats = await onnxReward('r', { file: await save(classifier(['b', 3, 16, 16])), pixels: 'plain', index: 1 });
+    const gradients = await Promise.all([await onnxReward('r', { ...given, file }), floats].map(async (reward) => {
+      const scorer = await openGradient(reward, [4, 3, 16, 16]);
+      const { gradient } = await scorer.run(whole, ['', '', '', '']);
+      await scorer.release();
+      return gradient;
+    }));
+    expect(maxError(gradients[0]!, gradients[1]!)).toBeLessThan(1e-5);
+    expect(Math.max(...(gradients[1]!.data as Float32Array))).toBeGreaterThan(1e-3);
+  });
+
+  test('must be given them', async () => {
+    const file = await save(bytesClassifier(['b', 16, 16, 3], false));
+    await expect(onnxReward('r', { file, pixels: 'plain', index: 0 })).rejects.toThrow('input image is uint8): give pixels=bytes, not plain');
+  });
+});
+
+describe('the order of axes is told by', () => {
+  const [first, last] = [classifier(['b', 3, 16, 16]), (shape: (number | string)[]) => classifier(shape, false)];
+  test.each<[string, ModelSpec]>([
+    ['names, last', last(['b', 'height', 'width', 'channels'])],
+    ['names, first', classifier(['b', 'channels', 'height', 'width'])],
+    ['lengths, last', last(['b', 16, 16, 'x'])],
+    ['what can be computed, last', last(['b', 'd1', 'd2', 'd3'])],
+    ['what can be computed, first', classifier(['b', 'd1', 'd2', 'd3'])],
+  ])('%s', async (_, spec) => {
+    const given = { pixels: 'plain', index: 0, side: 16 } as const;
+    const expected = await score({ ...given, file: await save(first) }, images);
+    (await score({ ...given, file: await save(spec) }, images)).forEach((s, i) => expect(s).toBeCloseTo(expected[i]!, 4));
+  });
+
+  test('the option layout, where both can be computed', async () => {
+    const mean: ModelSpec = {
+      inputs: { x: { shape: ['b', 'd1', 'd2', 'd3'] } },
+      nodes: [{ op: 'Flatten', in: ['x'], out: ['f'] }, { op: 'MatMul', in: ['f', 'w'], out: ['y'] }],
+      initializers: { w: noise([768, 1], 3) }, outputs: ['y'],
+    };
+    const file = await save(mean);
+    const given = { file, pixels: 'plain', side: 16 } as const;
+    await expect(onnxReward('r', given)).rejects.toThrow('does not tell whether its image input x has the channels first or last');
+    const [a, b] = [await score({ ...given, layout: 'nchw' }, images), await score({ ...given, layout: 'nhwc' }, images)];
+    expect(Math.abs(a[0]! - b[0]!)).toBeGreaterThan(1e-3);
+    expect((await onnxReward('r', { ...given, layout: 'nhwc' })).description).toContain('[B, 16, 16, 3]');
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { openRewards, parseReward, RewardSpecError, REWARDS } from '../../src/rewards/registry.js';
 import { openScorer } from '../../src/rewards/scorer.js';
+import { resolveConfig } from '../../src/training/config.js';
 import { pictures } from './helpers.js';
 
 describe('NAME[:weight][?option=value&…]', () => {
@@ -10,6 +11,11 @@ describe('NAME[:weight][?option=value&…]', () => {
     ['symmetry:-2?mirror=top-bottom', { weight: -2, options: { mirror: 'top-bottom' } }],
     ['color:1e-1?property=red&mean=0.2&std=0.05', { weight: 0.1, mean: 0.2, std: 0.05, options: { property: 'red' } }],
     ['clip-score?folder=C:\\models\\a=b?c', { options: { folder: 'C:\\models\\a=b?c' } }],
+    ['clip-score?folder=/a&b/c', { options: { folder: '/a&b/c' } }],
+    ['clip-score?folder=/a&b=c/&d&tokenizer=/t&', { options: { folder: '/a&b=c/&d', tokenizer: '/t&' } }],
+    ['http?url=http://h/s?a=1&key2=2&timeout=5', { options: { url: 'http://h/s?a=1&key2=2', timeout: '5' } }],
+    ['http?url=http://h/s?a=1&&timeout=2&&&&c&timeout=5', { options: { url: 'http://h/s?a=1&timeout=2&&c', timeout: '5' } }],
+    ['http?url=http://me:{PASSWORD}@h/s?key={KEY}', { options: { url: 'http://me:{PASSWORD}@h/s?key={KEY}' } }],
   ])('%s', (text, expected) => expect(parseReward(text)).toMatchObject(expected));
 
   test.each([
@@ -25,10 +31,28 @@ describe('NAME[:weight][?option=value&…]', () => {
     ['symmetry?mean=x', 'mean NaN'],
     ['symmetry?constructor=1', 'no option "constructor"'],
     ['clip-score', 'option folder is missing'],
+    ['http?url=http://h/s?a=1&timout=5', 'no option "timout". Did you mean timeout?'],
   ])('%s is refused', (text, message) => {
     expect(() => parseReward(text)).toThrow(RewardSpecError);
     expect(() => parseReward(text)).toThrow(message);
   });
+});
+
+test.each([
+  'http?url=http://me:hunter2@h/s', 'http?url=http://me:hun/hunter2@h/s', 'http?url=https://hunter2@h/s', 'http://me:hunter2@h',
+  'http?http://me:hunter2@h/s', 'http?url=http://h/s?x=1&token=hunter2', 'http?url=http://h/s?API_KEY=hunter2&timeout=1',
+  'http?url=http://{A}:hunter2@h/s', 'http?url=http://me:hunter2@h/s&timeout=much', 'nothing?url=http://me:hunter2@h/s',
+])('a password or key in an address is refused and not repeated: %s', (text) => {
+  const message = (() => {
+    try {
+      return JSON.stringify(parseReward(text));
+    } catch (error) {
+      return (error as Error).message;
+    }
+  })();
+  expect(message).toMatch(/^Reward http has a password or key in an address.*\{PASSWORD\}|^There is no reward/);
+  expect(message).not.toContain('hunter2');
+  expect(() => resolveConfig({ model: 'emoji', rewards: [text] }, [])).toThrow('rewards.0 has a password or key');
 });
 
 describe('opening', () => {

@@ -11,6 +11,7 @@ import { sum } from '../../src/graph/ops/reduce.js';
 import { input, weight } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { normal } from '../../src/random/random.js';
+import { channelBlock } from '../../src/runtime/blocked-layout.js';
 import { compile } from '../../src/runtime/compile.js';
 import type { CompileOptions } from '../../src/runtime/compile.js';
 import { availableDevices, DeviceError } from '../../src/runtime/device.js';
@@ -32,6 +33,8 @@ const X = numbers('x', [2, 8, 6, 6]);
 
 const worst = (a: HostTensor, b: HostTensor): number =>
   Math.max(...Array.from(a.data as Float32Array, (v, i) => Math.abs(v - (b.data[i] as number))));
+
+const own = await channelBlock();
 
 describe('compile and run', () => {
   test('what depends on weights alone may be computed once, without changing the result', async () => {
@@ -82,6 +85,24 @@ describe('compile and run', () => {
     await expect(exe.run({ x: X, w: WEIGHTS.get('w')! })).rejects.toThrow(/w was given as a weight/);
     await exe.release();
     await expect(compile({ outputs: block() }, { weights: { w: numbers('w', [1]), s: WEIGHTS.get('s')! } })).rejects.toThrow(/input w takes/);
+  });
+
+  // Where channels fill blocks, the weight itself is no input of the session: a blocked one takes its place.
+  test.runIf(own !== null).each([8, 16, null])('with blocks of %s channels, weights of any width cannot be fed again', async (block) => {
+    for (const c of [8, 16, 20]) {
+      const [x, w] = [input('x', [2, c, 6, 6]), weight('w', [c, c, 3, 3])];
+      const outputs = { y: conv2d(x, w, undefined, { padding: 1 }) };
+      const feeds = { x: numbers('x', x.shape), w: numbers('w', w.shape) };
+      for (const options of [{}, { hoist: false }, { bake: true }, { hideShapes: true }]) {
+        const executable = await compile({ outputs }, { weights: { w: feeds.w }, channelBlock: block, ...options });
+        await expect(executable.run(feeds)).rejects.toThrow('input w was given as a weight when compiling; it cannot change');
+        await executable.release();
+      }
+      const open = await compile({ outputs }, { channelBlock: block });
+      await expect(open.run({ x: feeds.x })).rejects.toThrow(/input w .*not given/);
+      await expect(open.run({ ...feeds, w: numbers('w', [c, c, 3, 2]) })).rejects.toThrow(/input w takes/);
+      await open.release();
+    }
   });
 
   test('the first operator that makes NaN or infinity is named, with the weight it reads', async () => {

@@ -72,6 +72,13 @@ test('a consistency model gets its guidance as an input', async () => {
   expect(largest(low[0]!, high[0]!)).toBeGreaterThan(0.01);
 });
 
+test('guidance up to 1 is none, with the prompt: 0 is how Turbo models are told to be run', async () => {
+  const pipeline = await loadPipeline(tiny);
+  const none = await imagesOf(pipeline, { guidance: 1 });
+  expect(largest(none[0]!, none[1]!)).toBeGreaterThan(1e-3); // two prompts
+  for (const guidance of [0, 0.5]) expect(await imagesOf(pipeline, { guidance })).toEqual(none);
+});
+
 test('SDXL gets pooled text and sizes, batch by batch', async () => {
   const base = await loadPipeline(tiny);
   const [encoder] = base.textEncoders as [Pipeline['textEncoders'][0]];

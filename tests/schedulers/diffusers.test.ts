@@ -6,6 +6,7 @@ import type { Plan } from '../../src/schedulers/plan.js';
 import { sample } from '../../src/schedulers/sample.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
 import { predictClean, takeStep } from '../../src/schedulers/step.js';
+import type { Call } from '../../src/schedulers/step.js';
 import { loadFixture } from '../models/fixture.js';
 
 interface Case {
@@ -13,9 +14,13 @@ interface Case {
   config: Record<string, unknown>;
   steps: number;
   eta?: number;
+  order?: number;
 }
 
-const FILES = ['ddim', 'ddpm', 'euler', 'euler_ancestral', 'dpm', 'lcm'];
+const FILES = [
+  'ddim', 'ddpm', 'euler', 'euler_ancestral', 'dpm', 'lcm', 'heun', 'lms', 'unipc', 'deis', 'dpm_single', 'tcd', 'dpm_more',
+  'euler_more', 'sigmas', 'cosine',
+];
 
 /** The network of the fixtures (tools/reference/schedulers.py). */
 const standIn = (x: Float32Array, t: number): Float32Array => x.map((v) => 0.7 * Math.tanh(v) + (0.1 * t) / 1000);
@@ -43,41 +48,46 @@ describe.each(FILES)('%s', async (file) => {
   const fixture = await loadFixture(`scheduler_${file}`);
   const cases = Object.entries(fixture.meta['cases'] as Record<string, Case>);
 
-  test.each(cases)('%s', async (name, { class: _class_name, config, steps, eta }) => {
+  test.each(cases)('%s', async (name, { class: _class_name, config, steps, eta, order }) => {
     const read = readSchedulerConfig({ _class_name, ...config }, name);
-    const plan = samplers[read.sampler].plan(read.schedule, steps, { ...read.options, eta });
+    const plan = samplers[read.sampler].plan(read.schedule, steps, { ...read.options, eta, ...(order !== undefined && { order }) });
     const get = (key: string): HostTensor => fixture.get(`${name}/${key}`);
-    expect(plan.steps.map((s) => s.timestep)).toEqual(Array.from(get('timesteps').data as ArrayLike<number>, Number));
+    const times = Array.from(get('timesteps').data as ArrayLike<number>, Number);
+    // Times of given levels are interpolated in float32 logarithms there; whole ones must still be equal.
+    if (read.options.sigmas && !times.every(Number.isInteger)) {
+      plan.steps.forEach((s, i) => expect(Math.abs(s.timestep - times[i]!), `time ${i}`).toBeLessThan(1e-2));
+    } else expect(plan.steps.map((s) => s.timestep)).toEqual(times);
 
-    const perSigma = file.startsWith('euler');
+    const perSigma = /^(Euler|Heun|LMS)/.test(_class_name);
     const unit = unitScales(plan, fixture.tensors.get(`${name}/sigmas`), perSigma);
     const [xs, noises, x0s] = [get('x'), get('noise'), fixture.tensors.get(`${name}/x0`)];
     const toUnit = (i: number): Float32Array => row(xs, i).map((v) => v * unit[i]!);
-    let previousClean: Float32Array | undefined;
+    let past: Call<Float32Array>[] = [];
     for (const [i, step] of plan.steps.entries()) {
       const x = toUnit(i);
-      const output = standIn(x, step.timestep);
-      const next = takeStep(step, x, output, { noise: row(noises, i), previousClean });
+      const output = standIn(x, times[i]!);
+      const next = takeStep(step, x, output, { noise: row(noises, i), past });
       // From σ = 4096 down, diffusers' own float32 sum loses as much as 2⁻²⁴ of the sample before.
       const [before, after] = [row(xs, i), row(xs, i + 1)];
       if (largest(row(noises, i)) === 0) expect(step.std, `diffusers draws nothing at step ${i}`).toBe(0);
       const lost = (2 ** -24 * largest(before)) / Math.max(1, largest(after));
       expect(error(next.map((v) => v / unit[i + 1]!), after), `step ${i}`).toBeLessThan(1e-5 + lost);
-      previousClean = predictClean(step, x, output);
-      if (x0s) expect(error(previousClean, row(x0s, i)), `clean prediction of step ${i}`).toBeLessThan(1e-5);
+      const clean = predictClean(step, x, output);
+      if (x0s) expect(error(clean, row(x0s, i)), `clean prediction of step ${i}`).toBeLessThan(1e-5);
+      past = [{ x, clean }, ...past];
     }
 
     // In one run: the noise source gives the first sample, then the recorded draws.
     const size = xs.data.length / xs.shape[0]! / 2;
     const start = toUnit(0).map((v) => v / plan.initialStd);
     const result = await sample(
-      (x, step) => standIn(x, step.timestep),
+      (x, _step, i) => standIn(x, times[i]!),
       plan,
       (draw, item) => (draw === 0 ? start : row(noises, draw - 1)).slice(item * size, (item + 1) * size),
       [0, 1],
       size,
     );
-    expect(error(result, row(xs, steps)), 'whole run').toBeLessThan(1e-4);
+    expect(error(result, toUnit(plan.steps.length)), 'whole run').toBeLessThan(1e-4);
   });
 
   const spacings = [...fixture.tensors.keys()].filter((k) => /^schedule_.*timesteps$/.test(k));
@@ -94,5 +104,33 @@ describe.each(FILES)('%s', async (file) => {
       const sigma = Number(sigmas.data[i + j]);
       expect(Math.abs(Math.sqrt((1 - bar) / bar) - sigma)).toBeLessThan(1e-6 * Math.max(1, sigma));
     }));
+  });
+});
+
+describe('levels without an end: the cosine schedule begins above σ = 20,000, and only zero terminal SNR is capped', async () => {
+  const fixture = await loadFixture('scheduler_cosine_levels');
+  const classes = [...new Set([...fixture.tensors.keys()].map((key) => key.split('/')[0]!))];
+  test.each(classes)('%s', (key) => {
+    const [_class_name, timestep_spacing] = key.split('_');
+    const config = { ...(fixture.meta['config'] as Record<string, unknown>), _class_name, timestep_spacing };
+    const read = readSchedulerConfig(config, key);
+    const { steps } = samplers[read.sampler].plan(read.schedule, 10, read.options);
+    const sigmas = Array.from(fixture.get(`${key}/sigmas`).data as Float32Array);
+    expect(sigmas[0]).toBeGreaterThan(20_000);
+    steps.forEach(({ alphaBar, nextAlphaBar }, i) => [alphaBar, nextAlphaBar].forEach((bar, j) => {
+      // Heun's corrections begin where they end.
+      const sigma = _class_name === 'HeunDiscreteScheduler' && i % 2 === 1 ? sigmas[i]! : sigmas[i + j]!;
+      expect(Math.abs(Math.sqrt((1 - bar) / bar) - sigma)).toBeLessThan(2e-6 * Math.max(1, sigma));
+    }));
+  });
+});
+
+describe('trailing spacing rounds as NumPy, also where times fall on halves', async () => {
+  const fixture = await loadFixture('scheduler_trailing');
+  const { schedule, options } = readSchedulerConfig(
+    { _class_name: 'DDIMScheduler', ...(fixture.meta['config'] as Record<string, unknown>) }, 'trailing');
+  test.each([...fixture.tensors.keys()])('%s steps', (steps) => {
+    const times = samplers.ddim.plan(schedule, Number(steps), options).steps.map((s) => s.timestep);
+    expect(times).toEqual(Array.from(fixture.get(steps).data as ArrayLike<number>, Number));
   });
 });

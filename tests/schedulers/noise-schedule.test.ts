@@ -6,7 +6,7 @@ import { noiseLevel, signalToNoise } from '../../src/schedulers/noise-schedule.j
 import type { NoiseSchedule } from '../../src/schedulers/noise-schedule.js';
 import { samplers } from '../../src/schedulers/index.js';
 import { SamplingError } from '../../src/schedulers/plan.js';
-import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { readSchedulerConfig, schedulerWarnings } from '../../src/schedulers/scheduler-config.js';
 import { loadFixture } from '../models/fixture.js';
 import { distance, SD15, sd15 } from './helpers.js';
 
@@ -49,7 +49,8 @@ describe('noise schedules', async () => {
     expect(schedule.alphasCumprod[999]).toBe(0);
     for (const { plan } of Object.values(samplers)) {
       const { steps } = plan(schedule, 5, { ...options, eta: 1 });
-      expect(steps.flatMap((s) => Object.values(s)).every(Number.isFinite)).toBe(true);
+      const numbers = steps.flatMap(({ past = [], ...s }) => [s, ...past].flatMap((part) => Object.values(part)));
+      expect(numbers.every(Number.isFinite)).toBe(true);
     }
     const noisy = sd15(zero);
     expect(() => ddim(noisy.schedule, 5, noisy.options)).toThrow(SamplingError);
@@ -136,18 +137,75 @@ describe('scheduler_config.json', () => {
   });
 
   test.each([
-    ['an unknown key', { shiny: 1 }, /f\.json.*"shiny"/],
-    ['clipping', { clip_sample: true }, /"clip_sample": true/],
-    ['clipping by default', { _class_name: 'DDIMScheduler', clip_sample: undefined }, /"clip_sample"/],
-    ['Karras levels', { use_karras_sigmas: true }, /"use_karras_sigmas": true/],
-    ['third order', { solver_order: 3 }, /"solver_order": 3/],
-    ['another scheduler', { _class_name: 'FlowMatchEulerDiscreteScheduler' }, /"_class_name": "FlowMatch/],
-    ['no scheduler', { _class_name: undefined }, /"_class_name": missing/],
+    ['flow matching', { _class_name: 'FlowMatchEulerDiscreteScheduler', beta_schedule: undefined }, /"_class_name": "FlowMatch/],
+    ['no scheduler and no noise schedule', { _class_name: undefined, beta_start: undefined }, /"_class_name": missing/],
+    ['flow sigmas', { _class_name: 'UniPCMultistepScheduler', use_flow_sigmas: true }, /"use_flow_sigmas": true/],
+    ['EDM', { _class_name: 'EulerDiscreteScheduler', timestep_type: 'continuous', prediction_type: 'v_prediction' }, /EDM/],
+    ['another prediction', { prediction_type: 'flow_prediction' }, /"prediction_type": "flow_prediction"/],
+    ['another noise schedule', { beta_schedule: 'sigmoid' }, /"beta_schedule": "sigmoid"/],
     ['a wild size', { num_train_timesteps: 1e12 }, /"num_train_timesteps"/],
   ])('%s is an error that names the key', (_, change, message) => {
-    const read = (): unknown => readSchedulerConfig({ ...SD15, ...change }, 'f.json');
+    const read = (): unknown => readSchedulerConfig(JSON.parse(JSON.stringify({ ...SD15, ...change })), 'f.json');
     expect(read).toThrow(FormatError);
     expect(read).toThrow(message);
+  });
+
+  test.each([
+    ['an unknown key', { shiny: 1 }, ['"shiny": 1 is not done']],
+    ['an unknown key that is off', { shiny: false, timestep_values: null, disable_corrector: [], solver_p: null }, []],
+    ['clipping', { clip_sample: true }, ['"clip_sample": true is not done']],
+    ['clipping by default', { _class_name: 'DDIMScheduler', clip_sample: undefined },
+      ['"clip_sample" is missing, which means true, and is not done']],
+    ['a wrong value', { timestep_spacing: 'odd', solver_order: 9 },
+      ['"timestep_spacing": "odd" is not known and left out', '"solver_order": 9 is not known and left out']],
+    ['what only other classes read', { predict_x0: true, solver_type: 'bh2', use_karras_sigmas: true, skip_prk_steps: true }, []],
+    ['prediction of noise inside the solver', { _class_name: 'UniPCMultistepScheduler', predict_x0: false }, ['"predict_x0": false is not done']],
+    ['a clip that cuts something off', { lambda_min_clipped: -2 }, ['"lambda_min_clipped": -2 is not done: the noisiest times are visited too']],
+    ['a clip that cuts nothing off', { lambda_min_clipped: -5.1 }, []],
+  ])('%s: taken what is known, told what is not', (_, change, warnings) => {
+    const json = JSON.parse(JSON.stringify({ ...SD15, ...change })) as Record<string, unknown>;
+    const read = readSchedulerConfig(json, 'f.json');
+    expect(read.warnings).toEqual(warnings);
+    expect(read.schedule).toEqual(sd15().schedule);
+    expect(read.instead).toBeNull();
+  });
+
+  test('any number of unknown keys is read at once, and told in a line', () => {
+    const keys = Array.from({ length: 20_000 }, (_, i) => `key${i}`);
+    const config = sd15({ ...Object.fromEntries(keys.map((key) => [key, 1])), _use_default_values: keys.slice(10_000) });
+    const [line] = schedulerWarnings(config, 'f.json', true);
+    expect(line).toMatch(/^f\.json: "key0": 1 is not done; .*; and 9992 more$/);
+    expect(line!.length).toBeLessThan(400);
+  });
+
+  test('an unknown class: DDIM by its noise schedule, and told so', () => {
+    const read = sd15({ _class_name: 'KDPM2DiscreteScheduler' });
+    expect(read).toMatchObject({ sampler: 'ddim', warnings: [], instead: expect.stringMatching(/KDPM2Disc.*ddim.*instead/) });
+    expect(read.schedule.alphasCumprod).toEqual(sd15().schedule.alphasCumprod);
+  });
+
+  test('a copy by Flax, and PNDM that says nothing of its end', () => {
+    expect(sd15({ _class_name: 'FlaxDDIMScheduler' })).toMatchObject({ sampler: 'ddim', instead: null });
+    const end = (name: string): number => sd15({ _class_name: name, set_alpha_to_one: undefined }).schedule.finalAlphaCumprod;
+    expect(end('DDIMScheduler')).toBe(1);
+    expect(end('PNDMScheduler')).toBe(sd15().schedule.alphasCumprod[0]);
+  });
+
+  test('values that were only the defaults of the class that wrote the file are not taken', () => {
+    const kept = { timestep_spacing: 'leading', steps_offset: 1, _use_default_values: ['timestep_spacing', 'beta_end'] };
+    const { options, schedule } = sd15({ ...kept, _class_name: 'EulerDiscreteScheduler' });
+    expect(options).toEqual({ stepsOffset: 1 });
+    expect(schedule.alphasCumprod).toEqual(sd15({ beta_end: 0.02 }).schedule.alphasCumprod);
+  });
+
+  test('what solvers read', () => {
+    const all = { _class_name: 'DPMSolverMultistepScheduler', use_karras_sigmas: true, sigma_min: 0.03, sigma_max: 12, solver_order: 3,
+      solver_type: 'heun', lower_order_final: false, euler_at_final: true, final_sigmas_type: 'sigma_min' };
+    expect(sd15(all).options).toEqual({ stepsOffset: 1, sigmas: 'karras', sigmaMin: 0.03, sigmaMax: 12, order: 3,
+      solverType: 'heun', lowerOrderFinal: false, eulerAtFinal: true, finalSigma: 'min' });
+    const names = { HeunDiscreteScheduler: 'heun', LMSDiscreteScheduler: 'lms', UniPCMultistepScheduler: 'unipc',
+      DEISMultistepScheduler: 'deis', DPMSolverSinglestepScheduler: 'dpm++2s', TCDScheduler: 'tcd' };
+    for (const [_class_name, sampler] of Object.entries(names)) expect(sd15({ _class_name }).sampler).toBe(sampler);
   });
 });
 
@@ -159,6 +217,12 @@ describe('wrong use', () => {
   test('times past the last training time, and a single step of linspace', () => {
     expect(() => ddim(schedule, 1000, { stepsOffset: 1 })).toThrow(/begin at time 1000/);
     expect(() => samplers.euler.plan(schedule, 1)).toThrow(/trailing/);
+  });
+  test('a range of noise levels that is none', () => {
+    const options = { sigmas: 'karras', sigmaMin: 2, sigmaMax: 2 } as const;
+    for (const name of ['euler', 'heun', 'lms', 'dpm++2m', 'dpm++2s', 'unipc', 'deis'] as const) {
+      expect(() => samplers[name].plan(schedule, 5, options)).toThrow(/from 2 down to 2 are no range/);
+    }
   });
   test('an option that the sampler does not have, or out of range', () => {
     expect(() => samplers.euler.options.parse({ eta: 1 })).toThrow(/eta/);

@@ -64,9 +64,9 @@ test.each([
 ])('base and tuned pictures of a run, %s', async (name, settings) => {
   const session = await open(...Object.entries(settings));
   const out = join(folder, `run of ${name}`);
-  const base = await session.evaluator.measure(0, null);
+  const base = await session.evaluator.measure(0, 'self');
   train(session);
-  await writeWeights(session, out, 1);
+  await writeWeights(session, out, 'best', 1);
   const tuned = await session.evaluator.measure(1, null);
   const { command, tuned: added } = remakeCommand(session, out)!;
 

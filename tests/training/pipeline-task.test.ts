@@ -177,12 +177,16 @@ test('the auxiliary network fits models whose heads do not divide its channels',
   expect(parameters.get('flow/conv_in.weight')!.shape[0]).toBe(64);
 });
 
-test('guidance is counted as two calls', async () => {
-  for (const [guidance, calls] of [[3, 8], [1, 4]] as const) {
+test('guidance is counted as two calls; up to 1 it is none, and the prompt is still read', async () => {
+  const outputs: HostTensor[] = [];
+  for (const [guidance, calls] of [[3, 8], [1, 4], [0, 4]] as const) {
     const task = await open(blackBox((n) => new Float32Array(n)), guidance);
     const roller = await openRoller(task);
-    await roller.rollout(PROMPTS, 0);
+    outputs.push((await roller.rollout(PROMPTS, 0)).x.at(-1)!);
     expect(task.counts.denoiserCalls).toBe(calls); // 2 samples, 2 steps
     await roller.release();
   }
+  const [guided, one, zero] = outputs as [HostTensor, HostTensor, HostTensor];
+  expect(zero.data).toEqual(one.data);
+  expect(guided.data).not.toEqual(one.data);
 });

@@ -1,6 +1,6 @@
 """onnx_*.onnx: small vision and vision-language networks as PyTorch's two exporters write them, with dynamic batch.
 
-ts09 to ts17 come from the TorchScript exporter, dynamo18 and dynamo20 from torch.export; the dynamo files lose only
+ts09 to ts17 come from the TorchScript exporter, dynamo18 to dynamo24 from torch.export; the dynamo files lose only
 their source-line notes. onnx_external/ is the MobileNet with its weights in a second file. onnx_io.safetensors holds
 `<model>/in.*`, `out.*`, `cotangent.*` and the gradients by the pixels, at batch 3 (exported at batch 2); every file was
 run with ONNX Runtime and agrees with PyTorch.
@@ -8,8 +8,11 @@ run with ONNX Runtime and agrees with PyTorch.
 
 import contextlib
 import io
+import os
 import shutil
 import warnings
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library loads
 
 import onnx
 import onnxruntime
@@ -79,6 +82,52 @@ class ResNet(nn.Module):
         return self.head(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
 
 
+class PatchAttention(nn.Module):
+    """Self-attention over patches, which exporters write as one operator from operator set 23 on."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, pixel_values):
+        x = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+
+class Recurrent(nn.Module):
+    """Both kinds of recurrence over patches, one of them in both directions."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.lstm = nn.LSTM(8, 4, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(8, 5, batch_first=True)
+        self.head = nn.Linear(5, 1)
+
+    def forward(self, pixel_values):
+        x = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        return self.head(self.gru(self.lstm(x)[0])[0].mean(1))
+
+
+class Transformer(nn.Module):
+    """A spatial transformer that turns and moves its picture, then convolutions over a volume with a gap between taps."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Linear(12, 6)
+        self.norm = nn.LocalResponseNorm(3)
+        self.volume = nn.Conv3d(1, 4, (2, 3, 3), padding=(0, 2, 2), dilation=(1, 2, 2))
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, pixel_values):
+        theta = self.place(nn.functional.adaptive_avg_pool2d(pixel_values, 2).flatten(1)).view(-1, 2, 3) * 0.3
+        grid = nn.functional.affine_grid(theta, [pixel_values.shape[0], 3, 12, 12], align_corners=False)
+        x = self.norm(nn.functional.grid_sample(pixel_values, torch.asin(torch.tanh(grid)), align_corners=False))
+        return self.head(nn.functional.max_pool3d(self.volume(x[:, None]), (1, 2, 2)).mean((2, 3, 4)))
+
+
 class Outputs(nn.Module):
     """A transformers model reduced to its named tensors, called with positional inputs."""
 
@@ -113,6 +162,9 @@ def models():
                      ["ts17", "dynamo18"]),
         "blip": (Outputs(blip, two, ["itm_score"], use_itm_head=True), text | pixels, ["itm_score"],
                  ["ts17", "dynamo18"]),
+        "attention": (PatchAttention(), pixels, ["score"], ["dynamo23", "dynamo24"]),
+        "recurrent": (Recurrent(), pixels, ["score"], ["ts17", "dynamo18"]),
+        "transformer": (Transformer(), pixels, ["score"], ["dynamo20"]),
     }
 
 

@@ -1,5 +1,8 @@
 """preference_*: tiny PickScore, HPSv2 and ImageReward models in the layout of the published files, with their scores.
 
+preference_pixels.safetensors holds pictures of odd sizes with hard edges (8 bits) as the published code of each reward
+resizes and cuts them, and clip_text_cases.json prompts as OpenCLIP's tokenizer cleans them.
+
 preference_pickscore/ is a folder as transformers writes it, preference_hpsv2.pt and preference_image_reward.pt are
 files of torch.save; all are stored as float16. preference_io.safetensors holds two images, the scores of each with its
 own prompt and their gradients by the images, in float32. keys_preference.json.gz has names and shapes of the full-size
@@ -9,13 +12,18 @@ checkpoints.
 import gzip
 import json
 
+import numpy as np
 import open_clip
 import torch
+from open_clip.tokenizer import get_clean_fn
+from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 from transformers import BlipTextConfig, CLIPConfig, CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
 import wordpiece
@@ -137,6 +145,65 @@ def image_reward():
     return lambda images: model(crop_to_square(images), text.input_ids, text.attention_mask)
 
 
+# Up and down, portrait and landscape; what is cut off is 3, 5, 7, ... columns or rows. Sizes for which Pillow 13 resizes
+# columns first are left out: the versions that the published code was used with always began with rows.
+PICTURES = {"wide": ((31, 45), 20), "tall": ((47, 33), 16), "small": ((13, 17), 24), "thin": ((27, 64), 10),
+            "third": ((40, 55), 9), "half": ((35, 56), 24)}
+
+
+def line_art(rng, height, width):
+    """Black and white shapes, thin lines and pure colours: everything that a bicubic filter overshoots at."""
+    image = np.full((height, width, 3), 255, np.uint8)
+    for _ in range(12):
+        y, x = rng.randint(0, height), rng.randint(0, width)
+        h, w = rng.choice([1, 2, 7]), rng.choice([1, 3, 11])
+        image[y:y + h, x:x + w] = rng.choice([0, 255], 3)
+    image[height // 2:, :width // 3] = rng.randint(0, 256, (height - height // 2, width // 3, 3))
+    return image
+
+
+def padded_picture(image, side):
+    """ResizeMaxSize of hpsv2/src/open_clip/transform.py on a PIL picture."""
+    scale = side / float(max(image.height, image.width))
+    height, width = (round(d * scale) for d in (image.height, image.width))
+    pad_h, pad_w = side - height, side - width
+    resized = F.resize(image, [height, width], InterpolationMode.BICUBIC)
+    return F.pad(resized, [pad_w // 2, pad_h // 2, pad_w - pad_w // 2, pad_h - pad_h // 2], fill=0)
+
+
+def pixels():
+    """<picture>/in as bytes [H, W, 3]; /torchvision, /transformers, /padded as bytes [side, side, 3]."""
+    rng, tensors = np.random.RandomState(6), {}
+    for name, (size, side) in PICTURES.items():
+        image = Image.fromarray(line_art(rng, *size))
+        processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side},
+                                          do_normalize=False, do_rescale=False)
+        square = transforms.Compose([transforms.Resize(side, InterpolationMode.BICUBIC), transforms.CenterCrop(side)])
+        put = lambda key, value: tensors.update({f"{name}/{key}": torch.from_numpy(np.array(value))})
+        put("in", np.asarray(image))
+        put("torchvision", np.asarray(square(image)))
+        put("transformers", processor(image, return_tensors="np").pixel_values[0].transpose(1, 2, 0).astype(np.uint8))
+        put("padded", np.asarray(padded_picture(image, side)))
+    save("preference_pixels", tensors, {"sides": {name: side for name, (_, side) in PICTURES.items()}})
+
+
+TEXTS = [
+    "a cat", "  A  Photo\tof\n a CAT ", "it\u2019s \u201cflat\u201d \u2018x\u2019 \u201eno\u201c \u00abe\u00bb \u02bc\u201b\u201f",
+    "cats &amp; dogs", "cats &amp;amp; dogs", "fish &lt;b&gt; chips", "<b>fish &amp; chips &rdquo;</b>", "&rdquo;fish&rdquo;",
+    "caf&eacute; CAF&EACUTE; &nTILDE; &SZLIG;", "&notit; &notit &copy 2 &AMP &#8217; &#x2019; &#59; &#150; &#xd800; &#0;",
+    "this&not that &foo; &; & ;", "\uff21\uff22\uff23\u3000\uff11\uff12\uff13 \uff8a\uff9f\uff76 \uff03\uffe5", "\ufb01ne \ufb04uff \ufb05 \ufb06 \u0133 \u01c4 \u01f2 \u0149 \u00e6",
+    "a\r\nb\rc\u2028d\u2029e\x85f", "a\x07b\x0bc\x1cd\ufeffe\ufff9f\x7f\u206ag\x00", "\x1b[31mred\x1b[0m \x1b[1;4mtwo",
+    "\x93quoted\x94 \x96 \x80 \x81", "e\u0301 \u00e9 \u1e9b\u0323 \u2126", "\u00a0a\u2003b\u200bc\u200dd", "\ud83d\ude00 \ud83d x \ude00",
+    "\u039f\u0394\u039f\u03a3 \u03a3 \u0130 \u1e9e", "a 3d render, 4k!! (masterpiece:1.2)", "don't, we'll \u2014 wait\u2026", "", " \n ", "line <one\n&quot;two&quot;",
+    "&hellip;&nbsp;x&ensp;y&zwj;", "&lsquo;a&rsquo; &ldquo;b&rdquo; &apos;c&apos;", "&Amp; &ampersand; &lt &gt", "100% &#x1F600; &frac12; x&sup2;",
+]
+
+
+def texts():
+    cases = [{"text": text, "clean": get_clean_fn("lower")(text)} for text in TEXTS]
+    (FIXTURES / "clip_text_cases.json").write_text(json.dumps(cases, ensure_ascii=True, indent=1) + "\n")
+
+
 def full_size_keys():
     """Names and shapes only, made without memory."""
     with torch.device("meta"):
@@ -159,6 +226,8 @@ def make():
         tensors |= {f"{name}/scores": scores, f"{name}/gradient": torch.autograd.grad(scores.sum(), images)[0]}
         print(name, scores.tolist())
     save("preference_io", tensors, {"prompts": PROMPTS})
+    pixels()
+    texts()
     full_size_keys()
 
 

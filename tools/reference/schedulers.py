@@ -8,8 +8,9 @@ the sampler draws at step i (zero where it draws nothing), `x[0]` the start, `x[
 import importlib
 
 import torch
-from diffusers import (DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
-                       EulerDiscreteScheduler, LCMScheduler)
+from diffusers import (DDIMScheduler, DDPMScheduler, DEISMultistepScheduler, DPMSolverMultistepScheduler,
+                       DPMSolverSinglestepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler,
+                       HeunDiscreteScheduler, LCMScheduler, LMSDiscreteScheduler, TCDScheduler, UniPCMultistepScheduler)
 
 from common import prefixed, save, tensor
 
@@ -49,6 +50,48 @@ SAMPLERS = {  # file: class, base config, {sampler name: (config, step arguments
         "sde_order2": (STOCHASTIC_DPM, {}),
         "sde_order2_sigma_min": (STOCHASTIC_DPM | dict(final_sigmas_type="sigma_min"), {})}),
 }
+# The other solvers: a case each for what they do differently, rather than the whole product.
+LEADING, LINSPACE = dict(timestep_spacing="leading"), dict(timestep_spacing="linspace")
+V, SAMPLE = dict(prediction_type="v_prediction"), dict(prediction_type="sample")
+KARRAS, EXPONENTIAL, BETA = (dict([(f"use_{kind}_sigmas", True)]) for kind in ("karras", "exponential", "beta"))
+MIN = dict(final_sigmas_type="sigma_min")
+COSINE = dict(beta_schedule="squaredcos_cap_v2")
+BY_KIND = {  # of every solver: config changes and the number of steps
+    "leading_10": (LEADING, 10), "trailing_7": (TRAILING, 7), "linspace_20": (LINSPACE, 20), "trailing_2": (TRAILING, 2),
+    "v_leading_6": (LEADING | V, 6), "sample_linspace_5": (LINSPACE | SAMPLE, 5), "karras_8": (KARRAS, 8),
+}
+SOLVERS = {  # file: class, {case: (config changes, number of steps, step arguments)}
+    "heun": (HeunDiscreteScheduler, {"trailing_1": (TRAILING, 1)}),
+    "lms": (LMSDiscreteScheduler, {"order2": (LINSPACE, 8, dict(order=2))}),
+    "unipc": (UniPCMultistepScheduler, {
+        "order1": (dict(solver_order=1), 6), "order3": (dict(solver_order=3), 12), "bh1": (dict(solver_type="bh1") | MIN, 9),
+        "order3_bh1": (dict(solver_order=3, solver_type="bh1") | MIN, 8), "sigma_min": (MIN, 9),
+        "not_lower": (dict(lower_order_final=False, solver_order=3) | MIN, 9), "zero_snr": (ZERO_SNR, 10)}),
+    "deis": (DEISMultistepScheduler, {
+        "order1": (dict(solver_order=1), 6), "order3": (dict(solver_order=3), 9), "order3_16": (dict(solver_order=3), 16),
+        "not_lower": (dict(solver_order=3, lower_order_final=False), 9)}),
+    "dpm_single": (DPMSolverSinglestepScheduler, {
+        "order1": (dict(solver_order=1), 6), "order3_9": (dict(solver_order=3), 9), "order3_10": (dict(solver_order=3), 10),
+        "order3_11": (dict(solver_order=3), 11), "heun": (dict(solver_type="heun"), 8),
+        "order3_heun": (dict(solver_type="heun", solver_order=3), 12), "sigma_min": (MIN, 8),
+        "sigma_min_lower": (MIN | dict(lower_order_final=True), 8), "order3_sigma_min": (MIN | dict(solver_order=3), 9)}),
+    "tcd": (TCDScheduler, {f"{name}_{steps}_{eta}": (change, steps, dict(eta=eta))
+        for name, change in (("epsilon", {}), ("v", V), ("sample", SAMPLE))
+        for steps, eta in ((1, 0.3), (4, 0.0), (4, 0.3), (7, 0.3), (8, 1.0))}),
+    "dpm_more": (DPMSolverMultistepScheduler, {
+        "order3": (dict(solver_order=3), 9), "order3_16": (dict(solver_order=3), 16), "heun": (dict(solver_type="heun"), 8),
+        "euler_at_final": (MIN | dict(euler_at_final=True), 16), "not_lower": (MIN | dict(lower_order_final=False), 9),
+        "sde_order3": (STOCHASTIC_DPM | dict(solver_order=3), 9), "sde_heun": (STOCHASTIC_DPM | dict(solver_type="heun"), 9),
+        "lu": (dict(use_lu_lambdas=True), 8)}),
+    "euler_more": (EulerDiscreteScheduler, {
+        "sigma_min": (LEADING | MIN, 10), "karras_range": (KARRAS | dict(sigma_min=0.05, sigma_max=10.0), 10)}),
+}
+SIGMAS = {"karras": KARRAS, "exponential": EXPONENTIAL, "beta": BETA}
+OF_SIGMAS = [EulerDiscreteScheduler, HeunDiscreteScheduler, LMSDiscreteScheduler, DPMSolverMultistepScheduler,
+             DPMSolverSinglestepScheduler, UniPCMultistepScheduler, DEISMultistepScheduler]
+OF_COSINE = [DPMSolverMultistepScheduler, UniPCMultistepScheduler]
+# Their samples are in units of sigma, which begins above 20,000: float32 keeps no more than three digits there.
+LEVELS_OF_COSINE = [EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler, LMSDiscreteScheduler]
 
 
 def stand_in(x, t):
@@ -63,7 +106,8 @@ def schedule(sampler):
 def trajectory(sampler, steps, step_arguments, seed):
     """Runs the sampler from stored noise and records every step."""
     sampler.set_timesteps(steps)
-    available, noise, step = tensor(seed, steps, 2, 4, 2, 2), torch.zeros(steps, 2, 4, 2, 2), 0
+    calls = len(sampler.timesteps)
+    available, noise, step = tensor(seed, calls, 2, 4, 2, 2), torch.zeros(calls, 2, 4, 2, 2), 0
 
     def draw(*_, **__):
         noise[step] = available[step]
@@ -101,6 +145,45 @@ def samplers():
         save(f"scheduler_{file}", tensors, {"cases": cases})
 
 
+def solvers():
+    for file, (cls, own) in SOLVERS.items():
+        every = {} if file in ("tcd", "dpm_more", "euler_more") else BY_KIND
+        write(file, cls, every | own)
+    write("sigmas", None, {f"{cls.__name__}_{name}_{steps}": (change, steps, {}, cls)
+                           for cls in OF_SIGMAS for name, change in SIGMAS.items() for steps in (5, 11)})
+    write("cosine", None, {f"{cls.__name__}_{name}": (change | COSINE | V, 10, {}, cls)
+                           for cls in OF_COSINE for name, change in (("linspace", LINSPACE), ("trailing", TRAILING))})
+    levels = {}
+    for cls in LEVELS_OF_COSINE:
+        for name, change in (("linspace", LINSPACE), ("trailing", TRAILING)):
+            sampler = cls(**SD15 | change | COSINE)
+            sampler.set_timesteps(10)
+            levels |= prefixed(f"{cls.__name__}_{name}/", schedule(sampler))
+    save("scheduler_cosine_levels", levels, {"config": SD15 | COSINE})
+
+
+def write(file, of_all, cases):
+    tensors, meta = {}, {}
+    for case, (change, steps, *rest) in cases.items():
+        step_arguments, cls = (rest + [{}])[0], rest[1] if len(rest) > 1 else of_all
+        clip = dict(clip_sample=False) if "clip_sample" in cls().config else {}
+        config = SD15 | clip | change
+        tensors |= prefixed(f"{case}/", trajectory(cls(**{k: v for k, v in config.items() if k in cls().config}), steps,
+                                                   step_arguments, 100 + len(meta)))
+        meta[case] = {"class": cls.__name__, "config": config, "steps": steps, **step_arguments}
+    save(f"scheduler_{file}", tensors, {"cases": meta})
+
+
+def trailing():
+    """Times of trailing spacing where some fall on halves or near them."""
+    tensors = {}
+    for steps in (3, 7, 48, 96, 112, 144, 176, 240, 336, 432, 624, 992):
+        sampler = DDIMScheduler(**DDIM | TRAILING)
+        sampler.set_timesteps(steps)
+        tensors[str(steps)] = sampler.timesteps.to(torch.int32)
+    save("scheduler_trailing", tensors, {"config": DDIM | TRAILING})
+
+
 def lcm():
     tensors, cases = {}, {}
     for name, config in (("sd15", DDIM), ("default", {})):
@@ -131,6 +214,8 @@ def make():
     noise_schedules()
     samplers()
     lcm()
+    solvers()
+    trailing()
 
 
 if __name__ == "__main__":

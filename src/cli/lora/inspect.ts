@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { shown } from '../../formats/errors.js';
 import type { LoraReading } from '../../formats/lora-file.js';
-import { rankOf } from '../../formats/lora.js';
+import { hasEffect, rankOf } from '../../formats/lora.js';
 import { readLora } from '../../formats/lora-file.js';
 import { leftOut, leftOutText } from '../../formats/lora-dialects/left-out.js';
 import { findLora } from '../../models/find-lora.js';
@@ -124,6 +124,7 @@ function asText(report: Report, all: boolean): string {
       }),
       ['  total', ...effectCells(totalEffect(effects))],
     ]),
+    ...(hasEffect(lora) ? [] : ['  this LoRA has no effect: all its changes are zero']),
     '',
     'layers, the most changed first:',
     ...table(few(effects).map((e) => [`  ${shown(e.path)}`, ...effectCells(e)])),

@@ -119,9 +119,9 @@ export class Call {
     for (const name of names) this.unusedAttributes.delete(name);
   }
 
-  /** The subgraph attribute `name`. */
+  /** The subgraph attribute `name`, a branch or a loop's body. */
   graph(name: string): NonNullable<AttributeMessage['g']> {
-    return this.attribute(name, 'graph')?.g ?? this.fail(`has no branch ${name}`);
+    return this.attribute(name, 'graph')?.g ?? this.fail(`has no graph ${name}`);
   }
 
   private attribute(name: string, type: keyof typeof ATTRIBUTE_TYPES): AttributeMessage | undefined {
@@ -149,6 +149,10 @@ export class Call {
   string(name: string, otherwise: string): string {
     const found = this.attribute(name, 'string');
     return found ? text(found.s) : otherwise;
+  }
+
+  strings(name: string): string[] | undefined {
+    return this.attribute(name, 'strings')?.strings.map(text);
   }
 
   intList(name: string): number[] | undefined {

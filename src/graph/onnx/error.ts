@@ -36,8 +36,12 @@ export const LIMITS = {
   fields: 2 ** 21,
   /** Bytes of all tensors, as they lie in memory. */
   tensorBytes: 2 ** 34,
-  /** Elements of any tensor, weight or intermediate. */
+  /** Elements of any tensor that a file declares. */
   elements: 2 ** 36,
+  /** Elements of any result: 8 GiB of floats. */
+  resultElements: 2 ** 31,
+  /** Elements by which results of known values alone are larger than what they are made of, all together. */
+  grown: 2 ** 27,
   rank: 16,
   /** Operators after functions are written out (one with many inputs or outputs counts for several). */
   nodes: 2 ** 17,

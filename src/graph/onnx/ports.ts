@@ -12,6 +12,8 @@ export interface ImportOptions {
   shapes?: Readonly<Record<string, Shape>>;
   /** Values of named open dimensions: `{ batch_size: 4 }`. */
   dims?: Readonly<Record<string, number>>;
+  /** Inputs of integers that are taken as float32 (their numbers still whole), so that gradients pass through them. */
+  asFloat?: readonly string[];
   /** What the names of the weights begin with, so that several models fit in one graph; `<file name>/` by default. */
   prefix?: string;
 }
@@ -91,7 +93,7 @@ export function resolvePorts(model: ModelMessage, file: string, options: ImportO
   return resolved.map(({ info: { name, type }, shape }): Port => {
     const elementType = type?.tensorType?.elemType;
     if (elementType === undefined) return fail(`input ${shown(name)} is not a tensor`);
-    const dtype = computeDtype(elementType);
+    const dtype = options.asFloat?.includes(name) ? 'float32' : computeDtype(elementType);
     if (!dtype) return fail(`input ${shown(name)} has unsupported elements: ${elementTypeName(elementType)}`);
     const sized = shape as Shape;
     const odd = sized.length > LIMITS.rank || sized.some((d) => !Number.isSafeInteger(d) || d < 0);

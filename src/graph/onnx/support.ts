@@ -3,7 +3,7 @@ import { allNodes } from './decode.js';
 import type { ModelMessage, NodeMessage, ValueInfoMessage } from './decode.js';
 import { OnnxError, quoted, shown } from './error.js';
 import { findOperator, normalDomain } from './operators/index.js';
-import { calledFunction, functionKey, isBranch, opsetVersions } from './trace.js';
+import { calledFunction, functionKey, isControl, opsetVersions } from './trace.js';
 
 const OPSETS = { first: 7, last: 24 };
 /** Names of operators of one kind that a message lists. */
@@ -36,7 +36,7 @@ function checkOperators(model: ModelMessage, file: string): void {
   const missing = new Map<string, NodeMessage[]>();
   for (const node of allNodes(model)) {
     const domain = normalDomain(node.domain);
-    if (functions.has(calledFunction(node)) || isBranch(node) || findOperator(domain, node.opType)) continue;
+    if (functions.has(calledFunction(node)) || isControl(node) || findOperator(domain, node.opType)) continue;
     const name = domain ? `${shown(domain)}.${shown(node.opType)}` : shown(node.opType);
     const kind = `${name} (operator set ${versions.get(domain) ?? '?'})`;
     const list = missing.get(kind);

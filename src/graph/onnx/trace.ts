@@ -4,6 +4,7 @@ import { describeShape } from '../errors.js';
 import { nodeCount } from '../tensor.js';
 import type { Tensor } from '../tensor.js';
 import { Call } from './call.js';
+import { checkComputable } from './computable.js';
 import type { Constants } from './constants.js';
 import { describeNode, toNumber } from './decode.js';
 import type {
@@ -11,6 +12,7 @@ import type {
 } from './decode.js';
 import { LIMITS, OnnxError, quoted } from './error.js';
 import { fold } from './fold/fold.js';
+import { loop, scan } from './loops.js';
 import { inOrder } from './order.js';
 import { findOperator, normalDomain } from './operators/index.js';
 
@@ -27,8 +29,9 @@ const keyOf = (domain: string, name: string, overload: string): string => `${nor
 export const functionKey = (f: FunctionMessage): string => keyOf(f.domain, f.name, f.overload);
 export const calledFunction = (node: NodeMessage): string => keyOf(node.domain, node.opType, node.overload);
 
-/** `If` is not among the operators: it needs the graph around it. */
-export const isBranch = (node: NodeMessage): boolean => normalDomain(node.domain) === '' && node.opType === 'If';
+/** These are not among the operators: they need the graph around them. */
+const CONTROL = new Set(['If', 'Loop', 'Scan']);
+export const isControl = (node: NodeMessage): boolean => normalDomain(node.domain) === '' && CONTROL.has(node.opType);
 
 export const opsetVersions = (list: readonly OpsetMessage[]): Map<string, number> =>
   new Map(list.map((o) => [normalDomain(o.domain), toNumber(o.version)]));
@@ -78,6 +81,9 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
   const folding = { known: constants.of, left: LIMITS.foldTotal as number };
   let nodesLeft: number = LIMITS.nodes;
   let constantsLeft: number = LIMITS.constantTotal;
+  let growthLeft: number = LIMITS.grown;
+  /** Values that depend on no input of the model, though they are not known here. */
+  const unfolded = new WeakSet<Tensor>();
 
   const spendNodes = (count: number): void => {
     nodesLeft -= count;
@@ -92,14 +98,28 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     if (!frame.scope.set(name, value)) fail(`two values are named ${quoted(name)}`, node);
   };
 
+  /** Values that a few bytes of file make large would cost time and memory at each run. */
+  const limitGrowth = (made: Values, given: Values): void => {
+    if (!given.every((t) => !t || unfolded.has(t) || constants.of(t))) return;
+    const largest = Math.max(0, ...given.map((t) => t?.size ?? 0));
+    for (const t of made) {
+      if (!t) continue;
+      unfolded.add(t);
+      growthLeft -= Math.max(0, t.size - largest);
+      if (growthLeft < 0) throw new Error(`makes ${describeShape(t.shape)} of known numbers alone: more than a file may bring`);
+    }
+  };
+
   /** A value that may have been computed just now (by nodes from `start` on), as a known one if possible. */
   const settle = (t: Tensor, name: string, start: number): Tensor => {
-    if (t.rank > LIMITS.rank || t.size > LIMITS.elements) {
+    if (t.rank > LIMITS.rank || t.size > LIMITS.resultElements) {
       throw new Error(`its result ${describeShape(t.shape)} is too large`);
     }
     if (constants.of(t)) return t;
-    const value = t.node.id >= start ? (t.node.value ?? fold(t, start, folding)) : undefined;
-    return value ? constants.make(name, value) : t;
+    const value = t.node.value ?? (t.node.id >= start ? fold(t, start, folding) : undefined);
+    if (value) return constants.make(name, value);
+    checkComputable(t, start);
+    return t;
   };
 
   const runNode = (node: NodeMessage, frame: Frame): void => {
@@ -117,11 +137,12 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
     const called = functions.get(calledFunction(node));
     const start = nodeCount();
     const results = called ? runFunction(node, called, given, frame) : runOperator(node, given, frame);
+    if (!called && !isControl(node) && node.opType !== 'Constant') limitGrowth(results, given);
     node.output.forEach((name, i) => {
       if (name === '') return;
       const t = results[i] ?? fail(`output ${i} is not supported`, node);
       // What a function or a branch made has been settled inside it.
-      define(frame, name, called || isBranch(node) ? t : settle(t, frame.path + name, start), node);
+      define(frame, name, called || node.opType === 'If' ? t : settle(t, frame.path + name, start), node);
     });
   };
 
@@ -137,16 +158,28 @@ export function traceModel(program: Program, inputs: ReadonlyMap<string, Tensor>
       tensor: (message) => tensors.get(message)!,
       afford: (elements) => (constantsLeft -= elements) >= 0,
     });
-    const result = isBranch(node) ? runBranch(call, frame) : findOperator(domain, node.opType)!(call);
+    const result = isControl(node) ? runControl(call, frame) : findOperator(domain, node.opType)!(call);
     call.checkAllUsed();
     return Array.isArray(result) ? (result as Values) : [result as Tensor];
   };
 
-  const runBranch = (call: Call, frame: Frame): readonly Tensor[] => {
+  /** Runs a graph within the graph of an operator, whose values it sees. */
+  const runInner = (call: Call, name: string, frame: Frame, given: Values = []): readonly Tensor[] => {
+    const graph = call.graph(name);
+    const path = `${frame.path}${call.node.output.find((o) => o !== '')}/`;
+    const inner = { ...frame, scope: new Scope(frame.scope), path, depth: frame.depth + 1 };
+    if (given.length !== graph.input.length) call.fail(`gives ${given.length} values to a body of ${graph.input.length}`);
+    graph.input.forEach((info, k) => define(inner, info.name, settle(given[k]!, path + info.name, Infinity)));
+    return runGraph(graph, inner);
+  };
+
+  const runControl = (call: Call, frame: Frame): readonly Tensor[] => {
+    if (call.node.opType !== 'If') {
+      return (call.node.opType === 'Loop' ? loop : scan)(call, (given) => runInner(call, 'body', frame, given));
+    }
     const taken = call.scalar(0) ? 'then_branch' : 'else_branch';
     call.ignore('then_branch', 'else_branch');
-    const path = `${frame.path}${call.node.output[0]}/`;
-    return runGraph(call.graph(taken), { ...frame, scope: new Scope(frame.scope), path, depth: frame.depth + 1 });
+    return runInner(call, taken, frame);
   };
 
   const runFunction = (node: NodeMessage, f: FunctionMessage, given: Values, frame: Frame): Values => {

@@ -1,23 +1,10 @@
 /** @file Element-wise arithmetic with NumPy broadcasting: binary operators, powers, comparisons, selection. */
 import { isFloat } from '../dtype.js';
-import type { DType, Shape } from '../dtype.js';
-import { describeShape, traceError } from '../errors.js';
+import type { DType } from '../dtype.js';
+import { traceError } from '../errors.js';
 import { apply, full, lift } from '../tensor.js';
 import type { Operand, Tensor, Vjp } from '../tensor.js';
-import { sumTo } from './reduce.js';
-
-/** The shape that two shapes broadcast to. */
-export function broadcastShapes(op: string, a: Shape, b: Shape): number[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, i) => {
-    const x = a[i - rank + a.length] ?? 1;
-    const y = b[i - rank + b.length] ?? 1;
-    if (x !== y && x !== 1 && y !== 1) {
-      traceError(op, `shapes ${describeShape(a)} and ${describeShape(b)} do not broadcast`);
-    }
-    return x === 1 ? y : x;
-  });
-}
+import { broadcastShapes, sumTo } from './shape.js';
 
 function operands(op: string, a: Operand, b: Operand): [Tensor, Tensor] {
   if (typeof a === 'number' && typeof b === 'number') traceError(op, 'at least one operand must be a tensor');
@@ -59,7 +46,10 @@ export function div(a: Operand, b: Operand): Tensor {
   return binary('Div', a, b, (g, _x, y) => div(g, y), (g, _x, y, out) => neg(div(mul(g, out), y)));
 }
 
-/** xʸ for x > 0, or any x with a number as exponent that is whole. */
+/**
+ * xʸ for x > 0, or any x with a whole exponent. As in PyTorch, what is 0⁰ has no gradient by x, and what is 0ʸ with y ≥ 0
+ * none by y.
+ */
 export function pow(a: Operand, b: Operand): Tensor {
   if (typeof a !== 'number') {
     // So that no derivative of a whole power becomes 0·x⁻¹, which is not a number at 0.
@@ -67,18 +57,31 @@ export function pow(a: Operand, b: Operand): Tensor {
     if (b === 1) return a;
     if (b === 2) return square(a);
   }
-  return binary(
-    'Pow', a, b,
-    (g, x, y) => mul(g, mul(y, pow(x, typeof b === 'number' ? b - 1 : sub(y, 1)))),
-    typeof b === 'number' ? null : (g, x, _y, out) => mul(g, mul(out, log(x))),
-  );
+  if (typeof b === 'number') return binary('Pow', a, b, (g, x, y) => mul(g, mul(y, pow(x, b - 1))), null);
+  const byBase: Rule = (g, x, y) => {
+    const none = equal(y, 0);
+    return where(none, 0, mul(g, mul(y, pow(x, where(none, 1, sub(y, 1))))));
+  };
+  const byExponent: Rule = (g, x, y, out) => {
+    const none = and(equal(x, 0), greaterEqual(y, 0));
+    return where(none, 0, mul(g, mul(out, log(where(none, 1, x)))));
+  };
+  return binary('Pow', a, b, byBase, byExponent);
 }
 
-/** Remainder with the sign of the divisor for integers, of the dividend for floats (C's fmod). No gradient. */
+/**
+ * Remainder with the sign of the divisor for integers, of the dividend for floats (C's fmod): x − y·trunc(x/y), so the
+ * gradient by y is −trunc(x/y).
+ */
 export function mod(a: Operand, b: Operand): Tensor {
   const [x, y] = operands('Mod', a, b);
-  const attributes = { fmod: isFloat(x.dtype) ? 1 : 0 };
-  return apply({ op: 'Mod', inputs: [x, y], attributes }, broadcastShapes('Mod', x.shape, y.shape), x.dtype);
+  const byY: Vjp = (g) => sumTo(neg(mul(g, roundHalfEven(div(sub(x, out), y)))), y.shape);
+  const out: Tensor = apply(
+    { op: 'Mod', inputs: [x, y], attributes: { fmod: isFloat(x.dtype) ? 1 : 0 }, vjps: [(g) => sumTo(g, x.shape), byY] },
+    broadcastShapes('Mod', x.shape, y.shape),
+    x.dtype,
+  );
+  return out;
 }
 
 /** Element-wise maximum; where both are equal the gradient goes to the first. */
@@ -144,6 +147,11 @@ export const neg = (x: Tensor): Tensor => unary('Neg', x, (g) => neg(g));
 export const exp = (x: Tensor): Tensor => unary('Exp', x, (g, y) => mul(g, y));
 export const log = (x: Tensor): Tensor => unary('Log', x, (g) => div(g, x));
 export const sqrt = (x: Tensor): Tensor => unary('Sqrt', x, (g, y) => div(mul(g, 0.5), y));
+/** √x of a sum of squares: the gradient is 0 where x is 0, as that of a norm in PyTorch. */
+export const sqrtOfSquares = (x: Tensor): Tensor => unary('Sqrt', x, (g, y) => {
+  const none = equal(y, 0);
+  return where(none, 0, div(mul(g, 0.5), where(none, 1, y)));
+});
 export const square = (x: Tensor): Tensor => mul(x, x);
 export const reciprocal = (x: Tensor): Tensor => unary('Reciprocal', x, (g, y) => neg(mul(g, mul(y, y))));
 /** 1/√x. */
@@ -152,6 +160,14 @@ export const abs = (x: Tensor): Tensor => unary('Abs', x, (g) => mul(g, sign(x))
 export const sign = (x: Tensor): Tensor => unary('Sign', x, null);
 export const sin = (x: Tensor): Tensor => unary('Sin', x, (g) => mul(g, cos(x)));
 export const cos = (x: Tensor): Tensor => unary('Cos', x, (g) => neg(mul(g, sin(x))));
+export const asin = (x: Tensor): Tensor => unary('Asin', x, (g) => div(g, sqrt(sub(1, square(x)))));
+export const acos = (x: Tensor): Tensor => unary('Acos', x, (g) => neg(div(g, sqrt(sub(1, square(x))))));
+export const atan = (x: Tensor): Tensor => unary('Atan', x, (g) => div(g, add(square(x), 1)));
+export const sinh = (x: Tensor): Tensor => unary('Sinh', x, (g) => mul(g, cosh(x)));
+export const cosh = (x: Tensor): Tensor => unary('Cosh', x, (g) => mul(g, sinh(x)));
+export const asinh = (x: Tensor): Tensor => unary('Asinh', x, (g) => div(g, sqrt(add(square(x), 1))));
+export const acosh = (x: Tensor): Tensor => unary('Acosh', x, (g) => div(g, sqrt(sub(square(x), 1))));
+export const atanh = (x: Tensor): Tensor => unary('Atanh', x, (g) => div(g, sub(1, square(x))));
 /** Error function; derivative 2/√π·exp(−x²). */
 export const erf = (x: Tensor): Tensor =>
   unary('Erf', x, (g) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))));

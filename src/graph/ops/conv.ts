@@ -134,7 +134,7 @@ function convWeightGradient(x: Tensor, g: Tensor, shape: Shape, geo: Geometry): 
 
 /**
  * With stride 1 the gradient by the input is a convolution with the kernel rotated and its channels swapped, which runs
- * at the speed of the forward convolution; ConvTranspose reaches about 60% of that (docs/decisions.md).
+ * at the speed of the forward convolution; ConvTranspose reached 60% of that (docs/decisions.md).
  */
 function inputGradientValue(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): Tensor {
   const reach = ([0, 1] as const).map((i) => geo.dilation[i] * (w.shape[2 + i]! - 1));

@@ -3,8 +3,7 @@ import { describeShape, traceError } from '../errors.js';
 import { apply, full, literal } from '../tensor.js';
 import type { Tensor } from '../tensor.js';
 import { cast, equal } from './arithmetic.js';
-import { expand, reshape, unsqueeze } from './layout.js';
-import { normalizeAxes } from './reduce.js';
+import { expand, normalizeAxes, reshape, unsqueeze } from './shape.js';
 
 function checkIndices(op: string, indices: Tensor): void {
   const integers = indices.dtype === 'int64' || indices.dtype === 'int32';

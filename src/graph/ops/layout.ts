@@ -1,34 +1,13 @@
 /** @file Operators that move numbers without changing them: reshape, transpose, slice, concat, pad, expand, flip. */
-import type { Shape } from '../dtype.js';
-import { sizeOf } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
 import { apply, applyMany, full, lift, literal } from '../tensor.js';
 import type { Attribute, Tensor, Vjp } from '../tensor.js';
-import { add, broadcastShapes, mul } from './arithmetic.js';
+import { add, mul } from './arithmetic.js';
 import { gather } from './gather.js';
-import { normalizeAxes, sumTo } from './reduce.js';
+import { int64, normalizeAxes, reshape, sameShape, sumTo, unsqueeze } from './shape.js';
 
-const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((d, i) => d === b[i]);
-const int64 = (values: readonly number[]): Tensor => literal(values, [values.length], 'int64');
-
-/** The same numbers in another shape; one dimension may be −1 (what remains). */
-export function reshape(x: Tensor, shape: Shape): Tensor {
-  const open = shape.indexOf(-1);
-  const known = sizeOf(shape.filter((d) => d !== -1));
-  const target = open < 0 ? shape : shape.map((d) => (d === -1 ? x.size / known : d));
-  if (sizeOf(target) !== x.size || target.some((d) => !Number.isInteger(d) || d < 0)) {
-    traceError('Reshape', `${describeShape(x.shape)} (${x.size} elements) cannot become ${describeShape(shape)}`);
-  }
-  if (sameShape(x.shape, target)) return x;
-  // allowzero: a 0 is a length, not "copy".
-  const call = { op: 'Reshape', inputs: [x, int64(target)], attributes: { allowzero: 1 } };
-  return apply({ ...call, vjps: [(g) => reshape(g, x.shape)] }, target, x.dtype);
-}
-
-/** Joins axes from `start` on into one. */
-export function flatten(x: Tensor, start = 1): Tensor {
-  return reshape(x, [...x.shape.slice(0, start), sizeOf(x.shape.slice(start))]);
-}
+// Part of this family; their gradients need none of the rest.
+export { expand, flatten, reshape, squeeze, unsqueeze } from './shape.js';
 
 /** Reorders axes: output axis i is input axis `order[i]`. */
 export function transpose(x: Tensor, order: readonly number[]): Tensor {
@@ -48,31 +27,6 @@ export function transpose(x: Tensor, order: readonly number[]): Tensor {
 export function swapLast(x: Tensor): Tensor {
   const order = x.shape.map((_, i) => i);
   return transpose(x, [...order.slice(0, -2), x.rank - 1, x.rank - 2]);
-}
-
-/** Adds axes of length 1 at these positions of the result. */
-export function unsqueeze(x: Tensor, ...axes: number[]): Tensor {
-  const at = normalizeAxes('Unsqueeze', x.rank + axes.length, axes);
-  const rest = [...x.shape];
-  return reshape(x, Array.from({ length: x.rank + at.length }, (_, i) => (at.includes(i) ? 1 : rest.shift()!)));
-}
-
-/** Removes axes of length 1. */
-export function squeeze(x: Tensor, ...axes: number[]): Tensor {
-  const at = normalizeAxes('Squeeze', x.rank, axes);
-  const long = at.find((a) => x.shape[a] !== 1);
-  if (long !== undefined) traceError('Squeeze', `axis ${long} of ${describeShape(x.shape)} is not 1`);
-  return reshape(x, x.shape.filter((_, i) => !at.includes(i)));
-}
-
-/** Repeats along broadcast axes until the shape is reached. */
-export function expand(x: Tensor, shape: Shape): Tensor {
-  const target = broadcastShapes('Expand', x.shape, shape);
-  if (!sameShape(target, shape)) {
-    traceError('Expand', `${describeShape(x.shape)} does not expand to ${describeShape(shape)}`);
-  }
-  if (sameShape(x.shape, shape)) return x;
-  return apply({ op: 'Expand', inputs: [x, int64(shape)], vjps: [(g) => sumTo(g, x.shape)] }, shape, x.dtype);
 }
 
 /** Repeats whole copies: axis i is repeated `repeats[i]` times. */
@@ -174,7 +128,7 @@ function paddedSources(d: number, before: number, after: number, mode: PadMode):
 /** Adds slices of `g` along `axis` into `size` bins: bin sources[i] receives slice i. */
 function gatherTranspose(g: Tensor, axis: number, sources: readonly number[], size: number): Tensor {
   const usesOf = Array.from({ length: size }, (_, s) => sources.flatMap((v, i) => (v === s ? [i] : [])));
-  const uses = Math.max(...usesOf.map((list) => list.length));
+  const uses = usesOf.reduce((most, list) => Math.max(most, list.length), 0);
   let total: Tensor | null = null;
   for (let k = 0; k < uses; k++) {
     // The k-th use of each source; a source with fewer uses reads slice 0 with weight 0.

@@ -2,9 +2,8 @@
 import { describeShape, traceError } from '../errors.js';
 import { apply } from '../tensor.js';
 import type { Tensor, Vjp } from '../tensor.js';
-import { broadcastShapes } from './arithmetic.js';
 import { reshape, swapLast } from './layout.js';
-import { sumTo } from './reduce.js';
+import { broadcastShapes, sumTo } from './shape.js';
 
 /** Batched matrix product with broadcast batch axes: [..., M, K] × [..., K, N] → [..., M, N]. */
 export function matmul(a: Tensor, b: Tensor): Tensor {

@@ -1,6 +1,6 @@
-/** @file Pooling: averages and maxima over windows, over the whole image, or over a grid of given size. */
+/** @file Pooling: averages and maxima over windows, over the whole image, or over a grid of given size; and what undoes them, repeating pixels. */
 import { describeShape, traceError } from '../errors.js';
-import { apply, applyMany, full } from '../tensor.js';
+import { apply, applyMany, full, literal } from '../tensor.js';
 import type { Attributes, Tensor, Vjp } from '../tensor.js';
 import { mul } from './arithmetic.js';
 import { fourSides, pair } from './conv.js';
@@ -9,7 +9,6 @@ import { addAlong } from './gather.js';
 import { reshape } from './layout.js';
 import { max, mean } from './reduce.js';
 import type { ReduceOptions } from './reduce.js';
-import { upsampleNearest } from './resize.js';
 import { matrix, separable, transposed } from './separable.js';
 import type { Matrix } from './separable.js';
 
@@ -19,14 +18,17 @@ export interface PoolOptions {
   /** The kernel by default. */
   stride?: number | readonly [number, number];
   padding?: Padding;
+  /** Distance of the inputs that a window sees. */
+  dilation?: number | readonly [number, number];
   /** Round the output size up; the last window may then reach over the edge. */
   ceil?: boolean;
 }
 
-/** One axis: n inputs, `out` windows of k inputs, `stride` apart, the first starting `before` inputs from the edge. */
+/** One axis: n inputs, `out` windows of k inputs (`dilation` from each other), `stride` apart, the first starting `before` inputs from the edge. */
 interface Axis {
   readonly n: number;
   readonly k: number;
+  readonly dilation: number;
   readonly stride: number;
   readonly before: number;
   readonly after: number;
@@ -34,18 +36,20 @@ interface Axis {
 }
 
 function axesOf(op: string, x: Tensor, options: PoolOptions): [Axis, Axis] {
-  const { kernel, stride = kernel, padding = 0, ceil = false } = options;
+  const { kernel, stride = kernel, padding = 0, dilation = 1, ceil = false } = options;
   const window = `kernel ${describeShape(pair(kernel))}`;
   if (x.rank !== 4) traceError(op, `takes [B, C, H, W], not ${describeShape(x.shape)}`);
   const pads = fourSides(padding);
   return ([0, 1] as const).map((i): Axis => {
     const [n, k, s, before, after] = [x.shape[2 + i]!, pair(kernel)[i], pair(stride)[i], pads[i], pads[i + 2]!];
-    if (before >= k || after >= k) traceError(op, `padding ${describeShape(pads)} is not smaller than ${window}`);
-    let out = Math[ceil ? 'ceil' : 'floor']((n + before + after - k) / s) + 1;
+    const d = pair(dilation)[i];
+    const reach = (k - 1) * d + 1;
+    if (before >= reach || after >= reach) traceError(op, `padding ${describeShape(pads)} is not smaller than ${window}`);
+    let out = Math[ceil ? 'ceil' : 'floor']((n + before + after - reach) / s) + 1;
     // A window that would see nothing but padding is left out, as in PyTorch.
     if (ceil && (out - 1) * s >= n + before) out -= 1;
     if (out < 1) traceError(op, `${window} is larger than padded input ${describeShape(x.shape)}`);
-    return { n, k, stride: s, before, after, out };
+    return { n, k, dilation: d, stride: s, before, after, out };
   }) as [Axis, Axis];
 }
 
@@ -54,6 +58,7 @@ function attributesOf([v, h]: readonly [Axis, Axis], ceil = false): Attributes {
     kernel_shape: [v.k, h.k],
     strides: [v.stride, h.stride],
     pads: [v.before, h.before, v.after, h.after],
+    ...((v.dilation > 1 || h.dilation > 1) && { dilations: [v.dilation, h.dilation] }),
     ceil_mode: ceil ? 1 : 0,
   };
 }
@@ -61,12 +66,12 @@ function attributesOf([v, h]: readonly [Axis, Axis], ceil = false): Attributes {
 const pooledShape = (x: Tensor, [v, h]: readonly [Axis, Axis]): number[] => [...x.shape.slice(0, 2), v.out, h.out];
 
 /** Row i averages window i. Padding counts in the divisor if asked; what lies beyond the padding never does. */
-function averages({ n, k, stride, before, after, out }: Axis, countPadding: boolean): Matrix {
+function averages({ n, k, dilation, stride, before, after, out }: Axis, countPadding: boolean): Matrix {
   return matrix(out, n, (i, j) => {
     const start = i * stride - before;
-    const end = start + k;
-    if (j < start || j >= end) return 0;
-    return 1 / (countPadding ? Math.min(end, n + after) - start : Math.min(end, n) - Math.max(start, 0));
+    const seen = Array.from({ length: k }, (_, t) => start + t * dilation);
+    if (!seen.includes(j)) return 0;
+    return 1 / seen.filter((at) => (countPadding ? at < n + after : at >= 0 && at < n)).length;
   });
 }
 
@@ -78,13 +83,29 @@ function averages({ n, k, stride, before, after, out }: Axis, countPadding: bool
 export function avgPool2d(x: Tensor, options: PoolOptions & { countPadding?: boolean }): Tensor {
   const axes = axesOf('AveragePool', x, options);
   const { countPadding = true } = options;
-  const tiles = axes.every((a) => a.stride === a.k && a.out * a.k === a.n && a.before === 0);
   const [v, h] = axes;
+  // Operator set 18, which graphs are written in, has no dilated average.
+  if (axes.some((a) => a.dilation > 1)) return separable(x, averages(v, countPadding), averages(h, countPadding));
+  const tiles = axes.every((a) => a.stride === a.k && a.out * a.k === a.n && a.before === 0);
   const back: Vjp = (g) => (tiles
     ? mul(upsampleNearest(g, [v.k, h.k]), 1 / (v.k * h.k))
     : separable(g, transposed(averages(v, countPadding)), transposed(averages(h, countPadding))));
   const attributes = { ...attributesOf(axes, options.ceil), count_include_pad: countPadding ? 1 : 0 };
   return apply({ op: 'AveragePool', inputs: [x], attributes, vjps: [back] }, pooledShape(x, axes), x.dtype);
+}
+
+/** Repeats every pixel `factor` times (or [vertical, horizontal] times): [B, C, H, W] → [B, C, fH, fW]. */
+export function upsampleNearest(x: Tensor, factor: number | readonly [number, number]): Tensor {
+  const [fy, fx] = typeof factor === 'number' ? [factor, factor] : factor;
+  if (fy === 1 && fx === 1) return x;
+  const [b, c, h, w] = x.shape as [number, number, number, number];
+  const back: Vjp = (g) => mul(avgPool2d(g, { kernel: [fy, fx] }), fy * fx);
+  const attributes = { mode: 'nearest', coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' };
+  return apply(
+    { op: 'Resize', inputs: [x, null, literal([1, 1, fy, fx])], attributes, vjps: [back] },
+    [b, c, h * fy, w * fx],
+    x.dtype,
+  );
 }
 
 /** Maximum of each window, [B, C, H, W] → [B, C, H', W']. Padding never wins. The first maximum gets the gradient. */

@@ -3,12 +3,12 @@
  * is each column: two products with constant matrices, differentiable as they are.
  */
 import { describeShape, traceError } from '../errors.js';
-import { apply, literal } from '../tensor.js';
-import type { Tensor, Vjp } from '../tensor.js';
-import { mul } from './arithmetic.js';
-import { avgPool2d } from './pool.js';
+import type { Tensor } from '../tensor.js';
+import { upsampleNearest } from './pool.js';
 import { matrix, separable } from './separable.js';
 import type { Matrix } from './separable.js';
+
+export { upsampleNearest } from './pool.js';
 
 export type ResizeMode = 'nearest' | 'nearest-exact' | 'linear' | 'cubic' | 'box' | 'lanczos';
 
@@ -109,18 +109,4 @@ export function resize(x: Tensor, size: readonly [number, number], options: Resi
     return upsampleNearest(x, [size[0] / h, size[1] / w]);
   }
   return separable(x, weights(h, size[0], options), weights(w, size[1], options));
-}
-
-/** Repeats every pixel `factor` times (or [vertical, horizontal] times): [B, C, H, W] → [B, C, fH, fW]. */
-export function upsampleNearest(x: Tensor, factor: number | readonly [number, number]): Tensor {
-  const [fy, fx] = typeof factor === 'number' ? [factor, factor] : factor;
-  if (fy === 1 && fx === 1) return x;
-  const [b, c, h, w] = x.shape as [number, number, number, number];
-  const back: Vjp = (g) => mul(avgPool2d(g, { kernel: [fy, fx] }), fy * fx);
-  const attributes = { mode: 'nearest', coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' };
-  return apply(
-    { op: 'Resize', inputs: [x, null, literal([1, 1, fy, fx])], attributes, vjps: [back] },
-    [b, c, h * fy, w * fx],
-    x.dtype,
-  );
 }

@@ -20,6 +20,9 @@ export function transposed(m: Matrix): Matrix {
   return matrix(m.columns, m.rows, (r, c) => m.data[c * m.columns + r]!);
 }
 
+const isIdentity = ({ rows, columns, data }: Matrix): boolean =>
+  rows === columns && data.every((v, i) => v === (i % (columns + 1) === 0 ? 1 : 0));
+
 const tensorOf = (m: Matrix, like: Tensor): Tensor => literal(Array.from(m.data), [m.rows, m.columns], like.dtype);
 
 /**
@@ -32,8 +35,8 @@ const tensorOf = (m: Matrix, like: Tensor): Tensor => literal(Array.from(m.data)
  */
 export function separable(x: Tensor, vertical: Matrix, horizontal: Matrix): Tensor {
   const [h, w] = x.shape.slice(-2) as [number, number];
-  const down = (t: Tensor): Tensor => matmul(tensorOf(vertical, x), t);
-  const across = (t: Tensor): Tensor => matmul(t, tensorOf(transposed(horizontal), x));
+  const down = (t: Tensor): Tensor => (isIdentity(vertical) ? t : matmul(tensorOf(vertical, x), t));
+  const across = (t: Tensor): Tensor => (isIdentity(horizontal) ? t : matmul(t, tensorOf(transposed(horizontal), x)));
   const downFirst = vertical.rows * w * (h + horizontal.rows);
   const acrossFirst = h * horizontal.rows * (w + vertical.rows);
   return downFirst < acrossFirst ? across(down(x)) : down(across(x));

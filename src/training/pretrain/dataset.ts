@@ -139,7 +139,7 @@ export async function loadPictures(folders: readonly string[], size: number, onP
   for (const folder of folders) {
     const files = (await imageFiles(folder)).filter((f) => f !== 'grid.png');
     if (files.length === 0) throw new DatasetError(`${folder} has no images (png, jpg, webp)`);
-    paths.push(...files.map((f) => join(folder, f)));
+    for (const f of files) paths.push(join(folder, f));
   }
   return readPictures(paths, size, onProgress);
 }

@@ -24,7 +24,7 @@ import type { LearningRateSchedule } from '../learning-rate.js';
 import { lockFolder } from '../lock.js';
 import { clipNorm, copyOf, values } from '../parameters.js';
 import type { Progress } from '../progress.js';
-import { metricsRows } from '../run-folder.js';
+import { parseRows, rowText } from '../rows.js';
 
 /** A network with its loss, ready to be trained. */
 export interface Trainable {
@@ -147,8 +147,8 @@ async function readState(path: string, { step, sum }: Mark, parameters: Map<stri
 /** The lines of metrics up to a step: an interrupted training goes on from its checkpoint. */
 async function linesUpTo(step: number, folder: string, { warn }: Progress): Promise<string[]> {
   const text = await readFile(join(folder, METRICS), 'utf8').catch(() => '');
-  const rows = metricsRows(text.split('\n').slice(0, -1), join(folder, METRICS), warn);
-  return rows.filter((row) => row.step <= step).map((row) => `${JSON.stringify(row)}\n`);
+  const rows = parseRows(text, join(folder, METRICS), 'It is left out.', (error) => warn(error.message));
+  return rows.filter((row) => row.step <= step).map(rowText);
 }
 
 /**

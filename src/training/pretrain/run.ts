@@ -131,7 +131,9 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
   ]);
   const schedulerFile = join(out, 'scheduler', 'scheduler_config.json');
   await writeAtomic(schedulerFile, `${JSON.stringify(recipe.scheduler, null, 2)}\n`);
-  const { schedule } = readSchedulerConfig(recipe.scheduler, schedulerFile);
+  const { schedule, warnings, instead } = readSchedulerConfig(recipe.scheduler, schedulerFile);
+  const [problem] = [...warnings, ...(instead === null ? [] : [instead])];
+  if (problem !== undefined) throw new FormatError(schedulerFile, problem, 'Mend the scheduler in the recipe.');
   const net = denoiser({
     unet: recipe.unet,
     textEncoder: recipe.textEncoder,

@@ -37,18 +37,18 @@ test('all unsupported operators are listed at once, before anything else', () =>
   const m = exp({
     inputs: { x: { shape: ['n'] } },
     nodes: [
-      { op: 'Loop', name: 'loop', in: ['missing'], out: ['a'] },
+      { op: 'StringNormalizer', name: 'text', in: ['missing'], out: ['a'] },
       { op: 'QAttention', domain: 'com.microsoft', name: 'first', in: [], out: ['b'] },
       { op: 'QAttention', domain: 'com.microsoft', in: [], out: ['unnamed'] },
-      node('If', ['c'], ['d'], { then_branch: { g: { nodes: [node('Scan', [], ['inner'])], outputs: ['inner'] } } }),
+      node('If', ['c'], ['d'], { then_branch: { g: { nodes: [node('SequenceAt', [], ['inner'])], outputs: ['inner'] } } }),
       node('constructor', [], ['e']),
     ],
     domains: { 'com.microsoft': 1 },
   });
   const message = errorOf(modelFile(m));
-  expect(message).toContain('Loop (operator set 17): "loop"');
+  expect(message).toContain('StringNormalizer (operator set 17): "text"');
   expect(message).toContain('com.microsoft.QAttention (operator set 1): "first", "unnamed"');
-  expect(message).toContain('Scan (operator set 17): "inner"');
+  expect(message).toContain('SequenceAt (operator set 17): "inner"');
   expect(message).toContain('constructor (operator set 17): "e"');
 });
 
@@ -92,7 +92,11 @@ const spoiled: [string, ModelSpec, RegExp][] = [
   ['an unknown way to resize', exp({ inputs: { x: { shape: [1, 1, 4, 4] } }, nodes: [node('Resize', ['x', '', '', 's'], ['y'], { coordinate_transformation_mode: 'constructor' })], initializers: { s: int64([1, 1, 8, 8]) } }), /coordinate transformation "constructor" is not supported/],
   ['many large triangles', exp({ inputs: { x: { shape: [2000, 2000] } }, nodes: Array.from({ length: 9 }, (_, i) => node('Trilu', [i ? `t${i - 1}` : 'x'], [i < 8 ? `t${i}` : 'y'])), initializers: {} }), /Trilu "t4": needs a constant/],
   ['a giant transposed convolution', exp({ inputs: { x: { shape: [1, 1, 4, 4] } }, nodes: [node('ConvTranspose', ['x', 'w'], ['y'], { strides: [65536, 65536], dilations: [65536, 65536] })], initializers: { w: noise([1, 1, 3, 3]) } }), /too large/],
-  ['indices outside', exp({ nodes: [node('Shape', ['x'], ['s']), node('Gather', ['s', 'i'], ['g']), node('Add', ['g', 'g'], ['y'])], initializers: { i: int64([9]) } }), /index 9 is outside an axis of 2/],
+  ['indices outside', exp({ nodes: [node('Shape', ['x'], ['s']), node('Gather', ['s', 'i'], ['g']), node('Add', ['g', 'g'], ['y'])], initializers: { i: int64([9]) } }), /Gather "g": index 9 is outside axis 0 of int64\[2\]/],
+  ['fixed indices outside an input', exp({ nodes: [node('Gather', ['x', 'i'], ['y'], { axis: 1 })], initializers: { i: int64([2, -4]) } }), /Gather "y": index -4 is outside axis 1 of float32\[2, 3\]/],
+  ['fixed tuples outside an input', exp({ nodes: [node('GatherND', ['x', 'i'], ['y'])], initializers: { i: int64([1, 3], [1, 2]) } }), /GatherND "y": index 3 is outside axis 1/],
+  ['an expansion of known numbers', exp({ nodes: [node('Expand', ['one', 'big'], ['e']), node('ReduceMean', ['e'], ['m']), node('Add', ['x', 'm'], ['y'])], initializers: { one: float32([1]), big: int64([2 ** 20, 2 ** 8]) } }), /Expand "e": makes \[1048576, 256\] of known numbers alone: more than a file may bring/],
+  ['an expansion of an input', exp({ nodes: [node('Expand', ['x', 'big'], ['e']), node('ReduceMean', ['e'], ['y'])], initializers: { big: int64([2 ** 30, 2, 3]) } }), /Expand "e": its result \[1073741824, 2, 3\] is too large/],
   ['a division by zero', exp({ nodes: [node('Shape', ['x'], ['s']), node('Div', ['s', 'z'], ['y'])], initializers: { z: int64([0]) } }), /division of integers by zero/],
   ['a step of 0', one(node('Slice', ['x', 'z', 'z', 'z', 'z'], []), { z: int64([0]) }), /a step is 0/],
   ['recursion', exp({ domains: { my: 1 }, functions: [{ name: 'f', domain: 'my', in: ['a'], out: ['b'], nodes: [node('f', ['a'], ['b'], {}, 'my')] }], nodes: [node('f', ['x'], ['y'], {}, 'my')] }), /deep in each other/],

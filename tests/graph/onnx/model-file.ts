@@ -1,4 +1,5 @@
 /** Small ONNX files for tests: written with the protobuf schema, run by ONNX Runtime itself and by way of the import. */
+import '../../../src/runtime/telemetry.js';
 import * as ort from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { bytesPerElement, host, sizeOf } from '../../../src/graph/dtype.js';
@@ -9,7 +10,7 @@ import { ATTRIBUTE_TYPES, ELEMENT_TYPES, ModelProto } from '../../../src/graph/o
 import { input } from '../../../src/graph/tensor.js';
 import { compile } from '../../../src/runtime/compile.js';
 
-export type AttributeSpec = number | string | number[] | { f: number } | { fs: number[] } | { t: HostTensor } | { g: GraphSpec } | { ref: string; type: keyof typeof ATTRIBUTE_TYPES };
+export type AttributeSpec = number | string | number[] | { f: number } | { fs: number[] } | { ss: string[] } | { t: HostTensor } | { g: GraphSpec } | { ref: string; type: keyof typeof ATTRIBUTE_TYPES };
 
 export interface NodeSpec {
   op: string;
@@ -17,7 +18,7 @@ export interface NodeSpec {
   name?: string;
   in: string[];
   out: string[];
-  attributes?: Record<string, AttributeSpec>;
+  attributes?: Record<string, AttributeSpec | undefined>;
 }
 
 export interface GraphSpec {
@@ -44,6 +45,7 @@ function attributeMessage(name: string, value: AttributeSpec): object {
   if (Array.isArray(value)) return { name, type: ATTRIBUTE_TYPES.ints, ints: value };
   if ('f' in value) return { name, type: ATTRIBUTE_TYPES.float, f: value.f };
   if ('fs' in value) return { name, type: ATTRIBUTE_TYPES.floats, floats: value.fs };
+  if ('ss' in value) return { name, type: ATTRIBUTE_TYPES.strings, strings: value.ss.map((v) => Buffer.from(v)) };
   if ('t' in value) return { name, type: ATTRIBUTE_TYPES.tensor, t: tensorMessage('', value.t) };
   if ('g' in value) return { name, type: ATTRIBUTE_TYPES.graph, g: graphMessage(value.g, 'branch') };
   return { name, type: ATTRIBUTE_TYPES[value.type], refAttrName: value.ref };
@@ -55,7 +57,7 @@ const nodeMessage = (n: NodeSpec): object => ({
   name: n.name ?? '',
   input: n.in,
   output: n.out,
-  attribute: Object.entries(n.attributes ?? {}).map(([k, v]) => attributeMessage(k, v)),
+  attribute: Object.entries(n.attributes ?? {}).flatMap(([k, v]) => (v === undefined ? [] : [attributeMessage(k, v)])),
 });
 
 /** Messages as plain objects, for tests to spoil before they are encoded. */

@@ -1,4 +1,5 @@
 import { describe, test } from 'vitest';
+import { host } from '../../../src/graph/dtype.js';
 import type { HostTensor } from '../../../src/graph/dtype.js';
 import type { AttributeSpec } from './model-file.js';
 import { bool, expectSame, float32, int32, int64, noise } from './model-file.js';
@@ -11,7 +12,7 @@ interface Case {
   feed?: (HostTensor | null)[];
   /** Inputs after those, written into the file. */
   fixed?: (HostTensor | null)[];
-  attributes?: Record<string, AttributeSpec>;
+  attributes?: Record<string, AttributeSpec | undefined>;
   outputs?: HostTensor['dtype'][];
 }
 
@@ -261,6 +262,95 @@ check('resizing', [
   { op: 'Resize', name: 'antialias cubic', opset: 18, feed: [image], fixed: sizes(3, 9), attributes: { mode: 'cubic', antialias: 1, cubic_coeff_a: { f: -0.5 }, exclude_outside: 1 } },
   { op: 'Resize', name: 'symmetric', opset: 19, feed: [image], fixed: scales(1.3, 0.7), attributes: { mode: 'linear', coordinate_transformation_mode: 'half_pixel_symmetric' } },
   { op: 'Resize', name: '1-D', opset: 13, feed: [wide], fixed: [null, float32([1, 1, 2])], attributes: { mode: 'linear' } },
+]);
+
+const volume = noise([2, 4, 5, 6, 7]);
+const bytes = (values: number[], shape = [values.length]): HostTensor => host(Uint8Array.from(values), shape, 'uint8');
+const int8 = (values: number[], shape = [values.length]): HostTensor => host(Int8Array.from(values), shape, 'int8');
+check('trigonometry', [
+  ...['Asin', 'Acos', 'Atan', 'Sinh', 'Cosh', 'Asinh', 'Atanh'].map((op) => ({ op, feed: [noise([2, 3], 5, 0.9)] })),
+  { op: 'Acosh', feed: [float32([1.5, 2, 30])] },
+]);
+
+check('small integers', [
+  { op: 'Where', name: 'bytes', opset: 16, feed: [bool([1, 0]), bytes([1, 2]), bytes([3, 4])], outputs: ['uint8'] },
+  { op: 'ReduceMax', name: 'bool', opset: 20, feed: [bool([1, 0, 0, 0], [2, 2])], fixed: [int64([1])], outputs: ['bool'] },
+  { op: 'ReduceMin', name: 'bool', opset: 20, feed: [bool([1, 0, 1, 1], [2, 2])], fixed: [int64([1])], outputs: ['bool'] },
+  { op: 'ReduceL2', name: 'integers', opset: 18, feed: [int32([3, 4, 5, 6], [2, 2])], fixed: [int64([1])], outputs: ['int32'] },
+]);
+
+check('quantisation', [
+  { op: 'QuantizeLinear', opset: 13, feed: [noise([2, 3, 4], 5, 9)], fixed: [float32([0.05], []), bytes([100], [])], outputs: ['uint8'] },
+  { op: 'QuantizeLinear', name: 'int8', opset: 13, feed: [noise([2, 3, 4], 5, 9)], fixed: [float32([0.05, 0.1, 0.02]), int8([0, 3, -7])], attributes: { axis: 1 }, outputs: ['int8'] },
+  { op: 'QuantizeLinear', name: 'no zero', opset: 21, feed: [noise([2, 3, 4], 5, 9)], fixed: [float32([0.05], [])], outputs: ['uint8'] },
+  { op: 'DequantizeLinear', opset: 13, feed: [bytes([0, 100, 255])], fixed: [float32([0.05], []), bytes([100], [])] },
+  { op: 'DequantizeLinear', name: 'per axis', opset: 13, feed: [int8([-128, 1, 127, 4], [2, 2])], fixed: [float32([0.05, 2]), int8([1, 2])], attributes: { axis: 0 } },
+  { op: 'DequantizeLinear', name: 'int32', opset: 13, feed: [int32([-1280, 1, 127000])], fixed: [float32([0.05], [])] },
+]);
+
+check('attention', [
+  ...[23, 24].flatMap((opset) => [
+    { op: 'Attention', opset, feed: [noise([2, 3, 5, 4]), noise([2, 3, 6, 4], 2), noise([2, 3, 6, 7], 3)] },
+    { op: 'Attention', name: 'from three axes', opset, feed: [noise([2, 5, 12]), noise([2, 6, 12], 2), noise([2, 6, 9], 3)], attributes: { q_num_heads: 3, kv_num_heads: 3, scale: { f: 0.3 } } },
+    { op: 'Attention', name: 'grouped', opset, feed: [noise([2, 5, 24]), noise([2, 6, 8], 2), noise([2, 6, 8], 3)], attributes: { q_num_heads: 6, kv_num_heads: 2 } },
+    { op: 'Attention', name: 'causal', opset, feed: [noise([2, 3, 5, 4]), noise([2, 3, 5, 4], 2), noise([2, 3, 5, 4], 3)], attributes: { is_causal: 1 } },
+    { op: 'Attention', name: 'added mask', opset, feed: [noise([2, 3, 5, 4]), noise([2, 3, 6, 4], 2), noise([2, 3, 6, 4], 3), noise([5, 6], 4)] },
+    { op: 'Attention', name: 'mask of truths', opset, feed: [noise([2, 3, 2, 4]), noise([2, 3, 3, 4], 2), noise([2, 3, 3, 4], 3), bool([1, 0, 1, 0, 1, 1], [2, 3])] },
+    { op: 'Attention', name: 'softcap', opset, feed: [noise([2, 3, 5, 4], 1, 3), noise([2, 3, 6, 4], 2, 3), noise([2, 3, 6, 4], 3)], attributes: { softcap: { f: 2 } } },
+  ]),
+  { op: 'Attention', name: 'with a past', opset: 23, feed: [noise([2, 3, 5, 4]), noise([2, 3, 5, 4], 2), noise([2, 3, 5, 4], 3)], fixed: [null, noise([2, 3, 2, 4], 5), noise([2, 3, 2, 4], 6)], outputs: ['float32', 'float32', 'float32'] },
+  { op: 'RotaryEmbedding', opset: 23, feed: [noise([2, 3, 4, 8])], fixed: [noise([9, 4], 2), noise([9, 4], 3), int64([0, 2, 8, 1, 1, 1, 3, 4], [2, 4])] },
+  { op: 'RotaryEmbedding', name: 'from three axes', opset: 23, feed: [noise([2, 4, 24])], fixed: [noise([9, 4], 2), noise([9, 4], 3), int64([0, 2, 8, 1, 1, 1, 3, 4], [2, 4])], attributes: { num_heads: 3, interleaved: 1 } },
+  { op: 'RotaryEmbedding', name: 'in part', opset: 23, feed: [noise([2, 3, 4, 8])], fixed: [noise([2, 4, 2], 2), noise([2, 4, 2], 3)], attributes: { rotary_embedding_dim: 4 } },
+]);
+
+check('over volumes and with gaps', [
+  { op: 'Conv', name: '3-D', feed: [volume], fixed: [noise([3, 4, 2, 3, 2], 2), noise([3], 3)], attributes: { pads: [1, 0, 1, 0, 1, 1], strides: [2, 1, 2], dilations: [2, 1, 1] } },
+  { op: 'Conv', name: '3-D groups', feed: [volume], fixed: [noise([4, 2, 3, 3, 3], 2)], attributes: { group: 2, auto_pad: 'SAME_UPPER' } },
+  { op: 'MaxPool', name: '3-D', feed: [volume], attributes: { kernel_shape: [2, 3, 2], strides: [2, 2, 1], pads: [0, 1, 0, 1, 1, 0] } },
+  { op: 'AveragePool', name: '3-D', feed: [volume], attributes: { kernel_shape: [2, 3, 2], strides: [1, 2, 1], pads: [1, 1, 0, 0, 1, 0] } },
+  { op: 'AveragePool', name: '3-D padding counts', feed: [volume], attributes: { kernel_shape: [2, 3, 2], strides: [2, 2, 1], pads: [1, 1, 0, 1, 1, 0], count_include_pad: 1 } },
+  { op: 'GlobalAveragePool', name: '3-D', feed: [volume] },
+  { op: 'MaxPool', name: 'dilated', feed: [image], attributes: { kernel_shape: [2, 3], dilations: [3, 2], pads: [1, 0, 1, 1] } },
+  { op: 'AveragePool', name: 'dilated', opset: 19, feed: [image], attributes: { kernel_shape: [2, 3], dilations: [3, 2], strides: [2, 1] } },
+  { op: 'AveragePool', name: 'dilated, padded', opset: 19, feed: [image], attributes: { kernel_shape: [3, 2], dilations: [2, 2], pads: [1, 1, 1, 0] } },
+]);
+
+const grid = noise([1, 3, 5, 2], 4, 1.6);
+const picture = noise([1, 2, 5, 4]);
+check('sampling', [
+  ...['bilinear', 'nearest', 'bicubic'].flatMap((mode) => ['zeros', 'border', 'reflection'].flatMap((padding_mode) => [0, 1].map((align_corners) => (
+    { op: 'GridSample', name: `${mode} ${padding_mode} ${align_corners}`, opset: 16, feed: [picture, grid], attributes: { mode, padding_mode, align_corners } }
+  )))),
+  { op: 'GridSample', opset: 20, feed: [image, noise([2, 3, 5, 2], 4, 1.2)] },
+  { op: 'GridSample', name: 'cubic', opset: 20, feed: [picture, grid], attributes: { mode: 'cubic', padding_mode: 'border' } },
+]);
+
+const sequence = noise([5, 2, 3]);
+check('recurrence', [
+  ...(['LSTM', 'GRU', 'RNN'] as const).flatMap((op) => {
+    const [n, k] = [{ LSTM: 4, GRU: 3, RNN: 1 }[op], op === 'LSTM' ? 2 : 1];
+    const outputs = ['float32', 'float32', 'float32'].slice(0, 1 + k) as 'float32'[];
+    const weights = (d: number): HostTensor[] => [noise([d, 4 * n, 3], 2), noise([d, 4 * n, 4], 3)];
+    const state = (d: number): HostTensor[] => Array.from({ length: k }, (_, i) => noise([d, 2, 4], 5 + i));
+    return [
+      { op, feed: [sequence], fixed: weights(1), attributes: { hidden_size: 4 }, outputs },
+      { op, name: 'reverse', feed: [sequence], fixed: [...weights(1), noise([1, 8 * n], 4), int32([5, 5]), ...state(1)], attributes: { hidden_size: 4, direction: 'reverse' }, outputs },
+      { op, name: 'both ways', feed: [sequence], fixed: [...weights(2), noise([2, 8 * n], 4), null, ...state(2)], attributes: { hidden_size: 4, direction: 'bidirectional' }, outputs },
+    ];
+  }),
+  { op: 'LSTM', name: 'peepholes', feed: [sequence], fixed: [noise([1, 16, 3], 2), noise([1, 16, 4], 3), noise([1, 32], 4), null, null, null, noise([1, 12], 7)], attributes: { hidden_size: 4 } },
+  { op: 'LSTM', name: 'relu', feed: [sequence], fixed: [noise([1, 16, 3], 2), noise([1, 16, 4], 3)], attributes: { hidden_size: 4, activations: { ss: ['Sigmoid', 'Relu', 'Tanh'] } } },
+  { op: 'GRU', name: 'reset after', feed: [sequence], fixed: [noise([1, 12, 3], 2), noise([1, 12, 4], 3), noise([1, 24], 4)], attributes: { hidden_size: 4, linear_before_reset: 1 } },
+]);
+
+check('the rest of operators', [
+  { op: 'LRN', feed: [image], attributes: { size: 3, alpha: { f: 0.5 }, beta: { f: 0.6 }, bias: { f: 2 } } },
+  ...[['ii->i', [3, 3]], ['ii', [3, 3]], ['bii->b', [2, 3, 3]], ['iji->ij', [3, 2, 3]], ['...ii->...i', [2, 3, 3]], ['iii', [3, 3, 3]]]
+    .map(([equation, shape]) => ({ op: 'Einsum', name: equation as string, feed: [noise(shape as number[])], attributes: { equation: equation as string } })),
+  { op: 'Einsum', name: 'diagonal and product', feed: [noise([3, 3]), noise([3, 4], 2)], attributes: { equation: 'ii,ij->j' } },
+  { op: 'LayerNormalization', name: 'all axes', feed: [x], fixed: [noise([2, 3, 4], 2), noise([2, 3, 4], 3)], attributes: { axis: 0 } },
+  { op: 'Mod', name: 'of floats', feed: [noise([2, 3], 1, 9), noise([2, 3], 2, 3)], attributes: { fmod: 1 } },
 ]);
 
 const four = [noise([4], 2), noise([4], 3)];

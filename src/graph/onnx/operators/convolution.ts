@@ -1,14 +1,41 @@
-/** @file ONNX convolution and its transpose, over one or two axes. */
+/** @file ONNX convolution over one, two or three axes, and its transpose over one or two. */
+import { add } from '../../ops/arithmetic.js';
 import { conv2d, convTranspose2d } from '../../ops/conv.js';
+import { narrow, pad, reshape, slice, transpose } from '../../ops/layout.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
-import { asImage, likeInput, reach, sharedPadding, twoAxes, windowOf } from './window.js';
+import { asImage, likeInput, pictureWindow, reach, sharedPadding, twoAxes, windowOf, windowsOf } from './window.js';
+import type { AxisWindow } from './window.js';
+
+/** [B, C, D, H, W]: as many convolutions over pictures as the kernel is deep. */
+function overVolume(c: Call, x: Tensor, w: Tensor): Tensor {
+  const groups = groupsOf(c);
+  const [depth, v, h] = windowsOf(c, x.shape.slice(2), w.shape.slice(2)) as [AxisWindow, AxisWindow, AxisWindow];
+  const options = { ...pictureWindow([v, h]), groups };
+  const bias = c.optional(2);
+  const ends = (n: number): number[] => x.shape.map((_, i) => (i === 2 ? n : 0));
+  const padded = pad(x, ends(depth.before), ends(depth.after));
+  const [b, ch, d, height, width] = padded.shape as [number, number, number, number, number];
+  const out = Math.floor((d - reach(depth.kernel, depth.dilation)) / depth.stride) + 1;
+  if (out < 1) c.fail(`kernel ${w} is larger than ${x} with its padding`);
+  const taps = Array.from({ length: depth.kernel }, (_, k) => {
+    const from = k * depth.dilation;
+    const step = [1, 1, depth.stride, 1, 1];
+    const seen = slice(padded, ends(from), [b, ch, from + (out - 1) * depth.stride + 1, height, width], step);
+    const planes = reshape(transpose(seen, [0, 2, 1, 3, 4]), [b * out, ch, height, width]);
+    const kernel = reshape(narrow(w, 2, k, k + 1), w.shape.toSpliced(2, 1));
+    return conv2d(planes, kernel, k === 0 ? bias : undefined, options);
+  });
+  const total = taps.reduce((s, t) => add(s, t));
+  return transpose(reshape(total, [b, out, ...total.shape.slice(1)]), [0, 2, 1, 3, 4]);
+}
 
 function convolution(c: Call): Tensor {
   const [x, w] = [c.x(0), c.x(1)];
+  if (x.rank === 5 && w.rank === 5) return overVolume(c, x, w);
   const [image, kernel] = [asImage(c, x), asImage(c, w)];
   const groups = groupsOf(c);
-  const { stride, padding, dilation } = windowOf(c, image.shape.slice(2), w.shape.slice(2));
+  const { stride, padding, dilation } = windowOf(c, x.shape.slice(2), w.shape.slice(2));
   return likeInput(conv2d(image, kernel, c.optional(2), { stride, padding, dilation, groups }), x);
 }
 
@@ -22,7 +49,7 @@ function transposed(c: Call): Tensor {
   const [x, w] = [c.x(0), c.x(1)];
   const [image, kernel] = [asImage(c, x), asImage(c, w)];
   const groups = groupsOf(c);
-  const { stride, dilation, ...window } = windowOf(c, image.shape.slice(2), w.shape.slice(2));
+  const { stride, dilation, ...window } = windowOf(c, x.shape.slice(2), w.shape.slice(2));
   const extra = twoAxes(c, c.intList('output_padding') ?? w.shape.slice(2).map(() => 0), 0);
   const asked = c.intList('output_shape');
   const auto = c.string('auto_pad', 'NOTSET');

@@ -1,8 +1,9 @@
 /** @file ONNX operators that work element by element, with broadcasting. */
 import { isFloat } from '../../dtype.js';
+import type { DType } from '../../dtype.js';
 import {
-  abs, add, and, cast, ceil, clip, cos, div, equal, erf, exp, floor, greater, greaterEqual, less, lessEqual, log,
-  maximum, minimum, mod, mul, neg, not, or, pow, reciprocal, roundHalfEven, sigmoid, sign, sin, sqrt, sub, tanh, where,
+  abs, acos, acosh, add, and, asin, asinh, atan, atanh, cast, ceil, clip, cos, cosh, div, equal, erf, exp, floor, greater, greaterEqual, less, lessEqual, log,
+  maximum, minimum, mod, mul, neg, not, or, pow, reciprocal, roundHalfEven, sigmoid, sign, sin, sinh, sqrt, sub, tanh, where,
 } from '../../ops/arithmetic.js';
 import { full } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
@@ -27,6 +28,11 @@ function remainder(c: Call): Tensor {
   if (fmod === isFloat(x.dtype)) return mod(x, y);
   if (!fmod) c.fail('a remainder of floats needs fmod = 1');
   return sub(x, mul(div(x, y), y)); // integers divide towards zero
+}
+
+/** Computes `f` in int32 where ONNX Runtime cannot do so in the dtype of `x`. */
+export function throughInt32(x: Tensor, dtypes: readonly DType[], f: (x: Tensor) => Tensor): Tensor {
+  return dtypes.includes(x.dtype) ? cast(f(cast(x, 'int32')), x.dtype) : f(x);
 }
 
 /** Limits are attributes up to operator set 10, optional inputs from 11 on. */
@@ -90,6 +96,14 @@ export const elementwise: Readonly<Record<string, Operator>> = {
   Sin: unary(sin),
   Cos: unary(cos),
   Tan: unary((x) => div(sin(x), cos(x))),
+  Asin: unary(asin),
+  Acos: unary(acos),
+  Atan: unary(atan),
+  Sinh: unary(sinh),
+  Cosh: unary(cosh),
+  Asinh: unary(asinh),
+  Acosh: unary(acosh),
+  Atanh: unary(atanh),
   Erf: unary(erf),
   Tanh: unary(tanh),
   Sigmoid: unary(sigmoid),
@@ -107,7 +121,7 @@ export const elementwise: Readonly<Record<string, Operator>> = {
   Not: unary(not),
   IsNaN: unary((x) => not(equal(x, x))),
   IsInf: isInfinite,
-  Where: (c) => where(c.x(0), c.x(1), c.x(2)),
+  Where: (c) => throughInt32(c.x(1), ['int8', 'bool'], (x) => where(c.x(0), x, x === c.x(1) ? c.x(2) : cast(c.x(2), x.dtype))),
   Clip: clipped,
   Cast: converted,
   CastLike: (c) => {

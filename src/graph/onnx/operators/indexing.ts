@@ -15,10 +15,13 @@ import type { Call, Operator } from '../call.js';
 function indicesOf(c: Call, axis: number): Tensor {
   const [x, indices] = [c.x(0), c.x(1)];
   const known = c.known(indices);
-  if (!known || !Array.from(known.data as Int32Array, Number).some((v) => v < 0)) return indices;
+  if (!known) return indices;
   const d = x.shape[axis]!;
-  const positive = Array.from(known.data as Int32Array, (v) => (Number(v) < 0 ? Number(v) + d : Number(v)));
-  return literal(positive, known.shape, known.dtype as DType);
+  const values = Array.from(known.data as Int32Array, Number);
+  const outside = values.find((v) => !(v >= -d && v < d));
+  if (outside !== undefined) c.fail(`index ${outside} is outside axis ${axis} of ${x}`);
+  if (!values.some((v) => v < 0)) return indices;
+  return literal(values.map((v) => (v < 0 ? v + d : v)), known.shape, known.dtype as DType);
 }
 
 function gathered(c: Call): Tensor {
@@ -29,8 +32,9 @@ function gathered(c: Call): Tensor {
 
 /** Leading axes shared by data and indices become part of the index tuples. */
 function gatheredNd(c: Call): Tensor {
-  const [x, indices] = [c.x(0), cast(c.x(1), 'int64')];
+  const x = c.x(0);
   const batch = c.int('batch_dims', 0);
+  const indices = tuplesOf(c, x, c.x(1), batch);
   if (batch < 0 || batch >= indices.rank || batch > x.rank) c.fail(`impossible batch_dims ${batch}`);
   const lead = indices.shape.slice(0, -1);
   const counters = lead.slice(0, batch).map((d, axis) => {
@@ -39,6 +43,18 @@ function gatheredNd(c: Call): Tensor {
     return expand(literal(Array.from({ length: d }, (_, i) => i), along, 'int64'), [...lead, 1]);
   });
   return gatherNd(x, concat([...counters, indices], indices.rank - 1));
+}
+
+/** Index tuples [..., K] into the axes of `x` from `from` on; known ones are checked. */
+function tuplesOf(c: Call, x: Tensor, indices: Tensor, from = 0): Tensor {
+  const known = c.known(indices);
+  const k = indices.shape.at(-1) ?? 0;
+  Array.from((known?.data ?? []) as ArrayLike<number | bigint>, Number).forEach((v, i) => {
+    const axis = from + (i % k);
+    const d = x.shape[axis] ?? c.fail(`${indices} does not fit ${x}`);
+    if (!(v >= -d && v < d)) c.fail(`index ${v} is outside axis ${axis} of ${x}`);
+  });
+  return cast(indices, 'int64');
 }
 
 function reductionOf(c: Call): 'none' | 'add' {
@@ -73,7 +89,7 @@ export const indexing: Readonly<Record<string, Operator>> = {
   GatherND: gatheredNd,
   Scatter: scattered,
   ScatterElements: scattered,
-  ScatterND: (c) => scatterNd(c.x(0), cast(c.x(1), 'int64'), c.x(2), reductionOf(c)),
+  ScatterND: (c) => scatterNd(c.x(0), tuplesOf(c, c.x(0), c.x(1)), c.x(2), reductionOf(c)),
   TopK: greatest,
   CumSum: runningSum,
 };

@@ -2,15 +2,16 @@
 import { sizeOf } from '../../dtype.js';
 import type { Shape } from '../../dtype.js';
 import { describeShape } from '../../errors.js';
-import { and, broadcastShapes, where } from '../../ops/arithmetic.js';
+import { and, where } from '../../ops/arithmetic.js';
 import { gather } from '../../ops/gather.js';
 import { concat, expand, pad, reshape, slice, split, squeeze, tile, transpose, unsqueeze } from '../../ops/layout.js';
 import type { PadMode } from '../../ops/layout.js';
-import { normalizeAxes } from '../../ops/reduce.js';
+import { broadcastShapes, normalizeAxes } from '../../ops/shape.js';
 import { constant, literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
 import { LIMITS } from '../error.js';
+import { throughInt32 } from './elementwise.js';
 
 /** 0 copies a dimension unless `allowzero` is set; −1 is what remains. */
 function reshaped(c: Call): Tensor {
@@ -121,7 +122,7 @@ function triangle(c: Call): Tensor {
     return (upper ? diagonal >= k : diagonal <= k) ? 1 : 0;
   });
   const mask = constant({ data: keep, shape: [h, w], dtype: 'bool' });
-  return x.dtype === 'bool' ? and(x, mask) : where(mask, x, 0);
+  return x.dtype === 'bool' ? and(x, mask) : throughInt32(x, ['int8'], (t) => where(mask, t, 0));
 }
 
 /** [B, C, H, W] ⇄ [B, C/b², H·b, W·b]; `order` says where the block axes stand among the channels. */

@@ -9,24 +9,12 @@ import { sum } from '../../ops/reduce.js';
 import { constant, full, literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
+import { fromHeads, toHeads } from './attention.js';
 import { convolutions } from './convolution.js';
 import { layer, normalization, skipLayer } from './normalization.js';
 import { anyMatmul } from './product.js';
 
 const biased = (x: Tensor, bias: Tensor | undefined): Tensor => (bias ? add(x, bias) : x);
-
-/** [B, N, H·D] → [B, H, N, D]; what is already [B, H, N, D] stays. */
-function toHeads(c: Call, x: Tensor, heads: number): Tensor {
-  if (x.rank === 4) return x;
-  const [b, n, width] = x.rank === 3 ? (x.shape as [number, number, number]) : c.fail(`${x} is not [B, N, C]`);
-  return transpose(reshape(x, [b, n, heads, width / heads]), [0, 2, 1, 3]);
-}
-
-/** [B, H, N, D] → [B, N, H·D]. */
-function fromHeads(x: Tensor): Tensor {
-  const [b, h, n, d] = x.shape as [number, number, number, number];
-  return reshape(transpose(x, [0, 2, 1, 3]), [b, n, h * d]);
-}
 
 /**
  * 0 where a key may be looked at, `hidden` where not. The mask is [B, M], [B, N, M] or [B, 1, N, M] with 1 for visible,

@@ -1,9 +1,12 @@
 /** @file ONNX normalisations, as at inference. */
 import { sizeOf } from '../../dtype.js';
-import { abs, add, div, maximum, mul, reciprocal, sqrt, sub } from '../../ops/arithmetic.js';
+import { abs, add, div, equal, pow, reciprocal, sqrt, sqrtOfSquares, square, sub, where } from '../../ops/arithmetic.js';
 import { expand, reshape } from '../../ops/layout.js';
+import { matmul } from '../../ops/matmul.js';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../../ops/norm.js';
 import { mean, norm, normalizeAxes, sum, variance } from '../../ops/reduce.js';
+import { matrix } from '../../ops/separable.js';
+import { literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
 
@@ -37,7 +40,7 @@ function trailing(c: Call, x: Tensor, axis: number): { rows: Tensor; fit: (t: Te
   const tail = x.shape.slice(at);
   const length = sizeOf(tail);
   const axes = tail.map((_, i) => at + i);
-  return { rows: reshape(x, [...x.shape.slice(0, at), length]), fit: (t) => reshape(expand(t, tail), [length]), axes };
+  return { rows: reshape(x, [sizeOf(x.shape.slice(0, at)), length]), fit: (t) => reshape(expand(t, tail), [length]), axes };
 }
 
 /** Output 1 is the mean, output 2 the inverse deviation, both with the normalised axes kept. */
@@ -75,15 +78,30 @@ function lp(c: Call): Tensor {
   const p = c.int('p', 2);
   if (p !== 1 && p !== 2) c.fail(`norm ${p} is not supported`);
   const length = p === 1 ? sum(abs(x), options) : norm(x, options);
-  return div(x, maximum(length, 1e-38)); // what is 0 stays 0
+  const zero = equal(length, 0); // what is 0 stays 0, without a gradient
+  return div(where(zero, 0, x), where(zero, 1, length));
 }
 
 function meanVariance(c: Call): Tensor {
   const x = c.x(0);
   const axes = c.intList('axes') ?? [0, 2, 3];
   const centred = sub(x, mean(x, { axes, keepDims: true }));
-  const deviation = sqrt(mean(mul(centred, centred), { axes, keepDims: true }));
+  const deviation = sqrtOfSquares(mean(square(centred), { axes, keepDims: true }));
   return div(centred, add(deviation, 1e-9));
+}
+
+/** x / (bias + alpha/size · Σ x²)^beta, the sum over `size` neighbouring channels. */
+function localResponse(c: Call): Tensor {
+  const x = c.x(0);
+  const size = c.int('size') ?? c.fail('attribute size is missing');
+  const channels = x.shape[1] ?? c.fail(`takes [B, C, ...], not ${x}`);
+  c.budget(channels * channels);
+  const [before, after] = [Math.floor((size - 1) / 2), Math.ceil((size - 1) / 2)];
+  const weight = c.float('alpha', 1e-4) / size;
+  const near = matrix(channels, channels, (i, j) => (j >= i - before && j <= i + after ? weight : 0));
+  const squares = reshape(square(x), [x.shape[0]!, channels, sizeOf(x.shape.slice(2))]);
+  const sums = reshape(matmul(literal(Array.from(near.data), [channels, channels]), squares), x.shape);
+  return div(x, pow(add(sums, c.float('bias', 1)), c.float('beta', 0.75)));
 }
 
 /** ONNX Runtime's fusions of BERT-like encoders: normalises input + skip (+ bias); output 3 is that sum. */
@@ -102,5 +120,6 @@ export const normalization: Readonly<Record<string, Operator>> = {
   RMSNormalization: rootMeanSquare,
   SimplifiedLayerNormalization: rootMeanSquare,
   LpNormalization: lp,
+  LRN: localResponse,
   MeanVarianceNormalization: meanVariance,
 };

@@ -1,20 +1,33 @@
-/** @file ONNX pooling over one or two axes, and over all of them. */
+/** @file ONNX pooling over one, two or three axes, and over all of them. */
 import { avgPool2d, maxPool2d } from '../../ops/pool.js';
 import type { PoolOptions } from '../../ops/pool.js';
+import { reshape } from '../../ops/layout.js';
 import { max, mean } from '../../ops/reduce.js';
 import type { ReduceOptions } from '../../ops/reduce.js';
 import { applyMany } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
-import { asImage, likeInput, windowOf } from './window.js';
+import { asImage, likeInput, pictureWindow, windowOf, windowsOf } from './window.js';
+import type { AxisWindow } from './window.js';
 
-/** Calls `f` with the image and its windows. */
-const pool = (f: (c: Call, image: Tensor, options: PoolOptions) => Tensor[]): Operator => (c) => {
+type Pool = (c: Call, image: Tensor, options: PoolOptions) => Tensor[];
+
+/** Calls `f` with the image and its windows. A volume is pooled along its planes, then along its depth. */
+const pool = (f: Pool): Operator => (c) => {
   const x = c.x(0);
-  const image = asImage(c, x);
-  const { kernel, stride, dilation, padding } = windowOf(c, image.shape.slice(2));
-  if (dilation.some((d) => d !== 1)) c.fail('dilated pooling is not supported');
-  return f(c, image, { kernel, stride, padding, ceil: c.int('ceil_mode', 0) === 1 }).map((y) => likeInput(y, x));
+  const each = windowsOf(c, x.shape.slice(2));
+  const ceil = c.int('ceil_mode', 0) === 1;
+  if (x.rank === 5) {
+    const [depth, v, h] = each as [AxisWindow, AxisWindow, AxisWindow];
+    if (c.node.output[1]) c.fail('places of maxima in volumes are not supported');
+    const [b, ch, d, height, width] = x.shape as [number, number, number, number, number];
+    const planes = f(c, reshape(x, [b, ch * d, height, width]), { ...pictureWindow([v, h]), ceil })[0]!;
+    const [h2, w2] = planes.shape.slice(2) as [number, number];
+    const along = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
+    const y = f(c, reshape(planes, [b, ch, d, h2 * w2]), { ...pictureWindow([depth, along]), ceil })[0]!;
+    return reshape(y, [b, ch, y.shape[2]!, h2, w2]);
+  }
+  return f(c, asImage(c, x), { ...windowOf(c, x.shape.slice(2)), ceil }).map((y) => likeInput(y, x));
 };
 
 function average(c: Call, image: Tensor, options: PoolOptions): Tensor[] {

@@ -1,9 +1,11 @@
 /** @file ONNX matrix products and einsum. */
 import { sizeOf } from '../../dtype.js';
 import { add, mul } from '../../ops/arithmetic.js';
+import { gather } from '../../ops/gather.js';
 import { reshape, swapLast, transpose } from '../../ops/layout.js';
 import { gemm, matmul } from '../../ops/matmul.js';
 import { sum } from '../../ops/reduce.js';
+import { literal } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
 import { quoted } from '../error.js';
@@ -77,17 +79,31 @@ function contract(a: Labelled, b: Labelled, needed: ReadonlySet<string>): Labell
   return { x: reshape(product, [...batches, ...m, ...n]), labels: [...batch, ...rows, ...columns] };
 }
 
-/** Einsum without repeated labels in one term (diagonals). */
+/** The diagonal over axes that share a label, until each has its own. */
+function diagonals({ x, labels }: Labelled, c: Call): Labelled {
+  const second = labels.findIndex((l, i) => labels.indexOf(l) < i);
+  if (second < 0) return { x, labels };
+  const first = labels.indexOf(labels[second]!);
+  const [n, m] = [x.shape[first]!, x.shape[second]!];
+  if (n !== m) c.fail(`the label ${labels[second]} stands for axes of ${n} and ${m}`);
+  c.budget(n);
+  const others = labels.map((_, i) => i).filter((i) => i !== first && i !== second);
+  const kept = others.map((i) => x.shape[i]!);
+  const flat = reshape(transpose(x, [...others, first, second]), [...kept, n * n]);
+  const places = literal(Array.from({ length: n }, (_, i) => i * (n + 1)), [n], 'int64');
+  return diagonals({ x: gather(flat, places, kept.length), labels: [...others.map((i) => labels[i]!), labels[first]!] }, c);
+}
+
+
 function einsum(c: Call): Tensor {
   const equation = c.string('equation', '').replaceAll(' ', '');
   const [left = '', right] = equation.split('->');
   const terms = left.split(',');
   const operands = c.all();
   if (terms.length !== operands.length) c.fail(`equation ${quoted(equation)} does not fit ${operands.length} inputs`);
-  const given = operands.map((x, i): Labelled => ({ x, labels: labelsOf(terms[i]!, x.rank, c) }));
-  const repeated = given.find(({ labels }) => new Set(labels).size < labels.length);
-  if (repeated) c.fail('a label twice in one term (a diagonal) is not supported');
-  const every = given.flatMap(({ labels }) => labels);
+  const whole = operands.map((x, i): Labelled => ({ x, labels: labelsOf(terms[i]!, x.rank, c) }));
+  const every = whole.flatMap(({ labels }) => labels);
+  const given = whole.map((term) => diagonals(term, c));
   const hidden = [...new Set(every.filter((l) => /\d/.test(l)))].toSorted((a, b) => Number(b) - Number(a));
   // Without an arrow: the ellipsis, then the labels that occur once, in alphabetical order.
   const once = every.filter((l) => !/\d/.test(l) && every.indexOf(l) === every.lastIndexOf(l)).toSorted();

@@ -1,14 +1,17 @@
 /** @file ONNX reductions; their axes are an attribute in older operator sets and an input in newer ones. */
-import { abs, log, mul, sqrt, square } from '../../ops/arithmetic.js';
+import { abs, cast, log, mul, square } from '../../ops/arithmetic.js';
 import { narrow, reshape, unsqueeze } from '../../ops/layout.js';
-import { logSumExp, max, mean, min, normalizeAxes, sum } from '../../ops/reduce.js';
+import { logSumExp, max, mean, min, norm, normalizeAxes, sum } from '../../ops/reduce.js';
 import type { ReduceOptions } from '../../ops/reduce.js';
 import { argMax, argMin } from '../../ops/topk.js';
 import { full } from '../../tensor.js';
 import type { Tensor } from '../../tensor.js';
 import type { Operator } from '../call.js';
+import { throughInt32 } from './elementwise.js';
 
-const reduce = (f: (x: Tensor, options: ReduceOptions) => Tensor): Operator => (c) => {
+type Reduction = (x: Tensor, options: ReduceOptions) => Tensor;
+
+const reduce = (f: Reduction): Operator => (c) => {
   const x = c.x(0);
   const axes = c.optionalInts(1) ?? c.intList('axes') ?? [];
   const keepDims = c.int('keepdims', 1) === 1;
@@ -48,11 +51,11 @@ const extremeIndex = (f: (x: Tensor, axis: number) => Tensor): Operator => (c) =
 export const reduction: Readonly<Record<string, Operator>> = {
   ReduceSum: reduce(sum),
   ReduceMean: reduce(mean),
-  ReduceMax: reduce(max),
-  ReduceMin: reduce(min),
+  ReduceMax: reduce((x, options) => throughInt32(x, ['bool'], (t) => max(t, options))),
+  ReduceMin: reduce((x, options) => throughInt32(x, ['bool'], (t) => min(t, options))),
   ReduceProd: reduce(product),
   ReduceL1: reduce((x, options) => sum(abs(x), options)),
-  ReduceL2: reduce((x, options) => sqrt(sum(square(x), options))),
+  ReduceL2: reduce((x, options) => cast(norm(cast(x, 'float32'), options), x.dtype)),
   ReduceSumSquare: reduce((x, options) => sum(square(x), options)),
   ReduceLogSum: reduce((x, options) => log(sum(x, options))),
   ReduceLogSumExp: reduce(logSumExp),

@@ -64,7 +64,8 @@ function nonZero(c: Call): Tensor {
 function oneHot(c: Call): Tensor {
   const ids = cast(c.x(0), 'int64');
   const depth = c.scalar(1);
-  const values = c.x(2);
+  const given = c.x(2);
+  const values = given.dtype === 'bool' ? cast(given, 'int32') : given;
   const axis = c.int('axis', -1);
   const at = axis < 0 ? axis + ids.rank + 1 : axis;
   if (!(depth >= 0)) c.fail(`impossible depth ${depth}`);
@@ -73,7 +74,7 @@ function oneHot(c: Call): Tensor {
   const classes = literal(Array.from({ length: depth }, (_, i) => i), [depth], 'int64');
   const hot = cast(equal(unsqueeze(positive, ids.rank), classes), values.dtype); // [..., depth]
   const [off, on] = [narrow(values, 0, 0, 1), narrow(values, 0, 1, 2)];
-  const filledIn = add(mul(hot, sub(on, off)), off);
+  const filledIn = cast(add(mul(hot, sub(on, off)), off), given.dtype);
   const order = Array.from({ length: ids.rank }, (_, i) => i);
   return transpose(filledIn, [...order.slice(0, at), ids.rank, ...order.slice(at)]);
 }

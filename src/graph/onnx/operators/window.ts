@@ -35,46 +35,71 @@ export function twoAxes(c: Call, list: readonly number[], fill: number): [number
 /** How far a window of `kernel` elements reaches. */
 export const reach = (kernel: number, dilation: number): number => (kernel - 1) * dilation + 1;
 
-/** Shares out the padding of each axis over both ends; the odd element goes to the end, or first if not `upper`. */
+/** Shares out the padding of an axis over both ends; the odd element goes to the end, or first if not `upper`. */
+function shared(total: number, upper: boolean): [number, number] {
+  const small = Math.floor(Math.max(0, total) / 2);
+  const large = Math.max(0, total) - small;
+  return upper ? [small, large] : [large, small];
+}
+
+/** The padding of both axes, shared out. */
 export function sharedPadding(totals: readonly [number, number], upper: boolean): Window['padding'] {
-  const [vertical, horizontal] = totals.map((total): [number, number] => {
-    const small = Math.floor(Math.max(0, total) / 2);
-    const large = Math.max(0, total) - small;
-    return upper ? [small, large] : [large, small];
-  }) as [[number, number], [number, number]];
+  const [vertical, horizontal] = totals.map((total) => shared(total, upper)) as [[number, number], [number, number]];
   return [vertical[0], horizontal[0], vertical[1], horizontal[1]];
 }
 
+/** The windows along one axis. */
+export interface AxisWindow {
+  readonly kernel: number;
+  readonly stride: number;
+  readonly dilation: number;
+  readonly before: number;
+  readonly after: number;
+}
+
 /**
- * Reads the window attributes of a call.
+ * Reads the window attributes of a call, axis by axis.
  *
- * @param size height and width of the input
+ * @param size lengths of the input's axes after batch and channels
  * @param weights kernel size that the weights have
  */
-export function windowOf(c: Call, size: Shape, weights?: Shape): Window {
-  const given = c.intList('kernel_shape') ?? weights ?? c.fail('attribute kernel_shape is missing');
-  const kernel = twoAxes(c, given, 1);
-  if (weights && String(twoAxes(c, weights, 1)) !== String(kernel)) c.fail('kernel_shape is not that of the weights');
-  const axes = given.map(() => 1);
-  const stride = twoAxes(c, c.intList('strides') ?? axes, 1);
-  const dilation = twoAxes(c, c.intList('dilations') ?? axes, 1);
-  const pads = c.intList('pads') ?? [...axes, ...axes].map(() => 0);
-  if (pads.length !== 2 * given.length) c.fail(`${pads.length} pads for ${given.length} axes`);
-  const [top, left] = twoAxes(c, pads.slice(0, given.length), 0);
-  const [bottom, right] = twoAxes(c, pads.slice(given.length), 0);
+export function windowsOf(c: Call, size: Shape, weights?: Shape): AxisWindow[] {
+  const kernel = c.intList('kernel_shape') ?? weights ?? c.fail('attribute kernel_shape is missing');
+  if (weights && String(weights) !== String(kernel)) c.fail('kernel_shape is not that of the weights');
+  const ones = size.map(() => 1);
+  const stride = c.intList('strides') ?? ones;
+  const dilation = c.intList('dilations') ?? ones;
+  const pads = c.intList('pads') ?? [...ones, ...ones].map(() => 0);
+  if ([kernel, stride, dilation].some((l) => l.length !== size.length)) c.fail(`its windows do not have ${size.length} axes`);
+  if (pads.length !== 2 * size.length) c.fail(`${pads.length} pads for ${size.length} axes`);
   const auto = c.string('auto_pad', 'NOTSET');
   if (!['NOTSET', 'VALID', 'SAME_UPPER', 'SAME_LOWER'].includes(auto)) c.fail(`auto_pad ${auto} is not known`);
   const positive = [...kernel, ...stride, ...dilation];
   if (positive.some((v) => !(v >= 1 && v <= LARGEST)) || pads.some((v) => !(v >= 0 && v <= LARGEST))) {
     c.fail(`impossible window: kernel ${kernel}, strides ${stride}, dilations ${dilation}, pads ${pads}`);
   }
-  const window = { kernel, stride, dilation };
-  if (auto === 'NOTSET') return { ...window, padding: [top, left, bottom, right] };
-  if (auto === 'VALID') return { ...window, padding: [0, 0, 0, 0] };
-  // SAME: as many outputs as the stride makes of the input without borders.
-  const totals = ([0, 1] as const).map((i) => {
-    const outputs = Math.ceil(size[i]! / stride[i]);
-    return (outputs - 1) * stride[i] + reach(kernel[i], dilation[i]) - size[i]!;
-  }) as [number, number];
-  return { ...window, padding: sharedPadding(totals, auto === 'SAME_UPPER') };
+  return size.map((n, i): AxisWindow => {
+    const axis = { kernel: kernel[i]!, stride: stride[i]!, dilation: dilation[i]! };
+    if (auto === 'NOTSET') return { ...axis, before: pads[i]!, after: pads[size.length + i]! };
+    if (auto === 'VALID') return { ...axis, before: 0, after: 0 };
+    // SAME: as many outputs as the stride makes of the input without borders.
+    const total = (Math.ceil(n / axis.stride) - 1) * axis.stride + reach(axis.kernel, axis.dilation) - n;
+    const [before, after] = shared(total, auto === 'SAME_UPPER');
+    return { ...axis, before, after };
+  });
+}
+
+/** The windows of one or two axes as those of a picture. */
+export function windowOf(c: Call, size: Shape, weights?: Shape): Window {
+  const each = windowsOf(c, size, weights);
+  return pictureWindow(each.length === 1 ? [ALONG_NOTHING, each[0]!] : (each as [AxisWindow, AxisWindow]));
+}
+
+const ALONG_NOTHING: AxisWindow = { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
+
+export function pictureWindow([v, h]: readonly [AxisWindow, AxisWindow]): Window {
+  return {
+    kernel: [v.kernel, h.kernel], stride: [v.stride, h.stride], dilation: [v.dilation, h.dilation],
+    padding: [v.before, h.before, v.after, h.after],
+  };
 }

@@ -1,0 +1,62 @@
+/** @file A tuned model beside its base model on the same prompts and noise: the numbers that a run is told by. */
+import { z } from 'zod';
+import { deviation, evaluationSchema, pairedDifference } from './evaluation.js';
+import type { Evaluation } from './evaluation.js';
+
+export const setSchema = z.object({
+  /** The list that the prompts are from. */
+  list: z.string(),
+  /** How many of them. */
+  prompts: z.number(),
+  images: z.number(),
+  /** Of the first image's noise; the others follow. */
+  seed: z.number(),
+  /** Whether none of the prompts is trained on. */
+  untrained: z.boolean(),
+});
+
+export const comparedSchema = z.object({
+  on: setSchema,
+  base: evaluationSchema,
+  tuned: evaluationSchema,
+  /** Of the reward, in standard deviations of the base model's images; null if those all have the same reward. */
+  gainInDeviations: z.number().nullable(),
+  /** Standard error of that over prompts (over images where there is one prompt), in the same unit. */
+  gainError: z.number().nullable(),
+});
+
+export type SetFacts = Readonly<z.infer<typeof setSchema>>;
+export type Compared = Readonly<z.infer<typeof comparedSchema>>;
+
+interface Measured {
+  readonly evaluation: Evaluation;
+  readonly rewards: Float32Array;
+  /** The prompt of each image. */
+  readonly prompts: readonly string[];
+}
+
+/** @param base and `tuned`: of the same prompts and noise, image by image */
+export function compared(on: SetFacts, base: Measured, tuned: Measured): Compared {
+  const groups = on.prompts > 1 ? base.prompts : undefined;
+  const { mean, error } = pairedDifference(base.rewards, tuned.rewards, groups);
+  const unit = deviation(base.rewards);
+  return {
+    on,
+    base: evaluationSchema.parse(base.evaluation),
+    tuned: evaluationSchema.parse(tuned.evaluation),
+    gainInDeviations: unit > 0 ? mean / unit : null,
+    gainError: unit > 0 && error !== null ? error / unit : null,
+  };
+}
+
+/** "16 prompts of heldout that are not trained on, 32 images, seeds from 1000000". */
+export function setText({ list, prompts, images, seed, untrained }: SetFacts): string {
+  const kind = untrained ? 'that are not trained on' : 'of the training';
+  return `${prompts} prompts of ${list} ${kind}, ${images} images, seeds from ${seed}`;
+}
+
+/** "+2.31 ± 0.14", in standard deviations of the base model's images; empty where they have no deviation. */
+export function gainText({ gainInDeviations: gain, gainError: error }: Pick<Compared, 'gainInDeviations' | 'gainError'>): string {
+  if (gain === null) return '';
+  return `${gain < 0 ? '−' : '+'}${Math.abs(gain).toFixed(2)}${error === null ? '' : ` ± ${error.toFixed(2)}`}`;
+}

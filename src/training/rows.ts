@@ -1,0 +1,79 @@
+/** @file The lines of `metrics.jsonl`: one type, written and read here, by training, reports and comparisons alike. */
+import { z } from 'zod';
+import { evaluationFields, withHeldOutError } from '../evaluation/evaluation.js';
+import type { Evaluation } from '../evaluation/evaluation.js';
+import { FormatError } from '../formats/errors.js';
+
+const measure = z.number().optional();
+const { heldOutReward, heldOutError, diversity, frechet } = evaluationFields.shape;
+
+/** A line: an update, an evaluation, or an update that was followed by one. What was not measured is not there. */
+const rowSchema = withHeldOutError(z.object({
+  step: z.number(),
+  // of the update
+  reward: measure, loss: measure, gradNorm: measure, ownGradNorm: measure, lr: measure,
+  // of the evaluation; the parts of a weighted sum are `evalReward/<name>`
+  evalReward: measure, heldOutReward, heldOutError, diversity, frechet,
+  // spent until then
+  rewardQueries: measure, denoiserCalls: measure, seconds: measure,
+}).catchall(z.number())); // the method's own scalars
+
+export type MetricsRow = Readonly<z.infer<typeof rowSchema>>;
+
+const PART = 'evalReward/';
+
+/** The columns of an evaluation. */
+export function evaluationRow({ step, reward, rewardParts = {}, heldOutReward: judged, heldOutError: error, ...features }: Evaluation): MetricsRow {
+  const parts = Object.entries(rewardParts).map(([name, r]) => [`${PART}${name}`, r] as const);
+  const given = (name: 'diversity' | 'frechet'): object => (features[name] === undefined ? {} : { [name]: features[name] });
+  return {
+    step, evalReward: reward, ...Object.fromEntries(parts), ...given('diversity'), ...given('frechet'),
+    ...(judged !== undefined && { heldOutReward: judged, heldOutError: error }),
+  };
+}
+
+/** The evaluation in a line, or null if there is none. */
+export function evaluationOf(row: MetricsRow): Evaluation | null {
+  if (row.evalReward === undefined) return null;
+  const parts = Object.entries(row).flatMap(([key, value]) => (key.startsWith(PART) ? [[key.slice(PART.length), value] as const] : []));
+  const measures = (['heldOutReward', 'heldOutError', 'diversity', 'frechet'] as const)
+    .flatMap((key) => (row[key] === undefined ? [] : [[key, row[key]] as const]));
+  return {
+    step: row.step, reward: row.evalReward, ...(parts.length > 0 && { rewardParts: Object.fromEntries(parts) }),
+    ...Object.fromEntries(measures),
+  };
+}
+
+/** A line of the file, its end included. */
+export const rowText = (row: MetricsRow): string => `${JSON.stringify(row)}\n`;
+
+/**
+ * The lines of a file's text; one that was cut short by a crash is none, and neither is a number that is null, as JSON
+ * writes one that is not finite.
+ *
+ * @param path for messages
+ * @param onBad told of each line that is none of ours, which is then passed over; thrown by default
+ */
+export function parseRows(
+  text: string, path: string, remedy: string,
+  onBad: (error: FormatError) => void = (error) => {
+    throw error;
+  },
+): MetricsRow[] {
+  return text.split('\n').slice(0, -1).flatMap((line, i) => {
+    const bad = (problem: string): [] => {
+      onBad(new FormatError(path, `line ${i + 1} ${problem}`, remedy));
+      return [];
+    };
+    let value: unknown;
+    try {
+      value = JSON.parse(line, (_, v: unknown) => (v === null ? undefined : v));
+    } catch {
+      return bad('is not JSON');
+    }
+    const parsed = rowSchema.safeParse(value);
+    if (parsed.success) return [value as MetricsRow]; // its keys in their order
+    const { path: key, message } = parsed.error.issues[0]!;
+    return bad(`is no line of a run: ${key.join('.')}: ${message}`);
+  });
+}
