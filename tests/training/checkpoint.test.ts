@@ -21,7 +21,7 @@ const weights = (value: number): Map<string, HostTensor> => new Map([
 const stateAt = (step: number): RunState => ({
   step, round: step, rewardQueries: 8 * step, denoiserCalls: 16 * step,
   tensors: { parameters: weights(step), m: weights(0.1), v: weights(0.2), best: weights(0.3) },
-  values: { evaluations: [{ step: 0, reward: 0.25 }], baseCount: 4, pending: 0, seconds: 1.5, peakBytes: 0 },
+  values: { evaluations: [{ step: 0, reward: 0.25 }], baseCount: 4, pending: nothingPending(), seconds: 1.5, peakBytes: 0 },
 });
 const trained = { task: { parameters: weights(0) }, stepper: {}, config: resolveConfig({}, []) } as unknown as Trained;
 
