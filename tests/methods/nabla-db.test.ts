@@ -1,11 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import type { Stepper, Update } from '../../src/methods/method.js';
+import type { Update } from '../../src/methods/method.js';
 import { nablaDb, openTransitionLoss } from '../../src/methods/nabla-db.js';
 import type { NablaOptions } from '../../src/methods/nabla-db.js';
 import { chooseTransitions, transitionAt } from '../../src/methods/transitions.js';
 import type { Plan } from '../../src/schedulers/plan.js';
-import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
 import { normal } from '../../src/random/random.js';
 import { dpmSolverSde } from '../../src/schedulers/dpm-solver-pp.js';
 import { openRoller } from '../../src/methods/rollout.js';
@@ -14,6 +13,7 @@ import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { directionalError } from './gradients.js';
 import { tinyTask } from './tiny-task.js';
+import { balanced, optimise, PROMPTS } from './gaussian-balance.js';
 import { affineStep, finalMoments, gaussianTask, tunedMoments } from './gaussian-task.js';
 import type { GaussianTask } from './gaussian-task.js';
 
@@ -81,44 +81,6 @@ function nonResidual({ steps }: Plan, beta: number): { mean: number; variance: n
     const slope = r ** 2 / (1 - r ** 2) + weight * u;
     return { A: r / (1 - r ** 2) / slope, B: (weight * M) / slope, std: step.std };
   }));
-}
-
-/** a, b of the tuned network and of g_φ where all balances hold on average: F(x) = E[∂μ_ref/∂x · F(x') | x], solved from the clean end. */
-function balanced({ steps }: Plan, beta: number) {
-  const policy: { a: number; b: number }[] = [];
-  const flow: { a: number; b: number }[] = [];
-  const ends = steps.at(-1)!.nextAlphaBar;
-  let [k1, k0] = [beta * ends, beta * ends * M]; // ∇ log F(x') = −k1·x' + k0
-  for (const [i, step] of [...steps.entries()].toReversed()) {
-    const { A, std } = affineStep(step, 0, 0);
-    const scale = 1 + std ** 2 * k1;
-    const [slope, shift] = [A / scale, (std ** 2 * k0) / scale];
-    const [epsX, epsShift] = [(slope - step.meanX) / step.meanOut, shift / step.meanOut];
-    policy[i] = { a: epsX - Math.sqrt(1 - step.alphaBar), b: epsShift };
-    const [u, v] = [step.cleanX + step.cleanOut * epsX, step.cleanOut * epsShift];
-    const guess = { k1: beta * step.alphaBar * u * u, k0: beta * step.alphaBar * u * (M - v) };
-    // The last transition trains no flow: the guess stands there.
-    [k1, k0] = i === steps.length - 1 ? [guess.k1, guess.k0] : [A * k1 * slope, A * (k0 - k1 * shift)];
-    flow[i] = { a: guess.k1 - k1, b: k0 - guess.k0 };
-  }
-  return { policy, flow, moments: finalMoments(steps.map((step, i) => affineStep(step, policy[i]!.a, policy[i]!.b))) };
-}
-
-const PROMPTS = (task: GaussianTask): string[] => new Array<string>(task.batch).fill('');
-
-/** Trains through the method's own rounds with AdamW, the learning rate falling to nothing. */
-async function optimise(task: GaussianTask, stepper: Stepper, rounds: number, lr: number): Promise<void> {
-  const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
-  const states = groups.map((g) => initAdamW(g));
-  for (let round = 0; round < rounds; round++) {
-    for await (const { gradients } of stepper.round(PROMPTS(task), round)) {
-      const rate = lr * Math.min(1, (2 * (rounds - round)) / rounds) ** 2;
-      groups.forEach((group, i) => {
-        const own = new Map([...group.keys()].map((name): [string, HostTensor] => [name, gradients.get(name)!]));
-        updateAdamW(group, own, states[i]!, rate, { beta1: 0.9, beta2: 0.99, epsilon: 1e-12, weightDecay: 0 });
-      });
-    }
-  }
 }
 
 test('the closed forms are those of algorithms.md §1.4', async () => {
