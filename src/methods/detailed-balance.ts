@@ -65,7 +65,9 @@ export function balanceLosses(task: Task, flow: Auxiliary | null, opts: NablaOpt
   const flowNext = flow?.output(next, after);
   const corrected = flowNext && (opts.flowGradient === 'both' ? flowNext : stopGradient(flowNext));
   const single = add(rewardNext, corrected ? mul(corrected, earlier) : 0);
-  const flowScore = carried ? add(mul(single, 1 - opts.path), mul(carried.next, opts.path)) : single;
+  // A guess made in much noise follows the policy too closely to be followed by it.
+  const share = mul(step.nextAlphaBar, 1 - opts.path);
+  const flowScore = carried ? add(carried.next, mul(share, sub(single, carried.next))) : single;
   const forward = mean(square(even(sub(policy, add(stopGradient(prior), flowScore)))));
   if (!flow || !flowNext) return { forward, reverse: null, terminal: null, tuned };
 

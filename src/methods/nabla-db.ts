@@ -43,11 +43,12 @@ const options = z.strictObject({
     .describe('Whether the forward loss trains g_φ as well (published code). Then the two losses ask different regressions '
       + 'of it, and the result overshoots (docs/decisions.md); trained by the reverse and terminal losses alone it is '
       + 'exact.'),
-  path: z.number().min(0).max(1).default(0.9)
+  path: z.number().min(0).max(1).default(0.5)
     .describe('λ: how far the policy learns from balances over the whole rest of a trajectory, whose end is known, rather '
-      + 'than from that of a single transition; above 0 g_φ learns from whole ones alone. 0 is the published loss, which '
-      + 'does not settle from about 20 steps on (docs/decisions.md). Ours. Costs a backward pass through the pre-trained '
-      + 'model for each step sampled; residual ∇-DB with a flow and `reverseGradient: flow-only` only.'),
+      + 'than from that of a single transition, which counts (1 − λ)·ā of x\'; above 0 g_φ learns from whole ones alone. 0 '
+      + 'is the published loss, which does not settle from about 20 steps on (docs/decisions.md). Ours. Costs a backward '
+      + 'pass through the pre-trained model for each step sampled; residual ∇-DB with a flow and `reverseGradient: '
+      + 'flow-only` only.'),
   flowLr: z.number().positive().default(1e-3)
     .describe('Learning rate of g_φ.'),
   flowWeightDecay: z.number().nonnegative().default(1e-2)
@@ -109,10 +110,11 @@ const GAMMA = {
  * (docs/decisions.md). Unless told otherwise the losses therefore are, with C(x) the score of the flow at x as the
  * trajectory's end has it (carried-scores.ts),
  *
- *     L_fwd  = ‖∇_{x'} log P̃_F(x'|x) − (1 − λ)·[βγ' ∇ log R(x̂0(x')) + g_φ(x')] − λ·C(x')‖²
+ *     L_fwd  = ‖∇_{x'} log P̃_F(x'|x) − w·[βγ' ∇ log R(x̂0(x')) + g_φ(x')] − (1 − w)·C(x')‖²,   w = (1 − λ)·ā'
  *     L_rev  = ‖C(x) − [βγ ∇ log R(x̂0(x)) + g_φ(x)]‖²
  *
- * which hold where the others do on average.
+ * which hold where the others do on average. The factor ā' keeps the policy from running after a guess that it moves itself:
+ * what it changes in much noise x̂0 shows √((1 − ā)/ā) times as large, and g_φ makes up for it only later.
  */
 export const nablaDb: Method<NablaOptions> = {
   name: 'nabla-db',
