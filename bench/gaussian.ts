@@ -1,5 +1,5 @@
 /**
- * @file `bench gaussian [--steps 10,20,50,100] [--beta 0.25,1,2,3] [--rounds 150] [--lr 0.05] [--size 64] [--set KEY=VALUE ...]`: where ∇-DB
+ * @file `bench gaussian [--steps 10,20,50,100] [--beta 0.25,1,2,3] [--rounds 160] [--lr 0.07] [--size 64] [--set KEY=VALUE ...]`: where ∇-DB
  * with its flow network lands on the Gaussian task from scratch, and how far that is from the closed form.
  *
  * AdamW (0.9, 0.99) on the task's and the flow's numbers, the learning rate falling to 0 over the second half.
@@ -15,7 +15,7 @@ export async function benchGaussian(args: readonly string[]): Promise<void> {
     args: [...args],
     options: {
       steps: { type: 'string', default: '10,20,50,100' }, beta: { type: 'string', default: '0.25,1,2,3' },
-      rounds: { type: 'string', default: '150' }, lr: { type: 'string', default: '0.05' }, size: { type: 'string', default: '64' },
+      rounds: { type: 'string', default: '160' }, lr: { type: 'string', default: '0.07' }, size: { type: 'string', default: '64' },
       set: { type: 'string', multiple: true, default: [] },
     },
   });

@@ -142,6 +142,17 @@ describe('with a flow network', () => {
     expect(Math.abs(found.variance - moments.variance), `variance ${found.variance} for ${moments.variance}`).toBeLessThan(0.02);
   }, 60_000);
 
+  // Nothing but β is set.
+  test.each([[10, 0.25], [10, 3], [20, 2], [50, 1], [50, 3], [100, 0.25], [100, 3]])('it lands from scratch by its defaults: S = %d, β = %d', async (steps, beta) => {
+    const task = await gaussianTask({ batch: 16, size: 64, steps });
+    await optimise(task, await nablaDb.create(task, nablaDb.options.parse({ beta })), 160, 0.07);
+    const found = tunedMoments(task);
+    const { moments } = balanced(task.plan, beta);
+    for (const moment of ['mean', 'variance'] as const) {
+      expect(Math.abs(found[moment] - moments[moment]), `${moment} ${found[moment]} for ${moments[moment]}`).toBeLessThan(0.02);
+    }
+  }, 300_000);
+
   test('where they hold tends to the tilted prior, N(1, 1/2), and is nearer to it than the guess alone', async () => {
     const off = async (steps: number, f: (plan: Plan) => { mean: number; variance: number }): Promise<number> => {
       const { mean, variance } = f((await gaussianTask({ steps })).plan);
