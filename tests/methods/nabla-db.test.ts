@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import type { Update } from '../../src/methods/method.js';
+import { openCarriedScores } from '../../src/methods/carried-scores.js';
 import { nablaDb, openTransitionLoss } from '../../src/methods/nabla-db.js';
 import type { NablaOptions } from '../../src/methods/nabla-db.js';
 import { chooseTransitions, transitionAt } from '../../src/methods/transitions.js';
@@ -152,6 +153,18 @@ describe('with a flow network', () => {
       expect(Math.abs(found[moment] - moments[moment]), `${moment} ${found[moment]} for ${moments[moment]}`).toBeLessThan(0.02);
     }
   }, 300_000);
+
+  test('scores are carried back through the means of the prior, no farther than asked, and its calls counted', async () => {
+    const task = await gaussianTask({ batch: 2, size: 4, steps: 4 });
+    (task.parameters.get('a')!.data as Float32Array).fill(0.3); // the tuned network does not matter
+    const trajectory = await (await openRoller(task)).rollout(PROMPTS(task), 0);
+    const before = task.counts.denoiserCalls;
+    const scores = await (await openCarriedScores(task)).carry(trajectory, trajectory.x[4]!, 2);
+    expect(task.counts.denoiserCalls - before).toBe(2 * task.batch);
+    expect(Object.keys(scores)).toEqual(['2', '3', '4']);
+    const slopes = task.plan.steps.map((step) => affineStep(step, 0, 0).A);
+    trajectory.x[4]!.data.forEach((v, i) => expect(scores[2]!.data[i]).toBeCloseTo(slopes[2]! * slopes[3]! * Number(v), 5));
+  });
 
   test('where they hold tends to the tilted prior, N(1, 1/2), and is nearer to it than the guess alone', async () => {
     const off = async (steps: number, f: (plan: Plan) => { mean: number; variance: number }): Promise<number> => {
