@@ -256,8 +256,10 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions, paths =
   const weights: Record<string, number> = { forward: 1, reverse: opts.reverse, terminal: 1, trust: opts.trust };
   const total = Object.entries(terms).map(([name, t]) => mul(t, weights[name]!)).reduce((a, b) => add(a, b));
   const symbols = new Map([...task.symbols, ...(flow?.symbols ?? [])]);
-  // Forward once through the tuned network and once through the reference.
-  const graph = await openLoss(task, total, terms, 2 * task.callsPerSample, symbols);
+  // Forward through the tuned network, through the reference where it is balanced against, and through g_φ at x' and x.
+  const networks = opts.residual || fresh ? 2 : 1;
+  const flows = flow ? (reverse ? 2 : 1) : 0;
+  const graph = await openLoss(task, total, terms, networks * task.callsPerSample + flows, symbols);
 
   return {
     flow,

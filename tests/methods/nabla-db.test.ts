@@ -12,7 +12,7 @@ import { openRoller } from '../../src/methods/rollout.js';
 import { smoothedGradient } from '../../src/methods/smoothed-reward.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
-import { directionalError } from './gradients.js';
+import { directionalError, firstUpdate } from './gradients.js';
 import { tinyTask } from './tiny-task.js';
 import { balanced, optimise, PROMPTS } from './gaussian-balance.js';
 import { affineStep, finalMoments, gaussianTask, tunedMoments } from './gaussian-task.js';
@@ -310,6 +310,15 @@ describe('on a small network', () => {
     } };
     for (const compat of [[], ['promptless-flow']]) await (await openTransitionLoss(watched, options({ compat }))).release();
     expect(asked).toEqual([true, false]);
+  });
+
+  test.each([
+    [{}, 4], [{ flow: false }, 2], [{ residual: false }, 3], [{ residual: false, flow: false }, 1], [{ reverse: 0 }, 3],
+  ])('network calls with %o: %i for each transition', async (given, calls) => {
+    const task = await tinyTask({ steps: 4, eta: 1, lastStep: 'ddpo' });
+    await firstUpdate(nablaDb, task, { guess: 'final', path: 0, fraction: 1, ...given }, ['a cat', 'a dog']);
+    const steps = task.plan.steps.length;
+    expect(task.counts.denoiserCalls).toBe(2 * (steps + steps * calls)); // the rollout, and all its transitions
   });
 
   test('more updates of a round use other transitions, and the sampler then pulls', async () => {
