@@ -20,6 +20,8 @@ export interface BalanceInputs {
   /** βγ∇ log R at x and at x', no gradient flows there. */
   readonly rewardNow: Tensor;
   readonly rewardNext: Tensor;
+  /** ∇ log F̃ at x and at x', carried back from the end of the trajectory; null to balance single transitions alone. */
+  readonly carried: { readonly now: Tensor; readonly next: Tensor } | null;
   /** Noise for new x' of the tuned model and of the prior, to reproduce a mistake; null for the stored x'. */
   readonly fresh: readonly [Tensor, Tensor] | null;
 }
@@ -47,7 +49,7 @@ function reverseScore(step: Step<Tensor>, next: Tensor, mu: Tensor, x: Tensor): 
 }
 
 export function balanceLosses(task: Task, flow: Auxiliary | null, opts: NablaOptions, inputs: BalanceInputs): BalanceLosses {
-  const { x, next, step, after, last, rewardNow, rewardNext, fresh } = inputs;
+  const { x, next, step, after, last, rewardNow, rewardNext, carried, fresh } = inputs;
   const tuned = task.network(x, step, 'tuned');
   const mu = transitionMean(step, x, tuned);
   const muPrior = opts.residual || fresh ? transitionMean(step, x, task.network(x, step, 'reference')) : mu;
@@ -62,16 +64,22 @@ export function balanceLosses(task: Task, flow: Auxiliary | null, opts: NablaOpt
   const prior = opts.residual ? mul(score(step, drawn(muPrior, fresh?.[1]), muPrior), opts.priorStrength) : noising.next;
   const flowNext = flow?.output(next, after);
   const corrected = flowNext && (opts.flowGradient === 'both' ? flowNext : stopGradient(flowNext));
-  const target = add(stopGradient(add(prior, rewardNext)), corrected ? mul(corrected, earlier) : 0);
-  const forward = mean(square(even(sub(policy, target))));
+  const single = add(rewardNext, corrected ? mul(corrected, earlier) : 0);
+  // A guess made in much noise follows the policy too closely to be followed by it.
+  const share = mul(step.nextAlphaBar, 1 - opts.path);
+  const flowScore = carried ? add(carried.next, mul(share, sub(single, carried.next))) : single;
+  const forward = mean(square(even(sub(policy, add(stopGradient(prior), flowScore)))));
   if (!flow || !flowNext) return { forward, reverse: null, terminal: null, tuned };
 
-  // ∇_x log P̃_F(x'|x) = −∇_x log F̃(x).
-  const own = reverseScore(step, next, mu, x);
-  const trained = opts.reverseGradient === 'full' ? own : stopGradient(own);
-  const policyBack = opts.compat.includes('scaled-reverse') ? mul(trained, opts.priorStrength) : trained;
-  const priorBack = opts.residual ? mul(stopGradient(reverseScore(step, next, muPrior, x)), opts.priorStrength) : noising.x;
-  const balance = add(sub(policyBack, priorBack), add(rewardNow, flow.output(x, step)));
+  /** ∇_x log P̃_F(x'|x), which is −∇_x log F̃(x). */
+  function residualBack(): Tensor {
+    const own = reverseScore(step, next, mu, x);
+    const trained = opts.reverseGradient === 'full' ? own : stopGradient(own);
+    const policyBack = opts.compat.includes('scaled-reverse') ? mul(trained, opts.priorStrength) : trained;
+    const priorBack = opts.residual ? mul(stopGradient(reverseScore(step, next, muPrior, x)), opts.priorStrength) : noising.x;
+    return sub(policyBack, priorBack);
+  }
+  const balance = add(add(rewardNow, flow.output(x, step)), carried ? mul(carried.now, -1) : residualBack());
   const reverse = mean(square(mul(even(balance), earlier)));
 
   // ∇ log F̃(x_T) is the reward's alone: g_φ(x_T) = 0.

@@ -9,6 +9,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { normal } from '../random/random.js';
 import { drawNoise } from '../schedulers/sample.js';
 import { stepFeed, stepInput } from '../schedulers/step.js';
+import { openCarriedScores } from './carried-scores.js';
 import { balanceLosses } from './detailed-balance.js';
 import { meanOfParts, openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
@@ -42,6 +43,12 @@ const options = z.strictObject({
     .describe('Whether the forward loss trains g_φ as well (published code). Then the two losses ask different regressions '
       + 'of it, and the result overshoots (docs/decisions.md); trained by the reverse and terminal losses alone it is '
       + 'exact.'),
+  path: z.number().min(0).max(1).default(0.5)
+    .describe('λ: how far the policy learns from balances over the whole rest of a trajectory, whose end is known, rather '
+      + 'than from that of a single transition, which counts (1 − λ)·ā of x\'; above 0 g_φ learns from whole ones alone. 0 '
+      + 'is the published loss, which does not settle from about 20 steps on (docs/decisions.md). Ours. Costs a backward '
+      + 'pass through the pre-trained model for each step sampled; residual ∇-DB with a flow and `reverseGradient: '
+      + 'flow-only` only.'),
   flowLr: z.number().positive().default(1e-3)
     .describe('Learning rate of g_φ.'),
   flowWeightDecay: z.number().nonnegative().default(1e-2)
@@ -97,6 +104,17 @@ const GAMMA = {
  *
  * with means over elements as in the published code. There, and here, the last transition trains no flow by L_fwd and
  * has no reverse loss. The reward is used as log R. `reverse` and `reverseGradient` do nothing without a flow network.
+ *
+ * These losses alone form a chain of 2S regressions, each on what the one before has learnt so far, and with Adam's momentum
+ * each overshoots what it follows: what wavers at the clean end grows from step to step, and long chains never settle
+ * (docs/decisions.md). Unless told otherwise the losses therefore are, with C(x) the score of the flow at x as the
+ * trajectory's end has it (carried-scores.ts),
+ *
+ *     L_fwd  = ‖∇_{x'} log P̃_F(x'|x) − w·[βγ' ∇ log R(x̂0(x')) + g_φ(x')] − (1 − w)·C(x')‖²,   w = (1 − λ)·ā'
+ *     L_rev  = ‖C(x) − [βγ ∇ log R(x̂0(x)) + g_φ(x)]‖²
+ *
+ * which hold where the others do on average. The factor ā' keeps the policy from running after a guess that it moves itself:
+ * what it changes in much noise x̂0 shows √((1 − ā)/ā) times as large, and g_φ makes up for it only later.
  */
 export const nablaDb: Method<NablaOptions> = {
   name: 'nabla-db',
@@ -108,7 +126,8 @@ export const nablaDb: Method<NablaOptions> = {
   async create(task, opts) {
     const roller = await openRoller(task);
     const guess = opts.guess === 'final' ? null : await openRewardGuess(task, opts.guess === 'base' ? 'reference' : 'tuned');
-    const loss = await openTransitionLoss(task, opts);
+    const carried = followsPaths(opts) ? await openCarriedScores(task) : null;
+    const loss = await openTransitionLoss(task, opts, carried !== null);
     const memory = new Map<string, HostTensor>();
     const own = loss.flow && { parameters: loss.flow.parameters, lr: opts.flowLr, weightDecay: opts.flowWeightDecay };
     const reverse = loss.flow !== null && opts.reverse > 0;
@@ -139,6 +158,10 @@ export const nablaDb: Method<NablaOptions> = {
       };
     }
 
+    /** Of the scores at x_0 … x_S those at x and at x'. */
+    const ends = ({ indices }: Transition, scores: readonly HostTensor[]): Pick<Scores, 'carriedNow' | 'carriedNext'> =>
+      ({ carriedNow: pick(task, scores, indices), carriedNext: pick(task, scores, indices.map((i) => i + 1)) });
+
     return {
       ...(own && { own }),
       memory,
@@ -151,16 +174,20 @@ export const nablaDb: Method<NablaOptions> = {
         const reward = smoothedGradient(task, opts.smoothing, opts.smoothingNoise, round);
         const { score, gradient: end } = await reward(trajectory.x.at(-1)!, scored);
         const count = trajectory.steps.length;
-        for (let update = 0; update < opts.updates; update++) {
+        const choices = Array.from({ length: opts.updates }, (_, update) => {
           const key = { seed: task.seed, stream: `nabla-db ${update}`, step: round };
-          const chosen = trajectory.prompts.map((_, item) => chooseTransitions(count, opts.fraction, opts.subsampling, key, item));
+          return trajectory.prompts.map((_, item) => chooseTransitions(count, opts.fraction, opts.subsampling, key, item));
+        });
+        const known = scaled(end, () => trajectory.steps.at(-1)!.nextAlphaBar);
+        const scores = await carried?.carry(trajectory, known, Math.min(...choices.flat(2)));
+        for (const [update, chosen] of choices.entries()) {
           const draws = chosen[0]!.length;
           const total = meanOfParts();
           const metrics: Record<string, number> = {};
           for (let j = 0; j < draws; j++) {
             const t = transitionAt(task, trajectory, chosen.map((indices) => indices[j]!));
             const flows = await rewardFlow(reward, t, trajectory, scored, end, opts.lag || update > 0);
-            const part = await loss.run(t, flows, trajectory.prompts, round * opts.updates + update, j);
+            const part = await loss.run(t, { ...flows, ...(scores && ends(t, scores)) }, trajectory.prompts, round * opts.updates + update, j);
             total.add(part);
             for (const [name, term] of Object.entries(part.extras)) metrics[name] = (metrics[name] ?? 0) + Number(term.data[0]) / draws;
             await new Promise((resolve) => setImmediate(resolve));
@@ -173,6 +200,7 @@ export const nablaDb: Method<NablaOptions> = {
       async release() {
         await roller.release();
         await guess?.release();
+        await carried?.release();
         await loss.release();
       },
     };
@@ -190,17 +218,36 @@ function freshNoise(task: Task, update: number, draw: number): Record<string, Ho
   return { 'fresh tuned': of('fresh tuned'), 'fresh prior': of('fresh prior') };
 }
 
-/** Compiles the losses of a batch of transitions and their gradients by θ and φ. */
-export async function openTransitionLoss(task: Task, opts: NablaOptions) {
+/** What is known of ∇ log F̃ at both ends of a batch of transitions, each [B, C, h, w]. */
+interface Scores {
+  /** βγ∇ log R. */
+  readonly now: HostTensor;
+  readonly next: HostTensor;
+  /** Carried back from the ends of the trajectories. */
+  readonly carriedNow?: HostTensor;
+  readonly carriedNext?: HostTensor;
+}
+
+/** Whether whole trajectories are balanced: what the other variants balance is known of single transitions only. */
+const followsPaths = ({ path, flow, residual, reverseGradient, compat }: NablaOptions): boolean =>
+  path > 0 && flow && residual && reverseGradient === 'flow-only' && !compat.includes('scaled-reverse');
+
+/**
+ * Compiles the losses of a batch of transitions and their gradients by θ and φ.
+ *
+ * @param paths whether carried scores will be given
+ */
+export async function openTransitionLoss(task: Task, opts: NablaOptions, paths = false) {
   const shape = [task.batch, ...task.sampleShape];
   const at = (name: string): Tensor => input(name, shape);
   const flow = opts.flow ? task.auxiliary('flow', { prompted: !opts.compat.includes('promptless-flow') }) : null;
   const [x, next, output, rewardNow, rewardNext] = ['x', 'next', 'output', 'reward now', 'reward next'].map(at) as [Tensor, Tensor, Tensor, Tensor, Tensor];
   const last = input('last', [task.batch, 1, 1, 1]);
   const fresh = opts.compat.includes('fresh-next') ? ([at('fresh tuned'), at('fresh prior')] as const) : null;
+  const carried = paths ? { now: at('carried now'), next: at('carried next') } : null;
   const [step, after] = [stepInput('step', task.batch), stepInput('after', task.batch)];
   const { forward, reverse, terminal, tuned } = balanceLosses(
-    task, flow, opts, { x, next, step, after, last, rewardNow, rewardNext, fresh },
+    task, flow, opts, { x, next, step, after, last, rewardNow, rewardNext, carried, fresh },
   );
   const trust = mean(square(sub(tuned, output)));
   const terms: Record<string, Tensor> = {
@@ -209,15 +256,18 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions) {
   const weights: Record<string, number> = { forward: 1, reverse: opts.reverse, terminal: 1, trust: opts.trust };
   const total = Object.entries(terms).map(([name, t]) => mul(t, weights[name]!)).reduce((a, b) => add(a, b));
   const symbols = new Map([...task.symbols, ...(flow?.symbols ?? [])]);
-  // Forward once through the tuned network and once through the reference.
-  const graph = await openLoss(task, total, terms, 2 * task.callsPerSample, symbols);
+  // Forward through the tuned network, through the reference where it is balanced against, and through g_φ at x' and x.
+  const networks = opts.residual || fresh ? 2 : 1;
+  const flows = flow ? (reverse ? 2 : 1) : 0;
+  const graph = await openLoss(task, total, terms, networks * task.callsPerSample + flows, symbols);
 
   return {
     flow,
-    run(t: Transition, reward: { now: HostTensor; next: HostTensor }, prompts: readonly string[], update: number, draw: number) {
+    run(t: Transition, scores: Scores, prompts: readonly string[], update: number, draw: number) {
       const ends = t.steps.map((s) => ({ ...s, timestep: s.nextTimestep, alphaBar: s.nextAlphaBar }));
       return graph.run({
-        x: t.x, next: t.next, output: t.output, 'reward now': reward.now, 'reward next': reward.next,
+        x: t.x, next: t.next, output: t.output, 'reward now': scores.now, 'reward next': scores.next,
+        ...(paths && { 'carried now': scores.carriedNow!, 'carried next': scores.carriedNext! }),
         last: host(Float32Array.from(t.last), [task.batch, 1, 1, 1]),
         step: stepFeed(t.steps), after: stepFeed(ends),
         ...(fresh && freshNoise(task, update, draw)),

@@ -16,7 +16,10 @@ export type Which = 'tuned' | 'reference';
 export interface Counts {
   /** Images scored. */
   rewardQueries: number;
-  /** Items that went forward through the network; classifier-free guidance counts twice, a backward pass not at all. */
+  /**
+   * Items that went forward through the network or one beside it (`Task.auxiliary`, though that is smaller);
+   * classifier-free guidance counts twice, a backward pass not at all.
+   */
   denoiserCalls: number;
 }
 

@@ -1,19 +1,20 @@
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import type { Stepper, Update } from '../../src/methods/method.js';
+import type { Update } from '../../src/methods/method.js';
+import { openCarriedScores } from '../../src/methods/carried-scores.js';
 import { nablaDb, openTransitionLoss } from '../../src/methods/nabla-db.js';
 import type { NablaOptions } from '../../src/methods/nabla-db.js';
 import { chooseTransitions, transitionAt } from '../../src/methods/transitions.js';
 import type { Plan } from '../../src/schedulers/plan.js';
-import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
 import { normal } from '../../src/random/random.js';
 import { dpmSolverSde } from '../../src/schedulers/dpm-solver-pp.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { smoothedGradient } from '../../src/methods/smoothed-reward.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
-import { directionalError } from './gradients.js';
+import { directionalError, firstUpdate } from './gradients.js';
 import { tinyTask } from './tiny-task.js';
+import { balanced, optimise, PROMPTS } from './gaussian-balance.js';
 import { affineStep, finalMoments, gaussianTask, tunedMoments } from './gaussian-task.js';
 import type { GaussianTask } from './gaussian-task.js';
 
@@ -83,44 +84,6 @@ function nonResidual({ steps }: Plan, beta: number): { mean: number; variance: n
   }));
 }
 
-/** a, b of the tuned network and of g_φ where all balances hold on average: F(x) = E[∂μ_ref/∂x · F(x') | x], solved from the clean end. */
-function balanced({ steps }: Plan, beta: number) {
-  const policy: { a: number; b: number }[] = [];
-  const flow: { a: number; b: number }[] = [];
-  const ends = steps.at(-1)!.nextAlphaBar;
-  let [k1, k0] = [beta * ends, beta * ends * M]; // ∇ log F(x') = −k1·x' + k0
-  for (const [i, step] of [...steps.entries()].toReversed()) {
-    const { A, std } = affineStep(step, 0, 0);
-    const scale = 1 + std ** 2 * k1;
-    const [slope, shift] = [A / scale, (std ** 2 * k0) / scale];
-    const [epsX, epsShift] = [(slope - step.meanX) / step.meanOut, shift / step.meanOut];
-    policy[i] = { a: epsX - Math.sqrt(1 - step.alphaBar), b: epsShift };
-    const [u, v] = [step.cleanX + step.cleanOut * epsX, step.cleanOut * epsShift];
-    const guess = { k1: beta * step.alphaBar * u * u, k0: beta * step.alphaBar * u * (M - v) };
-    // The last transition trains no flow: the guess stands there.
-    [k1, k0] = i === steps.length - 1 ? [guess.k1, guess.k0] : [A * k1 * slope, A * (k0 - k1 * shift)];
-    flow[i] = { a: guess.k1 - k1, b: k0 - guess.k0 };
-  }
-  return { policy, flow, moments: finalMoments(steps.map((step, i) => affineStep(step, policy[i]!.a, policy[i]!.b))) };
-}
-
-const PROMPTS = (task: GaussianTask): string[] => new Array<string>(task.batch).fill('');
-
-/** Trains through the method's own rounds with AdamW, the learning rate falling to nothing. */
-async function optimise(task: GaussianTask, stepper: Stepper, rounds: number, lr: number): Promise<void> {
-  const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
-  const states = groups.map((g) => initAdamW(g));
-  for (let round = 0; round < rounds; round++) {
-    for await (const { gradients } of stepper.round(PROMPTS(task), round)) {
-      const rate = lr * Math.min(1, (2 * (rounds - round)) / rounds) ** 2;
-      groups.forEach((group, i) => {
-        const own = new Map([...group.keys()].map((name): [string, HostTensor] => [name, gradients.get(name)!]));
-        updateAdamW(group, own, states[i]!, rate, { beta1: 0.9, beta2: 0.99, epsilon: 1e-12, weightDecay: 0 });
-      });
-    }
-  }
-}
-
 test('the closed forms are those of algorithms.md §1.4', async () => {
   const { plan } = await gaussianTask();
   const table: [number, number[], number[], number[]][] = [
@@ -179,6 +142,29 @@ describe('with a flow network', () => {
     expect(Math.abs(found.mean - moments.mean), `mean ${found.mean} for ${moments.mean}`).toBeLessThan(0.02);
     expect(Math.abs(found.variance - moments.variance), `variance ${found.variance} for ${moments.variance}`).toBeLessThan(0.02);
   }, 60_000);
+
+  // Nothing but β is set.
+  test.each([[10, 0.25], [10, 3], [20, 2], [50, 1], [100, 0.25], [100, 3]])('it lands from scratch by its defaults: S = %d, β = %d', async (steps, beta) => {
+    const task = await gaussianTask({ batch: 16, size: 64, steps });
+    await optimise(task, await nablaDb.create(task, nablaDb.options.parse({ beta })), 160, 0.07);
+    const found = tunedMoments(task);
+    const { moments } = balanced(task.plan, beta);
+    for (const moment of ['mean', 'variance'] as const) {
+      expect(Math.abs(found[moment] - moments[moment]), `${moment} ${found[moment]} for ${moments[moment]}`).toBeLessThan(0.02);
+    }
+  }, 300_000);
+
+  test('scores are carried back through the means of the prior, no farther than asked, and its calls counted', async () => {
+    const task = await gaussianTask({ batch: 2, size: 4, steps: 4 });
+    (task.parameters.get('a')!.data as Float32Array).fill(0.3); // the tuned network does not matter
+    const trajectory = await (await openRoller(task)).rollout(PROMPTS(task), 0);
+    const before = task.counts.denoiserCalls;
+    const scores = await (await openCarriedScores(task)).carry(trajectory, trajectory.x[4]!, 2);
+    expect(task.counts.denoiserCalls - before).toBe(2 * task.batch);
+    expect(Object.keys(scores)).toEqual(['2', '3', '4']);
+    const slopes = task.plan.steps.map((step) => affineStep(step, 0, 0).A);
+    trajectory.x[4]!.data.forEach((v, i) => expect(scores[2]!.data[i]).toBeCloseTo(slopes[2]! * slopes[3]! * Number(v), 5));
+  });
 
   test('where they hold tends to the tilted prior, N(1, 1/2), and is nearer to it than the guess alone', async () => {
     const off = async (steps: number, f: (plan: Plan) => { mean: number; variance: number }): Promise<number> => {
@@ -324,6 +310,15 @@ describe('on a small network', () => {
     } };
     for (const compat of [[], ['promptless-flow']]) await (await openTransitionLoss(watched, options({ compat }))).release();
     expect(asked).toEqual([true, false]);
+  });
+
+  test.each([
+    [{}, 4], [{ flow: false }, 2], [{ residual: false }, 3], [{ residual: false, flow: false }, 1], [{ reverse: 0 }, 3],
+  ])('network calls with %o: %i for each transition', async (given, calls) => {
+    const task = await tinyTask({ steps: 4, eta: 1, lastStep: 'ddpo' });
+    await firstUpdate(nablaDb, task, { guess: 'final', path: 0, fraction: 1, ...given }, ['a cat', 'a dog']);
+    const steps = task.plan.steps.length;
+    expect(task.counts.denoiserCalls).toBe(2 * (steps + steps * calls)); // the rollout, and all its transitions
   });
 
   test('more updates of a round use other transitions, and the sampler then pulls', async () => {

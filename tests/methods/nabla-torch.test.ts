@@ -8,19 +8,20 @@ import { tinyTask } from './tiny-task.js';
 const fixture = await loadFixture('nabla_losses');
 const parameters = await loadFixture('method_losses');
 const meta = fixture.meta as {
-  prompts: string[]; steps: number[]; previous: number[]; trust: number; reverse: number; cases: Record<string, object>;
+  prompts: string[]; steps: number[]; previous: number[]; trust: number; reverse: number; cases: Record<string, { path?: number }>;
 };
 
 test.each(Object.keys(meta.cases))('%s', async (name) => {
   const task = await tinyTask({ batch: meta.prompts.length, parameters: parameters.part('reference.') });
   for (const [key, t] of parameters.part('tuned.')) (task.parameters.get(key)!.data as Float32Array).set(t.data as Float32Array);
   const { trust, reverse } = meta;
-  const loss = await openTransitionLoss(task, nablaDb.options.parse({ trust, reverse, ...meta.cases[name] }));
+  const loss = await openTransitionLoss(task, nablaDb.options.parse({ trust, reverse, ...meta.cases[name] }), meta.cases[name]!.path !== undefined);
   if (loss.flow) (loss.flow.parameters.get('flow/w')!.data as Float32Array).set(fixture.get('flow').data as Float32Array);
   const steps = meta.steps.map((t, i) => ddimStep(task.schedule, t, meta.previous[i]!, { eta: 1, lastStep: 'ddpo' }));
   const [x, next, output, now, then] = ['x', 'next', 'output', 'rewardNow', 'rewardNext'].map((key) => fixture.get(key)) as [never, never, never, never, never];
   const last = meta.previous.map((t) => (t === 0 ? 1 : 0));
-  const { loss: total, extras, gradients } = await loss.run({ indices: [], x, next, output, steps, last }, { now, next: then }, meta.prompts, 0, 0);
+  const [carriedNow, carriedNext] = ['carriedNow', 'carriedNext'].map((key) => fixture.get(key)) as [never, never];
+  const { loss: total, extras, gradients } = await loss.run({ indices: [], x, next, output, steps, last }, { now, next: then, carriedNow, carriedNext }, meta.prompts, 0, 0);
   const part = fixture.part(`${name}/`);
   for (const [term, value] of [['total', total] as const, ...Object.entries(extras).map(([k, t]) => [k, Number(t.data[0])] as const)]) {
     const expected = part.get(term)!.data[0] as number;

@@ -12,6 +12,7 @@ CASES = {
     "published": {"flowGradient": "both", "reverseGradient": "flow-only"},
     "full": {"flowGradient": "both", "reverseGradient": "full"},
     "default": {"flowGradient": "reverse", "reverseGradient": "flow-only"},
+    "path": {"flowGradient": "reverse", "reverseGradient": "flow-only", "path": 0.75},
     "no-flow": {"flow": False},
     "weak-prior": {"flow": False, "priorStrength": 0.5},
     "sigma": {"flowGradient": "both", "reverseGradient": "full", "weighting": "sigma"},
@@ -42,16 +43,22 @@ def losses(options, tuned, reference, flow, inputs, t, previous):
     even = (lambda d: d * std) if options.get("weighting") == "sigma" else (lambda d: d)
     g = lambda v: (v.reshape(BATCH, 12) @ flow.T).reshape(v.shape)
     with_flow = options.get("flow", True)
-    target = (strength * derivative(prior, following) + inputs["rewardNext"]).detach()
+    path = options.get("path", 0)
+    score = inputs["rewardNext"]
     if with_flow:
         term = g(following) * (1 - last)
-        target = target + (term if options["flowGradient"] == "both" else term.detach())
+        score = score + (term if options["flowGradient"] == "both" else term.detach())
+    if path:
+        share = (1 - path) * column(ALPHAS[previous])
+        score = share * score + (1 - share) * inputs["carriedNext"]
+    target = (strength * derivative(prior, following)).detach() + score
     terms = {"forward": even(derivative(ours, following) - target).square().mean(),
              "trust": (network(tuned, x, t) - inputs["output"]).square().mean()}
     if with_flow:
         back = derivative(ours, x)
         back = back if options["reverseGradient"] == "full" else back.detach()
-        balance = back - strength * derivative(prior, x).detach() + inputs["rewardNow"] + g(x)
+        back = -inputs["carriedNow"] if path else back - strength * derivative(prior, x).detach()
+        balance = back + inputs["rewardNow"] + g(x)
         terms["reverse"] = (even(balance) * (1 - last)).square().mean()
         terms["terminal"] = (g(following) * last).square().mean()
     weights = STRENGTH | {"forward": 1, "terminal": 1}
@@ -69,6 +76,7 @@ def make():
     steps = torch.tensor([901, 501, 101, 1])
     previous = (steps - 100).clamp(min=0)
     inputs = {k: tensor(410 + i, *SHAPE).double() for i, k in enumerate(["x", "rewardNow", "rewardNext", "output"])}
+    inputs |= {k: tensor(430 + i, *SHAPE).double() for i, k in enumerate(["carriedNow", "carriedNext"])}
     mean, std = transition(inputs["x"], network(reference, inputs["x"], steps), steps, previous)
     # Rounded before the losses are taken: the last step divides by its small variance.
     inputs["next"] = (mean + std * tensor(420, *SHAPE).double()).float().double()

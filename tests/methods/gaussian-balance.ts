@@ -1,0 +1,48 @@
+/** @file Where ∇-DB with a flow network ends on the Gaussian task, and training that goes there. */
+import type { HostTensor } from '../../src/graph/dtype.js';
+import type { Stepper } from '../../src/methods/method.js';
+import type { Plan } from '../../src/schedulers/plan.js';
+import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
+import { affineStep, finalMoments } from './gaussian-task.js';
+import type { GaussianTask } from './gaussian-task.js';
+
+/** a, b of the tuned network and of g_φ where all balances hold on average: F(x) = E[∂μ_ref/∂x · F(x') | x], solved from the clean end. */
+export function balanced({ steps }: Plan, beta: number, M = 2) {
+  const policy: { a: number; b: number }[] = [];
+  const flow: { a: number; b: number }[] = [];
+  const ends = steps.at(-1)!.nextAlphaBar;
+  let [k1, k0] = [beta * ends, beta * ends * M]; // ∇ log F(x') = −k1·x' + k0
+  for (const [i, step] of [...steps.entries()].toReversed()) {
+    const { A, std } = affineStep(step, 0, 0);
+    const scale = 1 + std ** 2 * k1;
+    const [slope, shift] = [A / scale, (std ** 2 * k0) / scale];
+    const [epsX, epsShift] = [(slope - step.meanX) / step.meanOut, shift / step.meanOut];
+    policy[i] = { a: epsX - Math.sqrt(1 - step.alphaBar), b: epsShift };
+    const [u, v] = [step.cleanX + step.cleanOut * epsX, step.cleanOut * epsShift];
+    const guess = { k1: beta * step.alphaBar * u * u, k0: beta * step.alphaBar * u * (M - v) };
+    // The last transition trains no flow: the guess stands there.
+    [k1, k0] = i === steps.length - 1 ? [guess.k1, guess.k0] : [A * k1 * slope, A * (k0 - k1 * shift)];
+    flow[i] = { a: guess.k1 - k1, b: k0 - guess.k0 };
+  }
+  return { policy, flow, moments: finalMoments(steps.map((step, i) => affineStep(step, policy[i]!.a, policy[i]!.b))) };
+}
+
+export const PROMPTS = (task: GaussianTask): string[] => new Array<string>(task.batch).fill('');
+
+/** Trains through the method's own rounds with AdamW, the learning rate falling to nothing; returns the last loss. */
+export async function optimise(task: GaussianTask, stepper: Stepper, rounds: number, lr: number): Promise<number> {
+  const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
+  let last = 0;
+  const states = groups.map((g) => initAdamW(g));
+  for (let round = 0; round < rounds; round++) {
+    for await (const { gradients, loss } of stepper.round(PROMPTS(task), round)) {
+      last = loss;
+      const rate = lr * Math.min(1, (2 * (rounds - round)) / rounds) ** 2;
+      groups.forEach((group, i) => {
+        const own = new Map([...group.keys()].map((name): [string, HostTensor] => [name, gradients.get(name)!]));
+        updateAdamW(group, own, states[i]!, rate, { beta1: 0.9, beta2: 0.99, epsilon: 1e-12, weightDecay: 0 });
+      });
+    }
+  }
+  return last;
+}
