@@ -10,7 +10,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.js';
 import type { RunState } from '../../src/training/checkpoint.js';
 import { resolveConfig } from '../../src/training/config.js';
-import { checkFits } from '../../src/training/train-state.js';
+import { checkFits, nothingPending } from '../../src/training/train-state.js';
 import type { Trained } from '../../src/training/train-state.js';
 import { scratch } from '../cli/helpers.js';
 
