@@ -58,10 +58,14 @@ async function run(flags: Flags): Promise<void> {
   await checkWritable(work, 'folder');
   progress.phase(`reading pictures from ${flags.data}`);
   const captioned = recipe.network !== 'reward-model';
-  const dataset = await loadDataset(flags.data, recipe.imageSize, (done, total) => {
-    stopSignal.throwIfAborted();
-    progress.step(done, total, 'pictures');
-  }, captioned);
+  const dataset = await loadDataset(flags.data, recipe.imageSize, {
+    captioned,
+    onProgress: (done, total) => {
+      stopSignal.throwIfAborted();
+      progress.step(done, total, 'pictures');
+    },
+    onWarning: (text) => progress.warn(text),
+  });
   await pretrain(recipe, dataset, {
     out: flags.out,
     work,
@@ -79,7 +83,7 @@ export function pretrainCommand(): Command {
   return new Command('pretrain')
     .description('Train a network from scratch on a folder of captioned images (VAE, denoiser, CLIP, style head), or a reward model on pictures you like and others.')
     .requiredOption('--recipe <file>', 'what to train and how (YAML; the bundled model\'s are in models/recipes)')
-    .requiredOption('--data <dir>', 'images with metadata.jsonl, or images with .txt captions beside them (a reward model needs no captions: images that you like)')
+    .requiredOption('--data <dir>', 'images with metadata.jsonl (also as Hugging Face\'s datasets write it), or images with .txt captions beside them (a reward model needs no captions: images that you like)')
     .option('--out <dir>', 'model folder to write to, in diffusers layout', 'models/emoji')
     .option('--work <dir>', 'folder for checkpoints and metrics (default: runs/pretrain/<recipe>)')
     .option('--steps <n>', 'train this many steps instead of the recipe\'s', parseNumber)

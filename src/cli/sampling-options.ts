@@ -6,7 +6,7 @@ import { latentShape } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Execution } from '../runtime/compile.js';
 import type { Device } from '../runtime/device.js';
-import { cutPrompts } from '../sampling/conditions.js';
+import { checkPrompts } from '../sampling/conditions.js';
 import { defaultGuidance, defaultSize, defaultSteps } from '../sampling/defaults.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
 import { samplers } from '../schedulers/index.js';
@@ -57,7 +57,7 @@ export function withPromptFlags(command: Command): Command {
   return withLoadFlags(command
     .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id', 'emoji'))
     .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
-    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv or .jsonl file')
+    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv, .tsv, .json or .jsonl file')
       .conflicts('prompt'))
     .option('--negative <text>', 'what to stay away from', '');
 }
@@ -147,14 +147,11 @@ export function samplingSettings(
   const [width, height] = flags.size ?? defaultSize(pipeline);
   try {
     latentShape(pipeline, 1, height, width);
-    for (const [prompt, cut] of cutPrompts(pipeline, [...prompts, negativePrompt])) {
-      const room = pipeline.textEncoders[0]!.tokenizer.maxLength - 2;
-      progress.warn(`"${prompt}" is longer than the model's ${room} tokens; this is cut off: "${cut}"`);
-    }
   } catch (error) {
     // A value that is out of range is the user's to mend.
     throw error instanceof RangeError ? new UsageError(error.message) : error;
   }
+  checkPrompts(pipeline, [...prompts, negativePrompt], (text) => progress.warn(text));
   return {
     sampler, steps, plan, guidance, negativePrompt, width, height, schedule: scheduler.schedule,
     compile: { device: flags.device, signal: stopSignal, ...(threads !== undefined && { threads }) },

@@ -46,7 +46,7 @@ export function withRunFlags(command: Command): Command {
     .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id (default: emoji)'))
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
-    .option('--prompts <name>', 'bundled list, or a .txt, .csv or .jsonl file (default: people)')
+    .option('--prompts <name>', 'bundled list, or a .txt, .csv, .tsv, .json or .jsonl file (default: people)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images an update', parseNumber)
     .option('--lr <x>', `learning rate (default: ${configSchema.parse({}).lr}, or 4e-4 for other models)`, parseNumber)

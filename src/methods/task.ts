@@ -81,7 +81,7 @@ export interface GivenPairs {
 export interface TaskData {
   /** A folder of captioned images. */
   pictures(path: string): Promise<GivenSamples>;
-  /** A CSV or JSONL file of image pairs. */
+  /** A table or JSON file of image pairs. */
   pairs(path: string): Promise<GivenPairs>;
 }
 

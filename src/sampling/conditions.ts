@@ -1,4 +1,5 @@
 /** @file Prompts as what conditions the network, each encoded once and remembered for a while. */
+import { shown } from '../formats/errors.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { encodePrompts, sizesOf, tokenize } from '../models/prompt.js';
@@ -6,6 +7,7 @@ import type { EncodedPrompts } from '../models/prompt.js';
 import { isSdxl } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
+import { SamplingError } from '../schedulers/plan.js';
 
 /** Prefixes of the graph inputs, for `conditionInputs`. */
 export const POSITIVE = 'condition/';
@@ -37,15 +39,34 @@ export const hasGuidanceInput = ({ unet }: Pick<Pipeline, 'unet'>): boolean => u
 export const isGuided = (pipeline: Pick<Pipeline, 'unet'>, guidance: number): boolean =>
   guidance > 1 && !hasGuidanceInput(pipeline);
 
+/** Warnings of one kind that are told one by one. */
+const MOST_TOLD = 3;
+
 /**
- * The ends of prompts that the tokenizer has no room for, by prompt.
+ * Looks at every prompt before any work begins, in every command alike: what does not fit into the model's tokens is
+ * cut off and warned of.
  *
- * @throws RangeError for a prompt of more than 8192 characters
+ * @throws SamplingError for a prompt of more than 8192 characters
  */
-export function cutPrompts(pipeline: Pipeline, prompts: readonly string[]): Map<string, string> {
-  const all = [...new Set(prompts)];
-  const { truncated } = tokenize(pipeline, all);
-  return new Map(all.flatMap((prompt, i) => (truncated[i] == null ? [] : [[prompt, truncated[i]] as const])));
+export function checkPrompts(pipeline: Pipeline, prompts: readonly string[], warn: (text: string) => void): void {
+  const room = pipeline.textEncoders[0]!.tokenizer.maxLength - 2;
+  let cut = 0;
+  for (const prompt of new Set(prompts)) {
+    const rest = restOf(pipeline, prompt);
+    if (rest === null || ++cut > MOST_TOLD) continue;
+    warn(`"${shown(prompt)}" is longer than the model's ${room} tokens; this is cut off: "${shown(rest)}"`);
+  }
+  if (cut > MOST_TOLD) warn(`${cut - MOST_TOLD} more prompts are longer than the model's ${room} tokens and are cut off`);
+}
+
+/** The end of a prompt that the tokenizer has no room for. */
+function restOf(pipeline: Pipeline, prompt: string): string | null {
+  try {
+    return tokenize(pipeline, [prompt]).truncated[0]!;
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new SamplingError(`"${shown(prompt)}": ${cause.message}`, { cause });
+  }
 }
 
 /** What one prompt became: tensors [1, …] by name. */

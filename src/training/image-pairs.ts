@@ -1,9 +1,9 @@
-/** @file Pairs of pictures of one prompt, the better one first, listed in a CSV or JSONL file beside the pictures. */
-import { readFile, realpath, stat } from 'node:fs/promises';
-import { dirname, extname, join, sep } from 'node:path';
+/** @file Pairs of pictures of one prompt, the better one first, listed in a table or JSON file beside the pictures. */
+import { realpath, stat } from 'node:fs/promises';
+import { dirname, join, sep } from 'node:path';
 import { z } from 'zod';
-import { csvRows } from '../formats/csv.js';
 import { readImage } from '../formats/image.js';
+import { readRecords } from '../formats/records.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { DatasetError } from './pretrain/dataset.js';
@@ -15,45 +15,18 @@ export interface ImagePair {
   readonly loser: string;
 }
 
-const MAX_BYTES = 64 * 2 ** 20;
-
 const row = z.object({ prompt: z.string(), winner: z.string().min(1), loser: z.string().min(1) });
-
-/** Each row with where it stands, unchecked. */
-type Rows = [where: string, value: unknown][];
-
-function jsonRows(text: string, path: string): Rows {
-  return text.split('\n').flatMap((line, i): Rows => {
-    if (line.trim() === '') return [];
-    const where = `${path}:${i + 1}`;
-    try {
-      return [[where, JSON.parse(line)]];
-    } catch {
-      throw new DatasetError(`${where}: not JSON. Each line is {"prompt": "…", "winner": "a.png", "loser": "b.png"}`);
-    }
-  });
-}
-
-function tableRows(text: string, path: string): Rows {
-  const [header, ...rows] = csvRows(text).filter((cells) => cells.some((cell) => cell.trim() !== ''));
-  const names = (header ?? []).map((cell) => cell.trim().toLowerCase());
-  for (const name of Object.keys(row.shape)) {
-    if (!names.includes(name)) throw new DatasetError(`${path} has no column "${name}"; its first line must name prompt, winner and loser`);
-  }
-  return rows.map((cells, i) => [`${path}, row ${i + 2}`, Object.fromEntries(names.map((name, k) => [name, cells[k]?.trim()]))]);
-}
 
 /**
  * Reads the list and checks every path. Paths are relative to the list's folder and stay inside it.
  *
- * @throws DatasetError naming the file and line that is wrong, missing or outside
+ * @throws DatasetError or FormatError, naming the file and line that is wrong, missing or outside
  */
 export async function readPairs(path: string): Promise<ImagePair[]> {
-  const size = (await stat(path).catch(() => null))?.size;
-  if (size === undefined) throw new DatasetError(`there is no list of image pairs ${path}; it must be a .csv or .jsonl file`);
-  if (size > MAX_BYTES) throw new DatasetError(`${path} is larger than ${MAX_BYTES / 2 ** 20} MB`);
-  const text = (await readFile(path, 'utf8')).replace(/^\ufeff/, '');
-  const rows = extname(path).toLowerCase() === '.csv' ? tableRows(text, path) : jsonRows(text, path);
+  if (!(await stat(path).catch(() => null))) {
+    throw new DatasetError(`there is no list of image pairs ${path}; it must be a .csv, .tsv, .jsonl or .json file`);
+  }
+  const rows = await readRecords(path, Object.keys(row.shape).map((name) => [name]));
   if (rows.length === 0) throw new DatasetError(`${path} lists no pair`);
   const root = await realpath(dirname(path));
   const known = new Map<string, string>();
@@ -66,7 +39,7 @@ export async function readPairs(path: string): Promise<ImagePair[]> {
     return real;
   };
   const pairs: ImagePair[] = [];
-  for (const [where, value] of rows) {
+  for (const { where, value } of rows) {
     const parsed = row.safeParse(value);
     if (!parsed.success) {
       const issue = parsed.error.issues[0]!;

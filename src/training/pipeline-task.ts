@@ -47,6 +47,8 @@ export interface PipelineTaskOptions {
   /** Recompute the inside of each block in backward passes. */
   checkpointing: boolean;
   compile: Execution;
+  /** Told of captions that are cut and files that are passed over. */
+  warn?: (text: string) => void;
 }
 
 export interface PipelineTask extends Task {
@@ -151,7 +153,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const counts: Counts = { rewardQueries: 0, denoiserCalls: 0 };
   const decoder = await compileGraph({ images });
   const { data, release: releaseData } = openTaskData(pipeline, {
-    batch, seed: options.seed, size: options.height, compile: compileGraph,
+    batch, seed: options.seed, size: options.height, compile: compileGraph, warn: options.warn ?? (() => {}),
   });
   const record: SampleReward['record'] = (scores, prompts) => {
     checkScores(reward.name, scores, prompts);

@@ -1,7 +1,9 @@
-/** @file Prompt sets: bundled lists, and text, CSV or JSONL files with weights. */
-import { readdir, readFile } from 'node:fs/promises';
+/** @file Prompt sets: bundled lists, and text files, tables or JSON with weights. */
+import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { csvRows } from '../formats/csv.js';
+import { shown } from '../formats/errors.js';
+import { MOST_BYTES, readRecords, RECORD_ENDINGS } from '../formats/records.js';
+import { linesOf, readTextFile } from '../formats/text-file.js';
 import { bundledFolder } from '../models/load.js';
 import { uniform } from '../random/random.js';
 import { suggestion } from '../rewards/nearest.js';
@@ -14,8 +16,6 @@ export interface PromptSet {
   readonly weights: readonly number[];
 }
 
-const MAX_BYTES = 64 * 2 ** 20;
-
 const listFolder = (): string => join(bundledFolder('emoji'), 'prompts');
 
 /** Names of the bundled lists. */
@@ -25,57 +25,82 @@ export async function bundledPrompts(): Promise<string[]> {
 
 type Entry = readonly [prompt: string, weight: number];
 
-const readers: Readonly<Record<string, (text: string, path: string) => Entry[]>> = {
-  '.txt': (text) => text.split('\n').map((s) => s.trim()).filter((s) => s !== '' && !s.startsWith('#')).map((s) => [s, 1]),
-  '.csv': readCsv,
-  '.jsonl': (text, path) => text.split('\n').flatMap((line, i): Entry[] => {
-    if (line.trim() === '') return [];
-    const where = `${path}:${i + 1}`;
-    let value: unknown;
-    try {
-      value = JSON.parse(line);
-    } catch {
-      throw new ConfigError(`${where}: not JSON. Each line is {"prompt": "…", "weight": 1} or "…"`);
-    }
-    if (typeof value === 'string') return [[value, 1]];
-    const { prompt, weight = 1 } = (value ?? {}) as { prompt?: unknown; weight?: unknown };
-    if (typeof prompt !== 'string') throw new ConfigError(`${where}: has no text "prompt"`);
-    return [[prompt, weightOf(weight, where)]];
-  }),
-};
+/** What the prompt may be called, the likelier name first: ours and Parti's, DrawBench's, those of captions. */
+const PROMPT_NAMES = ['prompt', 'prompts', 'caption', 'captions', 'text'];
+
+/** A value of a list as its prompt. @throws ConfigError if it has none */
+export function promptOf(value: unknown, where: string): string {
+  const record = typeof value === 'string' ? { prompt: value } : (value ?? {}) as Record<string, unknown>;
+  const name = PROMPT_NAMES.find((n) => Object.hasOwn(record, n) && record[n] !== null);
+  if (name !== undefined && typeof record[name] === 'string') return record[name];
+  throw new ConfigError(`${where}: has no text "prompt". Each item is {"prompt": "…", "weight": 1} or "…"`);
+}
 
 function weightOf(value: unknown, where: string): number {
-  const weight = Number(value);
-  if (!Number.isFinite(weight) || weight < 0) throw new ConfigError(`${where}: weight "${String(value)}" is not a number of at least 0`);
+  if (value === undefined || value === null || value === '') return 1;
+  const weight = typeof value === 'string' || typeof value === 'number' ? Number(value) : Number.NaN;
+  if (!Number.isFinite(weight) || weight < 0) throw new ConfigError(`${where}: weight "${shown(String(value))}" is not a number of at least 0`);
   return weight;
 }
 
-/** RFC 4180 with a header that names `prompt` and, if wanted, `weight`; without a header the first column is the prompt. */
-function readCsv(text: string, path: string): Entry[] {
-  const rows = csvRows(text).filter((row) => row.some((cell) => cell.trim() !== ''));
-  const header = rows[0]?.map((cell) => cell.trim().toLowerCase()) ?? [];
-  const column = header.indexOf('prompt');
-  const weights = header.indexOf('weight');
-  return (column < 0 ? rows : rows.slice(1)).map((row, i) => {
-    const prompt = (row[Math.max(column, 0)] ?? '').trim();
-    return [prompt, column < 0 || weights < 0 ? 1 : weightOf(row[weights] ?? 1, `${path}, row ${i + 2}`)];
+async function readList(path: string): Promise<Entry[]> {
+  const records = await readRecords(path, [PROMPT_NAMES]);
+  const table = /\.[ct]sv$/i.test(path);
+  return records.map(({ where, value }) => {
+    const prompt = promptOf(value, where);
+    // An empty cell is a gap in the table, more likely than the wish for no prompt.
+    if (table && prompt === '') throw new ConfigError(`${where}: the prompt is empty; fill it in or take the row out`);
+    return [prompt, weightOf((value as { weight?: unknown } | null)?.weight, where)];
   });
 }
+
+/** A comment is a `#` alone or with a space behind it: `#1 dad mug` is a prompt. */
+const COMMENT = /^#+(?:\s|$)/;
+
+/** One prompt a line. @throws ConfigError for a table or JSON under the name of a text */
+function readLines(text: string, path: string): Entry[] {
+  const lines = linesOf(text).map((line) => line.trim());
+  const first = lines.findIndex((line) => line !== '' && !COMMENT.test(line));
+  const kind = first < 0 ? null : otherKind(lines[first]!);
+  if (kind !== null) {
+    throw new ConfigError(`${path}:${first + 1}: "${shown(lines[first]!)}" is no prompt but ${kind}`);
+  }
+  return lines.filter((line) => line !== '' && !COMMENT.test(line)).map((line) => [line, 1]);
+}
+
+function otherKind(line: string): string | null {
+  const cells = line.split(/[,;\t]/).map((cell) => cell.trim().replace(/^"(.*)"$/, '$1').toLowerCase());
+  const named = cells.some((cell) => PROMPT_NAMES.slice(0, 4).includes(cell));
+  if (named && cells.every((cell) => /^\w*$/.test(cell))) {
+    return 'the header of a table: call the file .csv or .tsv, or take the line out';
+  }
+  if (!/^[[{]/.test(line)) return null;
+  try {
+    return typeof JSON.parse(line) === 'object' ? 'JSON: call the file .jsonl or .json' : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What may hold one prompt a line; other endings promise something else. */
+const TEXT_ENDINGS = ['', '.txt', '.text', '.prompt', '.prompts', '.md', '.lst', '.list'];
 
 /**
  * A bundled list by name, or a file by path.
  *
- * @throws ConfigError if there is no such list or file, or it holds no prompt
+ * @throws ConfigError if there is no such list or file, or it holds no prompt; FormatError with the line that cannot be read
  */
 export async function loadPrompts(name: string): Promise<PromptSet> {
   const bundled = await bundledPrompts();
   const path = bundled.includes(name) ? join(listFolder(), `${name}.txt`) : name;
-  const bytes = await readFile(path).catch(() => {
-    throw new ConfigError(`there is no prompt list or file "${name}". ${suggestion(name, bundled)}`);
-  });
-  if (bytes.length > MAX_BYTES) throw new ConfigError(`${path} is larger than ${MAX_BYTES / 2 ** 20} MB`);
-  const reader = readers[extname(path).toLowerCase()] ?? readers['.txt']!;
-  const entries = reader(bytes.toString('utf8'), path).filter(([, weight]) => weight > 0);
+  const found = await stat(path).catch(() => null);
+  if (!found) throw new ConfigError(`there is no prompt list or file "${shown(name)}". ${suggestion(name, bundled)}`);
+  const ending = extname(path).toLowerCase();
+  if (![...RECORD_ENDINGS, ...TEXT_ENDINGS].includes(ending)) {
+    throw new ConfigError(`${path}: prompts are read from ${['.txt', ...RECORD_ENDINGS].join(', ')}, not from ${ending}`);
+  }
+  const all = RECORD_ENDINGS.includes(ending) ? await readList(path) : readLines(await readTextFile(path, MOST_BYTES), path);
+  const entries = all.filter(([, weight]) => weight > 0);
   if (entries.length === 0) throw new ConfigError(`${path} holds no prompt`);
   return { name, prompts: entries.map(([p]) => p), weights: entries.map(([, w]) => w) };
 }

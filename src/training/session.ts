@@ -17,6 +17,7 @@ import { openScorer } from '../rewards/scorer.js';
 import type { Execution } from '../runtime/compile.js';
 import { releasedOnFailure } from '../runtime/resources.js';
 import type { Resources } from '../runtime/resources.js';
+import { checkPrompts } from '../sampling/conditions.js';
 import { sampleNoise } from '../sampling/sampler.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';
@@ -150,6 +151,8 @@ async function open(
   const late = lateStart(scheduler.schedule.alphasCumprod.length, plan.steps[0]!.timestep);
   if (late) progress.warn(late);
   if (purpose === 'train' && method.needs.stochasticSampler) requireStochastic(plan);
+  const warn = (text: string): void => progress.warn(text);
+  checkPrompts(pipeline, [...prompts.prompts, ...evaluationPrompts.prompts, config.negativePrompt], warn);
   progress.phase('compiling');
   const task = resources.use(await openPipelineTask(pipeline, {
     batch: config.batch,
@@ -164,6 +167,7 @@ async function open(
     reward,
     checkpointing: config.checkpointing,
     compile,
+    warn,
   }));
   const idle = task.adapter ? unmatchedTargets(task.adapter, config.lora.targets) : [];
   if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);

@@ -8,6 +8,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { uniform } from '../random/random.js';
 import { inBatches } from '../rewards/rows.js';
+import { checkPrompts } from '../sampling/conditions.js';
 import { readPairs, readPictures } from './image-pairs.js';
 import { loadDataset, pickCaption, pictures } from './pretrain/dataset.js';
 
@@ -16,13 +17,15 @@ export interface TaskDataOptions {
   seed: number;
   /** Side of the pictures in pixels. */
   size: number;
+  /** Told of captions that are cut and files that are passed over. */
+  warn?: (text: string) => void;
   /** Compiles a graph over the pipeline's weights. */
   compile(outputs: { latents: ReturnType<typeof input> }): Promise<TaskExecutable<'latents'>>;
 }
 
 /** Compiles the encoder when it is first needed. */
 export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { data: TaskData; release(): Promise<void> } {
-  const { batch, seed, size } = options;
+  const { batch, seed, size, warn = () => {} } = options;
   let encoder: Promise<TaskExecutable<'latents'>> | null = null;
 
   /** Pictures [N, 3, S, S] in [0, 1] → the means of their latents [N, C, h, w]. */
@@ -35,15 +38,18 @@ export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { da
   return {
     data: {
       async pictures(path) {
-        const dataset = await loadDataset(path, size);
+        const dataset = await loadDataset(path, size, { onWarning: warn });
         const draw = (i: number): number => uniform({ seed, stream: 'captions', step: 0 }, i, 1)[0]!;
+        const prompts = dataset.records.map((record, i) => pickCaption(record, draw(i)));
+        checkPrompts(pipeline, prompts, warn);
         return {
-          prompts: dataset.records.map((record, i) => pickCaption(record, draw(i))),
+          prompts,
           samples: (indices) => encode(pictures(dataset, indices)),
         };
       },
       async pairs(path) {
         const pairs = await readPairs(path);
+        checkPrompts(pipeline, pairs.map((pair) => pair.prompt), warn);
         const samples = async (indices: readonly number[], side: 'winner' | 'loser'): Promise<HostTensor> =>
           encode(await readPictures(indices.map((i) => pairs[i]![side]), size));
         return {

@@ -133,7 +133,7 @@ test.each([
   ['half an image', ['--prompt', 'x', '--count', '1.5'], 'CommanderError', /whole number of at least 1/],
   ['an unknown sampler', ['--prompt', 'x', '--sampler', 'best'], 'CommanderError', /ddim, ddpm, euler/],
   ['too many steps', ['--prompt', 'x', '--sampling-steps', '5000'], 'SamplingError', /whole number from 1 to 1000/],
-  ['an endless prompt', ['--prompt', 'x'.repeat(9000)], 'UsageError', /at most 8192/],
+  ['an endless prompt', ['--prompt', 'x'.repeat(9000)], 'SamplingError', /at most 8192/],
   ['an endless seed', ['--prompt', 'x', '--count', '2', '--seed', '9007199254740991'], 'UsageError',
     /take at most 9007199254740990/],
   ['no such model', ['--prompt', 'x', '--model', 'nowhere'], 'FormatError', /no folder, file or hub id/],

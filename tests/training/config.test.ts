@@ -69,7 +69,7 @@ describe('prompts', () => {
   test('empty, broken and unknown lists are refused by name', async () => {
     await expect(loadPrompts(await file('empty.txt', '# nothing\n'))).rejects.toThrow(/empty\.txt.*no prompt/);
     await expect(loadPrompts(await file('broken.jsonl', '{"prompt":\n'))).rejects.toThrow(/broken\.jsonl:1/);
-    await expect(loadPrompts(await file('w.csv', 'prompt,weight\na,-1\n'))).rejects.toThrow(/row 2.*-1/);
+    await expect(loadPrompts(await file('w.csv', 'prompt,weight\na,-1\n'))).rejects.toThrow(/w\.csv:2.*-1/);
     await expect(loadPrompts('animal')).rejects.toThrow(/animals/);
   });
 

@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { csvRows } from '../../src/formats/csv.js';
 import { writePng } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
 import { loadPipeline } from '../../src/models/load.js';
@@ -45,7 +44,7 @@ describe('a list of image pairs', () => {
 
   test.each([
     ['csv', 'prompt,winner\na,white.png\n', 'has no column "loser"'],
-    ['csv', 'prompt,winner,loser\na,white.png\n', 'row 2: loser'],
+    ['csv', 'prompt,winner,loser\na,white.png\n', ':2: loser'],
     ['csv', '', 'has no column "prompt"'],
     ['csv', 'prompt,winner,loser\n', 'lists no pair'],
     ['jsonl', '{"prompt": "a"', ':1: not JSON'],
@@ -91,8 +90,4 @@ test('a task gets pairs as latents, winners and losers apart', async () => {
   expect(item(winners, 0)).toEqual(item(losers, 1));
   expect(item(winners, 0)).toEqual(item(winners, 2));
   expect(item(winners, 0)).not.toEqual(item(losers, 0));
-});
-
-test('rows of comma-separated values', () => {
-  expect(csvRows('a,b\n"c ""x"", y",\n')).toEqual([['a', 'b'], ['c "x", y', '']]);
 });

@@ -168,7 +168,7 @@ describe('a recipe for each network', () => {
     await mkdir(join(root, 'worse'));
     const square = (grey: number): HostTensor => host(new Float32Array(3 * 256).fill(grey), [3, 16, 16]);
     for (const grey of [0.2, 0.5, 0.8]) await writePng(join(root, 'worse', `${grey}.png`), square(grey));
-    expect((await loadDataset(join(root, 'worse'), 16, undefined, false)).records.map((r) => r.captions)).toEqual([[], [], []]);
+    expect((await loadDataset(join(root, 'worse'), 16, { captioned: false })).records.map((r) => r.captions)).toEqual([[], [], []]);
     await writeFile(join(root, 'worse', 'grid.png'), 'not looked at');
     await carryOut('reward-model');
     const right = (await rows('reward-model')).map((row) => row['accuracy']!);

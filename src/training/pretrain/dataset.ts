@@ -1,8 +1,12 @@
 /** @file A folder of captioned images, held in memory as bytes. */
-import { readFile, readdir, realpath } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { z } from 'zod';
+import { shown } from '../../formats/errors.js';
 import { readImage, resizeImage } from '../../formats/image.js';
+import { isObject } from '../../formats/json.js';
+import { jsonLines } from '../../formats/records.js';
+import { linesOf, readTextFile } from '../../formats/text-file.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
 import { permutation } from '../../random/random.js';
@@ -10,7 +14,7 @@ import { permutation } from '../../random/random.js';
 /** One line of `metadata.jsonl`; further fields (name, style, group, …) are kept for evaluation. */
 const line = z.looseObject({
   file: z.string().min(1),
-  captions: z.array(z.string()).min(1),
+  captions: z.array(z.string().trim().min(1)),
   /** How often each caption is drawn; equal by default. */
   weights: z.array(z.number().nonnegative()).optional(),
   name: z.string().optional(),
@@ -32,54 +36,79 @@ export interface Dataset extends Pictures {
   readonly records: readonly DatasetRecord[]; // N
 }
 
+/** Ours, or what image folders of Hugging Face's datasets have: `file_name`, and one or more captions as `text`. */
+function renamed(value: unknown): unknown {
+  if (!isObject(value)) return value;
+  const { file_name: name, file = name, text, caption, prompt, captions = text ?? caption ?? prompt ?? [] } = value;
+  return { ...value, file, captions: typeof captions === 'string' ? [captions] : captions };
+}
+
 /** A problem in the user's folder: file, line and remedy. */
 export class DatasetError extends Error {
   override readonly name = 'DatasetError';
 }
 
-async function readRecords(folder: string, captioned: boolean): Promise<DatasetRecord[]> {
+/** How a folder is read. */
+export interface ReadOptions {
+  readonly onProgress?: OnProgress;
+  /** Told what is passed over. */
+  readonly onWarning?: (text: string) => void;
+  /** Whether an image without caption is an error; by default it is. */
+  readonly captioned?: boolean;
+}
+
+async function readMetadata(folder: string, { captioned = true, onWarning }: ReadOptions): Promise<DatasetRecord[]> {
   const path = join(folder, 'metadata.jsonl');
-  const text = await readFile(path, 'utf8').catch(() => null);
-  if (text === null) return captionFiles(folder, captioned);
-  return text.split('\n').flatMap((row, i) => {
-    if (row.trim() === '') return [];
-    const where = `${path}:${i + 1}`;
-    let json: unknown;
-    try {
-      json = JSON.parse(row);
-    } catch {
-      throw new DatasetError(`${where}: not a JSON object. Each line describes one image.`);
-    }
-    const parsed = line.safeParse(json);
+  if (!(await stat(path).catch(() => null))) return captionFiles(folder, captioned, onWarning);
+  return jsonLines(await readTextFile(path, METADATA_BYTES), path).map(({ where, value }) => {
+    const parsed = line.safeParse(renamed(value));
     if (!parsed.success) {
       const issue = parsed.error.issues[0]!;
-      throw new DatasetError(`${where}: ${issue.path.join('.')}: ${issue.message}`);
+      throw new DatasetError(`${where}: ${issue.path.join('.') || 'the line'}: ${issue.message}`);
     }
     const { captions, weights } = parsed.data;
+    if (captioned && captions.length === 0) {
+      throw new DatasetError(`${where}: has no caption; give it as "captions": ["…"], or as "text", "caption" or "prompt"`);
+    }
     if (weights && weights.length !== captions.length) {
       throw new DatasetError(`${where}: ${weights.length} weights for ${captions.length} captions`);
     }
-    return [parsed.data];
+    return parsed.data;
   });
 }
 
-async function imageFiles(folder: string): Promise<string[]> {
-  const names = await readdir(folder).catch(() => {
-    throw new DatasetError(`no folder ${folder}`);
+/** A line for each picture: LAION's millions would not fit into memory anyway. */
+const METADATA_BYTES = 512 * 2 ** 20;
+const CAPTION_BYTES = 2 ** 20;
+
+/** The pictures of a folder by name. What is none, or hidden (`._x.png` is no picture but macOS's notes of one), is told. */
+async function imageFiles(folder: string, onWarning?: (text: string) => void): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => {
+    throw new DatasetError(`no folder ${shown(folder)}`);
   });
-  return names.filter((f) => /\.(png|jpe?g|webp)$/i.test(f)).toSorted();
+  const isPicture = (name: string): boolean => /^[^.].*\.(png|jpe?g|webp)$/i.test(name);
+  const names = entries.map((entry) => entry.name).toSorted();
+  const over = entries.filter((e) => !isPicture(e.name) && (e.isDirectory() || !/^[^.].*\.txt$/i.test(e.name)))
+    .map((entry) => shown(entry.name) + (entry.isDirectory() ? '/' : '')).toSorted();
+  if (over.length > 0) {
+    const [few, more] = [over.slice(0, 3).join(', '), over.length - 3];
+    onWarning?.(`${shown(folder)}: passed over, not being png, jpg or webp: ${few}${more > 0 ? ` and ${more} more` : ''}`);
+  }
+  return names.filter(isPicture);
 }
 
 /** Without `metadata.jsonl`: pictures with a text file of the same name, one caption a line. */
-async function captionFiles(folder: string, captioned: boolean): Promise<DatasetRecord[]> {
-  const files = await imageFiles(folder);
+async function captionFiles(
+  folder: string, captioned: boolean, onWarning: ReadOptions['onWarning'],
+): Promise<DatasetRecord[]> {
+  const files = await imageFiles(folder, onWarning);
   if (files.length === 0) {
     throw new DatasetError(`${folder} has neither metadata.jsonl nor images (png, jpg, webp) with .txt captions`);
   }
   return Promise.all(files.map(async (file) => {
     const path = join(folder, file.replace(/\.\w+$/, '.txt'));
-    const text = await readFile(path, 'utf8').catch(() => null);
-    const captions = text?.split('\n').map((s) => s.trim()).filter(Boolean) ?? [];
+    const text = (await stat(path).catch(() => null)) ? await readTextFile(path, CAPTION_BYTES) : '';
+    const captions = linesOf(text).map((s) => s.trim()).filter(Boolean);
     if (captioned && captions.length === 0) throw new DatasetError(`${file} has no caption: write one into ${path}`);
     return { file, captions };
   }));
@@ -110,13 +139,11 @@ export function setPicture(pixels: Uint8Array, i: number, values: Float32Array):
 /**
  * Reads a folder of captioned images, each resized to `size` × `size`.
  *
- * @param captioned whether an image without caption is an error; without `metadata.jsonl` and captions its own are none
  * @throws DatasetError naming the file (and line) that is missing, outside the folder or not an image
  */
-export async function loadDataset(
-  folder: string, size: number, onProgress?: OnProgress, captioned = true,
-): Promise<Dataset> {
-  const records = await readRecords(folder, captioned);
+export async function loadDataset(folder: string, size: number, options: ReadOptions = {}): Promise<Dataset> {
+  const { onProgress } = options;
+  const records = await readMetadata(folder, options);
   const root = await realpath(folder);
   const paths: string[] = [];
   for (const { file } of records) {
@@ -134,10 +161,12 @@ export async function loadDataset(
  *
  * @throws DatasetError naming a folder without images
  */
-export async function loadPictures(folders: readonly string[], size: number, onProgress?: OnProgress): Promise<Pictures> {
+export async function loadPictures(
+  folders: readonly string[], size: number, { onProgress, onWarning }: Omit<ReadOptions, 'captioned'> = {},
+): Promise<Pictures> {
   const paths: string[] = [];
   for (const folder of folders) {
-    const files = (await imageFiles(folder)).filter((f) => f !== 'grid.png');
+    const files = (await imageFiles(folder, onWarning)).filter((f) => f !== 'grid.png');
     if (files.length === 0) throw new DatasetError(`${folder} has no images (png, jpg, webp)`);
     for (const f of files) paths.push(join(folder, f));
   }

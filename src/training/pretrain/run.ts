@@ -193,7 +193,9 @@ async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Da
   const { out, seed, progress } = options;
   const { imageSize, training: { batch }, shift, noise, gradientPenalty } = recipe;
   progress.phase(`reading the worse pictures from ${recipe.worse.join(', ')}`);
-  const worse = await loadPictures(recipe.worse, imageSize, (done, total) => progress.step(done, total, 'pictures'));
+  const worse = await loadPictures(recipe.worse, imageSize, {
+    onProgress: (done, total) => progress.step(done, total, 'pictures'), onWarning: (text) => progress.warn(text),
+  });
   const better = recipe.throughVae ? await rendered(dataset, join(out, 'vae'), options) : dataset;
   const clip = await readComponent(join(out, recipe.clip), 'CLIPModel');
   const config = { ...clip.config.vision_config, projection_dim: 1 };

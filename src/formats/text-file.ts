@@ -1,0 +1,57 @@
+/** @file Text files as people's programs write them: UTF-8 or, with a byte-order mark, UTF-16. */
+import { fileSource, readBytes } from './byte-source.js';
+import { FormatError } from './errors.js';
+
+const REMEDY = 'Save it as UTF-8 (of Windows\' own encoding: iconv -f WINDOWS-1252 -t UTF-8).';
+
+/**
+ * Reads a text file whole, without its byte-order mark.
+ *
+ * @param most bytes that it may have
+ * @throws FormatError for a file that is missing, too large, or no text: with the line and column that is not UTF-8
+ */
+export async function readTextFile(path: string, most: number): Promise<string> {
+  const source = await fileSource(path);
+  try {
+    if (source.size > most) throw new FormatError(path, `is larger than ${most / 2 ** 20} MB`, 'Split it.');
+    return decodeText(await readBytes(source, 0, source.size), path);
+  } finally {
+    await source.close();
+  }
+}
+
+/** The text of a file's bytes. @throws FormatError with the line and column that is no text */
+export function decodeText(bytes: Uint8Array, where: string): string {
+  const encoding = encodingOf(bytes);
+  if (encoding === 'utf-32') throw new FormatError(where, 'is encoded as UTF-32', REMEDY);
+  let text: string;
+  try {
+    text = new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch (cause) {
+    const lossy = new TextDecoder(encoding).decode(bytes);
+    const at = lossy.indexOf('\ufffd'); // may be a real one; then its line is as near as can be told
+    throw new FormatError(`${where}:${place(lossy, at)}`, `is not ${encoding.toUpperCase()}`, REMEDY, { cause });
+  }
+  const zero = text.indexOf('\0');
+  if (zero < 0) return text;
+  const problem = 'is a zero, as binary files have it and UTF-16 without a byte-order mark';
+  throw new FormatError(`${where}:${place(text, zero)}`, problem, 'Give a text file; save it as UTF-8.');
+}
+
+function encodingOf(bytes: Uint8Array): 'utf-8' | 'utf-16le' | 'utf-16be' | 'utf-32' {
+  const mark = Buffer.from(bytes.subarray(0, 4)).toString('hex');
+  if (mark === 'fffe0000' || mark === '0000feff') return 'utf-32';
+  if (mark.startsWith('fffe')) return 'utf-16le';
+  return mark.startsWith('feff') ? 'utf-16be' : 'utf-8';
+}
+
+/** `line:column` of a character, from 1 on. */
+export function place(text: string, at: number): string {
+  const before = text.slice(0, at);
+  return `${lineCount(before)}:${at - Math.max(before.lastIndexOf('\n'), before.lastIndexOf('\r'))}`;
+}
+
+const lineCount = (text: string): number => linesOf(text).length;
+
+/** Lines however they end. */
+export const linesOf = (text: string): string[] => text.split(/\r\n|\n|\r/);

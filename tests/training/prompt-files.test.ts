@@ -1,0 +1,74 @@
+/** @file Prompt files as people have them: encodings, headers, separators; what is read, what refused, and where. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { loadPrompts } from '../../src/training/prompts.js';
+
+const folder = await mkdtemp(join(tmpdir(), 'attune-prompts-'));
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function prompts(name: string, content: string | Uint8Array): Promise<readonly string[]> {
+  const path = join(folder, name);
+  await writeFile(path, content);
+  return (await loadPrompts(path)).prompts;
+}
+
+const utf16be = (text: string): Uint8Array => Buffer.from(`\ufeff${text}`, 'utf16le').swap16();
+const APPLE = 'a red apple';
+const BOTH = [APPLE, 'a cat'];
+
+describe('is read', () => {
+  test.each<[string, string | Uint8Array, string[]]>([
+    ['utf16_powershell.txt', Buffer.from('\ufeffa red apple\r\na cat\r\n', 'utf16le'), BOTH],
+    ['utf16_big.csv', utf16be('prompt,weight\r\na café,2\r\n'), ['a café']],
+    ['bom_crlf.txt', '\ufeffa red apple\r\na cat\r\n', BOTH],
+    ['mac.txt', 'a red apple\ra cat\r', BOTH],
+    ['bom_quoted_header.csv', '\ufeff"prompt","weight"\r\n"a red apple","2"\r\n', [APPLE]],
+    ['bom_plain_header.csv', '\ufeffprompt,weight\r\na red apple,2\r\n', [APPLE]],
+    ['bom.jsonl', '\ufeff{"prompt": "a red apple"}\r\n', [APPLE]],
+    ['list.json', '[\n  {"prompt": "a red apple"},\n  "a cat"\n]\n', BOTH],
+    ['inside.json', '{"prompts": ["a red apple", "a cat"]}', BOTH],
+    ['lines.json', '{"text": "a red apple"}\n{"Text": "a cat", "weight": null}\n', BOTH],
+    ['drawbench.csv', 'Prompts,Category\na red apple,Colors\na cat,Colors\n', BOTH],
+    ['parti.tsv', 'Prompt\tCategory\tNote\na sign that says "hi", red\tAbstract\t\na cat, sitting\tAnimals\t\n', ['a sign that says "hi", red', 'a cat, sitting']],
+    ['caption_column.csv', 'image,caption\na.png,a red apple\nb.png,a cat\n', BOTH],
+    ['semicolon.csv', 'prompt;weight\na red apple, ripe;2\na cat;1\n', ['a red apple, ripe', 'a cat']],
+    ['excel.csv', 'sep=;\r\nprompt;weight\r\na red apple;1\r\na cat;1\r\n', BOTH],
+    ['several_lines.csv', 'prompt,note\n"a red\napple",x\n\na cat,,\n', ['a red\napple', 'a cat']],
+    ['metadata.jsonl', '{"file_name": "a.png", "text": "a red apple"}\n', [APPLE]],
+    ['hash.txt', '# a comment\n#\n## also one\n#1 dad mug\n#cat\n', ['#1 dad mug', '#cat']],
+    ['blank_weight.csv', 'weight,prompt\n,a red apple\n1,a cat\n', BOTH],
+    ['list_like.txt', '[a cat] in brackets\n', ['[a cat] in brackets']],
+  ])('%s', async (name, content, expected) => {
+    expect(await prompts(name, content)).toEqual(expected);
+  });
+});
+
+describe('is refused with its place', () => {
+  test.each<[string, string | Uint8Array, RegExp]>([
+    ['latin1.txt', Buffer.from('a cat\na café in Zürich\n', 'latin1'), /latin1\.txt:2:6: is not UTF-8.*iconv/],
+    ['utf16_bare.txt', Buffer.from('a cat', 'utf16le'), /utf16_bare\.txt:1:2: is a zero/],
+    ['half.txt', Buffer.from([0xff, 0xfe, 0x41, 0x00, 0x00, 0xd8]), /half\.txt:1:2: is not UTF-16LE/],
+    ['utf32.txt', Buffer.from([0xff, 0xfe, 0, 0, 0x41, 0, 0, 0]), /UTF-32/],
+    ['unquoted_commas.csv', 'prompt\na cat\na red apple, on a table, studio light\n', /unquoted_commas\.csv:3: has 3 cells where the header names 1/],
+    ['no_header.csv', 'a red apple\na cat\n', /no_header\.csv:1: has no column "prompt" .*it has "a red apple"/],
+    ['other_columns.csv', 'image,score\na.png,1\n', /other_columns\.csv:1: has no column "prompt".*"image", "score"/],
+    ['unclosed.csv', 'prompt,weight\na cat,1\n"a dog,1\nx,2\n', /unclosed\.csv:3, column 1: has a double quote that is never closed/],
+    ['half_quoted.csv', 'prompt\n"a cat" sitting\n', /half_quoted\.csv:2, column 1: has a double quote in the wrong place/],
+    ['inner_quote.csv', 'weight,prompt\n1,a 5" screen\n', /inner_quote\.csv:2, column 2: has a double quote in the wrong place/],
+    ['gap.csv', 'id,prompt\n1,a cat\n2,\n', /gap\.csv:3: the prompt is empty/],
+    ['twice.csv', 'prompt,Prompt\na,b\n', /twice\.csv:1: names the column "prompt" twice/],
+    ['table.txt', 'prompt,weight\na red apple,2\n', /table\.txt:1: "prompt,weight" is no prompt but the header of a table/],
+    ['header.txt', '"Prompts"\na red apple\n', /header\.txt:1: .* the header of a table/],
+    ['json.txt', '{"prompt": "a cat"}\n', /json\.txt:1: .* is no prompt but JSON/],
+    ['broken.json', '[\n  "a cat",\n  a dog\n]', /broken\.json:3:3: not JSON/],
+    ['number.json', '3', /number\.json: holds no list/],
+    ['names.json', '[{"file_name": "a.png"}]', /names\.json, item 1: has no text "prompt"/],
+    ['names.jsonl', '"a cat"\n{"file_name": "a.png"}\n', /names\.jsonl:2: has no text "prompt"/],
+    ['weight.jsonl', '{"prompt": "a", "weight": true}\n', /weight\.jsonl:1: weight "true" is not a number/],
+    ['sheet.xlsx', 'PK', /sheet\.xlsx: prompts are read from \.txt, .*not from \.xlsx/],
+  ])('%s', async (name, content, message) => {
+    await expect(prompts(name, content)).rejects.toThrow(message);
+  });
+});
