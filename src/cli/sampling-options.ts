@@ -55,7 +55,7 @@ function parseSize(text: string): [width: number, height: number] {
 /** Adds the flags that say what is to be made. */
 export function withPromptFlags(command: Command): Command {
   return withLoadFlags(command
-    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id', 'emoji'))
+    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision]', 'emoji'))
     .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
     .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv, .tsv, .json or .jsonl file')
       .conflicts('prompt'))

@@ -43,7 +43,7 @@ export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfi
 export function withRunFlags(command: Command): Command {
   return withLoadFlags(command
     .option('--config <file>', 'settings as YAML or JSON; flags win over it')
-    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id (default: emoji)'))
+    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision] (default: emoji)'))
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
     .option('--prompts <name>', 'bundled list, or a .txt, .csv, .tsv, .json or .jsonl file (default: people)')

@@ -1,14 +1,19 @@
 /**
- * @file Models of the Hugging Face hub, through the standard cache that Python uses too
+ * @file Models of the Hugging Face hub, `org/name[@revision]`, through the standard cache that Python uses too
  * (`models--org--name/{blobs,refs,snapshots}`): what lies there is not downloaded again.
  */
 import { createHash } from 'node:crypto';
 import { access, copyFile, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { ListFileEntry } from '@huggingface/hub';
 import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
+import { hubCache, hubEndpoint, hubToken, isOffline } from './hub-environment.js';
+import { hubFetch } from './hub-fetch.js';
+
+/** `org/name`, and perhaps a branch, tag or commit. */
+export const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*(?:@\w[\w.-]*(?:\/\w[\w.-]*)*)?$/;
 
 /** What of a repository's files is wanted; null if they are not complete. */
 export type Choice = (files: readonly string[]) => string[] | null;
@@ -94,29 +99,29 @@ function weightFiles(inside: readonly string[], variant: string, ending: string)
   return index.length > 0 && shards.length > 0 ? [...index, ...shards] : [];
 }
 
-const truthy = (value: string | undefined): boolean => /^(1|on|yes|true)$/i.test(value ?? '');
-
-async function fetchChosen(repository: string, choose: Choice, { bytes }: FetchOptions): Promise<string> {
-  const hub = await import('@huggingface/hub'); // slow to load and seldom needed
-  const storage = join(hub.getHFHubCachePath(), `models--${repository.replace('/', '--')}`);
-  const cached = await cachedSnapshot(storage);
+async function fetchChosen(given: string, choose: Choice, { bytes }: FetchOptions): Promise<string> {
+  const [repository, revision = 'main'] = given.split('@', 2) as [string, string?];
+  const storage = join(hubCache(), `models--${repository.replace('/', '--')}`);
+  const cached = await cachedSnapshot(storage, revision);
   if (cached && choose(await filesBelow(cached))) return cached;
-  const { HF_HUB_OFFLINE: offline, HF_TOKEN: token, HF_ENDPOINT: endpoint } = process.env;
-  if (truthy(offline)) {
-    throw new FormatError(repository, `is not completely in the cache ${storage}, and HF_HUB_OFFLINE is set`,
+  if (isOffline()) {
+    throw new FormatError(given, `is not completely in the cache ${storage}, and HF_HUB_OFFLINE is set`,
       'Unset HF_HUB_OFFLINE to download it, or give the path of a folder.');
   }
-  const access = { ...(endpoint && { hubUrl: endpoint.replace(/\/+$/, '') }), ...(token && { accessToken: token }) };
+  const hubUrl = hubEndpoint();
+  // The library itself gets no token: it would send it to any address that an answer names.
+  const access = { hubUrl, fetch: await hubFetch(hubUrl, await hubToken()) };
+  const hub = await import('@huggingface/hub'); // slow to load and seldom needed
   try {
-    const { sha } = await hub.modelInfo({ name: repository, revision: 'main', additionalFields: ['sha'], ...access });
-    const commit = hexName(sha, repository);
+    const { sha } = await hub.modelInfo({ name: repository, revision, additionalFields: ['sha'], ...access });
+    const commit = hexName(sha, given);
     const entries = new Map<string, ListFileEntry>();
     for await (const entry of hub.listFiles({ repo: repository, revision: commit, recursive: true, ...access })) {
       if (entry.type === 'file') entries.set(entry.path, entry);
     }
     const chosen = choose([...entries.keys()]);
     if (!chosen) {
-      throw new FormatError(repository, 'does not hold what is needed in diffusers layout',
+      throw new FormatError(given, 'does not hold what is needed in diffusers layout',
         'Choose another repository, or convert this one.');
     }
     const snapshot = join(storage, 'snapshots', commit);
@@ -134,18 +139,39 @@ async function fetchChosen(repository: string, choose: Choice, { bytes }: FetchO
       done += entry.size;
       await link(blob, join(snapshot, entry.path));
     }
-    await writeAtomic(join(storage, 'refs', 'main'), commit);
+    if (revision !== commit) await writeAtomic(join(storage, 'refs', revision), commit);
     return snapshot;
   } catch (error) {
-    throw explained(error, repository);
+    throw explained(error, given);
   }
 }
 
-/** The snapshot that `main` stood for when it was last fetched. */
-async function cachedSnapshot(storage: string): Promise<string | null> {
-  const commit = await readFile(join(storage, 'refs', 'main'), 'utf8').catch(() => '');
-  const folder = join(storage, 'snapshots', commit.trim());
-  return /^[0-9a-f]{40}$/.test(commit.trim()) && (await exists(folder)) ? folder : null;
+/** The snapshot that a revision stood for when it was last fetched; a commit stands for itself. */
+async function cachedSnapshot(storage: string, revision: string): Promise<string | null> {
+  const commit = COMMIT.test(revision) ? revision
+    : (await readFile(join(storage, 'refs', revision), 'utf8').catch(() => '')).trim();
+  const folder = join(storage, 'snapshots', commit);
+  return COMMIT.test(commit) && (await exists(folder)) ? folder : null;
+}
+
+const COMMIT = /^[0-9a-f]{40}$/;
+
+/**
+ * The snapshot of a model's folder in a cache, or of the `snapshots` in it: that of `main`, or the only one. Other
+ * paths are returned as they are.
+ *
+ * @throws FormatError for a choice of snapshots
+ */
+export async function insideCache(path: string): Promise<string> {
+  const given = resolve(path);
+  const storage = basename(given) === 'snapshots' ? dirname(given) : given;
+  const snapshots = await readdir(join(storage, 'snapshots')).catch(() => []);
+  const commits = snapshots.filter((name) => COMMIT.test(name));
+  if (commits.length === 0) return path;
+  const main = await cachedSnapshot(storage, 'main');
+  if (main) return main;
+  if (commits.length === 1) return join(storage, 'snapshots', commits[0]!);
+  throw new FormatError(path, `holds ${commits.length} snapshots and no refs/main`, `Name one: ${join(storage, 'snapshots', commits[0]!)}.`);
 }
 
 /** Files that are really there (a link into `blobs` may be broken), two levels deep, as paths with "/". */
@@ -199,12 +225,12 @@ function explained(error: unknown, repository: string): unknown {
   if (error instanceof FormatError || !(error instanceof Error)) return error;
   const { statusCode: status } = error as { statusCode?: number };
   const remedies: Record<number, string> = {
-    401: 'It does not exist, or needs a token: set HF_TOKEN.',
-    403: 'Accept its licence on the hub with the account of HF_TOKEN.',
-    404: 'Check the name.',
+    401: 'It does not exist, or needs a token: "hf auth login", or set HF_TOKEN.',
+    403: 'Accept its licence on the hub with the account of your token.',
+    404: 'Check the name and the revision.',
   };
   const remedy = status === undefined
-    ? 'Check the network and HF_ENDPOINT, or give the path of a folder.'
+    ? 'Check the network, HTTPS_PROXY and HF_ENDPOINT, or give the path of a folder.'
     : (remedies[status] ?? 'Try again later.');
   const problem = `cannot be fetched from the hub (${shown(withoutSecrets(error.message))})`;
   return new FormatError(repository, problem, remedy, { cause: error });

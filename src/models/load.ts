@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
 import { packageRoot } from '../formats/package-root.js';
-import { fetchConfigs, fetchSnapshot, fetchVae } from './hub.js';
+import { fetchConfigs, fetchSnapshot, fetchVae, HUB_ID, insideCache } from './hub.js';
 import { loadFolder } from './load-folder.js';
 import type { LoadOptions } from './load-folder.js';
 import { loadSingleFile } from './load-single-file.js';
@@ -21,12 +21,10 @@ export function bundledFolder(name: BundledModel): string {
 
 export const isBundled = (name: string): name is BundledModel => (BUNDLED_MODELS as readonly string[]).includes(name);
 
-const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
-
 /** The folder, with or without weights, of a bundled name, folder or hub id. */
 async function layoutFolder(model: string): Promise<string> {
   if (isBundled(model)) return bundledFolder(model);
-  if ((await stat(model).catch(() => null))?.isDirectory()) return model;
+  if ((await stat(model).catch(() => null))?.isDirectory()) return insideCache(model);
   if (HUB_ID.test(model)) return fetchConfigs(model);
   throw new FormatError(model, 'is no folder or hub id (org/name)', 'Give one in diffusers layout.');
 }
@@ -35,7 +33,7 @@ async function layoutFolder(model: string): Promise<string> {
  * Loads a pipeline with all its weights as float32.
  *
  * @param model a bundled name, a folder in diffusers layout, a file with the original (LDM) names (safetensors or PyTorch), or a
- *   hub id `org/name`
+ *   hub id `org/name[@revision]`; a folder may be the model's own in a cache of the hub
  * @param options `like` is for single files only; `vae` may also be a bundled name or a hub id
  * @throws FormatError that names the file, what is wrong and what to do
  */
@@ -50,7 +48,7 @@ export async function loadPipeline(model: string, options: LoadOptions & SingleF
 /** The folder or file of what is named as VAE: that of a bundled model, a path, or a hub id. */
 async function vaePath(vae: string, { onProgress }: LoadOptions): Promise<string> {
   if (isBundled(vae)) return bundledFolder(vae);
-  if (await stat(vae).catch(() => null)) return vae;
+  if (await stat(vae).catch(() => null)) return insideCache(vae);
   if (HUB_ID.test(vae)) return fetchVae(vae, { bytes: onProgress });
   throw new FormatError(vae, 'is no folder, file or hub id (org/name) of a VAE', 'Check the path.');
 }
@@ -65,7 +63,7 @@ async function loadAny(model: string, options: LoadOptions & SingleFileOptions):
     throw new FormatError(model, 'is no file, and tells itself how it is built', 'Leave out --like.');
   }
   if (isBundled(model)) return loadFolder(bundledFolder(model), options);
-  if (found) return loadFolder(model, options);
+  if (found) return loadFolder(await insideCache(model), { name: model, ...options });
   if (HUB_ID.test(model)) {
     const folder = await fetchSnapshot(model, { ...options, bytes: options.onProgress });
     return loadFolder(folder, { ...options, name: model });

@@ -78,7 +78,9 @@ beforeEach(async () => {
   cache = await mkdtemp(join(tmpdir(), 'attune-hub-'));
   vi.stubEnv('HF_HUB_CACHE', cache);
   vi.stubEnv('HF_ENDPOINT', `http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  vi.stubEnv('HF_HOME', cache); // where no token lies
   vi.stubEnv('HF_TOKEN', '');
+  for (const name of ['http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY']) vi.stubEnv(name, '');
   vi.stubEnv('HF_HUB_OFFLINE', '');
   Object.assign(hub, { requests: [], damage: null });
   hub.tokens.clear();
@@ -160,7 +162,7 @@ describe('a model of the hub', () => {
     await expect(fetchSnapshot('tests/other')).rejects.toThrow(/tests\/other: cannot be fetched.*Check the name/);
     await expect(fetchFiles(REPOSITORY, ['nothing.json'])).rejects.toThrow(/does not hold what is needed/);
     vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:9');
-    await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/Check the network and HF_ENDPOINT/);
+    await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/Check the network, HTTPS_PROXY and HF_ENDPOINT/);
     vi.stubEnv('HF_HUB_OFFLINE', 'true');
     await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/HF_HUB_OFFLINE is set/);
   });
