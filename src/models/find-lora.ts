@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
-import { fetchFiles } from './hub.js';
+import { fetchFiles, insideCache } from './hub.js';
 import type { FetchOptions } from './hub.js';
 
 const HUB_LORA = /^([\w-][\w.-]*\/[\w-][\w.-]*)((?:\/[\w-][^/@]*)*)(@[\w./-]+)?$/;
@@ -21,7 +21,7 @@ const LAYOUTS = [
  * @throws FormatError for what is neither
  */
 export async function findLora(name: string, options: FetchOptions = {}): Promise<string> {
-  if (await exists(name)) return name;
+  if (await exists(name)) return insideCache(name);
   const [, repository, inside = '', revision = ''] = HUB_LORA.exec(name) ?? [];
   if (repository === undefined || WEIGHTS.test(repository) || (await exists(name.split('/', 1)[0]!))) {
     throw new FormatError(name, 'does not exist',

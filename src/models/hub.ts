@@ -100,6 +100,7 @@ function weightFiles(inside: readonly string[], variant: string, ending: string)
 }
 
 async function fetchChosen(given: string, choose: Choice, { bytes }: FetchOptions): Promise<string> {
+  if (!HUB_ID.test(given)) throw new FormatError(given, 'is no hub id (org/name, org/name@revision)', 'Check the name.');
   const [repository, revision = 'main'] = given.split('@', 2) as [string, string?];
   const storage = join(hubCache(), `models--${repository.replace('/', '--')}`);
   const cached = await cachedSnapshot(storage, revision);

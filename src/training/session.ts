@@ -152,7 +152,8 @@ async function open(
   if (late) progress.warn(late);
   if (purpose === 'train' && method.needs.stochasticSampler) requireStochastic(plan);
   const warn = (text: string): void => progress.warn(text);
-  checkPrompts(pipeline, [...prompts.prompts, ...evaluationPrompts.prompts, config.negativePrompt], warn);
+  const measured = [selection, ...reported].flatMap((set) => set.prompts);
+  checkPrompts(pipeline, [...prompts.prompts, ...measured, config.negativePrompt], warn);
   progress.phase('compiling');
   const task = resources.use(await openPipelineTask(pipeline, {
     batch: config.batch,
