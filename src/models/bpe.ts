@@ -18,9 +18,9 @@ function makeByteSymbols(): string[] {
   return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }
 
-/** Composed and lower case, character by character as in the `tokenizers` library: no sigma becomes a final one. */
+/** Composed, with single spaces and lower case, character by character as in the `tokenizers` library: no sigma becomes a final one. */
 export function normalizeText(text: string): string {
-  return Array.from(text.normalize('NFC'), (character) => character.toLowerCase()).join('');
+  return Array.from(text.normalize('NFC').replace(/\p{White_Space}+/gu, ' '), (character) => character.toLowerCase()).join('');
 }
 
 /** The words of a normalized text, each spelled in byte symbols: "a photo!" -> ["a", "photo", "!"]. */

@@ -46,7 +46,7 @@ export async function fetchVae(repository: string, options: FetchOptions = {}): 
 
 const PARTS = ['unet', 'vae', 'text_encoder', 'text_encoder_2'];
 const INDEX = ['model_index.json', 'scheduler/scheduler_config.json'];
-const TOKENIZER = /^tokenizer(_2)?\/(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
+const TOKENIZER = /^tokenizer(_2)?\/(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)$/;
 
 /** The files of a pipeline in diffusers layout, of each component one variant of its weights. */
 export function pipelineFiles(files: readonly string[], variant?: string): string[] | null {

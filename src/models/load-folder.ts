@@ -168,10 +168,10 @@ function checkFit({ unet, vae, textEncoders }: Pick<Pipeline, 'unet' | 'vae' | '
       return `the U-Net attends to text states of width ${unet.cross_attention_dim}, the text encoders give ${width}`;
     }
     for (const { name, config, tokenizer } of textEncoders) {
-      const { maxLength, bos, eos, pad } = tokenizer;
+      const { maxLength, largest } = tokenizer;
       const { max_position_embeddings: positions, vocab_size: words } = config;
       if (maxLength > positions) return `${name} takes ${positions} tokens, its tokenizer gives ${maxLength}`;
-      if (Math.max(bos, eos, pad) >= words) return `${name} knows ${words} tokens, its tokenizer more`;
+      if (largest >= words) return `${name} knows ${words} tokens, its tokenizer one of the id ${largest}`;
     }
     return null;
   })();

@@ -71,7 +71,7 @@ export function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: PartName): 
   return new Map(own.map(([name, value]) => [name.slice(prefix.length), value]));
 }
 
-const TOKENIZER_FILE = /^(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
+const TOKENIZER_FILE = /^(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)$/;
 
 /** Copies a tokenizer's files; what was overridden is written into its configuration. */
 async function saveTokenizer(folder: string, { tokenizerFiles, tokenizer }: TextEncoder): Promise<void> {

@@ -1,10 +1,11 @@
-/** @file Reads a CLIP tokenizer from a folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`. */
+/** @file Reads a CLIP tokenizer from a folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`; tokens beside them. */
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { fileSource, readBytes } from '../formats/byte-source.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { isObject, readJsonFile } from '../formats/json.js';
+import type { AddedToken } from './added-tokens.js';
 import { END_OF_WORD } from './bpe.js';
 import { createTokenizer, type Tokenizer, type TokenizerData } from './tokenizer.js';
 
@@ -38,9 +39,10 @@ export type TokenizerOverrides = Partial<Pick<TokenizerData, 'pad'>>;
  */
 export async function loadTokenizer(folder: string, overrides: TokenizerOverrides = {}): Promise<Tokenizer> {
   const vocabulary = await readVocabulary(folder);
-  const settings = { ...(await readSettings(folder)), ...overrides };
+  const { named, ...settings } = { ...(await readSettings(folder)), ...overrides };
+  const added = await readAdded(folder, vocabulary.vocab, named);
   try {
-    return createTokenizer({ ...vocabulary, ...settings });
+    return createTokenizer({ ...vocabulary, ...settings, added });
   } catch (cause) {
     const problem = `holds tokenizer files that disagree: ${shown((cause as Error).message)}`;
     throw new FormatError(folder, problem, REMEDY, { cause });
@@ -112,15 +114,24 @@ function parseMerges(merges: readonly unknown[], path: string): [string, string]
   });
 }
 
-async function readSettings(folder: string): Promise<Pick<TokenizerData, 'bos' | 'eos' | 'pad' | 'maxLength'>> {
+interface Settings extends Pick<TokenizerData, 'bos' | 'eos' | 'pad' | 'maxLength'> {
+  /** Special tokens that are more than a text there. */
+  named: Json[];
+}
+
+async function readSettings(folder: string): Promise<Settings> {
   const configPath = join(folder, 'tokenizer_config.json');
   const mapPath = join(folder, 'special_tokens_map.json');
   const config = await readOptionalJson(configPath);
   // transformers lets the map win, except over a configuration that lists its added tokens (version 4.34 and later).
   const map = config['added_tokens_decoder'] === undefined ? await readOptionalJson(mapPath) : {};
+  const named = new Map<unknown, Json>();
   const token = (key: 'bos_token' | 'eos_token' | 'pad_token'): string => {
     const [value, path] = map[key] == null ? [config[key] ?? CLIP_DEFAULTS[key], configPath] : [map[key], mapPath];
     const content = isObject(value) ? value['content'] : value;
+    // The last one decides where two roles have one token: mostly the end token, which SD 1.x pads with.
+    if (isObject(value)) named.set(content, value);
+    else named.delete(content);
     if (typeof content !== 'string' || content === '') throw new FormatError(path, `"${key}" is not a token`, REMEDY);
     return content;
   };
@@ -128,7 +139,49 @@ async function readSettings(folder: string): Promise<Pick<TokenizerData, 'bos' |
   if (typeof maxLength !== 'number' || !(maxLength <= MAX_LENGTH)) {
     throw new FormatError(configPath, '"model_max_length" is not a length that a text model has', 'CLIP has 77.');
   }
-  return { bos: token('bos_token'), eos: token('eos_token'), pad: token('pad_token'), maxLength };
+  return { bos: token('bos_token'), eos: token('eos_token'), pad: token('pad_token'), maxLength, named: [...named.values()] };
+}
+
+/**
+ * Tokens beside the vocabulary, from all files that may name them, the later ones winning: `added_tokens.json`
+ * (transformers before 4.34), `tokenizer_config.json`, `tokenizer.json`.
+ */
+async function readAdded(folder: string, vocab: ReadonlyMap<string, number>, named: readonly Json[]): Promise<AddedToken[]> {
+  const found = new Map<string, AddedToken>();
+  const add = (path: string, content: unknown, id: unknown, flags: Json = {}): void => {
+    if (typeof content !== 'string' || content === '' || !Number.isInteger(id) || (id as number) < 0 || (id as number) >= MAX_TOKENS) {
+      throw new FormatError(path, `has the added token ${shown(JSON.stringify([content, id]))}`, REMEDY);
+    }
+    found.set(content, {
+      content, ids: [id as number], lstrip: flags['lstrip'] === true, rstrip: flags['rstrip'] === true,
+      singleWord: flags['single_word'] === true,
+      normalized: typeof flags['normalized'] === 'boolean' ? flags['normalized'] : flags['special'] !== true,
+    });
+  };
+  for (const flags of named) {
+    const content = String(flags['content']);
+    const id = vocab.get(content);
+    if (id !== undefined) add(folder, content, id, { special: true, ...flags });
+  }
+  const legacy = join(folder, 'added_tokens.json');
+  const special = new Set(named.map((flags) => flags['content']));
+  for (const [content, id] of Object.entries(await readOptionalJson(legacy))) {
+    if (!special.has(content)) add(legacy, content, id);
+  }
+  const config = join(folder, 'tokenizer_config.json');
+  const { added_tokens_decoder: decoder } = await readOptionalJson(config);
+  if (isObject(decoder)) {
+    for (const [id, flags] of Object.entries(decoder)) {
+      add(config, isObject(flags) ? flags['content'] : flags, Number(id), isObject(flags) ? flags : {});
+    }
+  }
+  const single = join(folder, 'tokenizer.json');
+  const { added_tokens: list } = await readOptionalJson(single);
+  for (const flags of Array.isArray(list) ? (list as unknown[]) : []) {
+    if (!isObject(flags)) throw new FormatError(single, 'has an added token that is no object', REMEDY);
+    add(single, flags['content'], flags['id'], flags);
+  }
+  return [...found.values()];
 }
 
 async function readOptionalJson(path: string): Promise<Json> {

@@ -2,7 +2,9 @@
  * @file CLIP's byte-level BPE tokenizer, equal to `CLIPTokenizer` of transformers: text in, a fixed number of token ids
  * out. Prompt emphasis such as "(word:1.2)" is not parsed; it is text.
  */
-import { byteSymbols, END_OF_WORD, initialSymbols, mergePair, normalizeText, splitWords } from './bpe.js';
+import { addedTokenSplitter } from './added-tokens.js';
+import type { AddedToken } from './added-tokens.js';
+import { byteSymbols, END_OF_WORD, initialSymbols, mergePair, splitWords } from './bpe.js';
 
 /** What a tokenizer is made of, already parsed; `tokenizer-files.ts` reads it from a folder. */
 export interface TokenizerData {
@@ -16,6 +18,8 @@ export interface TokenizerData {
   bos: string;
   eos: string;
   pad: string;
+  /** Tokens beside the vocabulary, and special tokens that are found otherwise than literally in a text. */
+  added?: readonly AddedToken[];
 }
 
 export interface Encoding {
@@ -38,6 +42,12 @@ export interface Tokenizer {
   bos: number;
   eos: number;
   pad: number;
+  /** The largest id that it gives. */
+  largest: number;
+  /** Whether a token is in the vocabulary or beside it. */
+  knows(token: string): boolean;
+  /** The same tokenizer with more tokens beside its vocabulary. @throws Error as `createTokenizer` */
+  withTokens(tokens: readonly AddedToken[]): Tokenizer;
 }
 
 /** Merging takes quadratic time in the length of a word, so a hostile prompt must have an end. */
@@ -45,13 +55,19 @@ const MAX_TEXT = 8192;
 
 const byteOfSymbol: ReadonlyMap<string, number> = new Map(byteSymbols.map((symbol, byte) => [symbol, byte]));
 
-/** @throws Error if a special token or the result of a merge is not in the vocabulary, or nothing fits in maxLength */
-export function createTokenizer({ vocab, merges, maxLength, ...special }: TokenizerData): Tokenizer {
+/** A special token where no file says how it is found. */
+const literal = (content: string, id: number): AddedToken =>
+  ({ content, ids: [id], lstrip: false, rstrip: false, singleWord: false, normalized: false });
+
+/** @throws Error if two tokens have one id, a special token or the result of a merge is not in the vocabulary, or nothing fits in maxLength */
+export function createTokenizer(data: TokenizerData): Tokenizer {
+  const { vocab, merges, maxLength, added = [], ...special } = data;
   if (!Number.isSafeInteger(maxLength) || maxLength < 3) {
     throw new Error(`the maximum length is ${maxLength}; it must be a whole number of at least 3`);
   }
+  const addedIds = new Map(added.map(({ content, ids }) => [content, ids[0]!]));
   const idOf = (token: string, role: string): number => {
-    const id = vocab.get(token);
+    const id = vocab.get(token) ?? addedIds.get(token);
     if (id === undefined) throw new Error(`${role} "${token}" is not in the vocabulary`);
     return id;
   };
@@ -65,8 +81,16 @@ export function createTokenizer({ vocab, merges, maxLength, ...special }: Tokeni
     ranks.set(`${first} ${second}`, rank);
   });
   const tokenOf = new Map(Array.from(vocab, ([token, id]) => [id, token]));
+  for (const { content, ids } of added) {
+    for (const id of ids) {
+      const other = tokenOf.get(id);
+      if (other !== undefined && other !== content) throw new Error(`id ${id} is given to "${other}" and to "${content}"`);
+      tokenOf.set(id, content);
+    }
+  }
   // As in transformers, a special token spelled out in a text is that token; in SD 2, which pads with "!", so is "!".
-  const spelledOut = new RegExp(`(${Object.values(special).map(escapeRegExp).join('|')})`);
+  const specials = Object.values(special).filter((token) => !addedIds.has(token));
+  const split = addedTokenSplitter([...specials.map((token) => literal(token, vocab.get(token)!)), ...added]);
 
   function lowestRankedPair(symbols: readonly string[]): [string, string] | null {
     let best = Infinity;
@@ -90,8 +114,7 @@ export function createTokenizer({ vocab, merges, maxLength, ...special }: Tokeni
   }
 
   function encodeText(text: string): number[] {
-    const parts = normalizeText(text).split(spelledOut); // text, special, text, special, …, text
-    return parts.flatMap((part, i) => (i % 2 === 1 ? [vocab.get(part)!] : splitWords(part).flatMap(encodeWord)));
+    return split(text).flatMap((piece) => (typeof piece === 'string' ? splitWords(piece).flatMap(encodeWord) : piece.ids));
   }
 
   function decode(ids: Iterable<number>): string {
@@ -100,6 +123,10 @@ export function createTokenizer({ vocab, merges, maxLength, ...special }: Tokeni
       const token = tokenOf.get(id);
       if (token === undefined) throw new RangeError(`token id ${id} is not in the vocabulary`);
       if (specialIds.has(id)) continue;
+      if (addedIds.has(token)) {
+        bytes.push(...Buffer.from(`${token} `, 'utf8'));
+        continue;
+      }
       const ends = token.endsWith(END_OF_WORD);
       for (const symbol of ends ? token.slice(0, -END_OF_WORD.length) : token) {
         const byte = byteOfSymbol.get(symbol);
@@ -121,9 +148,10 @@ export function createTokenizer({ vocab, merges, maxLength, ...special }: Tokeni
     return { ids, truncated: content.length > room ? decode(content.slice(room)) : null };
   }
 
-  return { encode, decode, maxLength, bos, eos, pad };
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+  return {
+    encode, decode, maxLength, bos, eos, pad,
+    largest: [...tokenOf.keys()].reduce((a, b) => Math.max(a, b), 0),
+    knows: (token) => vocab.has(token) || addedIds.has(token),
+    withTokens: (tokens) => createTokenizer({ ...data, added: [...added, ...tokens] }),
+  };
 }

@@ -1,14 +1,16 @@
-"""tokenizer_cases.json: awkward texts, encoded by transformers' CLIPTokenizer with a small vocabulary and CLIP's own.
+"""tokenizer_cases.json: awkward texts, encoded by transformers' CLIPTokenizer with a small vocabulary and CLIP's own;
+tokenizer_added.json: with tokens beside the small vocabulary, in the three files that may name them.
 
 The small vocabulary is that of pipeline_sd1/tokenizer; CLIP's own is OpenAI's bpe_simple_vocab_16e6.txt.gz.
 """
 
 import gzip
 import json
+import tempfile
 from pathlib import Path
 
 import open_clip
-from transformers import CLIPTokenizer
+from transformers import AddedToken, CLIPTokenizer
 
 from common import FIXTURES
 
@@ -18,6 +20,16 @@ TEXTS = [
     "3d red apple 42", "café Zürich naïve", "日本語 текст", "a 😀 smile 👩‍👩‍👧", "cat-dog_bird/house",
     "...!!! (((emphasis:1.3)))", "don't we'll I'd they've", "<|startoftext|> a cat <|endoftext|> dog",
     "e\u0301 = \u00e9", "ÀÉÎ ǅ İ", "½ Ⅷ ٣ x²", "a photo of a cat and a dog " * 12, "\u00a0a\u3000cat\u200b"]
+
+
+ADDED = [
+    AddedToken("<cat-toy>"), AddedToken("<Raw>", normalized=False), AddedToken("<l>", lstrip=True, normalized=False),
+    AddedToken("<r>", rstrip=True), AddedToken("sw", single_word=True), AddedToken("Multi  Word"), AddedToken("<cat"),
+    AddedToken("caf\u00e9"), AddedToken("a*b+(c)?"), AddedToken("<s>", special=True, normalized=False)]
+ADDED_TEXTS = [
+    "a <cat-toy> here", "a<CAT-TOY>b<cat-toy>s <cat toy", "x <Raw> <raw> y", "one  <l>  two <r>   three", "<l><l> <r> <r>",
+    "sw singular sws asw sw! (sw) 1sw _sw SW", "<|STARTOFTEXT|> hi <|endoftext|> <|EndOfText|>", "multi  word token, MULTI WORD",
+    "caf\u00e9 CAFE\u0301s", "A*B+(C)? aab", "<s> <S> dog", "", " <cat-toy> ", "<cat-toy> " * 40]
 
 
 def byte_symbols():
@@ -74,6 +86,38 @@ def write_folder(folder):
         "model_max_length": 77, "pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer", "unk_token": end}))
 
 
+def added_cases():
+    """The same tokens, as today's and older versions of transformers write them into a tokenizer's folder."""
+    flags = lambda t: {k: getattr(t, k) for k in ("content", "lstrip", "normalized", "rstrip", "single_word", "special")}
+    decoder = {str(566 + i): flags(t) for i, t in enumerate(ADDED)}
+    special = lambda text: {**flags(AddedToken(text)), "special": True}
+    decoder |= {"564": special("<|startoftext|>"), "565": special("<|endoftext|>")}
+    cases = []
+    for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tokenizer"
+            path.mkdir()
+            write_folder(path)
+            if name == "tokenizer.json":
+                t = CLIPTokenizer.from_pretrained(path)
+                t.add_tokens(ADDED)
+                t.save_pretrained(path)
+                content = {"added_tokens": json.loads((path / name).read_text())["added_tokens"]}
+            elif name == "tokenizer_config.json":
+                (path / "tokenizer.json").unlink()
+                texts = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+                content = {**json.loads((path / name).read_text()), **texts, "added_tokens_decoder": decoder}
+            else:
+                (path / "tokenizer.json").unlink()
+                content = {t.content: 566 + i for i, t in enumerate(ADDED)}
+            if name != "tokenizer.json":
+                (path / name).write_text(json.dumps(content))
+            t = CLIPTokenizer.from_pretrained(path)
+            padded = lambda text: t(text, padding="max_length", max_length=77, truncation=True).input_ids
+            cases.append({"file": name, "content": content, "cases": [[text, padded(text)] for text in ADDED_TEXTS]})
+    return cases
+
+
 def make():
     result = {}
     for name, source in (("small", small()), ("openai", openai())):
@@ -82,6 +126,9 @@ def make():
         result[name] = [{"text": text, "untruncated": t(text).input_ids, "padded": padded(text)} for text in TEXTS]
     path = FIXTURES / "tokenizer_cases.json"
     path.write_text(json.dumps(result, ensure_ascii=False, indent=None, separators=(",", ":")) + "\n")
+    added = FIXTURES / "tokenizer_added.json"
+    added.write_text(json.dumps(added_cases(), ensure_ascii=False, separators=(",", ":")) + "\n")
+    print(f"{added.name}: {len(ADDED_TEXTS)} texts in each of 3 layouts, {added.stat().st_size / 1024:.0f} KB")
     print(f"{path.name}: {len(TEXTS)} texts with each vocabulary, {path.stat().st_size / 1024:.0f} KB")
 
 
