@@ -31,7 +31,7 @@ async function run(flags: Flags): Promise<void> {
   const loras = await loadLoras(flags.lora, progress);
   const guidance = trainedGuidance(loras.map((l) => l.lora));
   const config = await configFromFlags(flags, guidance === undefined ? {} : { guidance });
-  const base = await loadModel(config.model, progress, config);
+  const base = await loadModel(config.model, progress, { ...config, embedding: config.embeddings });
   progress.phase('measuring the base model');
   const before = await measured(config, base, 'self', progress);
   const rows: Row[] = [{ model: config.model, ...evaluationSchema.parse(before.evaluation) }];

@@ -1,5 +1,4 @@
 /** @file Loading what a command works with, with progress and warnings for people. */
-import { shown } from '../formats/errors.js';
 import { leftOutText } from '../formats/lora-dialects/left-out.js';
 import { hasEffect } from '../formats/lora.js';
 import { readLora } from '../formats/lora-file.js';
@@ -25,7 +24,7 @@ const megabytes = (done: number, total: number): [number, number] => {
  * @throws FormatError
  */
 export async function loadModel(
-  model: string, progress: Progress, { like, vae, prediction }: ModelFlags = {},
+  model: string, progress: Progress, { like, vae, prediction, embedding: embeddings, clipSkip }: ModelFlags = {},
 ): Promise<Pipeline> {
   progress.phase(`loading model ${model}`);
   const onProgress = (done: number, total: number): void => {
@@ -33,7 +32,7 @@ export async function loadModel(
     progress.step(...megabytes(done, total), 'MB');
   };
   const onWarning = (text: string): void => progress.warn(text);
-  return loadPipeline(model, { onProgress, onWarning, like, vae, prediction });
+  return loadPipeline(model, { onProgress, onWarning, like, vae, prediction, embeddings, clipSkip });
 }
 
 /**
@@ -55,10 +54,6 @@ export async function loadLoras(loras: readonly LoraArgument[], progress: Progre
   const uses: LoraUse[] = [];
   for (const { path, strength } of loras) {
     const { lora } = await loadLora(path, progress);
-    if (lora.embeddings) {
-      const tokens = [...lora.embeddings.keys()].map((token) => `"${shown(token)}"`).join(', ');
-      progress.warn(`${path}: its embeddings ${tokens} are not applied: these words mean nothing to the model`);
-    }
     const idle = strength === 0 ? 'at strength 0' : hasEffect(lora) ? null : 'all its changes are zero, so that';
     if (idle !== null) progress.warn(`${path}: ${idle} it has no effect; the pictures are the base model's`);
     uses.push({ where: path, lora, strength });

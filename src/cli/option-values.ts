@@ -21,6 +21,8 @@ export interface ModelFlags {
   like?: string | undefined;
   vae?: string | undefined;
   prediction?: Prediction | undefined;
+  embedding?: readonly string[] | undefined;
+  clipSkip?: number | undefined;
 }
 
 /** Adds the flags that say how a model is loaded, for commands that load one. */
@@ -31,6 +33,18 @@ export function withLoadFlags(command: Command): Command {
     .addOption(new Option('--prediction <kind>', 'what the network predicts, where the model does not tell it (SD 2.x files)')
       .choices(PREDICTIONS));
 }
+
+/** Adds the flags that say what prompts mean to it, for commands that have prompts. */
+export function withTextFlags(command: Command): Command {
+  return command
+    .option('--embedding <file[:word]>', 'Textual Inversion of diffusers, A1111 or ComfyUI, or hub id; its word for prompts, '
+      + 'by default the one it has or the file\'s name; repeatable', collectText)
+    .option('--clip-skip <n>', 'leave out the last n layers of the text encoder, as diffusers counts; A1111\'s and '
+      + 'ComfyUI\'s numbers are one higher', wholeNumber(0));
+}
+
+/** Appends a text. */
+const collectText = (value: string, all: readonly string[] = []): string[] => [...all, value];
 
 /** Appends the value of an option that may be given several times. */
 export const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];

@@ -22,6 +22,10 @@ export interface LoadOptions {
   onWarning?: (text: string) => void;
   /** Folder or file of a VAE in the place of the model's own. */
   vae?: string | undefined;
+  /** Embeddings of Textual Inversion, `FILE[:token]` each. */
+  embeddings?: readonly string[] | undefined;
+  /** Last layers of the text encoders that are left out for prompts, as diffusers counts. */
+  clipSkip?: number | undefined;
   /** What to call the model in messages and manifests; the folder by default. */
   name?: string;
 }

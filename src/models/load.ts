@@ -9,6 +9,7 @@ import type { LoadOptions } from './load-folder.js';
 import { loadSingleFile } from './load-single-file.js';
 import type { SingleFileOptions } from './load-single-file.js';
 import type { Pipeline } from './pipeline.js';
+import { readEmbeddings, withEmbeddings } from './text-embeddings.js';
 
 /** Models that come with the package, in `models/` at its root. */
 export const BUNDLED_MODELS = ['emoji'] as const;
@@ -40,9 +41,20 @@ async function layoutFolder(model: string): Promise<string> {
 export async function loadPipeline(model: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
   const { prediction } = options;
   const vae = options.vae === undefined ? undefined : await vaePath(options.vae, options);
-  const pipeline = await loadAny(model, { ...options, vae });
-  if (!prediction) return pipeline;
-  return { ...pipeline, scheduler: { ...pipeline.scheduler, prediction_type: prediction } };
+  const loaded = await loadAny(model, { ...options, vae });
+  const pipeline = withEmbeddings(loaded, await readEmbeddings(options.embeddings ?? []));
+  return {
+    ...pipeline,
+    ...(prediction && { scheduler: { ...pipeline.scheduler, prediction_type: prediction } }),
+    ...(options.clipSkip !== undefined && { clipSkip: checkedSkip(pipeline, options.clipSkip) }),
+  };
+}
+
+/** @throws FormatError if a text encoder has too few layers for it */
+function checkedSkip({ textEncoders, source }: Pipeline, skip: number): number {
+  const most = Math.min(...textEncoders.map(({ config }) => config.num_hidden_layers)) - (textEncoders.length > 1 ? 1 : 0);
+  if (skip <= most) return skip;
+  throw new FormatError(source, `has too few layers of text for a clip skip of ${skip}`, `Give at most ${most}.`);
 }
 
 /** The folder or file of what is named as VAE: that of a bundled model, a path, or a hub id. */

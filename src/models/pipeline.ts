@@ -36,6 +36,8 @@ export interface Pipeline {
   readonly scheduler: Readonly<Record<string, unknown>>;
   /** SDXL base: an empty negative prompt is encoded as zeros. */
   readonly zeroEmptyNegative: boolean;
+  /** Last layers of the text encoders that are left out for prompts, as diffusers counts: 0 is none beside SDXL's one. */
+  readonly clipSkip?: number;
   /** float32, by part and name. */
   readonly weights: ReadonlyMap<string, HostTensor>;
 }

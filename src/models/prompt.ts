@@ -8,28 +8,31 @@ import { frozenWeights } from '../nn/scope.js';
 import type { Adapter, WeightSource } from '../nn/scope.js';
 import { compile } from '../runtime/compile.js';
 import type { CompileOptions, Feeds } from '../runtime/compile.js';
-import { clipText, textProjection } from './clip-text.js';
+import { clipText, finalNorm, textProjection } from './clip-text.js';
 import { isSdxl, partScope } from './pipeline.js';
 import type { Pipeline } from './pipeline.js';
 
 /**
- * The text states of token ids, in a graph. SD 1.x and 2.x take the last state after the final norm (SD 2.x encoders
+ * The text states of token ids, in a graph. `clipSkip` more of the last layers are left out, as in diffusers. SD 1.x and 2.x take the last state after the final norm (SD 2.x encoders
  * come without their last layer); SDXL joins the last states but one of both encoders, and the second one's projection.
  *
  * @param ids for each text encoder [B, N], int64
  * @returns context [B, N, D] and, for SDXL, pooled [B, P]
  */
 export function encodeText(
-  pipeline: Pipeline, ids: readonly Tensor[], source: WeightSource, adapters: readonly Adapter[] = [],
+  pipeline: Pipeline, ids: readonly Tensor[], source: WeightSource, adapters: readonly Adapter[] = [], clipSkip?: number,
 ): { context: Tensor; pooled?: Tensor } {
   const encoded = pipeline.textEncoders.map((encoder, i) => {
     const scope = partScope(encoder.name, source, adapters);
     return { encoder, scope, states: clipText(scope, encoder.config, ids[i]!) };
   });
-  if (!isSdxl(pipeline)) return { context: encoded[0]!.states.last };
+  if (!isSdxl(pipeline)) {
+    const { encoder: { config }, scope, states } = encoded[0]!;
+    return { context: clipSkip === undefined ? states.last : finalNorm(scope, config, states.hidden.at(-1 - clipSkip)!) };
+  }
   const { encoder, scope, states } = encoded.at(-1)!;
   return {
-    context: concat(encoded.map((e) => e.states.hidden.at(-2)!), 2),
+    context: concat(encoded.map((e) => e.states.hidden.at(-2 - (clipSkip ?? 0))!), 2),
     pooled: textProjection(scope, encoder.config, states.pooled),
   };
 }
@@ -80,7 +83,9 @@ export async function encodePrompts(
   const batch = Math.min(BATCH, prompts.length);
   const lengths = pipeline.textEncoders.map((e) => e.tokenizer.maxLength);
   const ids = lengths.map((n, i) => input(`ids_${i}`, [batch, n], 'int64'));
-  const outputs: Record<string, Tensor> = encodeText(pipeline, ids, frozenWeights(), adapters);
+  const outputs: Record<string, Tensor> = encodeText(
+    pipeline, ids, frozenWeights(), adapters, negative ? undefined : pipeline.clipSkip, // diffusers: no negative prompt
+  );
   const executable = await compile({ outputs }, { ...compileOptions, weights: pipeline.weights });
   const { truncated } = tokenize(pipeline, prompts);
   const rows: Record<string, Float32Array> = {};

@@ -44,8 +44,8 @@ export interface Tokenizer {
   pad: number;
   /** The largest id that it gives. */
   largest: number;
-  /** Whether a token is in the vocabulary or beside it. */
-  knows(token: string): boolean;
+  /** Where it has a token. */
+  knows(token: string): 'vocabulary' | 'added' | null;
   /** The same tokenizer with more tokens beside its vocabulary. @throws Error as `createTokenizer` */
   withTokens(tokens: readonly AddedToken[]): Tokenizer;
 }
@@ -151,7 +151,7 @@ export function createTokenizer(data: TokenizerData): Tokenizer {
   return {
     encode, decode, maxLength, bos, eos, pad,
     largest: [...tokenOf.keys()].reduce((a, b) => Math.max(a, b), 0),
-    knows: (token) => vocab.has(token) || addedIds.has(token),
+    knows: (token) => (addedIds.has(token) || specials.includes(token) ? 'added' : vocab.has(token) ? 'vocabulary' : null),
     withTokens: (tokens) => createTokenizer({ ...data, added: [...added, ...tokens] }),
   };
 }

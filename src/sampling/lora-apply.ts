@@ -5,6 +5,7 @@ import type { HostTensor, Shape } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
 import { baseModelOf } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
+import { withEmbeddings } from '../models/text-embeddings.js';
 import { mergeLora } from '../nn/lora-values.js';
 
 /** A LoRA and how strongly it is applied: 1 as trained; negative, and above one, are possible. */
@@ -46,7 +47,7 @@ export function checkFit({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: P
 }
 
 /**
- * The pipeline with LoRAs merged in, text encoders included. The order does not matter. Only changed weights are new.
+ * The pipeline with LoRAs merged in, text encoders included, and the words of the embeddings that they bring along. The order does not matter. Only changed weights are new.
  *
  * @throws FormatError if one of them does not fit, before anything is merged
  */
@@ -56,5 +57,6 @@ export async function applyLoras(pipeline: Pipeline, uses: readonly LoraUse[]): 
   for (const { lora, strength, where } of uses) {
     if (strength !== 0) weights = await mergeLora(weights, lora, strength, where);
   }
-  return { ...pipeline, weights };
+  const embeddings = uses.flatMap(({ lora, where }) => [...lora.embeddings ?? []].map(([token, parts]) => ({ where, token, parts })));
+  return withEmbeddings({ ...pipeline, weights }, embeddings);
 }

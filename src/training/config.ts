@@ -96,6 +96,10 @@ export const configSchema = z.strictObject({
     .describe('VAE in the place of the model\'s own, or of one that has none: folder, file or hub id.'),
   prediction: z.enum(PREDICTIONS).optional()
     .describe('What the network predicts, where the model does not tell it (SD 2.x single files).'),
+  embeddings: z.array(z.string().min(1)).default([])
+    .describe('Textual Inversion: FILE[:word], or a hub id; the word stands for it in prompts.'),
+  clipSkip: z.int().nonnegative().optional()
+    .describe('Last layers of the text encoder that are left out for prompts, as diffusers counts (A1111\'s number less one).'),
   method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
   rewards: z.array(z.string().min(1)).min(1).default(['quality', 'emoji-clip:4'])
     .describe('NAME[:weight][?option=value]; several are summed. Must be given for other models than the bundled one.'),

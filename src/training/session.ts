@@ -139,6 +139,7 @@ async function open(
   };
   const pipeline = own.pipeline ?? (await loadPipeline(config.model, {
     onProgress, onWarning: (text) => progress.warn(text), like: config.like, vae: config.vae, prediction: config.prediction,
+    embeddings: config.embeddings, clipSkip: config.clipSkip,
   }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);

@@ -29,7 +29,10 @@ async function mergeIntoModel(model: string, loras: readonly LoraArgument[], fla
   const { out, dtype } = flags;
   const progress = terminalProgress(flags.quiet === true);
   await checkTarget(out, 'folder');
-  const uses = await loadLoras(loras, progress);
+  const uses = (await loadLoras(loras, progress)).map(({ lora: { embeddings, ...lora }, ...use }) => {
+    if (embeddings) progress.warn(`${use.where}: its embeddings are left out of the merged model; their words mean nothing to it`);
+    return { ...use, lora };
+  });
   const pipeline = await loadModel(model, progress, flags);
   const merged = await applyLoras(pipeline, uses);
   const changed = [...merged.weights].filter(([name, value]) => pipeline.weights.get(name) !== value).length;

@@ -1,0 +1,101 @@
+/** @file Embeddings of Textual Inversion put into a pipeline: rows of its token tables, and words of its tokenizers. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readEmbedding } from '../formats/embedding-file.js';
+import type { EmbeddingFile } from '../formats/embedding-file.js';
+import { FormatError, shown } from '../formats/errors.js';
+import { host, toFloat32 } from '../graph/dtype.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { plainToken } from './added-tokens.js';
+import { fetchFiles, HUB_ID } from './hub.js';
+import type { Pipeline, TextEncoder } from './pipeline.js';
+
+/** An embedding and what to call it in messages. */
+export interface EmbeddingUse extends EmbeddingFile {
+  readonly where: string;
+}
+
+/** What diffusers calls the file in a repository. */
+const HUB_FILES = ['learned_embeds.safetensors', 'learned_embeds.bin'];
+
+/**
+ * Reads embeddings, each given as `FILE[:token]`, the file also by hub id `org/name[@revision]`.
+ *
+ * @throws FormatError naming the file
+ */
+export async function readEmbeddings(given: readonly string[]): Promise<EmbeddingUse[]> {
+  const uses: EmbeddingUse[] = [];
+  for (const text of given) {
+    const whole = await exists(text);
+    // A colon may be part of the path, and is of C:\x.
+    const at = whole ? -1 : text.search(/:[^:/\\]+$/);
+    const [path, token] = at <= 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+    const file = await readEmbedding(await found(path));
+    uses.push({ ...file, where: path, token: token ?? file.token });
+  }
+  return uses;
+}
+
+async function found(path: string): Promise<string> {
+  if (await exists(path)) return path;
+  if (!HUB_ID.test(path) || /\.(pt|bin|safetensors)$/.test(path)) throw new FormatError(path, 'does not exist', 'Check the path of the embedding.');
+  const [first, second] = HUB_FILES as [string, string];
+  const fetched = (file: string): Promise<string> => fetchFiles(path, [file]).then((folder) => join(folder, file));
+  return fetched(first).catch((error: unknown) => {
+    if (error instanceof FormatError && error.message.includes('does not hold')) return fetched(second);
+    throw error;
+  });
+}
+
+/**
+ * The pipeline with words for embeddings. A word is found in any case and place, as diffusers has it, and stands for
+ * all its vectors.
+ *
+ * @throws FormatError for an embedding of another width than the text encoders', or a word that is taken
+ */
+export function withEmbeddings(pipeline: Pipeline, uses: readonly EmbeddingUse[]): Pipeline {
+  let result = pipeline;
+  for (const use of uses) {
+    for (const [name, vectors] of use.parts) result = withVectors(result, encoderFor(result, use, name, vectors), use, vectors);
+  }
+  return result;
+}
+
+/** The encoder of that name if the vectors fit; else another that they fit. */
+function encoderFor({ textEncoders, source }: Pipeline, { where, token }: EmbeddingUse, name: string, { shape }: HostTensor): TextEncoder {
+  const fits = textEncoders.filter(({ config }) => config.hidden_size === shape[1]);
+  const encoder = fits.find((e) => e.name === name) ?? fits[0];
+  if (encoder) return encoder;
+  const widths = textEncoders.map(({ config }) => config.hidden_size).join(' and ');
+  throw new FormatError(where, `the embedding "${shown(token)}" has vectors of ${shape[1]} numbers, the text encoder of ${source} takes ${widths}`,
+    'Take one that was made for this family of models.');
+}
+
+function withVectors(pipeline: Pipeline, encoder: TextEncoder, { where, token }: EmbeddingUse, vectors: HostTensor): Pipeline {
+  const { name, tokenizer, config } = encoder;
+  const known = tokenizer.knows(token);
+  if (token.trim() === '' || known === 'added') {
+    throw new FormatError(where, `the embedding's word "${shown(token)}" is taken already`, 'Give another word: FILE:word.');
+  }
+  const [count, width] = vectors.shape as [number, number];
+  const key = `${name}.text_model.embeddings.token_embedding.weight`;
+  const table = toFloat32(pipeline.weights.get(key)!);
+  const rows = new Float32Array(table.length + count * width);
+  rows.set(table);
+  rows.set(toFloat32(vectors), table.length);
+  const ids = Array.from({ length: count }, (_, i) => config.vocab_size + i);
+  const larger: TextEncoder = {
+    ...encoder, config: { ...config, vocab_size: config.vocab_size + count },
+    // What is part of common words is a word of its own only.
+    tokenizer: tokenizer.withTokens([{ ...plainToken(token, ids), singleWord: known === 'vocabulary' }]),
+  };
+  return {
+    ...pipeline,
+    textEncoders: pipeline.textEncoders.map((e) => (e === encoder ? larger : e)),
+    weights: new Map([...pipeline.weights, [key, host(rows, [config.vocab_size + count, width])]]),
+  };
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(() => true, () => false);
+}
