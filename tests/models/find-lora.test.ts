@@ -91,8 +91,10 @@ test('a revision and a strength are told from the name', () => {
   expect(parseLora('people/style/style-v2.safetensors')).toEqual({ path: 'people/style/style-v2.safetensors', strength: 1 });
 });
 
-test('a revision is asked for as part of the repository\'s name', async () => {
-  await expect(findLora('people/style@refs/pr/1')).rejects.toThrow(/^people\/style@refs\/pr\/1: cannot be fetched from the hub/);
+test('a revision is asked of the hub', async () => {
+  expect(await findLora('people/style@refs/pr/1')).toContain(join('models--people--style', 'snapshots', COMMIT));
+  expect(requests[0]).toBe('/api/models/people/style/revision/refs/pr/1');
+  await expect(findLora('people/style@../x')).rejects.toThrow(/^people\/style@\.\.\/x: is no hub id/);
 });
 
 test('a repository with other files asks for the name of one', async () => {
