@@ -9,7 +9,7 @@ import { alignedPoints, COST_NAMES, reachOf, spreadOf } from './statistics.js';
 import type { Cost, Reach, Spread } from './statistics.js';
 
 /** Columns of the table, by the name they have in `results.json`. */
-export const MEASURES = [
+const MEASURES = [
   'reward', 'heldOutReward', 'diversity', 'frechet', 'step', 'rewardQueries', 'denoiserCalls', 'seconds', 'peakBytes',
 ] as const;
 export type Measure = (typeof MEASURES)[number];

@@ -13,13 +13,13 @@ export function rowsByPrompt(prompts: readonly string[]): Map<string, number[]> 
 }
 
 /**
- * Σᵢⱼ ‖eᵢ − eⱼ‖² / (2n(n − 1)) over the given rows, made unit vectors first if `unit`. Computed as the trace of the
- * sample covariance, Σᵢ ‖eᵢ − ē‖² / (n − 1), which is the same number.
+ * Σᵢⱼ ‖eᵢ − eⱼ‖² / (2n(n − 1)) over the given rows, made unit vectors first. Computed as the trace of the sample
+ * covariance, Σᵢ ‖eᵢ − ē‖² / (n − 1), which is the same number.
  */
-function spread(features: HostTensor, rows: readonly number[], unit: boolean): number {
+function spread(features: HostTensor, rows: readonly number[]): number {
   const width = features.shape[1]!;
   const data = features.data as Float32Array;
-  const scales = rows.map((row) => (unit ? 1 / length(data.subarray(row * width, (row + 1) * width)) : 1));
+  const scales = rows.map((row) => 1 / length(data.subarray(row * width, (row + 1) * width)));
   let total = 0;
   for (let k = 0; k < width; k++) {
     let mean = 0;
@@ -35,16 +35,6 @@ function length(row: Float32Array): number {
   return norm;
 }
 
-function averaged(features: HostTensor, prompts: readonly string[], unit: boolean): number {
-  if (features.shape.length !== 2 || features.shape[0] !== prompts.length) {
-    const shape = features.shape.join(', ');
-    throw new Error(`diversity of features [${shape}] needs one prompt a row, not ${prompts.length}`);
-  }
-  const groups = [...rowsByPrompt(prompts).values()].filter((rows) => rows.length > 1);
-  if (groups.length === 0) throw new Error('diversity needs at least two images of one prompt');
-  return groups.reduce((total, rows) => total + spread(features, rows, unit), 0) / groups.length;
-}
-
 /**
  * Mean pairwise cosine distance 1 − cos(eᵢ, eⱼ), i ≠ j, among the images of one prompt, averaged over the prompts: the
  * diversity of Nabla-GFlowNet (arXiv 2412.07775) with our features in DreamSim's place. 0: all alike. A prompt with a
@@ -55,14 +45,12 @@ function averaged(features: HostTensor, prompts: readonly string[], unit: boolea
  * @throws Error if no prompt has two images
  */
 export function diversity(features: HostTensor, prompts: readonly string[]): number {
+  if (features.shape.length !== 2 || features.shape[0] !== prompts.length) {
+    const shape = features.shape.join(', ');
+    throw new Error(`diversity of features [${shape}] needs one prompt a row, not ${prompts.length}`);
+  }
+  const groups = [...rowsByPrompt(prompts).values()].filter((rows) => rows.length > 1);
+  if (groups.length === 0) throw new Error('diversity needs at least two images of one prompt');
   // For unit vectors ‖a − b‖² = 2 (1 − cos), so the mean over pairs is the spread.
-  return averaged(features, prompts, true);
-}
-
-/**
- * Σᵢⱼ ‖eᵢ − eⱼ‖² / (2n(n − 1)) among the images of one prompt, averaged over the prompts: the DreamSim variance of
- * Adjoint Matching (arXiv 2409.08861), on features as they are. For unit vectors it equals `diversity`.
- */
-export function featureVariance(features: HostTensor, prompts: readonly string[]): number {
-  return averaged(features, prompts, false);
+  return groups.reduce((total, rows) => total + spread(features, rows), 0) / groups.length;
 }

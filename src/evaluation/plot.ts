@@ -1,5 +1,4 @@
 /** @file Line and scatter plots as SVG documents, for web pages, documentation and (through sharp) PNG files. */
-import sharp from 'sharp';
 import { escapeXml } from './html.js';
 import { besideLevel, placeLabels, spreadOut, textWidth } from './plot-labels.js';
 import type { Box, PlacedLabel } from './plot-labels.js';
@@ -107,11 +106,6 @@ export function plot(series: readonly Series[], options: PlotOptions): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" class="ap" viewBox="0 0 ${width} ${height}" width="${width}" `
     + `height="${height}" role="img" aria-label="${label}"><style>${plotStyle(theme)}</style>`
     + `<rect class="bg" width="${width}" height="${height}" rx="6"/>${head}${legend.svg}${body.join('')}</svg>`;
-}
-
-/** A plot as a PNG of twice its size in pixels. The plot must be of one theme: image libraries have no preference. */
-export async function plotPng(svg: string): Promise<Buffer> {
-  return sharp(Buffer.from(svg), { density: 144 }).png().toBuffer();
 }
 
 type Drawn = Series & Look;

@@ -6,7 +6,7 @@ import { writeAtomic } from './atomic.js';
 import { FormatError, shown } from './errors.js';
 import { withPngText } from './png-text.js';
 
-export { resizeImage, type ResizeKernel } from './image-resize.js';
+export { resizeImage } from './image-resize.js';
 
 export interface ReadImageOptions {
   /** Larger pictures are refused before they are decoded. Default 64 million. */

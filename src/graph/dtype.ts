@@ -65,7 +65,7 @@ export function zeros(shape: Shape): HostTensor & { data: Float32Array } {
 const scratch = new DataView(new ArrayBuffer(4));
 
 /** IEEE half-precision word → number. */
-export function halfToFloat(h: number): number {
+function halfToFloat(h: number): number {
   const exponent = (h >> 10) & 0x1f;
   const fraction = h & 0x3ff;
   const sign = h & 0x8000 ? -1 : 1;
@@ -94,7 +94,7 @@ export function floatToHalf(value: number): number {
 }
 
 /** number → bfloat16 word, round to nearest even. */
-export function floatToBfloat(value: number): number {
+function floatToBfloat(value: number): number {
   scratch.setFloat32(0, value);
   const bits = scratch.getUint32(0);
   if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // keep NaN a NaN

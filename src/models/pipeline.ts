@@ -91,7 +91,7 @@ export function nativeSize(pipeline: Pick<Pipeline, 'vae' | 'unet'>): number | u
 }
 
 /** Shapes of what conditions the denoiser, for a batch; names as in `UNetInputs`. */
-export function conditionShapes(pipeline: Pipeline, batch: number): Record<string, Shape> {
+function conditionShapes(pipeline: Pipeline, batch: number): Record<string, Shape> {
   const { unet, textEncoders } = pipeline;
   return {
     context: [batch, textEncoders[0]!.tokenizer.maxLength, unet.cross_attention_dim],

@@ -65,7 +65,7 @@ export function modelIndex(pipeline: Indexed): string {
 const tokenizerName = ({ name }: Pick<TextEncoder, 'name'>): string => name.replace('text_encoder', 'tokenizer');
 
 /** The weights of a part, without the part in their names. */
-export function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: PartName): Map<string, HostTensor> {
+function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: PartName): Map<string, HostTensor> {
   const prefix = `${part}.`;
   const own = [...pipeline.weights].filter(([name]) => name.startsWith(prefix));
   return new Map(own.map(([name, value]) => [name.slice(prefix.length), value]));

@@ -11,18 +11,10 @@ import { input } from '../graph/tensor.js';
 import { normal } from '../random/random.js';
 import { compile } from '../runtime/compile.js';
 import type { Executable } from '../runtime/compile.js';
-import type { LoraAdapter, LoraPlan } from './lora.js';
+import type { LoraAdapter } from './lora.js';
 
 /** Feeds by input name. */
 export type LoraValues = Map<string, HostTensor>;
-
-/** The plan that a LoRA file asks for. */
-export function planOfFile(lora: LoraFile): LoraPlan {
-  return (path) => {
-    const layer = lora.layers.get(path);
-    return layer && { rank: rankOf(layer), factor: scaleOf(layer) };
-  };
-}
 
 /**
  * Start of training as PEFT's "gaussian": A ~ N(0, (1/r)²), B = 0, so that nothing is changed at first. A layer's
@@ -44,7 +36,7 @@ export function initialLora(adapter: LoraAdapter, seed: number): LoraValues {
 }
 
 /**
- * The feeds of an adapter that was planned with `planOfFile`, or otherwise with the same ranks, and traced. Where the
+ * The feeds of an adapter that was planned with the file's ranks and traced. Where the
  * file has another scale than the plan, `up` makes up for it.
  *
  * @param where the file, for messages

@@ -25,7 +25,7 @@ const SLOPE_KB = 0.196e-3;
  * gradient that vanishes at whole numbers; log₂(1 + |u|) gave 0.994 but descends slower, since it pulls hardest at the
  * coefficients that already are nearly 0. The distortion ‖I − JPEG(I)‖, another reading of DRaFT, gave 0.91.
  */
-export function estimatedKilobytes(images: Tensor): Tensor {
+function estimatedKilobytes(images: Tensor): Tensor {
   const { luma, chroma } = jpegCoefficients(images, QUALITY);
   const bits = (u: Tensor): Tensor => sum(mul(log(add(1, square(u))), Math.LOG2E), { axes: [1, 2] });
   return add(mul(add(bits(luma), bits(chroma)), SLOPE_KB), HEADER_KB);

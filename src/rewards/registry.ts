@@ -161,7 +161,7 @@ export function mapRewardPaths(text: string, replace: (path: string) => string):
 }
 
 /** @throws RewardSpecError naming the reward and the option that is wrong, with the nearest valid names */
-export function checkSpec(spec: RewardSpec): RewardSpec {
+function checkSpec(spec: RewardSpec): RewardSpec {
   const { name, options } = spec;
   const { options: shape } = entryOf(name);
   const names = [...Object.keys(shape.shape), 'mean', 'std'];

@@ -5,7 +5,7 @@ import { resolve } from '../graph/tensor.js';
 import type { Node } from '../graph/tensor.js';
 
 /** Names of the inputs that an operator reads, directly or through a reshape or transpose. */
-export function inputNames(node: Node): string[] {
+function inputNames(node: Node): string[] {
   const through = new Set(['Reshape', 'Transpose', 'Cast']);
   return node.inputs.flatMap((t) => {
     if (!t) return [];

@@ -26,7 +26,7 @@ interface Contents {
 const FINITE: Contents = { nan: false, inf: false };
 
 /** What a host tensor contains; only float32 and float64 are looked at. */
-export function contents({ data }: HostTensor): Contents {
+function contents({ data }: HostTensor): Contents {
   if (!(data instanceof Float32Array || data instanceof Float64Array)) return FINITE;
   // A sum in double precision is finite if and only if all float32 terms are: one addition an element for the usual case.
   let sum = 0;

@@ -33,7 +33,7 @@ export interface Conditions {
 }
 
 /** Guidance is an input of the network itself (LCM), not a second call of it. */
-export const hasGuidanceInput = ({ unet }: Pick<Pipeline, 'unet'>): boolean => unet.time_cond_proj_dim !== null;
+const hasGuidanceInput = ({ unet }: Pick<Pipeline, 'unet'>): boolean => unet.time_cond_proj_dim !== null;
 
 /** Whether the network is called a second time, without the prompt: above 1 only, as diffusers has it. */
 export const isGuided = (pipeline: Pick<Pipeline, 'unet'>, guidance: number): boolean =>

@@ -33,7 +33,7 @@ export function misfits(lora: LoraFile, weights: ReadonlyMap<string, HostTensor>
 const NAMED = 3;
 
 /** @throws FormatError with the layers that do not fit, and for which models LoRA and pipeline are */
-export function checkFit({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: Pipeline): void {
+function checkFit({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: Pipeline): void {
   const problems = misfits(lora, pipeline.weights);
   if (problems.length === 0) return;
   const [made, given] = [lora.baseModel, baseModelOf(pipeline)];

@@ -13,12 +13,12 @@ const SUBNORMAL = 2 ** -25;
 const ROUNDINGS = 4;
 
 /** A file that does not hold what was written to it: a defect, not a mistake of the user. */
-export class ReadBackError extends Error {
+class ReadBackError extends Error {
   override readonly name = 'ReadBackError';
 }
 
 /** Values that the number format of a file cannot hold: infinite when read back. */
-export class OverflowError extends Error {
+class OverflowError extends Error {
   override readonly name = 'OverflowError';
 }
 

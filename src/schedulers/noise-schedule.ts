@@ -65,9 +65,3 @@ export interface NoiseLevel<C = number> {
 export function noiseLevel(alphaBar: number): NoiseLevel {
   return { signal: Math.sqrt(alphaBar), noise: Math.sqrt(1 - alphaBar) };
 }
-
-/** Signal-to-noise ratio ā/(1−ā) at a training time. */
-export function signalToNoise(schedule: NoiseSchedule, timestep: number): number {
-  const alphaBar = schedule.alphasCumprod[timestep]!;
-  return alphaBar / (1 - alphaBar);
-}

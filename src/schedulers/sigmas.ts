@@ -13,7 +13,7 @@ function trainingSigma(schedule: NoiseSchedule, timestep: number): number {
 }
 
 /** σ at a time, interpolated between training times. */
-export function sigmaAt(schedule: NoiseSchedule, timestep: number): number {
+function sigmaAt(schedule: NoiseSchedule, timestep: number): number {
   const below = Math.floor(timestep);
   const rest = timestep - below;
   if (rest === 0) return trainingSigma(schedule, below);

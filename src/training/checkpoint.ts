@@ -112,7 +112,7 @@ export async function setAside(path: string): Promise<void> {
 const REMEDY = 'Resume from another checkpoint.';
 
 /** @throws FormatError naming the file that is damaged */
-export async function readCheckpoint(folder: string): Promise<RunState> {
+async function readCheckpoint(folder: string): Promise<RunState> {
   const path = join(folder, STATE);
   let raw: unknown;
   try {

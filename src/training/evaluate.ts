@@ -97,7 +97,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
 }
 
 /** One image per prompt, each from its own item's noise, whatever the batch. */
-export async function sampleImages(
+async function sampleImages(
   task: PipelineTask, roller: Roller, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
 ): Promise<HostTensor> {
   const parts: HostTensor[] = [];

@@ -7,7 +7,7 @@ import { copyOf, loadParameters } from './parameters.js';
 import type { Session } from './session.js';
 
 /** What `work` comes to while the task is the base model again. */
-export async function atBase<T>({ task, pipeline }: Session, work: () => Promise<T>): Promise<T> {
+async function atBase<T>({ task, pipeline }: Session, work: () => Promise<T>): Promise<T> {
   const own = task.adapter ? null : copyOf(task.parameters);
   const base = (name: string): HostTensor => pipeline.weights.get(name.slice('tuned/'.length))!;
   if (own) loadParameters(task.parameters, new Map([...own.keys()].map((name) => [name, base(name)])));

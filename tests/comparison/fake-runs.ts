@@ -26,7 +26,7 @@ export function jobOf(of: Comparison, entry: string, seed: number): Job {
 }
 
 /** A picture [3, 8, 8] of one grey level. */
-export const grey = (level: number): HostTensor => host(new Float32Array(3 * 64).fill(level), [3, 8, 8]);
+const grey = (level: number): HostTensor => host(new Float32Array(3 * 64).fill(level), [3, 8, 8]);
 
 export interface FakeRun {
   /** Rewards of the evaluations; the kth comes after 10·k updates of `queriesAnUpdate` reward queries, a second each. */

@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { diversity, featureVariance, rowsByPrompt } from '../../src/evaluation/diversity.js';
+import { diversity, rowsByPrompt } from '../../src/evaluation/diversity.js';
 import { semidefiniteFactor, symmetricEigenvalues } from '../../src/evaluation/eigenvalues.js';
 import { frechetDistance, gaussianStatistics, readStatistics, writeStatistics } from '../../src/evaluation/frechet.js';
 import type { GaussianStatistics } from '../../src/evaluation/frechet.js';
@@ -38,13 +38,6 @@ describe('diversity', () => {
     });
     expect(diversity(features, prompts)).toBeCloseTo((means[0]! + means[1]!) / 2, 6);
     expect([...rowsByPrompt(prompts)].map(([p, list]) => [p, list.length])).toEqual([['a', 5], ['b', 3], ['c', 1]]);
-  });
-
-  test('variance is Σ‖eᵢ − eⱼ‖²/(2n(n − 1)) of the features as they are', () => {
-    // Pairs of distance² 4, 4 and 16, each twice: 48 / (2 · 3 · 2)
-    expect(featureVariance(rows([0], [2], [4]), ['a', 'a', 'a'])).toBeCloseTo(4, 6);
-    const unit = rows([1, 0], [0, 1], [-0.6, 0.8]);
-    expect(featureVariance(unit, ['a', 'a', 'a'])).toBeCloseTo(diversity(unit, ['a', 'a', 'a']), 6);
   });
 
   test('refuses what it cannot measure', () => {

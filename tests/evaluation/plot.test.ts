@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import sharp from 'sharp';
 import { besideLevel, placeLabels, spreadOut, textWidth } from '../../src/evaluation/plot-labels.js';
-import { plot, plotPng } from '../../src/evaluation/plot.js';
+import { plot } from '../../src/evaluation/plot.js';
 import { axis, numberText, tickText } from '../../src/evaluation/ticks.js';
 
 describe('axes', () => {
@@ -88,7 +88,7 @@ describe('plot', () => {
 
   test('becomes a PNG, light or dark', async () => {
     const corner = async (theme: 'light' | 'dark'): Promise<number> => {
-      const png = await plotPng(plot([{ name: 'one', points }], { ...options, theme, width: 200, height: 120 }));
+      const png = await sharp(Buffer.from(plot([{ name: 'one', points }], { ...options, theme, width: 200, height: 120 })), { density: 144 }).png().toBuffer();
       const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
       expect([info.width, info.height]).toEqual([400, 240]);
       return data[(8 * 400 + 200) * info.channels]!; // above the title, in whatever font

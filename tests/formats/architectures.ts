@@ -108,7 +108,7 @@ export function diffusersVae(): string[] {
   return names;
 }
 
-export function ldmVae(): string[] {
+function ldmVae(): string[] {
   const block = (shortcut: boolean) => (
     both('norm1', 'conv1', 'norm2', 'conv2', ...(shortcut ? ['nin_shortcut'] : []))
   );
@@ -139,7 +139,7 @@ export function clipText(layers: number, projection = false): string[] {
   ];
 }
 
-export function openClipText(layers: number): string[] {
+function openClipText(layers: number): string[] {
   return [
     'positional_embedding', 'text_projection', 'logit_scale', 'token_embedding.weight', ...both('ln_final'),
     ...range(layers).flatMap((i) => under(`transformer.resblocks.${i}`, [

@@ -31,7 +31,7 @@ export interface TinyOptions {
 const HIDDEN = 6;
 
 /** Reward of samples x [B, 3, 2, 2]: Σ sin(x) − 0.1·(x − prompt length / 10)², so that prompts matter. */
-export function tinyReward(x: Tensor, target: Tensor): Tensor {
+function tinyReward(x: Tensor, target: Tensor): Tensor {
   const flat = reshape(x, [x.shape[0]!, 12]);
   return sum(sub(sin(flat), mul(square(sub(flat, target)), 0.1)), { axes: [1] });
 }

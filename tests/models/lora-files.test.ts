@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { readLora } from '../../src/formats/lora-file.js';
+import { rankOf, scaleOf } from '../../src/formats/lora.js';
 import type { LoraFile } from '../../src/formats/lora.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
@@ -12,7 +13,8 @@ import { loadPipeline } from '../../src/models/load.js';
 import { unet } from '../../src/models/unet.js';
 import type { UNetInputs } from '../../src/models/unet.js';
 import { loraAdapter } from '../../src/nn/lora.js';
-import { loraFromFile, loraToFile, mergeLora, planOfFile } from '../../src/nn/lora-values.js';
+import type { LoraPlan } from '../../src/nn/lora.js';
+import { loraFromFile, loraToFile, mergeLora } from '../../src/nn/lora-values.js';
 import { frozenWeights, rootScope } from '../../src/nn/scope.js';
 import { compile } from '../../src/runtime/compile.js';
 import { loadFixture, maxError } from './fixture.js';
@@ -20,6 +22,12 @@ import type { Fixture } from './fixture.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 const INPUTS = { sample: 'latents', encoder_hidden_states: 'context', text_embeds: 'pooled', time_ids: 'sizes' };
+
+/** The plan that a LoRA file asks for. */
+const planOfFile = ({ layers }: LoraFile): LoraPlan => (path) => {
+  const layer = layers.get(path);
+  return layer && { rank: rankOf(layer), factor: scaleOf(layer) };
+};
 
 /** The weights of a fixture's U-Net as a pipeline names them. */
 const weightsOf = (fixture: Fixture): Map<string, HostTensor> =>

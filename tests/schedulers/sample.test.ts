@@ -5,7 +5,7 @@ import { input } from '../../src/graph/tensor.js';
 import { normal } from '../../src/random/random.js';
 import { compile } from '../../src/runtime/compile.js';
 import { samplers } from '../../src/schedulers/index.js';
-import { guide, rescaleGuidance, splitGuided } from '../../src/schedulers/guidance.js';
+import { guide, splitGuided } from '../../src/schedulers/guidance.js';
 import { sample } from '../../src/schedulers/sample.js';
 import type { NoiseSource } from '../../src/schedulers/sample.js';
 import { distance, sd15, wave } from './helpers.js';
@@ -37,7 +37,7 @@ test('steps are reported in order, with the clean prediction; the last sample is
   expect(last).toEqual(result);
 });
 
-test('guidance mixes [uncond, cond] alike on arrays and on tensors, and rescaling restores the deviation', async () => {
+test('guidance mixes [uncond, cond] alike on arrays and on tensors', async () => {
   const shape = [2, 2, 2, 3];
   const data = wave(48, 1);
   const [uncond, cond] = splitGuided(input('both', [4, 2, 2, 3]));
@@ -46,8 +46,6 @@ test('guidance mixes [uncond, cond] alike on arrays and on tensors, and rescalin
   const exe = await compile({ outputs: {
     guided,
     joined: concat([uncond, cond], 0),
-    full: rescaleGuidance(guided, cond, 1),
-    none: rescaleGuidance(guided, cond, 0),
   } }, { threads: 1 });
   const run = (w: number) => exe.run({ both: host(data, [4, 2, 2, 3]), scale: host(Float32Array.of(w), []) });
   const got = await run(7.5);
@@ -58,16 +56,5 @@ test('guidance mixes [uncond, cond] alike on arrays and on tensors, and rescalin
   expect(distance(guide(u, c, 7.5), u.map((v, i) => v + 7.5 * (c[i]! - v)))).toBeLessThan(1e-5);
   expect(distance((await run(1)).guided.data, c)).toBe(0);
   expect(guide(u, c, 1)).toEqual(c);
-
-  const deviation = (values: Float32Array): number => {
-    const mean = values.reduce((a, v) => a + v, 0) / values.length;
-    return Math.sqrt(values.reduce((a, v) => a + (v - mean) ** 2, 0) / values.length);
-  };
-  for (const i of [0, 1]) {
-    const item = (values: ArrayLike<number | bigint>): Float32Array =>
-      Float32Array.from(values, Number).slice(12 * i, 12 * (i + 1));
-    expect(deviation(item(got.full.data))).toBeCloseTo(deviation(item(c)), 4);
-    expect(distance(item(got.none.data), item(got.guided.data))).toBeLessThan(1e-5);
-  }
   await exe.release();
 });

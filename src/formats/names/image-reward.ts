@@ -20,7 +20,7 @@ const INNER = new Map([
 const HEAD = ['0', '2', '4', '6', '7'];
 
 /** Our tensors behind one of the checkpoint; none for what is not used (the projections of BLIP's training). */
-export function imageRewardFrom(key: string): Target[] {
+function imageRewardFrom(key: string): Target[] {
   if (key.startsWith(IMAGE)) return imageEncoderFrom(key.slice(IMAGE.length));
   if (key.startsWith(TEXT)) return [{ name: `text.${key.slice(TEXT.length)}` }];
   const match = /^mlp\.layers\.(\d)\.(weight|bias)$/.exec(key);

@@ -17,7 +17,7 @@ const VISION = new Map([
 ]);
 
 /** Our tensors behind one of the checkpoint, e.g. `visual.proj`; none if the name is not known. */
-export function clipFromOpenClip(key: string): Target[] {
+function clipFromOpenClip(key: string): Target[] {
   if (key === 'logit_scale') return [{ name: key }];
   if (!key.startsWith(VISUAL)) return textFromOpenClip(key);
   const path = key.slice(VISUAL.length);

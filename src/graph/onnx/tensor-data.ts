@@ -26,7 +26,7 @@ export const elementTypeName = (code: number): string =>
   STORED.get(code) ?? FOREIGN[code] ?? `number ${code}, which ONNX does not define`;
 
 /** Checks dimensions from a file. */
-export function readShape(dims: readonly Int64[], fail: (problem: string) => never): number[] {
+function readShape(dims: readonly Int64[], fail: (problem: string) => never): number[] {
   if (dims.length > LIMITS.rank) fail(`has ${dims.length} dimensions; ${LIMITS.rank} are supported`);
   const shape = dims.map(toNumber);
   const bad = shape.find((d) => !(d >= 0 && d <= LIMITS.elements));
