@@ -21,7 +21,7 @@ export async function readTextFile(path: string, most: number): Promise<string> 
 }
 
 /** The text of a file's bytes. @throws FormatError with the line and column that is no text */
-export function decodeText(bytes: Uint8Array, where: string): string {
+function decodeText(bytes: Uint8Array, where: string): string {
   const encoding = encodingOf(bytes);
   if (encoding === 'utf-32') throw new FormatError(where, 'is encoded as UTF-32', REMEDY);
   let text: string;

@@ -29,7 +29,7 @@ type Entry = readonly [prompt: string, weight: number];
 const PROMPT_NAMES = ['prompt', 'prompts', 'caption', 'captions', 'text'];
 
 /** A value of a list as its prompt. @throws ConfigError if it has none */
-export function promptOf(value: unknown, where: string): string {
+function promptOf(value: unknown, where: string): string {
   const record = typeof value === 'string' ? { prompt: value } : (value ?? {}) as Record<string, unknown>;
   const name = PROMPT_NAMES.find((n) => Object.hasOwn(record, n) && record[n] !== null);
   if (name !== undefined && typeof record[name] === 'string') return record[name];
