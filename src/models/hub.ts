@@ -3,12 +3,13 @@
  * (`models--org--name/{blobs,refs,snapshots}`): what lies there is not downloaded again.
  */
 import { createHash } from 'node:crypto';
-import { access, copyFile, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import { access, copyFile, mkdir, readdir, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import type { ListFileEntry } from '@huggingface/hub';
 import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
+import { MOST_BYTES, readText } from '../formats/text-file.js';
 
 /** What of a repository's files is wanted; null if they are not complete. */
 export type Choice = (files: readonly string[]) => string[] | null;
@@ -143,7 +144,7 @@ async function fetchChosen(repository: string, choose: Choice, { bytes }: FetchO
 
 /** The snapshot that `main` stood for when it was last fetched. */
 async function cachedSnapshot(storage: string): Promise<string | null> {
-  const commit = await readFile(join(storage, 'refs', 'main'), 'utf8').catch(() => '');
+  const commit = await readText(join(storage, 'refs', 'main'), MOST_BYTES.note).catch(() => '');
   const folder = join(storage, 'snapshots', commit.trim());
   return /^[0-9a-f]{40}$/.test(commit.trim()) && (await exists(folder)) ? folder : null;
 }

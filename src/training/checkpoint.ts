@@ -1,10 +1,11 @@
 /** @file The state of a run on disk: written whole or not at all, so that an interrupted run resumes exactly. */
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import { DiskFullError, tellFullDisk } from '../formats/disk-full.js';
 import { FormatError } from '../formats/errors.js';
+import { readJsonFile } from '../formats/json.js';
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import { readAll } from '../formats/weights.js';
 import type { HostTensor } from '../graph/dtype.js';
@@ -90,10 +91,10 @@ export async function loadCheckpoint(root: string, onDamaged: (message: string) 
 /** @throws FormatError naming the file that is damaged */
 export async function readCheckpoint(folder: string): Promise<RunState> {
   const path = join(folder, STATE);
-  const parsed = header.safeParse(JSON.parse(await readFile(path, 'utf8')));
+  const parsed = header.safeParse(await readJsonFile(path));
   if (!parsed.success) throw new FormatError(path, 'is not the state of a run', 'Resume from another checkpoint.');
   const source = await openSafetensors(join(folder, TENSORS));
-  const tensors: Record<string, Map<string, HostTensor>> = {};
+  const tensors: Record<string, Map<string, HostTensor>> = Object.create(null);
   for (const [name, t] of await readAll(source).finally(() => source.close())) {
     const cut = name.indexOf('/');
     (tensors[name.slice(0, cut)] ??= new Map()).set(name.slice(cut + 1), t);

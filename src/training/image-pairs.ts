@@ -1,9 +1,11 @@
 /** @file Pairs of pictures of one prompt, the better one first, listed in a CSV or JSONL file beside the pictures. */
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { dirname, extname, join, sep } from 'node:path';
 import { z } from 'zod';
 import { csvRows } from '../formats/csv.js';
 import { readImage } from '../formats/image.js';
+import { parseJson } from '../formats/json.js';
+import { isMissing, MOST_BYTES, readText } from '../formats/text-file.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { DatasetError } from './pretrain/dataset.js';
@@ -15,8 +17,6 @@ export interface ImagePair {
   readonly loser: string;
 }
 
-const MAX_BYTES = 64 * 2 ** 20;
-
 const row = z.object({ prompt: z.string(), winner: z.string().min(1), loser: z.string().min(1) });
 
 /** Each row with where it stands, unchecked. */
@@ -27,7 +27,7 @@ function jsonRows(text: string, path: string): Rows {
     if (line.trim() === '') return [];
     const where = `${path}:${i + 1}`;
     try {
-      return [[where, JSON.parse(line)]];
+      return [[where, parseJson(line, where)]];
     } catch {
       throw new DatasetError(`${where}: not JSON. Each line is {"prompt": "…", "winner": "a.png", "loser": "b.png"}`);
     }
@@ -49,10 +49,10 @@ function tableRows(text: string, path: string): Rows {
  * @throws DatasetError naming the file and line that is wrong, missing or outside
  */
 export async function readPairs(path: string): Promise<ImagePair[]> {
-  const size = (await stat(path).catch(() => null))?.size;
-  if (size === undefined) throw new DatasetError(`there is no list of image pairs ${path}; it must be a .csv or .jsonl file`);
-  if (size > MAX_BYTES) throw new DatasetError(`${path} is larger than ${MAX_BYTES / 2 ** 20} MB`);
-  const text = (await readFile(path, 'utf8')).replace(/^\ufeff/, '');
+  const text = (await readText(path, MOST_BYTES.list).catch((cause: unknown) => {
+    if (isMissing(cause)) throw new DatasetError(`there is no list of image pairs ${path}; it must be a .csv or .jsonl file`);
+    throw cause;
+  })).replace(/^\ufeff/, '');
   const rows = extname(path).toLowerCase() === '.csv' ? tableRows(text, path) : jsonRows(text, path);
   if (rows.length === 0) throw new DatasetError(`${path} lists no pair`);
   const root = await realpath(dirname(path));

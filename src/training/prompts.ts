@@ -1,7 +1,9 @@
 /** @file Prompt sets: bundled lists, and text, CSV or JSONL files with weights. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { csvRows } from '../formats/csv.js';
+import { parseJson } from '../formats/json.js';
+import { isMissing, MOST_BYTES, readText } from '../formats/text-file.js';
 import { bundledFolder } from '../models/load.js';
 import { uniform } from '../random/random.js';
 import { suggestion } from '../rewards/nearest.js';
@@ -13,8 +15,6 @@ export interface PromptSet {
   /** How often each is drawn, relative to the others. */
   readonly weights: readonly number[];
 }
-
-const MAX_BYTES = 64 * 2 ** 20;
 
 const listFolder = (): string => join(bundledFolder('emoji'), 'prompts');
 
@@ -33,7 +33,7 @@ const readers: Readonly<Record<string, (text: string, path: string) => Entry[]>>
     const where = `${path}:${i + 1}`;
     let value: unknown;
     try {
-      value = JSON.parse(line);
+      value = parseJson(line, where);
     } catch {
       throw new ConfigError(`${where}: not JSON. Each line is {"prompt": "…", "weight": 1} or "…"`);
     }
@@ -70,12 +70,12 @@ function readCsv(text: string, path: string): Entry[] {
 export async function loadPrompts(name: string): Promise<PromptSet> {
   const bundled = await bundledPrompts();
   const path = bundled.includes(name) ? join(listFolder(), `${name}.txt`) : name;
-  const bytes = await readFile(path).catch(() => {
-    throw new ConfigError(`there is no prompt list or file "${name}". ${suggestion(name, bundled)}`);
+  const text = await readText(path, MOST_BYTES.list).catch((cause: unknown) => {
+    if (isMissing(cause)) throw new ConfigError(`there is no prompt list or file "${name}". ${suggestion(name, bundled)}`);
+    throw cause;
   });
-  if (bytes.length > MAX_BYTES) throw new ConfigError(`${path} is larger than ${MAX_BYTES / 2 ** 20} MB`);
   const reader = readers[extname(path).toLowerCase()] ?? readers['.txt']!;
-  const entries = reader(bytes.toString('utf8'), path).filter(([, weight]) => weight > 0);
+  const entries = reader(text, path).filter(([, weight]) => weight > 0);
   if (entries.length === 0) throw new ConfigError(`${path} holds no prompt`);
   return { name, prompts: entries.map(([p]) => p), weights: entries.map(([, w]) => w) };
 }

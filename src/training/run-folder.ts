@@ -1,12 +1,13 @@
 /** @file The folder of a run: configuration, manifest, metrics, events, pictures. One process at a time may own it. */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import { appendWhole, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
 import { tensorBytes } from '../formats/safetensors.js';
+import { MOST_BYTES, readTextIfThere } from '../formats/text-file.js';
 import { openEventWriter } from '../formats/tfevents.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { ConfigError, readConfigFile, resolveConfig } from './config.js';
@@ -50,7 +51,7 @@ async function lock(path: string): Promise<() => Promise<void>> {
       return () => rm(file, { force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      const owner = Number(await readFile(file, 'utf8').catch(() => ''));
+      const owner = Number((await readTextIfThere(file, MOST_BYTES.note)) ?? '');
       if (owner > 0 && owner !== process.pid && alive(owner)) {
         throw new ConfigError(`${path} is in use by process ${owner}; choose another --out, or stop that run first`);
       }
@@ -83,7 +84,7 @@ export function hashTensors(tensors: ReadonlyMap<string, HostTensor>): string {
 export async function openRunFolder(
   path: string, config: RunConfig, manifest: Readonly<Record<string, unknown>>, resume: boolean,
 ): Promise<RunFolder> {
-  const known = await readFile(join(path, CONFIG), 'utf8').catch(() => null);
+  const known = await readTextIfThere(join(path, CONFIG), MOST_BYTES.settings);
   if (known !== null && !resume) {
     throw new ConfigError(`${path} already holds a run; give another --out, or go on with --resume ${path}`);
   }
@@ -99,7 +100,7 @@ export async function openRunFolder(
     }
     const metrics = join(path, METRICS);
     const rows = async (): Promise<MetricsRow[]> => {
-      const text = await readFile(metrics, 'utf8').catch(() => '');
+      const text = (await readTextIfThere(metrics, MOST_BYTES.log)) ?? '';
       return parseRows(text, metrics, 'Delete that line.');
     };
     const last = resume ? ((await rows()).at(-1)?.step ?? 0) : 0;

@@ -1,8 +1,10 @@
 /** @file A folder of captioned images, held in memory as bytes. */
-import { readFile, readdir, realpath } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { z } from 'zod';
 import { readImage, resizeImage } from '../../formats/image.js';
+import { parseJson } from '../../formats/json.js';
+import { MOST_BYTES, readTextIfThere } from '../../formats/text-file.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
 import { permutation } from '../../random/random.js';
@@ -39,14 +41,14 @@ export class DatasetError extends Error {
 
 async function readRecords(folder: string, captioned: boolean): Promise<DatasetRecord[]> {
   const path = join(folder, 'metadata.jsonl');
-  const text = await readFile(path, 'utf8').catch(() => null);
+  const text = await readTextIfThere(path, MOST_BYTES.log);
   if (text === null) return captionFiles(folder, captioned);
   return text.split('\n').flatMap((row, i) => {
     if (row.trim() === '') return [];
     const where = `${path}:${i + 1}`;
     let json: unknown;
     try {
-      json = JSON.parse(row);
+      json = parseJson(row, where);
     } catch {
       throw new DatasetError(`${where}: not a JSON object. Each line describes one image.`);
     }
@@ -78,7 +80,7 @@ async function captionFiles(folder: string, captioned: boolean): Promise<Dataset
   }
   return Promise.all(files.map(async (file) => {
     const path = join(folder, file.replace(/\.\w+$/, '.txt'));
-    const text = await readFile(path, 'utf8').catch(() => null);
+    const text = await readTextIfThere(path, MOST_BYTES.note);
     const captions = text?.split('\n').map((s) => s.trim()).filter(Boolean) ?? [];
     if (captioned && captions.length === 0) throw new DatasetError(`${file} has no caption: write one into ${path}`);
     return { file, captions };

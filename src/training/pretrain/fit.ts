@@ -1,8 +1,9 @@
 /** @file The loop that trains a network from scratch: AdamW, clipping, EMA, checkpoints that resume exactly. */
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../formats/atomic.js';
 import { openSafetensors, writeSafetensors } from '../../formats/safetensors.js';
+import { MOST_BYTES, readTextIfThere } from '../../formats/text-file.js';
 import { readAll } from '../../formats/weights.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { grad } from '../../graph/grad.js';
@@ -77,7 +78,7 @@ async function save(folder: string, state: State): Promise<void> {
 }
 
 async function readMark(folder: string): Promise<{ file: string; step: number } | null> {
-  const text = await readFile(join(folder, MARK), 'utf8').catch(() => null);
+  const text = await readTextIfThere(join(folder, MARK), MOST_BYTES.note);
   if (text === null) return null;
   const mark = JSON.parse(text) as { file: string; step: number };
   if (!/^state-\d+\.safetensors$/.test(mark.file)) throw new Error(`${join(folder, MARK)} names no checkpoint`);
@@ -107,7 +108,7 @@ async function restore(folder: string, parameters: Map<string, HostTensor>): Pro
 
 /** The lines of metrics up to a step: an interrupted training goes on from its checkpoint. */
 async function linesUpTo(step: number, folder: string): Promise<string[]> {
-  const text = await readFile(join(folder, METRICS), 'utf8').catch(() => '');
+  const text = (await readTextIfThere(join(folder, METRICS), MOST_BYTES.log)) ?? '';
   const lines = text.split('\n').slice(0, -1);
   return lines.filter((line) => (JSON.parse(line) as { step: number }).step <= step).map((line) => `${line}\n`);
 }
