@@ -8,7 +8,7 @@ import { compareCommand } from './compare.js';
 import { evalCommand } from './eval.js';
 import { listCommand } from './list.js';
 import { loraCommand } from './lora.js';
-import { guardOutput } from './output.js';
+import { clipped, guardOutput } from './output.js';
 import { planCommand } from './plan.js';
 import { pretrainCommand } from './pretrain.js';
 import { sampleCommand } from './sample.js';
@@ -45,7 +45,7 @@ function program(): Command {
 }
 
 /** What begins a line is ours, whatever the name of a file or option holds. */
-const indented = (message: string): string => `${message.trimEnd().replaceAll('\n', '\n  ')}\n`;
+const indented = (message: string): string => `${clipped(message.trimEnd()).replaceAll('\n', '\n  ')}\n`;
 
 async function main(): Promise<number> {
   const [name, ...rest] = process.argv.slice(2);

@@ -16,7 +16,14 @@ const escaped = (character: string): string =>
 export const printable = (text: string): string => text.replace(HOSTILE, escaped);
 
 /** A text that shall fill one line whatever it holds. */
-export const inLine = (text: string): string => text.replace(/\r?\n|\r/g, '\\n');
+export const inLine = (text: string): string => clipped(text).replace(/\r?\n|\r/g, '\\n');
+
+/** Characters of a message that one still reads. */
+const LONGEST = 3000;
+
+/** A message of bearable length: begin and end, where the file and the remedy stand. */
+export const clipped = (message: string): string =>
+  (message.length <= LONGEST ? message : `${message.slice(0, LONGEST - 1000)} … ${message.slice(-1000)}`);
 
 const unguarded = new WeakMap<NodeJS.WriteStream, (text: string) => boolean>();
 

@@ -35,6 +35,21 @@ export async function readWhole(path: string, most: number): Promise<Buffer> {
   }
 }
 
+/** Lines of a list of prompts, pairs or pictures. Half a million take two seconds. */
+const MOST_LINES = 500_000;
+
+/** Characters of a prompt or caption: thirty times what the text encoders see. */
+export const MOST_PROMPT = 10_000;
+
+/** The text of a list with something on each line. @throws FormatError as `readWhole`, and for more lines than lists have */
+export async function readList(path: string): Promise<string> {
+  const bytes = await readWhole(path, MOST_BYTES.list);
+  let lines = 0;
+  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) lines++;
+  if (lines <= MOST_LINES) return bytes.toString('utf8');
+  throw new FormatError(path, `has ${lines} lines, and ${MOST_LINES} are the most that are read`, 'Split it.');
+}
+
 /** The content of a text file in UTF-8; errors as `readWhole`. */
 export async function readText(path: string, most: number): Promise<string> {
   return (await readWhole(path, most)).toString('utf8');

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { csvRows } from '../formats/csv.js';
 import { readImage } from '../formats/image.js';
 import { parseJson } from '../formats/json.js';
-import { isMissing, MOST_BYTES, readText } from '../formats/text-file.js';
+import { isMissing, MOST_PROMPT, readList } from '../formats/text-file.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { DatasetError } from './pretrain/dataset.js';
@@ -17,7 +17,7 @@ export interface ImagePair {
   readonly loser: string;
 }
 
-const row = z.object({ prompt: z.string(), winner: z.string().min(1), loser: z.string().min(1) });
+const row = z.object({ prompt: z.string().max(MOST_PROMPT), winner: z.string().min(1).max(4096), loser: z.string().min(1).max(4096) });
 
 /** Each row with where it stands, unchecked. */
 type Rows = [where: string, value: unknown][];
@@ -49,7 +49,7 @@ function tableRows(text: string, path: string): Rows {
  * @throws DatasetError naming the file and line that is wrong, missing or outside
  */
 export async function readPairs(path: string): Promise<ImagePair[]> {
-  const text = (await readText(path, MOST_BYTES.list).catch((cause: unknown) => {
+  const text = (await readList(path).catch((cause: unknown) => {
     if (isMissing(cause)) throw new DatasetError(`there is no list of image pairs ${path}; it must be a .csv or .jsonl file`);
     throw cause;
   })).replace(/^\ufeff/, '');

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { csvRows } from '../formats/csv.js';
 import { parseJson } from '../formats/json.js';
-import { isMissing, MOST_BYTES, readText } from '../formats/text-file.js';
+import { isMissing, MOST_PROMPT, readList } from '../formats/text-file.js';
 import { bundledFolder } from '../models/load.js';
 import { uniform } from '../random/random.js';
 import { suggestion } from '../rewards/nearest.js';
@@ -70,12 +70,14 @@ function readCsv(text: string, path: string): Entry[] {
 export async function loadPrompts(name: string): Promise<PromptSet> {
   const bundled = await bundledPrompts();
   const path = bundled.includes(name) ? join(listFolder(), `${name}.txt`) : name;
-  const text = await readText(path, MOST_BYTES.list).catch((cause: unknown) => {
+  const text = await readList(path).catch((cause: unknown) => {
     if (isMissing(cause)) throw new ConfigError(`there is no prompt list or file "${name}". ${suggestion(name, bundled)}`);
     throw cause;
   });
   const reader = readers[extname(path).toLowerCase()] ?? readers['.txt']!;
   const entries = reader(text, path).filter(([, weight]) => weight > 0);
+  const long = entries.find(([prompt]) => prompt.length > MOST_PROMPT);
+  if (long) throw new ConfigError(`${path} holds a prompt of ${long[0].length} characters, and ${MOST_PROMPT} are the most`);
   if (entries.length === 0) throw new ConfigError(`${path} holds no prompt`);
   return { name, prompts: entries.map(([p]) => p), weights: entries.map(([, w]) => w) };
 }

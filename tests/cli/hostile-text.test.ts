@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { inLine, printable, rewriteLine, guardOutput } from '../../src/cli/output.js';
+import { clipped, inLine, printable, rewriteLine, guardOutput } from '../../src/cli/output.js';
 import { parseEntry } from '../../src/cli/compare.js';
 import { terminalProgress } from '../../src/cli/terminal.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
@@ -42,6 +42,13 @@ describe('printable text', () => {
     expect(inLine('a\nb\r\nc\rd')).toBe('a\\nb\\nc\\nd');
   });
 
+  it('has a bearable length where it is a message, with the remedy at its end', () => {
+    const message = clipped(`file: ${'x'.repeat(1e7)}. Remedy.`);
+    expect(message.length).toBeLessThan(3500);
+    expect(message).toMatch(/^file: x.* … .*x\. Remedy\.$/);
+    expect(clipped('short')).toBe('short');
+  });
+
   it('is all that a guarded stream takes, but for the rewriting of progress', () => {
     const stream = sink(true);
     guardOutput(stream);
@@ -75,11 +82,12 @@ describe('a command', () => {
       attune(['lora', 'convert', lora, join(folder, 'a\nattune: b.safetensors'), '--to', 'kohya']).finished,
       attune(['train', '--config', `${folder}/${EVIL.replace('\0', '')}`]).finished,
       attune([`--\x1b[2J\x9b\nattune: forged`]).finished,
-      attune(['train', '--set', 'st\x1b[2Jeps=1']).finished,
+      attune(['train', '--set', `st\x1b[2Jeps${'x'.repeat(50_000)}=1`]).finished,
     ]);
     expect(runs.map((r) => r.code)).toEqual([0, 0, 2, 0, 2, 2, 2].map((code, i) => (i === 3 ? runs[3]!.code : code)));
     for (const { stdout, stderr } of runs) {
       expect(`${stdout}${stderr}`).not.toMatch(RAW);
+      expect(stderr.length).toBeLessThan(5000);
       const lines = `${stdout}\n${stderr}`.split('\n').filter((line) => line.startsWith('attune: '));
       expect(lines.filter((line) => /^attune: (x|y|b|forged)/.test(line))).toEqual([]);
     }

@@ -11,7 +11,7 @@ import { openPicture, readImage } from '../../src/formats/image.js';
 import { parseJson, readJsonFile } from '../../src/formats/json.js';
 import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/text-file.js';
 import { parseYaml } from '../../src/formats/yaml.js';
-import { readConfigFile } from '../../src/training/config.js';
+import { ConfigError, readConfigFile } from '../../src/training/config.js';
 import { readPairs } from '../../src/training/image-pairs.js';
 import { loadDataset } from '../../src/training/pretrain/dataset.js';
 import { loadPrompts } from '../../src/training/prompts.js';
@@ -77,6 +77,32 @@ describe('a reader of files', () => {
     expect(await readTextIfThere(at('file/none'), 10)).toBeNull();
     expect(await readTextIfThere(at('file'), 10)).toBe('text');
     await expect(readTextIfThere(at('file'), 3)).rejects.toThrow('4 bytes long');
+  });
+});
+
+describe('lists', () => {
+  const list = async (name: string, content: string): Promise<string> => {
+    await writeFile(at(name), content);
+    return at(name);
+  };
+
+  it('of millions of lines are refused', async () => {
+    for (const name of ['many.txt', 'many.jsonl', 'many.csv']) {
+      expect(await refused(loadPrompts(await list(name, '"x"\n'.repeat(5_000_000))))).toContain('are the most');
+    }
+    expect(await refused(readPairs(await list('pairs.jsonl', '{}\n'.repeat(5_000_000))))).toContain('are the most');
+  });
+
+  it('with a prompt of ten megabytes are refused', async () => {
+    const long = 'x'.repeat(10_000_000);
+    for (const [name, content] of [['long.txt', long], ['long.jsonl', JSON.stringify(long)], ['long.csv', `prompt\n${long}\n`]] as const) {
+      const error: unknown = await loadPrompts(await list(name, content)).catch((e: unknown) => e);
+      expect(error).toBeInstanceOf(ConfigError);
+      expect((error as Error).message).toContain('10000000 characters');
+    }
+    await mkdir(at('long'));
+    await writeFile(at('long/metadata.jsonl'), JSON.stringify({ file: 'a.png', captions: [long] }));
+    await expect(loadDataset(at('long'), 8)).rejects.toThrow(/captions.*10000/);
   });
 });
 

@@ -18,8 +18,8 @@ export interface Answer {
 
 /** Errors whose message is all that a user sees (exit code 2). */
 const SENTENCES = new Set(['FormatError', 'ConfigError', 'DatasetError', 'OnnxError', 'RewardSpecError', 'SamplingError', 'UsageError']);
-/** Characters of a message that one still reads. */
-const LONGEST = 2000;
+/** Characters of a stack that tell where. */
+const STACK = 4000;
 
 async function answer({ target: name, folder, file }: Task): Promise<Answer> {
   const target = TARGETS.find((t) => t.name === name)!;
@@ -28,9 +28,9 @@ async function answer({ target: name, folder, file }: Task): Promise<Answer> {
   try {
     await target.read(folder, file);
   } catch (error) {
-    const known = error instanceof Error && SENTENCES.has(error.name) && error.message.length <= LONGEST;
+    const known = error instanceof Error && SENTENCES.has(error.name);
     outcome = known ? 'refused' : 'fault';
-    message = error instanceof Error ? (known ? error.message : (error.stack ?? error.message).slice(0, 2 * LONGEST)) : String(error);
+    message = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)).slice(0, STACK) : String(error);
   }
   const { user, system } = process.cpuUsage(before);
   return { outcome, message, seconds: (user + system) / 1e6, peakBytes: process.resourceUsage().maxRSS * 1024 };

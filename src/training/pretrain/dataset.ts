@@ -4,15 +4,15 @@ import { join, sep } from 'node:path';
 import { z } from 'zod';
 import { readImage, resizeImage } from '../../formats/image.js';
 import { parseJson } from '../../formats/json.js';
-import { MOST_BYTES, readTextIfThere } from '../../formats/text-file.js';
+import { isMissing, MOST_BYTES, MOST_PROMPT, readList, readTextIfThere } from '../../formats/text-file.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
 import { permutation } from '../../random/random.js';
 
 /** One line of `metadata.jsonl`; further fields (name, style, group, …) are kept for evaluation. */
 const line = z.looseObject({
-  file: z.string().min(1),
-  captions: z.array(z.string()).min(1),
+  file: z.string().min(1).max(4096),
+  captions: z.array(z.string().max(MOST_PROMPT)).min(1),
   /** How often each caption is drawn; equal by default. */
   weights: z.array(z.number().nonnegative()).optional(),
   name: z.string().optional(),
@@ -41,7 +41,10 @@ export class DatasetError extends Error {
 
 async function readRecords(folder: string, captioned: boolean): Promise<DatasetRecord[]> {
   const path = join(folder, 'metadata.jsonl');
-  const text = await readTextIfThere(path, MOST_BYTES.log);
+  const text = await readList(path).catch((error: unknown) => {
+    if (isMissing(error)) return null;
+    throw error;
+  });
   if (text === null) return captionFiles(folder, captioned);
   return text.split('\n').flatMap((row, i) => {
     if (row.trim() === '') return [];
