@@ -5,7 +5,6 @@ import sharp from 'sharp';
 import type { Sharp } from 'sharp';
 import { stringify } from 'yaml';
 import { readRun } from '../../src/comparison/run-record.js';
-import { GUARD_DEFAULTS } from '../../src/evaluation/hacking-guard.js';
 import { readImage } from '../../src/formats/image.js';
 import { readJsonFile } from '../../src/formats/json.js';
 import { readLora } from '../../src/formats/lora-file.js';
@@ -98,7 +97,7 @@ async function shards(folder: string): Promise<void> {
 }
 
 const row = (step: number): string => JSON.stringify({
-  step, evalReward: 1, heldOutReward: 0.5, diversity: 0.5, frechet: 0.1, rewardQueries: 8, denoiserCalls: 9, seconds: step,
+  step, evalReward: 1, heldOutReward: 0.5, heldOutError: 0.1, diversity: 0.5, frechet: 0.1, rewardQueries: 8, denoiserCalls: 9, seconds: step,
 });
 
 export const TARGETS: readonly Target[] = [
@@ -173,8 +172,8 @@ export const TARGETS: readonly Target[] = [
   },
   texts('run', {
     'metrics.jsonl': `${row(0)}\n${row(1)}\n`,
-    'summary.json': JSON.stringify({ peakBytes: 1, sweep: [{ step: 1, strength: 1, reward: 1, diversity: 0.5, frechet: 0.1 }] }),
-  }, (folder) => readRun(folder, 'a', 0, GUARD_DEFAULTS)),
+    'summary.json': JSON.stringify({ peakBytes: 1, best: 1, sweep: [{ step: 1, strength: 1, reward: 1, diversity: 0.5, frechet: 0.1 }] }),
+  }, (folder) => readRun(folder, 'a', 0)),
   texts('json', { 'a.json': '{"a": [1, {"b": Infinity}], "c": "\\u00e9"}' }, (folder, file) => readJsonFile(join(folder, file))),
 ];
 
