@@ -124,6 +124,16 @@ describe('pictures', () => {
     expect((await readImage(at('named.svg'))).shape).toEqual([3, 7, 9]);
   });
 
+  it('that move are their first frame', async () => {
+    const frames = await Promise.all(['#fff', '#000', '#000'].map((background) =>
+      sharp({ create: { width: 6, height: 5, channels: 3, background } }).png().toBuffer()));
+    for (const kind of ['gif', 'webp'] as const) {
+      const { shape, data } = await readImage(await sharp(frames, { join: { animated: true } })[kind]().toBuffer());
+      expect(shape).toEqual([3, 5, 6]);
+      expect(Math.min(...data as Float32Array)).toBeGreaterThan(0.95);
+    }
+  });
+
   it('of absurd sides are refused', async () => {
     const content = await sharp({ create: { width: 4, height: 4, channels: 3, background: '#36c' } }).png().toBuffer();
     const ofSides = (width: number, height: number): Buffer => {
