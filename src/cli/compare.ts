@@ -15,7 +15,7 @@ import type { Results } from '../comparison/results.js';
 import { priceTable, resultTable } from '../comparison/tables.js';
 import type { Table } from '../comparison/tables.js';
 import { writeAtomic } from '../formats/atomic.js';
-import { MOST_BYTES, readText } from '../formats/text-file.js';
+import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import {
   ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath,
 } from '../training/config.js';

@@ -2,7 +2,7 @@
 import { basename, extname, join } from 'node:path';
 import { Command } from 'commander';
 import { isObject } from '../formats/json.js';
-import { isMissing, MOST_BYTES, readText } from '../formats/text-file.js';
+import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { parseYaml } from '../formats/yaml.js';
 import { loadDataset } from '../training/pretrain/dataset.js';
 import { recipeSchema } from '../training/pretrain/recipe.js';

@@ -7,7 +7,7 @@ import { FormatError } from '../formats/errors.js';
 import { evaluationOf, parseRows } from '../training/rows.js';
 import type { MetricsRow } from '../training/rows.js';
 import { recordSchema } from '../training/summary.js';
-import { MOST_BYTES, readText, readTextIfThere } from '../formats/text-file.js';
+import { MOST_BYTES, readText, readTextIfThere } from '../formats/whole-file.js';
 
 /** An evaluation, and what training had cost until then. */
 export type RunPoint = Evaluation & {

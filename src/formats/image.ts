@@ -5,7 +5,7 @@ import { writeAtomic } from './atomic.js';
 import { FormatError, shown } from './errors.js';
 import { pictureKind, scanCount } from './picture-kind.js';
 import { withPngText } from './png-text.js';
-import { MOST_BYTES, readWhole } from './text-file.js';
+import { MOST_BYTES, readWhole } from './whole-file.js';
 
 export { resizeImage, type ResizeKernel } from './image-resize.js';
 

@@ -3,7 +3,7 @@
  * with duplicate keys found.
  */
 import { FormatError, shown } from './errors.js';
-import { MOST_BYTES, readText } from './text-file.js';
+import { MOST_BYTES, readText } from './whole-file.js';
 
 const REMEDY = 'The file is damaged: download or export it again.';
 

@@ -2,7 +2,7 @@
 import { CST, Lexer, parse } from 'yaml';
 import { FormatError, shown } from './errors.js';
 import { checkKeys } from './json.js';
-import { MOST_BYTES } from './text-file.js';
+import { MOST_BYTES } from './whole-file.js';
 
 /** Words, marks and spaces: the bundled recipes have up to 500. The parser compares every key of a map to all others. */
 const MOST_TOKENS = 20_000;

@@ -9,7 +9,7 @@ import type { ListFileEntry } from '@huggingface/hub';
 import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
-import { MOST_BYTES, readText } from '../formats/text-file.js';
+import { MOST_BYTES, readText } from '../formats/whole-file.js';
 
 /** What of a repository's files is wanted; null if they are not complete. */
 export type Choice = (files: readonly string[]) => string[] | null;

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
 import { pythonJson, readJsonFile } from '../formats/json.js';
-import { MOST_BYTES, readWhole } from '../formats/text-file.js';
+import { MOST_BYTES, readWhole } from '../formats/whole-file.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';
 import type { Component, StoredType } from './component-files.js';

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
-import { isMissing, MOST_BYTES, readText } from '../formats/text-file.js';
+import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { parseYaml } from '../formats/yaml.js';
 import { isBundled } from '../models/load.js';
 import { PREDICTIONS } from '../models/load-single-file.js';

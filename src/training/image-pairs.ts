@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { csvRows } from '../formats/csv.js';
 import { readImage } from '../formats/image.js';
 import { parseJson } from '../formats/json.js';
-import { isMissing, MOST_PROMPT, readList } from '../formats/text-file.js';
+import { isMissing, MOST_PROMPT, readList } from '../formats/whole-file.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { DatasetError } from './pretrain/dataset.js';

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { csvRows } from '../formats/csv.js';
 import { parseJson } from '../formats/json.js';
-import { isMissing, MOST_PROMPT, readList } from '../formats/text-file.js';
+import { isMissing, MOST_PROMPT, readList } from '../formats/whole-file.js';
 import { bundledFolder } from '../models/load.js';
 import { uniform } from '../random/random.js';
 import { suggestion } from '../rewards/nearest.js';

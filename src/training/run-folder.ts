@@ -7,7 +7,7 @@ import { stringify } from 'yaml';
 import { appendWhole, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
 import { tensorBytes } from '../formats/safetensors.js';
-import { MOST_BYTES, readTextIfThere } from '../formats/text-file.js';
+import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { openEventWriter } from '../formats/tfevents.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { ConfigError, readConfigFile, resolveConfig } from './config.js';

@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { FormatError } from '../../src/formats/errors.js';
 import { openPicture, readImage } from '../../src/formats/image.js';
 import { parseJson, readJsonFile } from '../../src/formats/json.js';
-import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/text-file.js';
+import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/whole-file.js';
 import { parseYaml } from '../../src/formats/yaml.js';
 import { ConfigError, readConfigFile } from '../../src/training/config.js';
 import { readPairs } from '../../src/training/image-pairs.js';

@@ -12,7 +12,7 @@ import { openWeights } from '../../src/formats/open-weights.js';
 import { packageRoot } from '../../src/formats/package-root.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { openComponent } from '../../src/formats/sharded.js';
-import { MOST_BYTES, readText } from '../../src/formats/text-file.js';
+import { MOST_BYTES, readText } from '../../src/formats/whole-file.js';
 import { readAll } from '../../src/formats/weights.js';
 import type { WeightSource } from '../../src/formats/weights.js';
 import { parseYaml } from '../../src/formats/yaml.js';

@@ -4,7 +4,7 @@ import { join, sep } from 'node:path';
 import { z } from 'zod';
 import { readImage, resizeImage } from '../../formats/image.js';
 import { parseJson } from '../../formats/json.js';
-import { isMissing, MOST_BYTES, MOST_PROMPT, readList, readTextIfThere } from '../../formats/text-file.js';
+import { isMissing, MOST_BYTES, MOST_PROMPT, readList, readTextIfThere } from '../../formats/whole-file.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
 import { permutation } from '../../random/random.js';

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../formats/atomic.js';
 import { openSafetensors, writeSafetensors } from '../../formats/safetensors.js';
-import { MOST_BYTES, readTextIfThere } from '../../formats/text-file.js';
+import { MOST_BYTES, readTextIfThere } from '../../formats/whole-file.js';
 import { readAll } from '../../formats/weights.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { grad } from '../../graph/grad.js';
