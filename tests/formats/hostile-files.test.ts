@@ -6,11 +6,14 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import sharp from 'sharp';
 import { afterAll, describe, expect, it } from 'vitest';
+import { readRun } from '../../src/comparison/run-record.js';
 import { FormatError } from '../../src/formats/errors.js';
 import { openPicture, readImage } from '../../src/formats/image.js';
 import { parseJson, readJsonFile } from '../../src/formats/json.js';
 import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/whole-file.js';
+import { readLora } from '../../src/formats/lora-file.js';
 import { parseYaml } from '../../src/formats/yaml.js';
+import { loadPipeline } from '../../src/models/load.js';
 import { ConfigError, readConfigFile } from '../../src/training/config.js';
 import { readPairs } from '../../src/training/image-pairs.js';
 import { loadDataset } from '../../src/training/pretrain/dataset.js';
@@ -49,6 +52,23 @@ describe('a reader of files', () => {
     const inner = at(`${name}.folder`);
     await mkdir(inner);
     for (const path of [pipe, inner, '/dev/zero']) expect(await refused(readers[name]!(path))).toContain('is not a file');
+  });
+
+  it('refuses pipes in the place of models, LoRAs and files of runs, and logs of a terabyte', async () => {
+    const pipe = at('some.safetensors');
+    execFileSync('mkfifo', [pipe]);
+    await mkdir(at('run'));
+    execFileSync('mkfifo', [at('run/metrics.jsonl')]);
+    const works = [
+      () => readLora(pipe), () => loadPipeline(pipe), () => loadPipeline('emoji', { vae: pipe }), () => readRun(at('run'), 'a', 0),
+    ];
+    for (const work of works) {
+      expect(await refused(work)).toContain('is not a file');
+    }
+    await rm(at('run/metrics.jsonl'));
+    await writeFile(at('run/metrics.jsonl'), '{}\n');
+    await truncate(at('run/metrics.jsonl'), 2 ** 40);
+    expect(await refused(readRun(at('run'), 'a', 0))).toContain('are the most');
   });
 
   it('refuses pipes in the place of metadata.jsonl and captions', async () => {
