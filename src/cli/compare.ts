@@ -1,7 +1,7 @@
 /** @file `attune compare`: methods side by side on the same prompts, noise and budget, each run in its own process. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { stringify } from 'yaml';
@@ -15,6 +15,7 @@ import type { Failure, Results } from '../comparison/results.js';
 import { priceTable, resultTable } from '../comparison/tables.js';
 import type { Table } from '../comparison/tables.js';
 import { writeAtomic } from '../formats/atomic.js';
+import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
 import { openResources } from '../runtime/resources.js';
 import {
@@ -108,7 +109,7 @@ class FailedRunsError extends Error {
 
 /** Lines at the end of a log that say what went wrong. */
 async function complaint(log: string): Promise<string> {
-  const lines = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n');
+  const lines = (await readText(log, MOST_BYTES.log).catch(() => '')).trim().split('\n');
   const at = lines.findLastIndex((line) => line.startsWith('attune: '));
   return (at < 0 ? lines.slice(-1) : lines.slice(at, at + 1)).join(' ').replace('attune: ', '') + ` (log: ${log})`;
 }
@@ -231,7 +232,7 @@ function baselineCommand(): Command {
     .action(async ({ config: file, out, n }: { config: string; out: string; n: number }) => {
       const config = absolutePaths(resolveConfig(await readConfigFile(file), []));
       const progress = terminalProgress(false);
-      const resume = await readFile(join(out, 'config.yaml')).then(() => true, () => false);
+      const resume = await readText(join(out, 'config.yaml'), MOST_BYTES.settings).then(() => true, () => false);
       const resources = openResources();
       try {
         const folder = await openRunFolder(out, config, { resume, warn: progress.warn });

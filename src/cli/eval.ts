@@ -12,6 +12,7 @@ import { openSession } from '../training/session.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collectLora, loraFlag } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
+import { inLine } from './output.js';
 import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 import { configFromFlags, withRunFlags } from './train.js';
@@ -58,7 +59,7 @@ async function measured(config: RunConfig, pipeline: Pipeline, base: Base, progr
 function told({ model, step: _step, rewardParts = {}, ...rest }: Row): string {
   const numbers = Object.entries({ ...rest, ...rewardParts });
   const lines = numbers.flatMap(([name, value]) => (value === undefined ? [] : [`  ${name.padEnd(20)} ${value.toFixed(4)}\n`]));
-  return `${String(model)}\n${lines.join('')}`;
+  return `${inLine(String(model))}\n${lines.join('')}`;
 }
 
 export function evalCommand(): Command {

@@ -9,6 +9,7 @@ import { evalCommand } from './eval.js';
 import { explain } from './explain.js';
 import { listCommand } from './list.js';
 import { loraCommand } from './lora.js';
+import { clipped, guardOutput } from './output.js';
 import { planCommand } from './plan.js';
 import { pretrainCommand } from './pretrain.js';
 import { sampleCommand } from './sample.js';
@@ -33,8 +34,13 @@ function program(): Command {
   // An option that may be repeated starts out empty, which need not be told.
   const optionDescription = (option: Option): string => new Help().optionDescription(option).replace(' (default: [])', '');
   for (const command of commands) attune.addCommand(command.exitOverride().configureHelp({ optionDescription }));
+  const everyCommand = (command: Command): Command[] => [command, ...command.commands.flatMap(everyCommand)];
+  for (const command of everyCommand(attune)) command.configureOutput({ outputError: (text, write) => write(indented(text)) });
   return attune;
 }
+
+/** What begins a line is ours, whatever the name of a file or option holds. */
+const indented = (message: string): string => `${clipped(message.trimEnd()).replaceAll('\n', '\n  ')}\n`;
 
 async function main(): Promise<number> {
   const [name, ...rest] = process.argv.slice(2);
@@ -48,15 +54,21 @@ async function main(): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof Interrupted) return error.exitCode;
     const { message, exitCode } = explain(error);
-    process.stderr.write(`attune: ${withoutSecrets(message)}\n`);
+    process.stderr.write(indented(`attune: ${withoutSecrets(message)}`));
     return exitCode;
   }
 }
 
 // A reader that went away (`attune … | head`, a closed terminal) costs its output, never the work.
 for (const stream of [process.stdout, process.stderr]) {
+  guardOutput(stream);
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
 }
+// Node itself would write it past the guard.
+process.on('uncaughtException', (error) => {
+  process.stderr.write(`attune: ${error.stack ?? String(error)}\n`);
+  process.exit(1);
+});
 process.exitCode = await main();

@@ -1,9 +1,10 @@
 /** @file `attune pretrain`: trains a network from scratch on a folder of captioned images. */
-import { readFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { Command } from 'commander';
-import { parse } from 'yaml';
+import { isObject } from '../formats/json.js';
+import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
+import { parseYaml } from '../formats/yaml.js';
 import { loadDataset } from '../training/pretrain/dataset.js';
 import { recipeSchema } from '../training/pretrain/recipe.js';
 import type { Recipe } from '../training/pretrain/recipe.js';
@@ -30,19 +31,17 @@ interface Flags {
 }
 
 async function readRecipe(path: string, flags: Flags): Promise<Recipe> {
-  const text = await readFile(path, 'utf8').catch(() => {
-    throw new UsageError(`no recipe at ${path}; the bundled model's are in models/recipes`);
+  const text = await readText(path, MOST_BYTES.settings).catch((cause: unknown) => {
+    if (isMissing(cause)) throw new UsageError(`no recipe at ${path}; the bundled model's are in models/recipes`);
+    throw cause;
   });
-  let raw: { training?: Record<string, unknown> } | null;
-  try {
-    raw = parse(text) as typeof raw;
-  } catch (cause) {
-    throw new UsageError(`${path} is no YAML: ${(cause as Error).message.split('\n')[0]}`);
-  }
+  const raw = parseYaml(text, path);
+  if (!isObject(raw)) throw new UsageError(`${path} must hold settings, one a line`);
+  const training = isObject(raw['training']) ? raw['training'] : {};
   const { steps, batch, lr } = flags;
   const given = Object.fromEntries(Object.entries({ steps, batch, lr }).filter(([, v]) => v !== undefined));
   const worse = flags.worse.length > 0 ? { worse: flags.worse } : {};
-  const result = recipeSchema.safeParse({ ...raw, ...worse, training: { ...raw?.training, ...given } });
+  const result = recipeSchema.safeParse({ ...raw, ...worse, training: { ...training, ...given } });
   if (!result.success) {
     const issue = result.error.issues[0]!;
     throw new UsageError(`${path}: ${issue.path.join('.') || 'recipe'}: ${issue.message}`);

@@ -19,6 +19,7 @@ import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { wholeNumber } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
+import { inLine } from './output.js';
 import { chosenPrompts, samplingSettings, stem, withPromptFlags, withSamplerFlags } from './sampling-options.js';
 import type { SamplingFlags } from './sampling-options.js';
 import { stopSignal } from './supervise.js';
@@ -90,7 +91,7 @@ async function run(flags: Flags): Promise<void> {
         await writePng(file, image, about(prompt, seed));
         images.push({ file, prompt, seed });
         if (sheet.length < SHEET_PIXELS / Math.max(width * height, CELL * CELL)) sheet.push(image);
-        if (!flags.json) process.stdout.write(`${file}\n`);
+        if (!flags.json) process.stdout.write(`${inLine(file)}\n`);
       }
     }
   } catch (error) {
@@ -103,7 +104,7 @@ async function run(flags: Flags): Promise<void> {
   const result: Result = {
     model: flags.model, loras: given, sampler, steps, guidance, negativePrompt, width, height, seconds, grid, images,
   };
-  process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${grid}\n`);
+  process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${inLine(grid)}\n`);
 }
 
 /** Small pictures are enlarged up to about this. */

@@ -13,6 +13,7 @@ import { SEARCHES } from '../search/index.js';
 import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collect, wholeNumber } from './option-values.js';
+import { inLine } from './output.js';
 import { chosenPrompts, stem, withPromptFlags, withSamplerFlags } from './sampling-options.js';
 import { change, pairsOnSheet, writeSheet, writeTrace } from './search-output.js';
 import type { Found, Pair } from './search-output.js';
@@ -83,7 +84,7 @@ async function run(flags: SearchFlags): Promise<void> {
       images.push(found);
       traces.push(trace);
       if (pairs.length < room) pairs.push({ found, base: base[item]!.image, best: best.image });
-      if (!flags.json) process.stdout.write(`${file}  ${change(found)}  ${JSON.stringify(prompt)}\n`);
+      if (!flags.json) process.stdout.write(`${inLine(file)}  ${change(found)}  ${JSON.stringify(prompt)}\n`);
     }
   } catch (error) {
     if (error !== stopSignal.reason || images.length === 0) throw error; // what is found is written
@@ -104,7 +105,7 @@ async function run(flags: SearchFlags): Promise<void> {
       seconds: (performance.now() - began) / 1000, grid, trace, images,
     };
     await writeAtomic(join(flags.out, 'search.json'), `${JSON.stringify(result, null, 2)}\n`);
-    process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${grid}\n`);
+    process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${inLine(grid)}\n`);
   }
 }
 

@@ -1,6 +1,7 @@
 /** @file Progress on stderr: one line that rewrites itself on a terminal, a line now and then elsewhere. */
 import { withoutSecrets } from '../formats/url-secrets.js';
 import type { Progress } from '../training/progress.js';
+import { inLine, rewriteLine } from './output.js';
 
 function clock(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?';
@@ -33,7 +34,7 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       ended = false;
       if (quiet) return;
       endLine();
-      stream.write(`${withoutSecrets(text)}\n`);
+      stream.write(`${inLine(withoutSecrets(text))}\n`);
     },
     step(done, total, detail = '') {
       if (quiet) return;
@@ -46,8 +47,9 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       drawn = now;
       const elapsed = (now - began) / 1000;
       const left = done > first ? (elapsed / (done - first)) * (total - done) : NaN;
-      const text = `  ${done}/${total} ${detail} [${clock(elapsed)} so far, ${clock(left)} left]`;
-      stream.write(stream.isTTY ? `\r\x1b[2K${text}` : `${text}\n`);
+      const text = `  ${done}/${total} ${inLine(detail)} [${clock(elapsed)} so far, ${clock(left)} left]`;
+      if (stream.isTTY) rewriteLine(stream, text);
+      else stream.write(`${text}\n`);
       open = stream.isTTY === true;
       if (done >= total) {
         endLine();
@@ -58,7 +60,7 @@ export function terminalProgress(quiet: boolean, stream: NodeJS.WriteStream = pr
       if (warned.has(text)) return; // a model may be opened twice
       warned.add(text);
       endLine();
-      stream.write(`warning: ${withoutSecrets(text)}\n`);
+      stream.write(`warning: ${inLine(withoutSecrets(text))}\n`);
     },
   };
 }

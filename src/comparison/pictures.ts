@@ -1,6 +1,6 @@
 /** @file Pictures of the same prompts and noise in rows of entries, cut from the sheets that the runs left. */
-import { readFile } from 'node:fs/promises';
 import sharp from 'sharp';
+import { openPicture } from '../formats/image.js';
 import { pictureBoxes } from '../formats/image-grid.js';
 import { escapeXml } from '../evaluation/html.js';
 import { COLORS, FONT_FAMILY } from '../evaluation/plot-style.js';
@@ -18,10 +18,10 @@ export interface Sheet {
 export async function cutPictures(
   { path, prompts, images, columns }: Sheet, wanted: readonly (readonly [prompt: number, image: number])[],
 ): Promise<Buffer[]> {
-  const sheet = await readFile(path);
-  const { width, height } = await sharp(sheet).metadata();
+  const sheet = await openPicture(path);
+  const { width, height } = await sheet.metadata();
   const boxes = pictureBoxes({ width, height }, prompts.length * images, columns);
-  const cut = (i: number): Promise<Buffer> => sharp(sheet).extract(boxes[i]!).png().toBuffer();
+  const cut = (i: number): Promise<Buffer> => sheet.clone().extract(boxes[i]!).png().toBuffer();
   return Promise.all(wanted.map(([prompt, image]) => cut(prompt * images + image)));
 }
 

@@ -1,5 +1,4 @@
 /** @file What a run folder says of its run, as comparisons use it: evaluations with what each had cost by then. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import type { Compared } from '../evaluation/compared.js';
@@ -8,6 +7,7 @@ import { FormatError } from '../formats/errors.js';
 import { evaluationOf, parseRows } from '../training/rows.js';
 import type { MetricsRow } from '../training/rows.js';
 import { recordSchema } from '../training/summary.js';
+import { MOST_BYTES, readText, readTextIfThere } from '../formats/whole-file.js';
 
 /** An evaluation, and what training had cost until then. */
 export type RunPoint = Evaluation & {
@@ -54,7 +54,7 @@ function parsed<T>(schema: z.ZodType<T>, value: unknown, path: string): T {
 
 async function rowsOf(folder: string): Promise<MetricsRow[]> {
   const path = join(folder, 'metrics.jsonl');
-  return parseRows(await readFile(path, 'utf8').catch(() => ''), path, REMEDY);
+  return parseRows((await readTextIfThere(path, MOST_BYTES.log)) ?? '', path, REMEDY);
 }
 
 /** What a run has spent so far, from its last line. */
@@ -80,7 +80,7 @@ export async function readRun(folder: string, entry: string, seed: number): Prom
   if (points.length === 0) throw new FormatError(metrics, 'holds no evaluation', REMEDY);
   const path = join(folder, 'summary.json');
   const { peakBytes, sweep, reported, best, independentFrechet = null } =
-    parsed(recordSchema, json(await readFile(path, 'utf8'), path), path);
+    parsed(recordSchema, json(await readText(path, MOST_BYTES.json), path), path);
   const at = points.findIndex((p) => p.step === best);
   if (at < 0) throw new FormatError(path, `best: there is no evaluation at step ${best} in ${metrics}`, REMEDY);
   return { entry, seed, points, best: at, sweep, reported, peakBytes, independentFrechet };

@@ -1,10 +1,11 @@
 /** @file Pictures as tensors: float32 [3, H, W], RGB in [0, 1], to and from image files. */
-import { readFile, stat } from 'node:fs/promises';
 import sharp, { type Sharp } from 'sharp';
 import { host, type HostTensor } from '../graph/dtype.js';
 import { writeAtomic } from './atomic.js';
 import { FormatError, shown } from './errors.js';
+import { pictureKind, scanCount } from './picture-kind.js';
 import { withPngText } from './png-text.js';
+import { MOST_BYTES, readWhole } from './whole-file.js';
 
 export { resizeImage } from './image-resize.js';
 
@@ -17,38 +18,58 @@ export interface ReadImageOptions {
   readonly background?: string;
 }
 
-const MAX_FILE_BYTES = 1 << 28;
+/** The default of `maxPixels`. Of all formats the slowest, progressive JPEG, takes a second of processor time for these. */
+const MOST_PIXELS = 64_000_000;
+/** The longest side. Cameras have up to 20,000; filters over a picture of one pixel by millions make no sense. */
+const MOST_SIDE = 32_768;
+/** Passes over a JPEG's coefficients. Encoders make ten; each costs as much as the picture, and needs hardly a byte. */
+const MOST_SCANS = 20;
 
 /**
- * Reads a picture of any kind sharp knows (PNG, JPEG, WebP, GIF, TIFF, AVIF, SVG), upright and in sRGB.
+ * A picture of one of the kinds that are read, unchanged, to be decoded by sharp: what it is told by its bytes, so that
+ * no file reaches the readers of documents (SVG, PDF), which run for as long as the document wants.
+ *
+ * @throws FormatError if it is another kind, too large, or damaged where its size stands
+ */
+export async function openPicture(file: string | Uint8Array, maxPixels = MOST_PIXELS): Promise<Sharp> {
+  const where = typeof file === 'string' ? file : 'image';
+  const content = typeof file === 'string' ? await readWhole(file, MOST_BYTES.picture) : file;
+  const kind = pictureKind(content);
+  if (kind === null) {
+    throw new FormatError(where, 'cannot be read as an image (its bytes are of no kind that is read, whatever its name says)',
+      'Give a PNG, JPEG, WebP, GIF, TIFF or AVIF file.');
+  }
+  const picture = sharp(content, { limitInputPixels: maxPixels, failOn: 'error' });
+  const { width, height } = await picture.metadata().catch((cause: Error) => {
+    throw unreadable(where, maxPixels, cause);
+  });
+  const problem = width > MOST_SIDE || height > MOST_SIDE ? `has sides of ${width} × ${height} pixels, over ${MOST_SIDE}`
+    : kind === 'jpeg' && scanCount(content) > MOST_SCANS ? `is drawn in more than ${MOST_SCANS} passes` : null;
+  if (problem) throw new FormatError(where, problem, 'Save it anew with an image editor.');
+  return picture;
+}
+
+function unreadable(where: string, maxPixels: number, cause: Error): FormatError {
+  return new FormatError(where, `cannot be read as an image (${shown(cause.message)})`,
+    `Give a whole PNG, JPEG or WebP file of at most ${maxPixels} pixels.`, { cause });
+}
+
+/**
+ * Reads a picture (PNG, JPEG, WebP, GIF, TIFF, AVIF; of several frames the first), upright and in sRGB.
  * @param file path or content
  * @returns float32 [3, H, W] in [0, 1]
  */
 export async function readImage(file: string | Uint8Array, options: ReadImageOptions = {}): Promise<HostTensor> {
-  const { maxPixels = 64_000_000, size, background = '#ffffff' } = options;
-  const where = typeof file === 'string' ? file : 'image';
-  const content = typeof file === 'string' ? await readLimited(file) : file;
+  const { maxPixels = MOST_PIXELS, size, background = '#ffffff' } = options;
+  let picture = (await openPicture(file, maxPixels)).autoOrient();
+  if (size) picture = picture.resize({ ...size, fit: 'cover', kernel: 'lanczos3' });
   try {
-    let picture = sharp(content, { limitInputPixels: maxPixels, failOn: 'error' }).autoOrient();
-    if (size) picture = picture.resize({ ...size, fit: 'cover', kernel: 'lanczos3' });
     const { data, info } = await picture.flatten({ background }).toColourspace('srgb').raw({ depth: 'uchar' })
       .toBuffer({ resolveWithObject: true });
     return fromBytes(data, info.width, info.height, info.channels);
   } catch (cause) {
-    throw new FormatError(where, `cannot be read as an image (${shown((cause as Error).message)})`,
-      `Give a whole PNG, JPEG or WebP file of at most ${maxPixels} pixels.`, { cause });
+    throw unreadable(typeof file === 'string' ? file : 'image', maxPixels, cause as Error);
   }
-}
-
-async function readLimited(path: string): Promise<Buffer> {
-  const remedy = 'Check that the path is right and the file readable.';
-  try {
-    const { size } = await stat(path);
-    if (size <= MAX_FILE_BYTES) return await readFile(path);
-  } catch (cause) {
-    throw new FormatError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, remedy, { cause });
-  }
-  throw new FormatError(path, `is over ${MAX_FILE_BYTES} bytes long, too much for an image`, remedy);
 }
 
 /** Interleaved bytes to planes; one channel (grey) is repeated. */

@@ -2,26 +2,23 @@
  * @file Reading untrusted JSON: size-limited, with the infinities that Python writes, and for headers entry by entry
  * with duplicate keys found.
  */
-import { fileSource, readBytes } from './byte-source.js';
 import { FormatError, shown } from './errors.js';
+import { MOST_BYTES, readText } from './whole-file.js';
 
 const REMEDY = 'The file is damaged: download or export it again.';
 
-/** Configuration and index files are far shorter; the limit keeps a wrong path from filling the memory. */
-const FILE_BYTES = 1 << 25;
+/** Values in a JSON text: four times those of the largest tokenizers. */
+const MOST_VALUES = 2_000_000;
+
+/** Objects and lists within each other: other code walks them with a stack. */
+const MOST_LEVELS = 64;
 
 /** Keys or numbers in one of `flatEntries`: a hundred times what trainers note about a LoRA. */
 const MOST_ITEMS = 10_000;
 
 /** Parses a JSON file that must hold an object. */
 export async function readJsonFile(path: string): Promise<Record<string, unknown>> {
-  const source = await fileSource(path);
-  try {
-    if (source.size > FILE_BYTES) throw new FormatError(path, `is too long (${source.size} bytes)`, 'Check the path.');
-    return parseObject((await readBytes(source, 0, source.size)).toString('utf8'), path);
-  } finally {
-    await source.close();
-  }
+  return parseObject(await readText(path, MOST_BYTES.json), path);
 }
 
 /**
@@ -29,18 +26,63 @@ export async function readJsonFile(path: string): Promise<Record<string, unknown
  * has no words for them, are read as numbers.
  */
 export function parseObject(text: string, where: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    const plain = withoutWords(text, where);
-    value = plain === text
-      ? JSON.parse(text)
-      : JSON.parse(plain, (_, v: unknown) => (v === NOT_A_NUMBER ? Number.NaN : v));
-  } catch (cause) {
-    if (cause instanceof FormatError) throw cause;
-    throw new FormatError(where, `is not valid JSON (${shown((cause as Error).message)})`, REMEDY, { cause });
-  }
+  const plain = withoutWords(text, where);
+  const value = parseJson(plain, where, plain === text ? undefined : (_, v) => (v === NOT_A_NUMBER ? Number.NaN : v));
   if (!isObject(value)) throw new FormatError(where, 'does not hold a JSON object', REMEDY);
   return value;
+}
+
+/**
+ * `JSON.parse` of an untrusted text.
+ *
+ * @throws FormatError if it is not JSON, nested too deeply, of too many values, or has a key that no honest file has
+ */
+export function parseJson(text: string, where: string, reviver?: (key: string, value: unknown) => unknown): unknown {
+  checkText(text, where);
+  let value: unknown;
+  try {
+    value = JSON.parse(text, reviver);
+  } catch (cause) {
+    throw new FormatError(where, `is not valid JSON (${shown((cause as Error).message)})`, REMEDY, { cause });
+  }
+  if (/proto|\\u/.test(text)) checkKeys(value, where);
+  return value;
+}
+
+/** Refuses what would take the parser, or those that walk its result, too long. */
+function checkText(text: string, where: string): void {
+  let depth = 0;
+  let values = 1;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i]!;
+    if (c === '"') {
+      // An unclosed string is told by the parser.
+      do i = text.indexOf('"', i + 1); while (i > 0 && isEscaped(text, i));
+      if (i < 0) return;
+    } else if (c === '{' || c === '[') depth++;
+    else if (c === '}' || c === ']') depth--;
+    else if (c === ',') values++;
+    if (depth > MOST_LEVELS) throw new FormatError(where, `is nested too deeply at character ${i}`, REMEDY);
+    if (values > MOST_VALUES) throw new FormatError(where, `holds more than ${MOST_VALUES} values`, 'Check the path.');
+  }
+}
+
+/** Whether an odd number of backslashes stands before the character. */
+function isEscaped(text: string, at: number): boolean {
+  let from = at;
+  while (text[from - 1] === '\\') from--;
+  return (at - from) % 2 === 1;
+}
+
+/**
+ * Refuses the key `__proto__`: as a value it does nothing, and code that copies keys would change its object's prototype.
+ * What is parsed is no deeper than `MOST_LEVELS`, unless it refers to itself, as YAML can.
+ */
+export function checkKeys(value: unknown, where: string, depth = 0): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (depth > MOST_LEVELS) throw new FormatError(where, 'is nested too deeply', REMEDY);
+  if (Object.hasOwn(value, '__proto__')) throw new FormatError(where, 'has the unknown key "__proto__"', 'Take it out.');
+  for (const inner of Object.values(value)) checkKeys(inner, where, depth + 1);
 }
 
 /** JSON as Python's `json` writes it: numbers that are not finite stand there as `parseObject` reads them. */

@@ -4,15 +4,13 @@ import { FormatError, shown } from './errors.js';
 import { isObject } from './json.js';
 import { readTable } from './table.js';
 import { linesOf, place, readTextFile } from './text-file.js';
+import { MOST_BYTES } from './whole-file.js';
 
 /** A value, of tables an object of texts, with where it stands. */
 export interface Listed {
   readonly where: string;
   readonly value: unknown;
 }
-
-/** No list of prompts or pairs is larger; a wrong path must not fill the memory. */
-export const MOST_BYTES = 64 * 2 ** 20;
 
 /** What a list's file may end in. */
 export const RECORD_ENDINGS = ['.csv', '.tsv', '.jsonl', '.ndjson', '.json'];
@@ -24,7 +22,7 @@ export const RECORD_ENDINGS = ['.csv', '.tsv', '.jsonl', '.ndjson', '.json'];
  * @throws FormatError with the line that is wrong
  */
 export async function readRecords(path: string, wanted: readonly (readonly string[])[]): Promise<Listed[]> {
-  const text = await readTextFile(path, MOST_BYTES);
+  const text = await readTextFile(path, MOST_BYTES.list);
   const ending = extname(path).toLowerCase();
   if (ending === '.csv' || ending === '.tsv') return tableRecords(text, path, wanted, ending === '.tsv');
   const records = ending === '.json' ? jsonRecords(text, path) : jsonLines(text, path);

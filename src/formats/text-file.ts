@@ -1,23 +1,25 @@
 /** @file Text files as people's programs write them: UTF-8 or, with a byte-order mark, UTF-16. */
-import { fileSource, readBytes } from './byte-source.js';
 import { FormatError } from './errors.js';
+import { readWhole } from './whole-file.js';
 
 const REMEDY = 'Save it as UTF-8 (of Windows\' own encoding: iconv -f WINDOWS-1252 -t UTF-8).';
+
+/** Lines of a list of prompts, pairs or pictures. Half a million take two seconds. */
+const MOST_LINES = 500_000;
 
 /**
  * Reads a text file whole, without its byte-order mark.
  *
  * @param most bytes that it may have
- * @throws FormatError for a file that is missing, too large, or no text: with the line and column that is not UTF-8
+ * @throws FormatError for a file that is missing, too large or of too many lines, or no text: with the line and column
+ *   that is not UTF-8
  */
 export async function readTextFile(path: string, most: number): Promise<string> {
-  const source = await fileSource(path);
-  try {
-    if (source.size > most) throw new FormatError(path, `is larger than ${most / 2 ** 20} MB`, 'Split it.');
-    return decodeText(await readBytes(source, 0, source.size), path);
-  } finally {
-    await source.close();
-  }
+  const bytes = await readWhole(path, most);
+  let lines = 0;
+  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) lines++;
+  if (lines > MOST_LINES) throw new FormatError(path, `has ${lines} lines, and ${MOST_LINES} are the most that are read`, 'Split it.');
+  return decodeText(bytes, path);
 }
 
 /** The text of a file's bytes. @throws FormatError with the line and column that is no text */

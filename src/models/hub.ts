@@ -3,12 +3,13 @@
  * (`models--org--name/{blobs,refs,snapshots}`): what lies there is not downloaded again.
  */
 import { createHash } from 'node:crypto';
-import { access, copyFile, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import { access, copyFile, mkdir, readdir, symlink } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { ListFileEntry } from '@huggingface/hub';
 import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
+import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { hubCache, hubEndpoint, hubToken, isOffline } from './hub-environment.js';
 import { hubFetch } from './hub-fetch.js';
 
@@ -150,7 +151,7 @@ async function fetchChosen(given: string, choose: Choice, { bytes }: FetchOption
 /** The snapshot that a revision stood for when it was last fetched; a commit stands for itself. */
 async function cachedSnapshot(storage: string, revision: string): Promise<string | null> {
   const commit = COMMIT.test(revision) ? revision
-    : (await readFile(join(storage, 'refs', revision), 'utf8').catch(() => '')).trim();
+    : (await readText(join(storage, 'refs', revision), MOST_BYTES.note).catch(() => '')).trim();
   const folder = join(storage, 'snapshots', commit);
   return COMMIT.test(commit) && (await exists(folder)) ? folder : null;
 }

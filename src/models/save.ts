@@ -1,8 +1,9 @@
 /** @file Writes a pipeline as a folder in diffusers layout. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
 import { pythonJson, readJsonFile } from '../formats/json.js';
+import { MOST_BYTES, readWhole } from '../formats/whole-file.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';
 import type { Component, StoredType } from './component-files.js';
@@ -77,7 +78,7 @@ const TOKENIZER_FILE = /^(merges\.txt|(vocab|tokenizer|tokenizer_config|special_
 async function saveTokenizer(folder: string, { tokenizerFiles, tokenizer }: TextEncoder): Promise<void> {
   const { folder: from, overrides } = tokenizerFiles;
   const names = (await readdir(from)).filter((name) => TOKENIZER_FILE.test(name));
-  for (const name of names) await writeAtomic(join(folder, name), await readFile(join(from, name)));
+  for (const name of names) await writeAtomic(join(folder, name), await readWhole(join(from, name), MOST_BYTES.json));
   if (overrides.pad === undefined) return;
   for (const name of ['tokenizer_config.json', 'special_tokens_map.json']) {
     const old = names.includes(name) ? await readJsonFile(join(from, name)) : { model_max_length: tokenizer.maxLength };

@@ -212,7 +212,7 @@ export function parseReward(text: string): RewardSpec {
   const [, name = '', weight, query] = /^([^:?]*)(?::([^?]*))?(?:\?(.*))?$/s.exec(text.trim()) ?? [];
   const { options: shape } = entryOf(name);
   if (holdsSecrets(text)) throw new RewardSpecError(`Reward ${name} has a password or key in an address. ${SECRETS_REMEDY}`);
-  const options: Record<string, string> = {};
+  const options: Record<string, string> = Object.create(null); // so that __proto__ is a key like others
   for (const pair of query ? pairsOf(query, [...Object.keys(shape.shape), 'mean', 'std']) : []) {
     const at = pair.indexOf('=');
     if (at < 1) throw new RewardSpecError(`Reward ${name}: "${pair}" is not option=value.`);

@@ -106,7 +106,8 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
     // an update (docs/decisions.md).
     enableMemPattern: false,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-    logSeverityLevel: 3,
+    // What fails is thrown; its log would go past our output, with whatever a model's file has for names.
+    logSeverityLevel: 4,
     // Threads that spin for long halve the speed as soon as another process wants the cores; threads that never spin wait
     // for each other at every small operator. A few microseconds have the gain without the loss (docs/decisions.md).
     extra: { session: { intra_op: { allow_spinning: '1', spin_duration_us: '20' } } },

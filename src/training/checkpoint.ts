@@ -1,10 +1,11 @@
 /** @file The state of a run on disk: written whole or not at all, so that an interrupted run resumes exactly. */
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import { DiskFullError, tellFullDisk } from '../formats/disk-full.js';
 import { FormatError } from '../formats/errors.js';
+import { readJsonFile } from '../formats/json.js';
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import { readAll } from '../formats/weights.js';
 import type { HostTensor } from '../graph/dtype.js';
@@ -112,11 +113,11 @@ export async function setAside(path: string): Promise<void> {
 const REMEDY = 'Resume from another checkpoint.';
 
 /** @throws FormatError naming the file that is damaged */
-async function readCheckpoint(folder: string): Promise<RunState> {
+export async function readCheckpoint(folder: string): Promise<RunState> {
   const path = join(folder, STATE);
   let raw: unknown;
   try {
-    raw = JSON.parse(await readFile(path, 'utf8'));
+    raw = await readJsonFile(path);
   } catch (cause) {
     throw new FormatError(path, 'is missing or no JSON', REMEDY, { cause });
   }
@@ -133,7 +134,7 @@ async function readCheckpoint(folder: string): Promise<RunState> {
   if (sum.data.tensors !== undefined && sum.data.tensors !== hashTensors(all)) {
     throw new FormatError(file, 'is not as it was written (its checksum is another)', REMEDY);
   }
-  const tensors: Record<string, Map<string, HostTensor>> = {};
+  const tensors: Record<string, Map<string, HostTensor>> = Object.create(null);
   for (const [name, t] of all) {
     const cut = name.indexOf('/');
     (tensors[name.slice(0, cut)] ??= new Map()).set(name.slice(cut + 1), t);

@@ -1,9 +1,9 @@
 /** @file The configuration of a run: every setting with its default and meaning; file < environment < flags. */
-import { readFile } from 'node:fs/promises';
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
+import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
+import { parseYaml } from '../formats/yaml.js';
 import { isBundled } from '../models/load.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
 import { LORA_TARGETS } from '../nn/lora.js';
@@ -169,13 +169,18 @@ export class ConfigError extends Error {
 
 const isSection = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value);
 
+/** The one key whose assignment would not add a key. */
+function refusePrototype(path: string): void {
+  if (path.split('.').includes('__proto__')) throw new ConfigError(`there is no setting "${path}"`);
+}
+
 /** Sets `a.b.c` in a tree. @throws ConfigError for a path through something that is not a section */
 export function setPath(tree: Tree, path: string, value: unknown): void {
   const keys = path.split('.');
+  refusePrototype(path);
   let at = tree;
   for (const key of keys.slice(0, -1)) {
-    if (key === '__proto__') throw new ConfigError(`there is no setting "${path}"`);
-    at[key] ??= {};
+    if (!Object.hasOwn(at, key)) at[key] = {};
     const section = at[key];
     if (!isSection(section)) throw new ConfigError(`${path}: "${key}" is a value, not a section`);
     at = section;
@@ -187,10 +192,11 @@ export function setPath(tree: Tree, path: string, value: unknown): void {
 export function parseAssignment(text: string): [path: string, value: unknown] {
   const at = text.indexOf('=');
   if (at < 1) throw new ConfigError(`"${text}" is not of the form dotted.key=value`);
+  refusePrototype(text.slice(0, at));
   try {
-    return [text.slice(0, at), parse(text.slice(at + 1))];
-  } catch {
-    throw new ConfigError(`${text.slice(0, at)}: "${text.slice(at + 1)}" is not a value that YAML understands; quote it`);
+    return [text.slice(0, at), parseYaml(text.slice(at + 1), text.slice(0, at))];
+  } catch (cause) {
+    throw new ConfigError(`${text.slice(0, at)}: "${text.slice(at + 1)}" is not a value that YAML understands; quote it`, { cause });
   }
 }
 
@@ -203,17 +209,13 @@ function over(defaults: Tree, settings: Tree): Tree {
   return { ...defaults, ...Object.fromEntries(merged) };
 }
 
-/** A configuration file (YAML or JSON). @throws ConfigError if it is missing or not a map */
+/** A configuration file (YAML or JSON). @throws ConfigError if it is missing or not a map; FormatError if not YAML */
 export async function readConfigFile(path: string): Promise<Tree> {
-  const text = await readFile(path, 'utf8').catch(() => {
-    throw new ConfigError(`cannot read the configuration ${path}`);
+  const text = await readText(path, MOST_BYTES.settings).catch((cause: unknown) => {
+    if (isMissing(cause)) throw new ConfigError(`cannot read the configuration ${path}`);
+    throw cause;
   });
-  let value: unknown;
-  try {
-    value = parse(text, { maxAliasCount: 100 });
-  } catch (error) {
-    throw new ConfigError(`${path}: ${error instanceof Error ? error.message.split('\n')[0] : 'not YAML'}`);
-  }
+  const value = parseYaml(text, path);
   if (value === null) return {};
   if (!isSection(value)) throw new ConfigError(`${path} must hold settings, one a line`);
   return value;

@@ -4,6 +4,7 @@ import { dirname, join, sep } from 'node:path';
 import { z } from 'zod';
 import { readImage } from '../formats/image.js';
 import { readRecords } from '../formats/records.js';
+import { MOST_PROMPT } from '../formats/whole-file.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { DatasetError } from './pretrain/dataset.js';
@@ -15,7 +16,7 @@ export interface ImagePair {
   readonly loser: string;
 }
 
-const row = z.object({ prompt: z.string(), winner: z.string().min(1), loser: z.string().min(1) });
+const row = z.object({ prompt: z.string().max(MOST_PROMPT), winner: z.string().min(1).max(4096), loser: z.string().min(1).max(4096) });
 
 /**
  * Reads the list and checks every path. Paths are relative to the list's folder and stay inside it.

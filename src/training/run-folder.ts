@@ -1,10 +1,11 @@
 /** @file The folder of a run: configuration, manifest, metrics, events, pictures. One process at a time may own it. */
-import { mkdir, readFile, rmdir } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import { appendWhole, sweepUnfinished, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
+import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { openEventWriter } from '../formats/tfevents.js';
 import type { EventWriter } from '../formats/tfevents.js';
 import { checkWritable } from '../formats/writable.js';
@@ -67,7 +68,7 @@ export interface RunFolderOptions {
  *   settings (to resume); device and threads may be others
  */
 export async function openRunFolder(path: string, config: RunConfig, { resume, warn }: RunFolderOptions): Promise<RunFolder> {
-  const known = await readFile(join(path, CONFIG), 'utf8').catch(() => null);
+  const known = await readTextIfThere(join(path, CONFIG), MOST_BYTES.settings);
   if (known !== null && !resume) {
     throw new ConfigError(`${path} already holds a run; give another --out, or go on with --resume ${path}`);
   }
@@ -89,7 +90,7 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
   const metrics = join(path, METRICS);
 
   async function rows(): Promise<MetricsRow[]> {
-    const text = await readFile(metrics, 'utf8').catch(() => '');
+    const text = (await readTextIfThere(metrics, MOST_BYTES.log)) ?? '';
     return parseRows(text, metrics, 'It is left out.', (error) => warn(error.message));
   }
 

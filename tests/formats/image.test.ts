@@ -83,8 +83,8 @@ describe('image files', () => {
     }
     writeFileSync(path, png);
     await expect(readImage(path, { maxPixels: 1000 })).rejects.toThrow(/pixel limit.*at most 1000 pixels/);
-    await expect(readImage(join(folder, 'gone.png'))).rejects.toThrow(/gone.png: cannot be read \(ENOENT\)/);
-    await expect(readImage(folder)).rejects.toThrow(/cannot be read/);
+    await expect(readImage(join(folder, 'gone.png'))).rejects.toThrow(/gone.png: cannot be opened \(ENOENT\)/);
+    await expect(readImage(folder)).rejects.toThrow(/is not a file/);
   });
 
   it('carries generation parameters as text chunks', async () => {

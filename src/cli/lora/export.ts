@@ -5,6 +5,7 @@ import type { LoraDialect, LoraReading } from '../../formats/lora-file.js';
 import type { LoraFile } from '../../formats/lora.js';
 import type { StoredType } from '../../models/component-files.js';
 import { compareLoras } from '../../sampling/read-back.js';
+import { inLine } from '../output.js';
 import { staged } from '../staged.js';
 
 const STORED_TYPES: readonly StoredType[] = ['float32', 'float16', 'bfloat16'];
@@ -55,5 +56,5 @@ export function tellExport(exported: Exported, json: boolean): void {
   const largest = Number(difference.toPrecision(2));
   process.stdout.write(json
     ? `${JSON.stringify(exported)}\n`
-    : `${out}\n${dialect}, ${layers} layers; read back, the largest difference is ${largest}\n`);
+    : `${inLine(out)}\n${dialect}, ${layers} layers; read back, the largest difference is ${largest}\n`);
 }

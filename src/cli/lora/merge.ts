@@ -11,6 +11,7 @@ import { UsageError } from '../arguments.js';
 import { loadLoras, loadModel } from '../load-model.js';
 import { collectLora, loraFlag, withLoadFlags } from '../option-values.js';
 import type { LoraArgument, ModelFlags } from '../option-values.js';
+import { inLine } from '../output.js';
 import { checkTarget, staged } from '../staged.js';
 import { terminalProgress } from '../terminal.js';
 import { dialectOption, dtypeOption, exportKind, exportLora, tellExport } from './export.js';
@@ -44,7 +45,7 @@ async function mergeIntoModel(model: string, loras: readonly LoraArgument[], fla
   });
   process.stdout.write(flags.json
     ? `${JSON.stringify({ out, weights: merged.weights.size, changed, dtype, difference })}\n`
-    : `${out}\n${changed} of ${merged.weights.size} weights changed; read back, the largest difference is ` +
+    : `${inLine(out)}\n${changed} of ${merged.weights.size} weights changed; read back, the largest difference is ` +
       `${Number(difference.toPrecision(2))} (${dtype})\n`);
 }
 

@@ -7,14 +7,15 @@ import { readImage, resizeImage } from '../../formats/image.js';
 import { isObject } from '../../formats/json.js';
 import { jsonLines } from '../../formats/records.js';
 import { linesOf, readTextFile } from '../../formats/text-file.js';
+import { MOST_BYTES, MOST_PROMPT } from '../../formats/whole-file.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
 import { permutation } from '../../random/random.js';
 
 /** One line of `metadata.jsonl`; further fields (name, style, group, …) are kept for evaluation. */
 const line = z.looseObject({
-  file: z.string().min(1),
-  captions: z.array(z.string().trim().min(1)),
+  file: z.string().min(1).max(4096),
+  captions: z.array(z.string().trim().min(1).max(MOST_PROMPT)),
   /** How often each caption is drawn; equal by default. */
   weights: z.array(z.number().nonnegative()).optional(),
   name: z.string().optional(),
@@ -60,7 +61,7 @@ export interface ReadOptions {
 async function readMetadata(folder: string, { captioned = true, onWarning }: ReadOptions): Promise<DatasetRecord[]> {
   const path = join(folder, 'metadata.jsonl');
   if (!(await stat(path).catch(() => null))) return captionFiles(folder, captioned, onWarning);
-  return jsonLines(await readTextFile(path, METADATA_BYTES), path).map(({ where, value }) => {
+  return jsonLines(await readTextFile(path, MOST_BYTES.list), path).map(({ where, value }) => {
     const parsed = line.safeParse(renamed(value));
     if (!parsed.success) {
       const issue = parsed.error.issues[0]!;
@@ -77,9 +78,6 @@ async function readMetadata(folder: string, { captioned = true, onWarning }: Rea
   });
 }
 
-/** A line for each picture: LAION's millions would not fit into memory anyway. */
-const METADATA_BYTES = 512 * 2 ** 20;
-const CAPTION_BYTES = 2 ** 20;
 
 /** The pictures of a folder by name. What is none, or hidden (`._x.png` is no picture but macOS's notes of one), is told. */
 async function imageFiles(folder: string, onWarning?: (text: string) => void): Promise<string[]> {
@@ -107,7 +105,7 @@ async function captionFiles(
   }
   return Promise.all(files.map(async (file) => {
     const path = join(folder, file.replace(/\.\w+$/, '.txt'));
-    const text = (await stat(path).catch(() => null)) ? await readTextFile(path, CAPTION_BYTES) : '';
+    const text = (await stat(path).catch(() => null)) ? await readTextFile(path, MOST_BYTES.note) : '';
     const captions = linesOf(text).map((s) => s.trim()).filter(Boolean);
     if (captioned && captions.length === 0) throw new DatasetError(`${file} has no caption: write one into ${path}`);
     return { file, captions };

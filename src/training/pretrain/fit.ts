@@ -1,11 +1,12 @@
 /** @file The loop that trains a network from scratch: AdamW, clipping, EMA, checkpoints that resume exactly. */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { sweepUnfinished, writeAtomic } from '../../formats/atomic.js';
 import { tellFullDisk } from '../../formats/disk-full.js';
 import { FormatError } from '../../formats/errors.js';
 import { openSafetensors, writeSafetensors } from '../../formats/safetensors.js';
+import { MOST_BYTES, readTextIfThere } from '../../formats/whole-file.js';
 import { readAll } from '../../formats/weights.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { grad } from '../../graph/grad.js';
@@ -100,7 +101,7 @@ async function save(folder: string, state: State): Promise<void> {
 /** The checkpoints of a folder, newest first. @throws FormatError if the mark cannot be read */
 async function readMarks(folder: string): Promise<Mark[]> {
   const path = join(folder, MARK);
-  const text = await readFile(path, 'utf8').catch(() => null);
+  const text = await readTextIfThere(path, MOST_BYTES.note);
   if (text === null) return [];
   try {
     const { before, ...newest } = marksSchema.parse(JSON.parse(text));
@@ -146,7 +147,7 @@ async function readState(path: string, { step, sum }: Mark, parameters: Map<stri
 
 /** The lines of metrics up to a step: an interrupted training goes on from its checkpoint. */
 async function linesUpTo(step: number, folder: string, { warn }: Progress): Promise<string[]> {
-  const text = await readFile(join(folder, METRICS), 'utf8').catch(() => '');
+  const text = (await readTextIfThere(join(folder, METRICS), MOST_BYTES.log)) ?? '';
   const rows = parseRows(text, join(folder, METRICS), 'It is left out.', (error) => warn(error.message));
   return rows.filter((row) => row.step <= step).map(rowText);
 }
