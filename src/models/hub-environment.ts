@@ -1,10 +1,10 @@
 /**
  * @file What the environment says about the hub, by the variables of Python's huggingface_hub: address, cache, token.
  */
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
+import { MOST_BYTES, readText } from '../formats/whole-file.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -38,7 +38,7 @@ export async function hubToken(env: Environment = process.env): Promise<string |
   if (truthy(env['HF_HUB_DISABLE_IMPLICIT_TOKEN'])) return undefined;
   const file = expanded(env['HF_TOKEN_PATH'] || join(home(env), 'token'));
   const given = (env['HF_TOKEN'] || env['HUGGING_FACE_HUB_TOKEN'] || '').trim();
-  const token = given || (await readFile(file, 'utf8').catch(() => '')).trim();
+  const token = given || (await readText(file, MOST_BYTES.note).catch(() => '')).trim();
   if (/[^\x21-\x7e]/.test(token)) {
     throw new FormatError(given ? 'HF_TOKEN' : file, 'is no token of the hub', 'Log in anew with "hf auth login".');
   }

@@ -95,7 +95,8 @@ export async function inputsOf(session: Session): Promise<Inputs> {
     ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape]) : []),
     ...(space === null ? [] : [['features', await digestOf(space)] satisfies Entries[number]]),
     [`prompts ${basename(prompts.name)}`, list(prompts)],
-    ...[evaluator.selection, ...reported].map((set): Entries[number] => [`evaluation prompts ${basename(set.list)}`, hashText(JSON.stringify(set.prompts))]),
+    ...[evaluator.selection, ...reported].filter((set) => set.list !== prompts.name)
+      .map((set): Entries[number] => [`evaluation prompts ${basename(set.list)}`, hashText(JSON.stringify(set.prompts))]),
     ...await dataInputs(config),
   ]);
 }

@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { tellFullDisk } from '../formats/disk-full.js';
+import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { ConfigError } from './config.js';
 
 const NAME = '.lock';
@@ -49,10 +50,7 @@ async function ourselves(): Promise<Owner> {
 
 /** Who holds a lock file; null if it is gone. A file that says nothing readable has an owner without a name. */
 async function ownerOf(file: string): Promise<Owner | null> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return null;
-    throw error;
-  });
+  const text = await readTextIfThere(file, MOST_BYTES.note);
   if (text === null) return null;
   // Attune 0.1 wrote the number alone.
   const pid = Number(text);

@@ -1,6 +1,6 @@
 /** @file What a run is computed with, kept beside it: a run that goes on is compared with how it was begun. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readJsonFile } from '../formats/json.js';
 import { ConfigError } from './config.js';
 
 /** Names of inputs (weights, files, versions, the processor) with their digests or values. */
@@ -23,8 +23,7 @@ export interface Manifest extends Readonly<Record<string, unknown>> {
 /** The manifest in a run's folder; null if there is none that can be read. */
 export async function readManifest(folder: string): Promise<Manifest | null> {
   try {
-    const value: unknown = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8'));
-    return typeof value === 'object' && value !== null ? (value as Manifest) : null;
+    return await readJsonFile(join(folder, 'manifest.json'));
   } catch {
     return null;
   }

@@ -12,6 +12,11 @@ type Replace = (path: string) => string;
 /** The configuration with every path in it replaced; names of bundled things and hub ids are none. */
 function withPaths(config: RunConfig, replace: Replace): RunConfig {
   const model = (name: string): string => (isBundled(name) || !existsSync(name) ? name : replace(name));
+  /** `FILE[:word]`, as `readEmbeddings` takes it. */
+  const embedding = (text: string): string => {
+    const word = existsSync(text) ? '' : (/:[^:/\\]+$/.exec(text)?.[0] ?? '');
+    return `${model(text.slice(0, text.length - word.length))}${word}`;
+  };
   const bundledList = (name: string): boolean => existsSync(join(bundledFolder('emoji'), 'prompts', `${basename(name)}.txt`)) && basename(name) === name;
   const prompts = (name: string): string => (bundledList(name) ? name : replace(name));
   const reward = (spec: string): string => {
@@ -24,18 +29,21 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
   };
   const { name, ...options } = config.method;
   const method = findMethod(name);
-  const { promptSet, features, heldOut } = config.evaluation;
+  const { promptSet, features, heldOut, final } = config.evaluation;
+  const reported = final.promptSet;
   return {
     ...config,
     model: model(config.model),
     ...(config.like !== undefined && { like: model(config.like) }),
     ...(config.vae !== undefined && { vae: model(config.vae) }),
+    embeddings: config.embeddings.map(embedding),
     prompts: prompts(config.prompts),
     rewards: config.rewards.map(reward),
     method: { name, ...(method ? mapPaths(method.options, options, replace) as typeof options : options) },
     evaluation: {
       ...config.evaluation,
       ...(promptSet !== undefined && { promptSet: prompts(promptSet) }),
+      final: { ...final, promptSet: reported === null || reported === 'auto' ? reported : prompts(reported) },
       features: features === null || features === 'auto' ? features : replace(features),
       heldOut: heldOut === null || heldOut === 'auto' ? heldOut : reward(heldOut),
     },

@@ -1,5 +1,5 @@
 /** @file A whole run: from a configuration to a folder with LoRA files, pictures and a report. */
-import { readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { compared } from '../evaluation/compared.js';
 import { evaluationSchema } from '../evaluation/evaluation.js';
@@ -59,7 +59,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
     return await runSession({ ...opened, manifest }, folder, { resume, progress, signal, again, resources });
   } catch (error) {
     if (signal?.aborted && error === signal.reason) {
-      const begun = await readFile(join(path, 'config.yaml')).then(() => true, () => false);
+      const begun = await access(join(path, 'config.yaml')).then(() => true, () => false);
       progress.phase(begun ? `stopped; go on with: ${again}` : 'stopped before the run began');
       return null;
     }

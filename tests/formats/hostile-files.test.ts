@@ -49,7 +49,7 @@ describe('a reader of files', () => {
   it.each(Object.keys(readers))('refuses pipes, folders and devices: %s', async (name) => {
     const pipe = at(`${name}.pipe.jsonl`);
     execFileSync('mkfifo', [pipe]);
-    const inner = at(`${name}.folder`);
+    const inner = at(`${name}.folder.jsonl`);
     await mkdir(inner);
     for (const path of [pipe, inner, '/dev/zero']) expect(await refused(readers[name]!(path))).toContain('is not a file');
   });
@@ -85,7 +85,7 @@ describe('a reader of files', () => {
     ['configuration', MOST_BYTES.settings], ['prompts', MOST_BYTES.list], ['pairs', MOST_BYTES.list], ['json', MOST_BYTES.json],
     ['picture', MOST_BYTES.picture],
   ])('refuses files of a terabyte unread: %s', async (name, most) => {
-    const path = at(`${name}.huge`);
+    const path = at(`${name}.huge.jsonl`);
     await writeFile(path, '{');
     await truncate(path, 2 ** 40);
     expect(await refused(readers[name]!(path))).toContain(`${most} are the most`);

@@ -87,10 +87,12 @@ describe('a run', { timeout: 600_000 }, () => {
 
 test('every setting that is a path becomes absolute, and nothing else', () => {
   mkdirSync('like');
+  writeFileSync('cat.pt', '');
   const settings = {
     model: 'model', like: 'like', prompts: 'p.txt', method: { name: 'dpo', pairs: 'pairs.csv', beta: 10 },
     rewards: ['clip-score:0.5?folder=clip&tokenizer=tok en', 'http?url=http://x/y', 'onnx?output=file=a&pixels=clip&file=a', 'mine'],
-    evaluation: { promptSet: 'held.txt', features: 'clip', heldOut: 'reward-model?folder=../judge' },
+    evaluation: { promptSet: 'held.txt', features: 'clip', heldOut: 'reward-model?folder=../judge', final: { promptSet: 'end.txt' } },
+    embeddings: ['cat.pt', 'cat.pt:<cat>', 'org/word:<w>'],
   };
   const given = resolveConfig(settings, []);
   const at = (path: string): string => join(root, path);
@@ -101,7 +103,11 @@ test('every setting that is a path becomes absolute, and nothing else', () => {
       `clip-score:0.5?folder=${at('clip')}&tokenizer=${at('tok en')}`, 'http?url=http://x/y',
       `onnx?output=file=a&pixels=clip&file=${at('a')}`, 'mine',
     ],
-    evaluation: { ...given.evaluation, promptSet: at('held.txt'), features: at('clip'), heldOut: `reward-model?folder=${at('../judge')}` },
+    evaluation: {
+      ...given.evaluation, promptSet: at('held.txt'), features: at('clip'), heldOut: `reward-model?folder=${at('../judge')}`,
+      final: { ...given.evaluation.final, promptSet: at('end.txt') },
+    },
+    embeddings: [at('cat.pt'), `${at('cat.pt')}:<cat>`, 'org/word:<w>'],
   });
   expect(absolutePaths(absolute)).toEqual(absolute);
   expect(JSON.stringify(barePaths(absolute))).not.toContain(root);
@@ -122,7 +128,7 @@ test('files of rewards and data, and the machine, are among what is compared', a
   const session = async (): Promise<Session> => ({
     config: absolutePaths(resolveConfig({ model: tiny, rewards: ['reward-model?folder=tok'], method: { name: 'dpo', pairs: 'pairs.csv' } }, [])),
     pipeline: { weights: new Map(), textEncoders: [] }, reward: await openRewards([parseReward('symmetry')]), heldOut: null,
-    prompts: { name: 'x', prompts: ['a'], weights: [1] }, evaluationPrompts: { name: 'y', prompts: ['b'], weights: [1] }, task: { imageShape: [3, 8, 8] },
+    prompts: { name: 'x', prompts: ['a'], weights: [1] }, evaluator: { selection: { list: 'y', prompts: ['b'] } }, reported: [], task: { imageShape: [3, 8, 8] },
   }) as unknown as Session;
   const first = await inputsOf(await session());
   expect(first).toMatchObject({ processor: await processorKind(), node: process.version, 'reward reward-model: tok': await hashPath('tok') });
