@@ -119,7 +119,7 @@ export async function readCheckpoint(folder: string): Promise<RunState> {
   try {
     raw = await readJsonFile(path);
   } catch (cause) {
-    throw new FormatError(path, 'is missing or no JSON', REMEDY, { cause });
+    throw new FormatError(path, 'is missing or no JSON object', REMEDY, { cause });
   }
   const parsed = header.safeParse(raw);
   if (!parsed.success) throw new FormatError(path, 'is not the state of a run', REMEDY);

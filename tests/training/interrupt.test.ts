@@ -56,13 +56,11 @@ async function interruptedAt<T>(call: number, work: (signal: AbortSignal) => Pro
 const whole = join(root, 'whole');
 /** The phases of the whole run, and the calls made before each. */
 const phases: [text: string, calls: number][] = [];
-let all = 0;
 
 beforeAll(async () => {
   calls = 0;
   const progress = { ...silent, phase: (text: string) => phases.push([text, calls]) };
   await runTraining(config, whole, { progress });
-  all = calls;
 }, 300_000);
 
 const essence = (folder: string): unknown => ({
@@ -72,11 +70,12 @@ const essence = (folder: string): unknown => ({
 });
 const begin = (phase: RegExp): number => phases.find(([text]) => phase.test(text))![1];
 
-test('of a training: base evaluation, an evaluation in the middle of a round, final sweep', { timeout: 600_000 }, async () => {
+test('of a training: base evaluation, an evaluation in the middle of a round, final sweep and measurement', { timeout: 600_000 }, async () => {
   const moments = {
     'the base evaluation': begin(/evaluating the base/) + 1,
     'an evaluation in the middle of a round': begin(/evaluating at step 3/) + 1,
-    'the final sweep': all - 1,
+    'the final sweep': begin(/measuring the best weights/) + 1,
+    'the final measurement': begin(/measuring base and best/) + 1,
   };
   for (const [name, call] of Object.entries(moments)) {
     const folder = join(root, name);
