@@ -68,7 +68,11 @@ export interface RunFolderOptions {
  *   settings (to resume); device and threads may be others
  */
 export async function openRunFolder(path: string, config: RunConfig, { resume, warn }: RunFolderOptions): Promise<RunFolder> {
-  const known = await readTextIfThere(join(path, CONFIG), MOST_BYTES.settings);
+  const known = await readTextIfThere(join(path, CONFIG), MOST_BYTES.settings).catch((error: Error) => {
+    const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
+    if (code === 'ENAMETOOLONG' || code === 'ELOOP') return null; // no such path can be, which is told below
+    throw error;
+  });
   if (known !== null && !resume) {
     throw new ConfigError(`${path} already holds a run; give another --out, or go on with --resume ${path}`);
   }
