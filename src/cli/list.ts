@@ -21,7 +21,7 @@ type Row = Readonly<Record<string, string | number | boolean | readonly string[]
 /** What can be loaded from a folder in diffusers layout, a single file with the original names, or a hub id. */
 const ARCHITECTURES: readonly Row[] = [
   { name: 'Stable Diffusion 1.x', from: ['folder', 'hub', 'single file'], notes: 'and fine-tunes of it' },
-  { name: 'Stable Diffusion 2.x', from: ['folder', 'hub', 'single file'], notes: 'single files: v-prediction only' },
+  { name: 'Stable Diffusion 2.x', from: ['folder', 'hub', 'single file'], notes: 'single files that do not tell what they predict: by their weights, or --prediction' },
   { name: 'SDXL', from: ['folder', 'hub', 'single file'], notes: 'base model; no refiner' },
   { name: 'BK-SDM, tiny-sd, small-sd', from: ['folder', 'hub'], notes: 'distillations of Stable Diffusion 1.x' },
   { name: 'SD-Turbo, SDXL-Turbo', from: ['folder', 'hub'], notes: 'with --guidance 0 and 1 to 4 steps; SDXL-Turbo as a single file with --sampler euler-a --spacing trailing too' },

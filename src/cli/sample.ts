@@ -64,7 +64,11 @@ function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, p
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   await checkWritable(flags.out, 'folder');
-  const prompts = (await chosenPrompts(flags)).flatMap((text) => Array.from({ length: flags.count }, () => text));
+  const texts = await chosenPrompts(flags);
+  if (texts.length * flags.count > MOST_IMAGES) {
+    throw new UsageError(`--count ${flags.count} of ${texts.length} prompt(s) is more than ${MOST_IMAGES} images; make them in parts, with other --seed and --out`);
+  }
+  const prompts = texts.flatMap((text) => Array.from({ length: flags.count }, () => text));
   const given = flags.lora ?? [];
   const loras = await loadLoras(given, progress);
   let pipeline = await loadModel(flags.model, progress, flags);
@@ -106,6 +110,9 @@ async function run(flags: Flags): Promise<void> {
   };
   process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${inLine(grid)}\n`);
 }
+
+/** Of one call; they are listed in memory, and their names have five digits. */
+const MOST_IMAGES = 100_000;
 
 /** Small pictures are enlarged up to about this. */
 const CELL = 128;

@@ -109,8 +109,8 @@ export const configSchema = z.strictObject({
     .describe('Updates of the optimiser.'),
   budget: budgetSchema.prefault({})
     .describe('Ends the run before its steps are done. Schedules of the learning rate go by steps all the same.'),
-  batch: whole.default(8)
-    .describe('Images per update.'),
+  batch: whole.max(4096).default(8)
+    .describe('Images per update; for more than 4,096 there is `accumulate`.'),
   accumulate: whole.default(1)
     .describe('Updates\' gradients averaged into one step of the optimiser.'),
   lr: positive.default(5e-4)
@@ -212,7 +212,7 @@ function over(defaults: Tree, settings: Tree): Tree {
 /** A configuration file (YAML or JSON). @throws ConfigError if it is missing or not a map; FormatError if not YAML */
 export async function readConfigFile(path: string): Promise<Tree> {
   const text = await readText(path, MOST_BYTES.settings).catch((cause: unknown) => {
-    if (isMissing(cause)) throw new ConfigError(`cannot read the configuration ${path}`);
+    if (isMissing(cause)) throw new ConfigError(`cannot read the configuration ${path}: there is no such file. Check the path.`);
     throw cause;
   });
   const value = parseYaml(text, path);
@@ -221,7 +221,7 @@ export async function readConfigFile(path: string): Promise<Tree> {
   return value;
 }
 
-/** Settings from `ATTUNE_<PATH>`, dots as double underscores: ATTUNE_METHOD__NAME=draft. */
+/** Settings from `ATTUNE_SET_<PATH>`, dots as double underscores: ATTUNE_SET_METHOD__NAME=draft. */
 export function environmentSettings(env: Readonly<Record<string, string | undefined>>): [string, unknown][] {
   return Object.entries(env).flatMap(([name, value]): [string, unknown][] => {
     if (!name.startsWith('ATTUNE_SET_') || value === undefined) return [];

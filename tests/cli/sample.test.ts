@@ -117,6 +117,10 @@ test('a prompt that is too long is cut, and the warning shows what', async () =>
   expect(stderr).toMatch(/warning: "cat cat.*longer than the model's 75 tokens; this is cut off: "cat cat.*zebra/);
 });
 
+test('a number of images that no list holds is refused before anything is loaded', async () => {
+  await expect(sample('--prompt', 'x', '--count', '1000000000')).rejects.toThrow(/--count 1000000000 of 1 prompt.*100000 images/);
+});
+
 test('prompts come from a file', async () => {
   const file = join(folder, 'prompts.csv');
   await writeFile(file, 'prompt,weight\n"red, round",1\nblue,2\n');

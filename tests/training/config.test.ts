@@ -26,6 +26,7 @@ describe('configuration', () => {
     ['lora.rank=many', /lora\.rank/],
     ['steps.x=1', /steps/],
     ['batch=0', /batch/],
+    ['batch=1e9', /batch.*4096/],
     ['noequals', /dotted\.key=value/],
   ])('%s is refused by name', (assignment, message) => {
     expect(() => resolveConfig({ steps: 4 }, [parseAssignment(assignment)])).toThrow(message);
@@ -42,7 +43,7 @@ describe('configuration', () => {
   });
 
   test('a file that is missing or no map is refused', async () => {
-    await expect(readConfigFile(join(folder, 'none.yaml'))).rejects.toThrow(/none\.yaml/);
+    await expect(readConfigFile(join(folder, 'none.yaml'))).rejects.toThrow(/none\.yaml: there is no such file/);
     await expect(readConfigFile(await file('list.yaml', '- 1\n- 2\n'))).rejects.toThrow(/list\.yaml/);
     await expect(readConfigFile(await file('bad.yaml', 'a: [1'))).rejects.toThrow(/bad\.yaml/);
   });
