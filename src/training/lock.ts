@@ -33,11 +33,16 @@ export interface Lock {
 
 const textOf = (path: string): Promise<string> => readFile(path, 'utf8').catch(() => '');
 
-/** Boot and start time of a process on Linux (field 22 of its stat, after the name in brackets); '' elsewhere. */
-async function birthOf(pid: number): Promise<string> {
+/** What Linux tells of a process after its name in brackets, from the third field of its stat on: its state first; else []. */
+async function statusOf(pid: number): Promise<string[]> {
   const stat = await textOf(`/proc/${pid}/stat`);
-  const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  return stat === '' || start === undefined ? '' : `${(await textOf('/proc/sys/kernel/random/boot_id')).trim()} ${start}`;
+  return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+/** Boot and start time of a process on Linux (field 22 of its stat); '' elsewhere. */
+async function birthOf(pid: number): Promise<string> {
+  const start = (await statusOf(pid))[19];
+  return start === undefined ? '' : `${(await textOf('/proc/sys/kernel/random/boot_id')).trim()} ${start}`;
 }
 
 async function ourselves(): Promise<Owner> {
@@ -70,6 +75,8 @@ async function isDead(owner: Owner, us: Owner): Promise<boolean> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true;
   }
+  // One that has ended and that nobody has waited for still has its number.
+  if (/^[ZX]/.test((await statusOf(owner.pid))[0] ?? '')) return true;
   const born = await birthOf(owner.pid);
   return owner.born !== '' && born !== '' && owner.born !== born;
 }

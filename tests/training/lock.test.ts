@@ -122,3 +122,21 @@ test('a process whose number another one has got since is dead; one of another m
   left({ born: `${owner.born}0` }); // this process's number, but another's birth
   await (await lockFolder(path, silently)).release();
 });
+
+test.runIf(process.platform === 'linux')('a process that has ended and that nobody has waited for holds nothing', async () => {
+  const path = folder('zombie');
+  // The shell becomes `sleep`, which waits for no child: the one it had begun stays behind with its number.
+  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 20'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const pid = Number(await new Promise<Buffer>((resolve) => parent.stdout.once('data', resolve)));
+  const state = (): string => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]![0]!;
+  while (state() !== 'Z') await new Promise((resolve) => setTimeout(resolve, 5));
+  const live = await lockFolder(path, silently);
+  const ours = JSON.parse(readFileSync(join(path, '.lock'), 'utf8')) as object;
+  await live.release();
+  writeFileSync(join(path, '.lock'), JSON.stringify({ ...ours, pid, born: '', nonce: 'zombie' }));
+  const told: string[] = [];
+  const lock = await lockFolder(path, (text) => told.push(text));
+  expect(told.join()).toContain(`${pid}`);
+  await lock.release();
+  parent.kill();
+});
