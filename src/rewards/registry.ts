@@ -219,10 +219,14 @@ export function parseReward(text: string): RewardSpec {
     options[pair.slice(0, at)] = pair.slice(at + 1);
   }
   const { mean, std, ...own } = options;
-  // An empty text is no number, though Number('') is 0.
-  const number = (value: string | undefined, otherwise: number): number =>
-    value === undefined ? otherwise : value.trim() === '' ? NaN : Number(value);
-  return checkSpec({ name, weight: number(weight, 1), mean: number(mean, 0), std: number(std, 1), options: own });
+  const number = (what: string, value: string | undefined, otherwise: number): number => {
+    if (value === undefined) return otherwise;
+    // An empty text is no number, though Number('') is 0.
+    const result = value.trim() === '' ? NaN : Number(value);
+    if (Number.isNaN(result)) throw new RewardSpecError(`Reward ${name}: ${what} "${value}" is not a number.`);
+    return result;
+  };
+  return checkSpec({ name, weight: number('weight', weight, 1), mean: number('mean', mean, 0), std: number('std', std, 1), options: own });
 }
 
 /**

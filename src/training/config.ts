@@ -47,9 +47,9 @@ const evaluationSchema = z.strictObject({
   times: whole.nullable().default(null)
     .describe('Evaluations after the base model\'s, spread evenly over what may be spent, in place of `every`; null for '
       + '`every`.'),
-  prompts: whole.default(8)
+  prompts: whole.max(10_000).default(8)
     .describe('Prompts that are sampled, from the start of the prompt list (or of `promptSet`).'),
-  images: z.int().min(2).default(4)
+  images: z.int().min(2).max(1000).default(4)
     .describe('Images of each of them.'),
   seed: z.int().nonnegative().default(0)
     .describe('Of the noise, never that of training: image i is what `attune sample --seed` makes of this + i.'),
@@ -111,7 +111,7 @@ export const configSchema = z.strictObject({
     .describe('Ends the run before its steps are done. Schedules of the learning rate go by steps all the same.'),
   batch: whole.max(4096).default(8)
     .describe('Images per update; for more than 4,096 there is `accumulate`.'),
-  accumulate: whole.default(1)
+  accumulate: whole.max(100_000).default(1)
     .describe('Updates\' gradients averaged into one step of the optimiser.'),
   lr: positive.default(5e-4)
     .describe('Learning rate of AdamW; 4e-4 by default for models other than the bundled one (DRaFT\'s LoRAs).'),
@@ -133,12 +133,12 @@ export const configSchema = z.strictObject({
     .describe('Where the method does not care; the sampler of its paper by default.'),
   spacing: samplerOptions.shape.spacing
     .describe('How its steps are spread over the training times; the model\'s own by default, `trailing` for Turbo models.'),
-  samplingSteps: whole.default(8)
+  samplingSteps: whole.max(1000).default(8)
     .describe('Denoising steps of each image, in training and evaluation; 20 by default for other models.'),
   guidance: z.number().min(0).default(1)
     .describe('Classifier-free guidance, trained through; up to 1 is none: the tuned model then needs no second network call. 5 by default for other models (AlignProp, DDPO, nabla-GFN).'),
   negativePrompt: z.string().default(''),
-  size: whole.optional()
+  size: whole.max(8192).optional()
     .describe('Image side in pixels; the model\'s own by default.'),
   checkpointing: z.boolean().default(false)
     .describe('Compute activations again in the backward pass: less memory, more time.'),

@@ -33,7 +33,7 @@ async function essence(folder: string): Promise<Record<string, string>> {
 }
 
 // Seven runs of the command, each with its own start: minutes on a busy machine.
-describe('resuming', { timeout: 300_000 }, () => {
+describe('resuming', { timeout: 600_000 }, () => {
   const whole = join(root, 'whole');
 
   test('kill -9 at two points, then resuming, gives the same bits as one uninterrupted run', async () => {
