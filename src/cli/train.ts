@@ -124,7 +124,7 @@ the manifest, TensorBoard and the LoRA's metadata.
 
 export function trainCommand(): Command {
   return withRunFlags(new Command('train'))
-    .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in two minutes.')
+    .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in about two minutes.')
     .option('--out <dir>', 'run folder (default: runs/<time>-<method>)')
     .option('--resume <dir>', 'go on with the run in this folder, with its own settings (--threads and --device may be others)')
     .option('--force', 'go on though model, rewards, prompts, programs or processor have changed since; the change is written down')
