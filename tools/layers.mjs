@@ -7,7 +7,7 @@ import { dirname, join, relative } from 'node:path';
 import process from 'node:process';
 
 const LAYERS = [
-  'graph', 'runtime', 'random', 'formats', 'nn', 'models', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search', 'training',
+  'graph', 'runtime', 'random', 'formats', 'nn', 'models', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search', 'runs', 'training',
   'comparison', 'cli',
 ];
 /** Packages that one folder alone may import, the reason being that it stands for them. */

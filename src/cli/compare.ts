@@ -18,14 +18,13 @@ import { writeAtomic } from '../formats/atomic.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
 import { openResources } from '../runtime/resources.js';
-import {
-  ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath,
-} from '../training/config.js';
-import { lockFolder } from '../training/lock.js';
+import { ConfigError } from '../formats/errors.js';
+import { environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath } from '../training/config.js';
+import { lockFolder } from '../runs/lock.js';
 import { absolutePaths } from '../training/paths.js';
-import { openRunFolder } from '../training/run-folder.js';
 import { openSession } from '../training/session.js';
-import type { Progress } from '../training/progress.js';
+import { openRun } from '../training/stored-config.js';
+import type { Progress } from '../runs/progress.js';
 import { parseNumber } from './arguments.js';
 import { collect, wholeNumber } from './option-values.js';
 import { Interrupted, SAME_WISH, stopSignal } from './supervise.js';
@@ -235,7 +234,7 @@ function baselineCommand(): Command {
       const resume = await readText(join(out, 'config.yaml'), MOST_BYTES.settings).then(() => true, () => false);
       const resources = openResources();
       try {
-        const folder = await openRunFolder(out, config, { resume, warn: progress.warn });
+        const folder = await openRun(out, config, { resume, warn: progress.warn });
         resources.use({ release: () => folder.close() });
         const session = resources.use(await openSession(config, progress, {}, { purpose: 'measure', signal: stopSignal }));
         await folder.begin(session.manifest);

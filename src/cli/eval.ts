@@ -7,7 +7,7 @@ import { trainedGuidance } from '../sampling/defaults.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { RunConfig } from '../training/config.js';
 import type { Base, Measured } from '../training/evaluate.js';
-import type { Progress } from '../training/progress.js';
+import type { Progress } from '../runs/progress.js';
 import { openSession } from '../training/session.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collectLora, loraFlag } from './option-values.js';

@@ -7,7 +7,7 @@ import { findLora } from '../models/find-lora.js';
 import { loadPipeline } from '../models/load.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
-import type { Progress } from '../training/progress.js';
+import type { Progress } from '../runs/progress.js';
 import type { LoraArgument, ModelFlags } from './option-values.js';
 import { stopSignal } from './supervise.js';
 

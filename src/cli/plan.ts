@@ -4,7 +4,7 @@ import { bytesPerElement } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { peakBytes } from '../runtime/memory.js';
 import { drawPrompts } from '../training/prompts.js';
-import type { Progress } from '../training/progress.js';
+import type { Progress } from '../runs/progress.js';
 import { openSession } from '../training/session.js';
 import type { Session } from '../training/session.js';
 import { stopSignal } from './supervise.js';

@@ -14,7 +14,7 @@ import { parametersText } from '../sampling/parameters-text.js';
 import { sampleImages } from '../sampling/sampler.js';
 import type { SampleJob } from '../sampling/sampler.js';
 import type { SamplerName } from '../schedulers/index.js';
-import type { Progress } from '../training/progress.js';
+import type { Progress } from '../runs/progress.js';
 import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { wholeNumber } from './option-values.js';

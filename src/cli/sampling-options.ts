@@ -16,7 +16,7 @@ import { samplerOptions } from '../schedulers/plan.js';
 import type { Plan, SamplerOptions } from '../schedulers/plan.js';
 import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
 import { lateStart } from '../schedulers/timesteps.js';
-import type { Progress } from '../training/progress.js';
+import type { Progress } from '../runs/progress.js';
 import { loadPrompts } from '../training/prompts.js';
 import { parseNumber, UsageError } from './arguments.js';
 import { collect, collectLora, loraFlag, wholeNumber, withLoadFlags, withTextFlags } from './option-values.js';

@@ -12,7 +12,7 @@ import type { TraceEntry } from '../search/candidate.js';
 import { openExplorer } from '../search/explorer.js';
 import { openPipelineTask } from '../training/pipeline-task.js';
 import { imageAt } from '../training/sheet.js';
-import type { Progress } from '../training/progress.js';
+import type { Progress } from '../runs/progress.js';
 import type { SearchPlan } from './search-plan.js';
 
 /** A picture and its score. */

@@ -1,6 +1,6 @@
 /** @file Progress on stderr: one line that rewrites itself on a terminal, a line now and then elsewhere. */
 import { withoutSecrets } from '../formats/url-secrets.js';
-import type { Progress } from '../training/progress.js';
+import type { Progress } from '../runs/progress.js';
 import { inLine, rewriteLine } from './output.js';
 
 function clock(seconds: number): string {

@@ -8,11 +8,11 @@ import { inBatches } from '../rewards/rows.js';
 import { peakBytes } from '../runtime/memory.js';
 import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
-import { evaluationRow } from '../training/rows.js';
-import type { RunFolder } from '../training/run-folder.js';
+import { evaluationRow } from '../runs/rows.js';
+import type { RunFolder } from '../runs/folder.js';
 import type { Session } from '../training/session.js';
 import { saveGrid } from '../training/sheet.js';
-import type { recordSchema } from '../training/summary.js';
+import type { recordSchema } from '../runs/summary.js';
 
 /** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
 async function bestImages(

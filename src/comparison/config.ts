@@ -1,6 +1,7 @@
 /** @file The configuration of a comparison: what is compared, on what common ground, under which budget. */
 import { z } from 'zod';
-import { ConfigError, resolveConfig } from '../training/config.js';
+import { ConfigError } from '../formats/errors.js';
+import { resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
 import { chosenMethod } from '../training/session.js';
 

@@ -2,9 +2,9 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { spentShare } from '../training/budget.js';
-import { ConfigError } from '../training/config.js';
-import { storedConfig } from '../training/run-folder.js';
-import type { Progress } from '../training/progress.js';
+import { ConfigError } from '../formats/errors.js';
+import { storedConfig } from '../training/stored-config.js';
+import type { Progress } from '../runs/progress.js';
 import { changedSetting } from './config.js';
 import type { Job } from './config.js';
 import { secondsLeft } from './estimate.js';

@@ -4,9 +4,9 @@ import type { z } from 'zod';
 import type { Compared } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import { FormatError } from '../formats/errors.js';
-import { evaluationOf, parseRows } from '../training/rows.js';
-import type { MetricsRow } from '../training/rows.js';
-import { recordSchema } from '../training/summary.js';
+import { evaluationOf, parseRows } from '../runs/rows.js';
+import type { MetricsRow } from '../runs/rows.js';
+import { recordSchema } from '../runs/summary.js';
 import { MOST_BYTES, readText, readTextIfThere } from '../formats/whole-file.js';
 
 /** An evaluation, and what training had cost until then. */

@@ -1,4 +1,4 @@
-/** @file The one error class of file formats: it tells bad input (the user's to mend) from a defect of the program. */
+/** @file What is the user's to mend, told from a defect of the program: bad files, and wrong settings. */
 
 /** A file is missing, damaged, hostile or of an unsupported kind. The message names the file and the remedy. */
 export class FormatError extends Error {
@@ -12,6 +12,11 @@ export class FormatError extends Error {
   constructor(where: string, problem: string, remedy: string, options?: ErrorOptions) {
     super(`${where}: ${problem}. ${remedy}`, options);
   }
+}
+
+/** A setting or a wish that is wrong: its message names it and the remedy. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
 }
 
 /** A file's text or key as it may be shown in a message: short, on one line, without control characters. */

@@ -6,7 +6,7 @@ import { updateAdamW } from './adamw.js';
 import { updateEma } from './ema.js';
 import { learningRate } from './learning-rate.js';
 import { clipNorm, globalNorm, values } from './parameters.js';
-import type { MetricsRow } from './rows.js';
+import type { MetricsRow } from '../runs/rows.js';
 import { nothingPending } from './train-state.js';
 import type { Pending, Total, Trained, TrainState } from './train-state.js';
 

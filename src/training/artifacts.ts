@@ -21,9 +21,9 @@ import type { Swept } from './final.js';
 import { loadParameters, values } from './parameters.js';
 import { barePaths } from './paths.js';
 import type { Session } from './session.js';
-import type { MetricsRow } from './rows.js';
+import type { MetricsRow } from '../runs/rows.js';
 import { imageAt } from './sheet.js';
-import type { Exported } from './summary.js';
+import type { Exported } from '../runs/summary.js';
 import type { TrainResult } from './train.js';
 
 /** File names below `lora/`; PEFT's is a folder. */

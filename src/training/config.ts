@@ -1,6 +1,7 @@
 /** @file The configuration of a run: every setting with its default and meaning; file < environment < flags. */
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
+import { ConfigError } from '../formats/errors.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { parseYaml } from '../formats/yaml.js';
@@ -161,11 +162,6 @@ const OTHER_MODELS: Tree = {
 
 /** Everything that decides what a run computes. */
 export type RunConfig = z.infer<typeof configSchema>;
-
-/** A configuration that is wrong: its message names the field and the remedy. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-}
 
 const isSection = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value);
 

@@ -12,7 +12,7 @@ import { joinRows, takeRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';
 import type { Plan } from '../schedulers/plan.js';
 import type { PipelineTask } from './pipeline-task.js';
-import type { Progress } from './progress.js';
+import type { Progress } from '../runs/progress.js';
 
 /** What is sampled to measure a model: the prompt of each image, and the noise. */
 export interface EvaluationSet {

@@ -1,6 +1,6 @@
 /** @file Which prompts and noise a run is measured on: those that choose the checkpoint, and others to report it on. */
 import { isBundled } from '../models/load.js';
-import { ConfigError } from './config.js';
+import { ConfigError } from '../formats/errors.js';
 import type { RunConfig } from './config.js';
 import type { EvaluationSet } from './evaluate.js';
 import { loadPrompts } from './prompts.js';

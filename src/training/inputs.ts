@@ -13,7 +13,7 @@ import { processorKind } from '../runtime/processor.js';
 import type { RunConfig } from './config.js';
 import { hashPath, hashTensors, hashText } from './digest.js';
 import { readPairs } from './image-pairs.js';
-import type { Inputs } from './manifest.js';
+import type { Inputs } from '../runs/manifest.js';
 import { methodPaths } from './paths.js';
 import type { Session } from './session.js';
 

@@ -25,7 +25,7 @@ import { isGuided, openConditions } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import type { Plan, Step } from '../schedulers/plan.js';
-import { ConfigError } from './config.js';
+import { ConfigError } from '../formats/errors.js';
 import { auxiliaryNetwork, promptless } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
 

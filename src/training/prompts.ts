@@ -1,14 +1,13 @@
 /** @file Prompt sets: bundled lists, and text files, tables or JSON with weights. */
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { shown } from '../formats/errors.js';
+import { ConfigError, shown } from '../formats/errors.js';
 import { readRecords, RECORD_ENDINGS } from '../formats/records.js';
 import { linesOf, readTextFile } from '../formats/text-file.js';
 import { MOST_BYTES, MOST_PROMPT } from '../formats/whole-file.js';
 import { bundledFolder } from '../models/load.js';
 import { uniform } from '../random/random.js';
 import { suggestion } from '../rewards/nearest.js';
-import { ConfigError } from './config.js';
 
 export interface PromptSet {
   readonly name: string;

@@ -12,16 +12,16 @@ import { listCheckpoints } from './checkpoint.js';
 import type { RunConfig } from './config.js';
 import { measureReported, setFacts, sweepStrengths } from './final.js';
 import { loadParameters } from './parameters.js';
-import { silent } from './progress.js';
-import type { Progress } from './progress.js';
+import { silent } from '../runs/progress.js';
+import type { Progress } from '../runs/progress.js';
 import { inputsOf, placeOf } from './inputs.js';
 import { absolutePaths } from './paths.js';
-import { openRunFolder } from './run-folder.js';
-import type { RunFolder } from './run-folder.js';
+import type { RunFolder } from '../runs/folder.js';
 import { namedConfig, openSession } from './session.js';
 import type { Own, Session } from './session.js';
 import { saveGrid } from './sheet.js';
-import type { Exported, Summary } from './summary.js';
+import { openRun } from './stored-config.js';
+import type { Exported, Summary } from '../runs/summary.js';
 import { train } from './train.js';
 import type { TrainResult } from './train.js';
 
@@ -51,7 +51,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
   const resources = openResources();
   try {
     const config = namedConfig(absolutePaths(given), own);
-    const folder = await openRunFolder(path, config, { resume, warn: progress.warn });
+    const folder = await openRun(path, config, { resume, warn: progress.warn });
     resources.use({ release: () => folder.close() });
     const opened = resources.use(await openSession(config, progress, own, { signal }));
     progress.phase('reading what the run depends on');

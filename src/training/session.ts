@@ -24,7 +24,7 @@ import type { SamplerOptions } from '../schedulers/plan.js';
 import { requireStochastic } from '../schedulers/transition.js';
 import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
 import { lateStart } from '../schedulers/timesteps.js';
-import { ConfigError } from './config.js';
+import { ConfigError } from '../formats/errors.js';
 import type { RunConfig } from './config.js';
 import { openEvaluator } from './evaluate.js';
 import type { EvaluationSet, Evaluator } from './evaluate.js';
@@ -32,10 +32,10 @@ import { evaluationSets } from './evaluation-sets.js';
 import { barePaths } from './paths.js';
 import { openPipelineTask } from './pipeline-task.js';
 import type { PipelineTask } from './pipeline-task.js';
-import type { Progress } from './progress.js';
+import type { Progress } from '../runs/progress.js';
 import { loadPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
-import type { Manifest } from './manifest.js';
+import type { Manifest } from '../runs/manifest.js';
 
 export interface Session {
   readonly config: RunConfig;

@@ -4,7 +4,7 @@ import { imageGrid } from '../formats/image-grid.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import type { Measured } from './evaluate.js';
-import type { RunFolder } from './run-folder.js';
+import type { RunFolder } from '../runs/folder.js';
 
 /** Pictures in a row of an evaluation's sheet, given the images of a prompt: three prompts a row. */
 export const sheetColumns = (images: number): number => 3 * images;

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { samplingSettings, withPromptFlags, withSamplerFlags } from '../../src/cli/sampling-options.js';
 import type { SamplingFlags, SamplingSettings } from '../../src/cli/sampling-options.js';
 import { loadPipeline } from '../../src/models/load.js';
-import { silent } from '../../src/training/progress.js';
+import { silent } from '../../src/runs/progress.js';
 import { tiny } from './helpers.js';
 
 const pipeline = await loadPipeline(tiny);

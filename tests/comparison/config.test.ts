@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { changedSetting, jobsOf, parseComparison } from '../../src/comparison/config.js';
-import { ConfigError } from '../../src/training/config.js';
+import { ConfigError } from '../../src/formats/errors.js';
 import { comparison, jobOf } from './fake-runs.js';
 
 describe('the runs of a comparison', () => {

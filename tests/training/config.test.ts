@@ -2,7 +2,8 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ConfigError, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../../src/training/config.js';
+import { ConfigError } from '../../src/formats/errors.js';
+import { environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../../src/training/config.js';
 import { drawPrompts, loadPrompts } from '../../src/training/prompts.js';
 import { chosenMethod } from '../../src/training/session.js';
 

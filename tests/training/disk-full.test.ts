@@ -12,8 +12,8 @@ import { input } from '../../src/graph/tensor.js';
 import { resolveConfig } from '../../src/training/config.js';
 import { fit } from '../../src/training/pretrain/fit.js';
 import type { Trainable } from '../../src/training/pretrain/fit.js';
-import { silent } from '../../src/training/progress.js';
-import { openRunFolder } from '../../src/training/run-folder.js';
+import { silent } from '../../src/runs/progress.js';
+import { openRunFolder } from '../../src/runs/folder.js';
 import { attune } from '../cli-process.js';
 import { limitDisk } from '../small-disk.mjs';
 

@@ -9,7 +9,7 @@ import { remakeCommand, writeWeights } from '../../src/training/artifacts.js';
 import { resolveConfig } from '../../src/training/config.js';
 import type { Measured } from '../../src/training/evaluate.js';
 import { values } from '../../src/training/parameters.js';
-import { silent } from '../../src/training/progress.js';
+import { silent } from '../../src/runs/progress.js';
 import { openSession } from '../../src/training/session.js';
 import type { Session } from '../../src/training/session.js';
 import { imageAt } from '../../src/training/sheet.js';

@@ -11,11 +11,11 @@ import { processorKind } from '../../src/runtime/processor.js';
 import { resolveConfig } from '../../src/training/config.js';
 import { hashPath } from '../../src/training/digest.js';
 import { inputsOf } from '../../src/training/inputs.js';
-import type { Manifest } from '../../src/training/manifest.js';
+import type { Manifest } from '../../src/runs/manifest.js';
 import { absolutePaths, barePaths } from '../../src/training/paths.js';
-import { silent } from '../../src/training/progress.js';
+import { silent } from '../../src/runs/progress.js';
 import { runTraining } from '../../src/training/run.js';
-import { storedConfig } from '../../src/training/run-folder.js';
+import { storedConfig } from '../../src/training/stored-config.js';
 import type { Session } from '../../src/training/session.js';
 import { scratch, tiny } from '../cli/helpers.js';
 

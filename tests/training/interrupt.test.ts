@@ -13,7 +13,7 @@ import { host } from '../../src/graph/dtype.js';
 import { resolveConfig } from '../../src/training/config.js';
 import { fit } from '../../src/training/pretrain/fit.js';
 import { overPictures } from '../../src/training/pretrain/latents.js';
-import { silent } from '../../src/training/progress.js';
+import { silent } from '../../src/runs/progress.js';
 import { runTraining } from '../../src/training/run.js';
 import { square } from '../../src/graph/ops/arithmetic.js';
 import { sum } from '../../src/graph/ops/reduce.js';

@@ -11,13 +11,13 @@ import { host } from '../../src/graph/dtype.js';
 import type { Method } from '../../src/methods/method.js';
 import { color } from '../../src/rewards/color.js';
 import { resolveConfig } from '../../src/training/config.js';
-import { silent } from '../../src/training/progress.js';
+import { silent } from '../../src/runs/progress.js';
 import { runTraining } from '../../src/training/run.js';
 import type { RunOptions } from '../../src/training/run.js';
 import { openSession } from '../../src/training/session.js';
 import type { Own } from '../../src/training/session.js';
-import { summarySchema } from '../../src/training/summary.js';
-import type { Summary } from '../../src/training/summary.js';
+import { summarySchema } from '../../src/runs/summary.js';
+import type { Summary } from '../../src/runs/summary.js';
 import { scratch, tiny } from '../cli/helpers.js';
 
 const folder = scratch();

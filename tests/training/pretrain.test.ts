@@ -21,7 +21,7 @@ import type { FitOptions, Trainable } from '../../src/training/pretrain/fit.js';
 import { recipeSchema } from '../../src/training/pretrain/recipe.js';
 import { pretrain } from '../../src/training/pretrain/run.js';
 import type { PretrainOptions } from '../../src/training/pretrain/run.js';
-import { silent } from '../../src/training/progress.js';
+import { silent } from '../../src/runs/progress.js';
 import { attune } from '../cli-process.js';
 import { checkGradient } from '../rewards/helpers.js';
 

@@ -22,10 +22,10 @@ import { hashTensors } from '../digest.js';
 import { updateEma } from '../ema.js';
 import { learningRate } from '../learning-rate.js';
 import type { LearningRateSchedule } from '../learning-rate.js';
-import { lockFolder } from '../lock.js';
+import { lockFolder } from '../../runs/lock.js';
 import { clipNorm, copyOf, values } from '../parameters.js';
-import type { Progress } from '../progress.js';
-import { parseRows, rowText } from '../rows.js';
+import type { Progress } from '../../runs/progress.js';
+import { parseRows, rowText } from '../../runs/rows.js';
 
 /** A network with its loss, ready to be trained. */
 export interface Trainable {

@@ -8,7 +8,7 @@ import { readComponent } from '../../models/component-files.js';
 import { vaeDecode, vaeEncode } from '../../models/vae.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
 import { compile } from '../../runtime/compile.js';
-import type { Progress } from '../progress.js';
+import type { Progress } from '../../runs/progress.js';
 import { pictures, setPicture } from './dataset.js';
 import type { Dataset, Pictures } from './dataset.js';
 import { values } from '../parameters.js';

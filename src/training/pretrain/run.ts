@@ -14,7 +14,7 @@ import { initialWeights } from '../../models/init.js';
 import { modelIndex } from '../../models/save.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
 import { readSchedulerConfig } from '../../schedulers/scheduler-config.js';
-import type { Progress } from '../progress.js';
+import type { Progress } from '../../runs/progress.js';
 import { autoencoder } from './autoencoder.js';
 import { captionTokenizer } from './caption-tokenizer.js';
 import { contrastive } from './contrastive.js';

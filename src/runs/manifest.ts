@@ -1,7 +1,7 @@
 /** @file What a run is computed with, kept beside it: a run that goes on is compared with how it was begun. */
 import { join } from 'node:path';
 import { readJsonFile } from '../formats/json.js';
-import { ConfigError } from './config.js';
+import { ConfigError } from '../formats/errors.js';
 
 /** Names of inputs (weights, files, versions, the processor) with their digests or values. */
 export type Inputs = Readonly<Record<string, string>>;

@@ -6,8 +6,8 @@ import { describe, expect, test } from 'vitest';
 import { openEventWriter } from '../../src/formats/tfevents.js';
 import { resolveConfig } from '../../src/training/config.js';
 import type { RunConfig } from '../../src/training/config.js';
-import type { Manifest } from '../../src/training/manifest.js';
-import { openRunFolder } from '../../src/training/run-folder.js';
+import type { Manifest } from '../../src/runs/manifest.js';
+import { openRun } from '../../src/training/stored-config.js';
 import { scratch } from '../cli/helpers.js';
 import { limitDisk } from '../small-disk.mjs';
 
@@ -15,7 +15,7 @@ const root = scratch();
 const config = resolveConfig({}, []);
 const told: string[] = [];
 const warn = (text: string): void => void told.push(text);
-const open = (path: string, resume = false, of: RunConfig = config) => openRunFolder(path, of, { resume, warn });
+const open = (path: string, resume = false, of: RunConfig = config) => openRun(path, of, { resume, warn });
 
 /** A run of so many logged steps. */
 async function run(name: string, steps: number, manifest: Manifest = {}): Promise<string> {

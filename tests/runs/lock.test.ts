@@ -5,11 +5,11 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
-import { lockFolder } from '../../src/training/lock.js';
+import { lockFolder } from '../../src/runs/lock.js';
 import { scratch } from '../cli/helpers.js';
 
 const root = scratch();
-const BUILT = pathToFileURL(join(import.meta.dirname, '..', '..', 'dist', 'training', 'lock.js')).href;
+const BUILT = pathToFileURL(join(import.meta.dirname, '..', '..', 'dist', 'runs', 'lock.js')).href;
 const folder = (name: string): string => {
   const path = join(root, name);
   mkdirSync(path);

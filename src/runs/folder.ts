@@ -1,7 +1,6 @@
 /** @file The folder of a run: configuration, manifest, metrics, events, pictures. One process at a time may own it. */
 import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import { appendWhole, sweepUnfinished, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
@@ -9,12 +8,10 @@ import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { openEventWriter } from '../formats/tfevents.js';
 import type { EventWriter } from '../formats/tfevents.js';
 import { checkWritable } from '../formats/writable.js';
-import { ConfigError, readConfigFile, resolveConfig } from './config.js';
-import type { RunConfig } from './config.js';
+import { ConfigError } from '../formats/errors.js';
 import { lockFolder } from './lock.js';
 import { mergedManifest, readManifest } from './manifest.js';
 import type { Manifest } from './manifest.js';
-import { absolutePaths } from './paths.js';
 import { parseRows, rowText } from './rows.js';
 import type { MetricsRow } from './rows.js';
 
@@ -43,17 +40,6 @@ export interface RunFolder {
 const CONFIG = 'config.yaml';
 const METRICS = 'metrics.jsonl';
 
-/** The configuration that a run was started with, its paths absolute. @throws ConfigError if there is none */
-export async function storedConfig(path: string): Promise<RunConfig> {
-  return absolutePaths(resolveConfig(await readConfigFile(join(path, CONFIG)), []));
-}
-
-/** Whether two configurations compute the same but for rounding. */
-const sameRun = (a: RunConfig, b: RunConfig): boolean => {
-  const place = { device: 'cpu', threads: undefined } as const;
-  return isDeepStrictEqual({ ...a, ...place }, { ...b, ...place });
-};
-
 export interface RunFolderOptions {
   /** Go on with the run that is in it. */
   readonly resume: boolean;
@@ -64,10 +50,10 @@ export interface RunFolderOptions {
 /**
  * Takes a new or an existing run folder for this process, before anything is loaded.
  *
- * @throws ConfigError if it cannot be written, is in use, already holds a run (for a new one), or holds one of other
- *   settings (to resume); device and threads may be others
+ * @param config its settings, which are written down; to resume: the same as those that are there
+ * @throws ConfigError if it cannot be written, is in use, or already holds a run (for a new one)
  */
-export async function openRunFolder(path: string, config: RunConfig, { resume, warn }: RunFolderOptions): Promise<RunFolder> {
+export async function openRunFolder(path: string, config: object, { resume, warn }: RunFolderOptions): Promise<RunFolder> {
   const known = await readTextIfThere(join(path, CONFIG), MOST_BYTES.settings).catch((error: Error) => {
     const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
     if (code === 'ENAMETOOLONG' || code === 'ELOOP') return null; // no such path can be, which is told below
@@ -75,9 +61,6 @@ export async function openRunFolder(path: string, config: RunConfig, { resume, w
   });
   if (known !== null && !resume) {
     throw new ConfigError(`${path} already holds a run; give another --out, or go on with --resume ${path}`);
-  }
-  if (resume && !sameRun(await storedConfig(path), config)) {
-    throw new ConfigError(`${path} holds a run of other settings; go on with those in its ${CONFIG}, or start a new run`);
   }
   await checkWritable(path, 'folder');
   const made = await tellFullDisk(path, null, () => mkdir(path, { recursive: true }));

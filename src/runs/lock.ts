@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { tellFullDisk } from '../formats/disk-full.js';
 import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
-import { ConfigError } from './config.js';
+import { ConfigError } from '../formats/errors.js';
 
 const NAME = '.lock';
 
