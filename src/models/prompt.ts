@@ -72,44 +72,55 @@ export interface EncodeOptions extends Omit<CompileOptions, 'weights'> {
   negative?: boolean;
 }
 
-/** Prompts that run through the encoder together. */
+/** Prompts that run through the encoder together at most. */
 const BATCH = 8;
 
-/** Encodes a list of prompts, in its order. */
-export async function encodePrompts(
-  pipeline: Pipeline, prompts: readonly string[], options: EncodeOptions = {},
-): Promise<EncodedPrompts> {
+export interface PromptEncoder {
+  /** Encodes a list of prompts, in its order. */
+  encode(prompts: readonly string[]): Promise<EncodedPrompts>;
+  release(): Promise<void>;
+}
+
+/** Compiles the text encoders for lists of about `count` prompts. */
+export async function openPromptEncoder(pipeline: Pipeline, count: number, options: EncodeOptions = {}): Promise<PromptEncoder> {
   const { adapters = [], feeds = {}, negative = false, ...compileOptions } = options;
-  const batch = Math.min(BATCH, prompts.length);
+  const batch = Math.min(BATCH, count);
   const lengths = pipeline.textEncoders.map((e) => e.tokenizer.maxLength);
   const ids = lengths.map((n, i) => input(`ids_${i}`, [batch, n], 'int64'));
   const outputs: Record<string, Tensor> = encodeText(
     pipeline, ids, frozenWeights(), adapters, negative ? undefined : pipeline.clipSkip, // diffusers: no negative prompt
   );
   const executable = await compile({ outputs }, { ...compileOptions, weights: pipeline.weights });
-  const { truncated } = tokenize(pipeline, prompts);
-  const rows: Record<string, Float32Array> = {};
-  try {
-    for (let start = 0; start < prompts.length; start += batch) {
-      const part = prompts.slice(start, start + batch);
-      // The last batch is filled up with its own first prompt.
-      const full = [...part, ...new Array<string>(batch - part.length).fill(part[0]!)];
-      const tokens = Object.fromEntries(tokenize(pipeline, full).ids.map((t, i) => [`ids_${i}`, t]));
-      const results = await executable.run({ ...feeds, ...tokens });
-      for (const [name, { data }] of Object.entries(results)) {
-        const size = data.length / batch;
-        rows[name] ??= new Float32Array(prompts.length * size);
-        part.forEach((prompt, i) => {
-          if (negative && prompt === '' && pipeline.zeroEmptyNegative) return;
-          rows[name]!.set((data as Float32Array).subarray(i * size, (i + 1) * size), (start + i) * size);
-        });
+  return {
+    async encode(prompts) {
+      const { truncated } = tokenize(pipeline, prompts);
+      const rows: Record<string, Float32Array> = {};
+      for (let start = 0; start < prompts.length; start += batch) {
+        const part = prompts.slice(start, start + batch);
+        // The last batch is filled up with its own first prompt.
+        const full = [...part, ...new Array<string>(batch - part.length).fill(part[0]!)];
+        const tokens = Object.fromEntries(tokenize(pipeline, full).ids.map((t, i) => [`ids_${i}`, t]));
+        const results = await executable.run({ ...feeds, ...tokens });
+        for (const [name, { data }] of Object.entries(results)) {
+          const size = data.length / batch;
+          rows[name] ??= new Float32Array(prompts.length * size);
+          part.forEach((prompt, i) => {
+            if (negative && prompt === '' && pipeline.zeroEmptyNegative) return;
+            rows[name]!.set((data as Float32Array).subarray(i * size, (i + 1) * size), (start + i) * size);
+          });
+        }
       }
-    }
-  } finally {
-    await executable.release();
-  }
-  const shaped = (name: string): HostTensor => host(rows[name]!, [prompts.length, ...outputs[name]!.shape.slice(1)]);
-  return { context: shaped('context'), ...(outputs['pooled'] && { pooled: shaped('pooled') }), truncated };
+      const shaped = (name: string): HostTensor => host(rows[name]!, [prompts.length, ...outputs[name]!.shape.slice(1)]);
+      return { context: shaped('context'), ...(outputs['pooled'] && { pooled: shaped('pooled') }), truncated };
+    },
+    release: () => executable.release(),
+  };
+}
+
+/** Encodes a list of prompts once. */
+export async function encodePrompts(pipeline: Pipeline, prompts: readonly string[], options: EncodeOptions = {}): Promise<EncodedPrompts> {
+  const encoder = await openPromptEncoder(pipeline, prompts.length, options);
+  return encoder.encode(prompts).finally(() => encoder.release());
 }
 
 /** SDXL's picture sizes for images made whole at this size: [N, 6]. */

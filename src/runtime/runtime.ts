@@ -1,7 +1,6 @@
-/** @file What compiles for a piece of work: each distinct computation once, shared by all who ask for it. */
+/** @file Compiles for a piece of work: each distinct graph once, shared by all who ask for it. */
 import { openGraphKeys } from '../graph/graph-key.js';
 import { graphInputs } from '../graph/onnx/export.js';
-import type { Graph } from '../graph/onnx/export.js';
 import type { Tensor } from '../graph/tensor.js';
 import { compile } from './compile.js';
 import type { CompileOptions, Executable, Execution } from './compile.js';
@@ -11,8 +10,6 @@ import { lookup } from './frozen.js';
 export type GraphOptions = Pick<CompileOptions, 'weights' | 'hideShapes'>;
 
 export interface Runtime {
-  /** Where it computes, and what ends it early. */
-  readonly execution: Execution;
   /** Sessions opened so far. */
   readonly opened: number;
   /**
@@ -21,9 +18,7 @@ export interface Runtime {
    *
    * @throws as `compile`
    */
-  compile<O extends string>(
-    graph: Graph & { outputs: Readonly<Record<O, Tensor>> }, options?: GraphOptions,
-  ): Promise<Executable<O>>;
+  compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, options?: GraphOptions): Promise<Executable<O>>;
 }
 
 interface Shared {
@@ -31,30 +26,30 @@ interface Shared {
   users: number;
 }
 
+/** @param execution where it computes, and what ends it early */
 export function openRuntime(execution: Execution = {}): Runtime {
   const keys = openGraphKeys();
   const shared = new Map<string, Shared>();
   let opened = 0;
 
-  function keyOf(graph: Graph, { weights = {}, hideShapes = false }: GraphOptions): string {
-    const arrays = [...graphInputs(graph).keys()].map((name) => {
+  function keyOf(outputs: Readonly<Record<string, Tensor>>, { weights = {}, hideShapes = false }: GraphOptions): string {
+    const arrays = [...graphInputs({ outputs }).keys()].map((name) => {
       const value = lookup(weights, name);
       return value ? `${name} ${keys.identity(value.data)}` : '';
     });
-    return [hideShapes, keys.of(graph.outputs), ...arrays].join('\n');
+    return [hideShapes, keys.of(outputs), ...arrays].join('\n');
   }
 
   return {
-    execution,
     get opened() {
       return opened;
     },
-    async compile<O extends string>(graph: Graph & { outputs: Readonly<Record<O, Tensor>> }, options: GraphOptions = {}) {
-      const key = keyOf(graph, options);
+    async compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, options: GraphOptions = {}) {
+      const key = keyOf(outputs, options);
       let entry = shared.get(key);
       if (!entry) {
         opened += 1;
-        entry = { made: compile(graph, { ...execution, ...options }), users: 0 };
+        entry = { made: compile({ outputs }, { ...execution, ...options }), users: 0 };
         shared.set(key, entry);
       }
       const { made } = entry;

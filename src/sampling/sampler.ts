@@ -16,7 +16,7 @@ import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
-import { isGuided, NEGATIVE, openConditions, POSITIVE, REMEMBERED } from './conditions.js';
+import { isGuided, NEGATIVE, openConditions, POSITIVE, TOGETHER } from './conditions.js';
 
 /** The noise of a job: item i is made from seed + i alone, so that one picture of many can be made again by itself. */
 export const sampleNoise = (seed: number): NoiseSource => (draw, item, count) =>
@@ -66,7 +66,7 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
   const size = latents.size / batch;
   const total = Math.ceil(prompts.length / batch) * plan.steps.length;
   let done = 0;
-  const stride = Math.max(1, Math.floor(REMEMBERED / batch)) * batch;
+  const stride = Math.max(1, Math.floor(TOGETHER / batch)) * batch;
   try {
     const conditions = await openConditions(pipeline, { ...job, negativePrompt: guided ? job.negativePrompt : null });
     for (let ahead = 0; ahead < prompts.length; ahead += stride) {

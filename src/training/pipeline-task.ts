@@ -19,8 +19,8 @@ import { frozenWeights, trainableWeights } from '../nn/scope.js';
 import type { Adapter, WeightSource } from '../nn/scope.js';
 import { checkScores, RewardError } from '../rewards/reward.js';
 import type { BlackBoxReward, DifferentiableReward, Reward } from '../rewards/reward.js';
-import { compile } from '../runtime/compile.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
+import { openRuntime } from '../runtime/runtime.js';
 import { isGuided, openConditions } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
@@ -62,6 +62,10 @@ export interface PipelineTask extends Task {
   readonly parameters: Map<string, HostTensor>;
   /** How strongly the adapter acts from now on; 0 is the base model. */
   setStrength(value: number): void;
+  /** Encodes prompts in advance, in the order in which they will be asked for; as many as are remembered. */
+  prepare(prompts: readonly string[]): Promise<void>;
+  /** Sessions opened so far for the task's graphs. */
+  readonly sessions: number;
   release(): Promise<void>;
 }
 
@@ -98,7 +102,7 @@ function checkLora(adapter: LoraAdapter, { rank, targets = [] }: LoraOptions, la
   if (rank > largest) throw new ConfigError(`lora.rank: ${rank} is more than any of the adapted layers has room for; take at most ${largest}`);
 }
 
-/** Opens a task. Every prompt that will be asked for is encoded on first use and then remembered. */
+/** Opens a task. A prompt that was not prepared is encoded on first use and then remembered. */
 export async function openPipelineTask(pipeline: Pipeline, options: PipelineTaskOptions): Promise<PipelineTask> {
   const { batch, guidance, plan, adaptation, reward } = options;
   const guided = isGuided(pipeline, guidance);
@@ -139,8 +143,9 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const score = reward.differentiable ? reward.trace(images) : null;
   const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
 
+  const runtime = openRuntime(options.compile);
   async function compileGraph<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>> {
-    const executable = await compile<O>({ outputs }, { ...options.compile, weights, hideShapes: options.checkpointing });
+    const executable = await runtime.compile(outputs, { weights, hideShapes: options.checkpointing });
     return {
       async run(feeds, prompts) {
         const conditioned = prompts.length > 0 ? await conditions.feeds(prompts) : {};
@@ -177,6 +182,10 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
       const { images: decoded } = await decoder.run({ latents: samples }, []);
       return host(decoded.data, imageShape);
     },
+    prepare: conditions.prepare,
+    get sessions() {
+      return runtime.opened;
+    },
     setStrength(value) {
       strength = { [`${ADAPTER}.scale`]: scalarHost(value) };
     },
@@ -184,6 +193,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
       await decoder.release();
       await rewards.release();
       await releaseData();
+      await conditions.release();
     },
   };
 }

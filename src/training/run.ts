@@ -17,6 +17,7 @@ import type { Progress } from '../runs/progress.js';
 import { inputsOf, placeOf } from './inputs.js';
 import { absolutePaths } from './paths.js';
 import type { RunFolder } from '../runs/folder.js';
+import { drawPrompts } from './prompts.js';
 import { namedConfig, openSession } from './session.js';
 import type { Own, Session } from './session.js';
 import { saveGrid } from './sheet.js';
@@ -24,6 +25,9 @@ import { openRun } from './stored-config.js';
 import type { Exported, Summary } from '../runs/summary.js';
 import { train } from './train.js';
 import type { TrainResult } from './train.js';
+
+/** Rounds that are looked at for their prompts: more than enough to see every prompt that can be remembered. */
+const MOST_ROUNDS = 10_000;
 
 export interface RunOptions {
   /** Go on with the run in the folder, of the same settings and with the same `own`. */
@@ -88,6 +92,8 @@ async function runSession(session: Session, folder: RunFolder, { resume, progres
   const { config, task, prompts, evaluator } = session;
   const { path } = folder;
   tellGuard(session, progress);
+  progress.phase('encoding the prompts');
+  await task.prepare(upcomingPrompts(session));
   const stepper = resources.use(await session.method.create(task, session.methodOptions));
   const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, progress, signal });
   if (result.ended === 'interrupted') {
@@ -120,6 +126,16 @@ async function runSession(session: Session, folder: RunFolder, { resume, progres
   };
   await writeAtomic(join(path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   return summary;
+}
+
+/** Prompts in the order in which a run asks for them, each once: the evaluations', then those of the rounds. */
+function upcomingPrompts({ config, prompts, evaluator, reported }: Session): string[] {
+  const wanted = new Set([evaluator.selection, ...reported].flatMap((set) => set.prompts));
+  // Some methods take fewer rounds than steps.
+  for (let round = 0; round < Math.min(config.steps, MOST_ROUNDS); round++) {
+    for (const prompt of drawPrompts(prompts, config.seed, round, config.batch)) wanted.add(prompt);
+  }
+  return [...wanted];
 }
 
 /** Says at the start which rules guard the run, and how to have those that are idle. */
