@@ -10,6 +10,7 @@ import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
 import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
+import { openGpu } from './gpu-buffers.js';
 import { HIDING, hideShapes } from './hidden-shapes.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
 import { avoidGaps } from './webgpu.js';
@@ -136,6 +137,7 @@ export async function compile<O extends string>(
   const { hoist = !bake && !hidden } = options;
   const ort = sessionOptions(options);
   await throwIfAborted(options.signal);
+  if (device === 'webgpu') await openGpu();
   // Not those of the compiled graph: what is made of a weight may replace it there.
   const asked = graphInputs(graph);
   const given = new Set<string>();

@@ -11,6 +11,8 @@ import { applyMany, resolve, weight } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
 import { createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, SessionOptions } from './device.js';
+import { upload } from './gpu-buffers.js';
+import type { GpuBuffer } from './gpu-buffers.js';
 import { rewrite } from './rewrite.js';
 
 export type Weights = ReadonlyMap<string, HostTensor> | Readonly<Record<string, HostTensor>>;
@@ -82,9 +84,12 @@ export function hoistFrozen<G extends Graph>(graph: G, weights: Weights, device:
   };
 }
 
+/** A value where the device reads it; on the GPU a buffer, which the entry owns. */
+type Made = Pick<GpuBuffer, 'value' | 'dispose'>;
+
 /** What one operator makes: all its outputs. */
 interface Entry {
-  readonly values: Promise<readonly DeviceValue[]>;
+  readonly values: Promise<readonly Made[]>;
   users: number;
 }
 
@@ -129,19 +134,35 @@ export interface SharedValue {
   release(): void;
 }
 
-async function compute(node: Node, weights: Weights, device: Device, options: SessionOptions): Promise<DeviceValue[]> {
+/** What the operator makes, on the host: the CPU computes it, for it is done once and is exact there. */
+async function onHost(node: Node, weights: Weights, options: SessionOptions): Promise<HostTensor[]> {
   const stored = node.op === '@input' ? lookup(weights, node.name!) : undefined;
-  if (stored && device === 'cpu') return [toDevice(stored)];
+  if (stored) return [stored];
   const outputs = Object.fromEntries(node.outputs.map((t, i) => [`value${i}`, t]));
   const feeds: Record<string, DeviceValue> = {};
   for (const { op, name } of schedule(node.outputs)) {
     if (op === '@input') feeds[name!] = toDevice(lookup(weights, name!)!);
   }
-  const location: SessionOptions = device === 'webgpu' ? { preferredOutputLocation: 'gpu-buffer' } : {};
-  const session = await createSession(exportOnnx({ outputs }), device, { ...options, ...location });
-  const results = await session.run(feeds);
-  await session.release();
-  return node.outputs.map((_, i) => results[`value${i}`]!);
+  const session = await createSession(exportOnnx({ outputs }), 'cpu', options);
+  try {
+    const results = await session.run(feeds);
+    return node.outputs.map(({ dtype }, i) => toHost(results[`value${i}`]!, dtype));
+  } finally {
+    await session.release();
+  }
+}
+
+async function compute(node: Node, weights: Weights, device: Device, options: SessionOptions): Promise<Made[]> {
+  const values = await onHost(node, weights, options);
+  if (device !== 'webgpu') return values.map((v) => ({ value: toDevice(v), dispose() {} }));
+  const buffers: Made[] = [];
+  try {
+    for (const value of values) buffers.push(await upload(value));
+    return buffers;
+  } catch (error) {
+    for (const buffer of buffers) buffer.dispose();
+    throw error;
+  }
 }
 
 /** Computes a frozen tensor on the device, or finds it where another executable has done so. */
@@ -158,7 +179,7 @@ export async function share(tensor: Tensor, weights: Weights, device: Device, op
   entry.users += 1;
   try {
     const values = await entry.values;
-    const made = values[index]!;
+    const made = values[index]!.value;
     return {
       value: device === 'cpu' ? toDevice({ ...toHost(made, tensor.dtype), shape: tensor.shape }) : made,
       made,
@@ -167,7 +188,7 @@ export async function share(tensor: Tensor, weights: Weights, device: Device, op
         entry.users -= 1;
         if (entry.users > 0) return;
         known.delete(key);
-        for (const value of values) if (value.location !== 'cpu') value.dispose();
+        for (const value of values) value.dispose();
       },
     };
   } catch (error) {
