@@ -1,12 +1,4 @@
-/**
- * @file WebGPU gives the CPU's results, operator family by operator family, values and gradients. Without a GPU it runs on
- * SwiftShader, which Debian's `chromium` package brings; without that either, it is skipped with a message.
- */
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
+/** @file WebGPU gives the CPU's results, operator family by operator family, values and gradients. */
 import { describe, expect, test } from 'vitest';
 import { host, isFloat, sizeOf } from '../../src/graph/dtype.js';
 import type { HostTensor, Shape } from '../../src/graph/dtype.js';
@@ -18,30 +10,10 @@ import { compile } from '../../src/runtime/compile.js';
 import type { Device } from '../../src/runtime/device.js';
 import type { Case } from '../graph/finite-differences.js';
 import { FAMILIES } from './operator-families.js';
+import { gpuEnvironment } from './webgpu-adapter.js';
 
-const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
-/** What must be set for the machine's own driver, and for SwiftShader. */
-const ENVIRONMENTS: readonly Readonly<Record<string, string>>[] = [
-  {},
-  ...(existsSync(SWIFTSHADER) ? [{ VK_ICD_FILENAMES: SWIFTSHADER, XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? tmpdir() }] : []),
-];
-
-/** Runs on the GPU in a process of its own, since a driver may crash it. */
-const PROBE = `
-  const from = (path) => import(new URL(path, ${JSON.stringify(pathToFileURL(resolve('dist')).href)} + '/'));
-  const { input, square } = await from('graph/index.js');
-  const { compile } = await from('runtime/compile.js');
-  const executable = await compile({ outputs: { y: square(input('x', [1])) } }, { device: 'webgpu' });
-  const { y } = await executable.run({ x: { data: Float32Array.of(3), shape: [1], dtype: 'float32' } });
-  process.exit(y.data[0] === 9 ? 0 : 1);
-`;
-
-const works = (env: Readonly<Record<string, string>>): boolean =>
-  spawnSync(process.execPath, ['--input-type=module', '-e', PROBE], { env: { ...process.env, ...env }, timeout: 20_000 }).status === 0;
-
-const environment = ENVIRONMENTS.find(works);
+const environment = gpuEnvironment();
 if (environment) Object.assign(process.env, environment);
-else console.warn(`WebGPU is not tested: there is no adapter, and no ${SWIFTSHADER} (apt-get install chromium)`);
 
 const list = (t: Tensor | readonly Tensor[]): readonly Tensor[] => (Array.isArray(t) ? t : [t as Tensor]);
 const numbers = (name: string, shape: Shape): HostTensor => host(normal({ seed: 7, stream: name, step: 0 }, 0, sizeOf(shape)), shape);
