@@ -40,7 +40,11 @@ export const openGpu = async (): Promise<void> => void await uploader({ dtype: '
 
 let held = { buffers: 0, bytes: 0 };
 
-/** What lies in buffers now that nobody has disposed of. */
+/**
+ * What lies in buffers now that nobody has disposed of.
+ *
+ * @public tests in processes of their own read it
+ */
 export const gpuBuffers = (): Readonly<typeof held> => held;
 
 /** Copies numbers to the GPU, one tensor at a time: a run over many would keep twice their size (docs/decisions.md). */
