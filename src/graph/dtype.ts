@@ -1,7 +1,10 @@
 /** @file Element types and host-side arrays: what a tensor's numbers are and how they lie in memory. */
 
-/** float32 is what is computed in; float16 and bfloat16 are storage; the integers index and count. */
+/** float32 and float16 are what is computed in; bfloat16 is storage; the integers index and count. */
 export type DType = 'float32' | 'float16' | 'bfloat16' | 'float64' | 'int64' | 'int32' | 'int8' | 'uint8' | 'bool';
+
+/** What weights can be stored as. */
+export type StoredType = 'float32' | 'float16' | 'bfloat16';
 
 export type Shape = readonly number[];
 
@@ -125,7 +128,7 @@ export function toFloat32(tensor: HostTensor): Float32Array {
 }
 
 /** float32 values stored as `dtype` (float32, float16 or bfloat16). */
-export function fromFloat32(values: Float32Array, shape: Shape, dtype: 'float32' | 'float16' | 'bfloat16'): HostTensor {
+export function fromFloat32(values: Float32Array, shape: Shape, dtype: StoredType): HostTensor {
   if (dtype === 'float32') return host(values, shape);
   const words = new Uint16Array(values.length);
   const convert = dtype === 'float16' ? floatToHalf : floatToBfloat;

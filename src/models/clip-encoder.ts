@@ -5,6 +5,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { CLIP_PROJECTIONS, multiHeadAttention } from '../nn/attention.js';
 import { clipFeedForward } from '../nn/feed-forward.js';
 import { layerNorm } from '../nn/norm.js';
+import { enter } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 
 const ACTIVATIONS = { quick_gelu: quickGelu, gelu };
@@ -19,12 +20,12 @@ export interface ClipEncoderConfig {
 
 /**
  * @param x embeddings [B, N, C]
- * @param mask added to the attention scores
+ * @param mask added to the attention scores, float32
  * @returns the embeddings and the state after each layer, num_hidden_layers + 1 tensors [B, N, C]
  */
 export function clipEncoder(scope: Scope, config: ClipEncoderConfig, x: Tensor, mask?: Tensor): Tensor[] {
   const { num_attention_heads: heads, intermediate_size: width, layer_norm_eps: epsilon } = config;
-  const states = [x];
+  const states = [enter(scope, x)];
   for (let i = 0; i < config.num_hidden_layers; i++) {
     const layer = scope.at('layers').at(i);
     let h = states[i]!;

@@ -7,6 +7,7 @@ import { literal } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { linear } from '../nn/linear.js';
 import { layerNorm } from '../nn/norm.js';
+import { leave } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import { clipEncoder } from './clip-encoder.js';
 import type { ClipTextConfig } from './config.js';
@@ -39,17 +40,17 @@ export function clipText(scope: Scope, config: ClipTextConfig, ids: Tensor): Cli
   const hidden = clipEncoder(model.at('encoder'), config, add(tokens, positions), causalMask(n));
   const last = finalNorm(scope, config, hidden.at(-1)!);
   const pooled = sum(mul(last, unsqueeze(endTokenMask(ids, config.eos_token_id), 2)), { axes: [1] });
-  return { hidden, last, pooled };
+  return { hidden: hidden.map(leave), last, pooled };
 }
 
 /** The text model's final norm, for states that pipelines take from an earlier layer: [B, N, C]. */
 export function finalNorm(scope: Scope, config: ClipTextConfig, state: Tensor): Tensor {
-  return layerNorm(scope.at('text_model.final_layer_norm'), state, config.layer_norm_eps);
+  return leave(layerNorm(scope.at('text_model.final_layer_norm'), state, config.layer_norm_eps));
 }
 
 /** The pooled state in the space shared with images (`CLIPTextModelWithProjection`), not normed: [B, C] → [B, P]. */
 export function textProjection(scope: Scope, config: ClipTextConfig, pooled: Tensor): Tensor {
-  return linear(scope.at('text_projection'), pooled, config.projection_dim, { bias: false });
+  return leave(linear(scope.at('text_projection'), pooled, config.projection_dim, { bias: false }));
 }
 
 /** [N, N]: 0 where a token may look, very negative above the diagonal. */

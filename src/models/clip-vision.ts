@@ -5,6 +5,7 @@ import { concat, expand, flatten, narrow, squeeze, swapLast } from '../graph/ops
 import type { Tensor } from '../graph/tensor.js';
 import { linear } from '../nn/linear.js';
 import { layerNorm } from '../nn/norm.js';
+import { enter, leave } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import { clipEncoder } from './clip-encoder.js';
 import type { ClipVisionConfig } from './config.js';
@@ -28,7 +29,7 @@ export function clipVision(scope: Scope, config: ClipVisionConfig, pixels: Tenso
     throw new Error(`${scope.path || 'the vision model'} takes images of ${side} × ${side}, not ${pixels}`);
   }
   const kernel = model.at('embeddings.patch_embedding').weight('weight', [c, config.num_channels, p, p]);
-  const patches = swapLast(flatten(conv2d(pixels, kernel, undefined, { stride: p }), 2)); // [B, patches, C]
+  const patches = swapLast(flatten(conv2d(enter(scope, pixels), kernel, undefined, { stride: p }), 2)); // [B, patches, C]
   const classToken = expand(model.at('embeddings').weight('class_embedding', [c]), [pixels.shape[0]!, 1, c]);
   const tokens = concat([classToken, patches], 1);
   const positions = model.at('embeddings.position_embedding').weight('weight', [tokens.shape[1]!, c]);
@@ -40,5 +41,5 @@ export function clipVision(scope: Scope, config: ClipVisionConfig, pixels: Tenso
 
 /** The pooled state in the space shared with texts (`CLIPVisionModelWithProjection`), not normed: [B, C] → [B, P]. */
 export function visualProjection(scope: Scope, config: ClipVisionConfig, pooled: Tensor): Tensor {
-  return linear(scope.at('visual_projection'), pooled, config.projection_dim, { bias: false });
+  return leave(linear(scope.at('visual_projection'), pooled, config.projection_dim, { bias: false }));
 }

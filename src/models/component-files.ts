@@ -11,7 +11,7 @@ import { openComponent } from '../formats/sharded.js';
 import { byteLength } from '../formats/weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import { fromFloat32, host, toFloat32 } from '../graph/dtype.js';
-import type { HostTensor } from '../graph/dtype.js';
+import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
 import { componentSchema, componentShapes } from './components.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
@@ -116,9 +116,6 @@ const MODEL_TYPES: Partial<Record<ComponentClass, string>> = {
   CLIPVisionModelWithProjection: 'clip_vision_model',
   CLIPModel: 'clip',
 };
-
-/** What weights may be stored as. */
-export type StoredType = 'float32' | 'float16' | 'bfloat16';
 
 /** Writes a component's folder: configuration first, then the weights, each file atomically. */
 export async function writeComponent<K extends ComponentClass>(

@@ -2,6 +2,8 @@
 import type { HostTensor, Shape } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { FLOAT32 } from '../nn/precision.js';
+import type { Precision } from '../nn/precision.js';
 import { rootScope } from '../nn/scope.js';
 import type { Adapter, Scope, WeightSource } from '../nn/scope.js';
 import type { ComponentConfigs } from './components.js';
@@ -51,8 +53,10 @@ export function baseModelOf(pipeline: Pick<Pipeline, 'unet'>): string | undefine
 }
 
 /** The scope of a part. Weights of all parts can come from one source. */
-export function partScope(part: PartName, source: WeightSource, adapters: readonly Adapter[] = []): Scope {
-  return rootScope(source, adapters, part);
+export function partScope(
+  part: PartName, source: WeightSource, adapters: readonly Adapter[] = [], precision: Precision = FLOAT32,
+): Scope {
+  return rootScope(source, adapters, part, precision);
 }
 
 /** Pixels per latent, along one side. */

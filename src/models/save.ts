@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
 import { pythonJson, readJsonFile } from '../formats/json.js';
 import { MOST_BYTES, readWhole } from '../formats/whole-file.js';
-import type { HostTensor } from '../graph/dtype.js';
+import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';
-import type { Component, StoredType } from './component-files.js';
+import type { Component } from './component-files.js';
 import { isSdxl } from './pipeline.js';
 import type { PartName, Pipeline, TextEncoder } from './pipeline.js';
 

@@ -4,6 +4,7 @@ import { add, div, mul, sub, tanh } from '../graph/ops/arithmetic.js';
 import type { Tensor } from '../graph/tensor.js';
 import { conv } from '../nn/conv.js';
 import { upsampleNearest } from '../graph/ops/resize.js';
+import { enter, leave } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import { segment } from '../nn/segment.js';
 import type { SegmentOptions } from '../nn/segment.js';
@@ -26,7 +27,7 @@ export function tinyEncode(scope: Scope, config: TinyVaeConfig, image: Tensor, o
     h = i === 0 ? conv(entry, h, width) : conv(entry, h, width, { stride: 2, bias: false });
     for (let j = 0; j < blocks; j++) h = run(block(layers.at(at++), width), h);
   });
-  return conv(layers.at(at), h, config.latent_channels);
+  return leave(conv(layers.at(at), h, config.latent_channels));
 }
 
 /**
@@ -51,7 +52,7 @@ export function tinyDecode(scope: Scope, config: TinyVaeConfig, latents: Tensor,
     }
     h = last ? conv(layers.at(at++), h, config.out_channels) : conv(layers.at(at++), h, width, { bias: false });
   });
-  return sub(mul(h, 2), 1);
+  return sub(mul(leave(h), 2), 1);
 }
 
 /** Three convolutions with a residual: x [B, C, H, W] → [B, width, H, W]. */
@@ -60,7 +61,7 @@ function block(scope: Scope, width: number): (x: Tensor) => Tensor {
     let h = relu(conv(scope.at('conv.0'), x, width));
     h = relu(conv(scope.at('conv.2'), h, width));
     h = conv(scope.at('conv.4'), h, width);
-    const shortcut = x.shape[1] === width ? x : conv(scope.at('skip'), x, width, { kernel: 1, bias: false });
+    const shortcut = x.shape[1] === width ? enter(scope, x) : conv(scope.at('skip'), x, width, { kernel: 1, bias: false });
     return relu(add(h, shortcut));
   };
 }

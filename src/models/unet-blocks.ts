@@ -8,6 +8,7 @@ import { gegluFeedForward } from '../nn/feed-forward.js';
 import { linear } from '../nn/linear.js';
 import { groupNorm, layerNorm } from '../nn/norm.js';
 import { downsample, resnetBlock, upsample } from '../nn/resnet.js';
+import { enter } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import type { Segment } from '../nn/segment.js';
 
@@ -61,7 +62,7 @@ export function midBlock(scope: Scope, x: Tensor, shape: BlockShape, inputs: Blo
 export function upBlock(scope: Scope, x: Tensor, skips: Tensor[], shape: BlockShape, inputs: BlockInputs): Tensor {
   let h = x;
   for (let i = 0; i < shape.layers; i++) {
-    h = layer(scope, i, concat([h, skips.pop()!], 1), shape, inputs);
+    h = layer(scope, i, concat([enter(scope, h), enter(scope, skips.pop()!)], 1), shape, inputs);
   }
   if (!shape.resample) return h;
   const [height, width] = skips.at(-1)!.shape.slice(2) as [number, number];
@@ -93,13 +94,13 @@ function transformer(scope: Scope, x: Tensor, heads: number, depth: number, inpu
   const out = linearProjection
     ? picture(linear(scope.at('proj_out'), h, c))
     : conv(scope.at('proj_out'), picture(h), c, { kernel: 1 });
-  return add(out, x);
+  return add(out, enter(scope, x));
 }
 
 /** `BasicTransformerBlock`: self-attention, cross-attention, feed-forward: x [B, N, C] → same. */
 export function transformerLayer(scope: Scope, x: Tensor, context: Tensor, heads: number): Tensor {
   const options = { heads, names: DIFFUSION_PROJECTIONS, bias: false };
-  let h = add(x, multiHeadAttention(scope.at('attn1'), layerNorm(scope.at('norm1'), x), options));
+  let h = add(enter(scope, x), multiHeadAttention(scope.at('attn1'), layerNorm(scope.at('norm1'), x), options));
   h = add(h, multiHeadAttention(scope.at('attn2'), layerNorm(scope.at('norm2'), h), { ...options, context }));
   return add(h, gegluFeedForward(scope.at('ff'), layerNorm(scope.at('norm3'), h)));
 }

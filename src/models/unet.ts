@@ -6,6 +6,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { conv } from '../nn/conv.js';
 import { embeddingMlp, sinusoid } from '../nn/embedding.js';
 import { groupNorm } from '../nn/norm.js';
+import { leave } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import { segment } from '../nn/segment.js';
 import type { SegmentOptions } from '../nn/segment.js';
@@ -53,7 +54,7 @@ export function unet(scope: Scope, config: UNetConfig, inputs: UNetInputs, optio
     h = upBlock(scope.at('up_blocks').at(i), h, skips, { ...shape, layers: shape.layers + 1, heads, resample }, shared);
   });
   const normed = silu(groupNorm(scope.at('conv_norm_out'), h, groups, epsilon));
-  return conv(scope.at('conv_out'), normed, config.out_channels, { kernel: config.conv_out_kernel });
+  return leave(conv(scope.at('conv_out'), normed, config.out_channels, { kernel: config.conv_out_kernel }));
 }
 
 function blockShapes(config: UNetConfig): (BlockShape & { heads: number })[] {

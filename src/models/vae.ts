@@ -10,6 +10,7 @@ import { downsampleAsymmetric, resnetBlock, upsample } from '../nn/resnet.js';
 import type { ResnetOptions } from '../nn/resnet.js';
 import { segment } from '../nn/segment.js';
 import type { SegmentOptions } from '../nn/segment.js';
+import { enter, leave } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import type { VaeConfig } from './config.js';
 
@@ -37,7 +38,7 @@ export function vaeEncode(
     if (i < widths.length - 1) h = downsampleAsymmetric(block.at('downsamplers.0'), h);
   });
   h = out(encoder, config, run((x) => vaeMidBlock(encoder.at('mid_block'), config, x), h), 2 * latent);
-  const moments = config.use_quant_conv ? conv(scope.at('quant_conv'), h, 2 * latent, { kernel: 1 }) : h;
+  const moments = config.use_quant_conv ? leave(conv(scope.at('quant_conv'), h, 2 * latent, { kernel: 1 })) : h;
   return { mean: narrow(moments, 1, 0, latent), logvar: clip(narrow(moments, 1, latent, 2 * latent), -30, 20) };
 }
 
@@ -80,10 +81,10 @@ function spatialAttention(scope: Scope, config: VaeConfig, x: Tensor): Tensor {
   const normed = groupNorm(scope.at('group_norm'), x, config.norm_num_groups, EPSILON);
   const rows = swapLast(flatten(normed, 2)); // [B, HW, C]
   const mixed = multiHeadAttention(scope, rows, { heads: 1, names: DIFFUSION_PROJECTIONS });
-  return add(reshape(swapLast(mixed), x.shape), x);
+  return add(reshape(swapLast(mixed), x.shape), enter(scope, x));
 }
 
 function out(scope: Scope, config: VaeConfig, x: Tensor, channels: number): Tensor {
   const normed = groupNorm(scope.at('conv_norm_out'), x, config.norm_num_groups, EPSILON);
-  return conv(scope.at('conv_out'), silu(normed), channels);
+  return leave(conv(scope.at('conv_out'), silu(normed), channels));
 }

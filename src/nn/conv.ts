@@ -1,8 +1,8 @@
 /** @file The convolution layer, with what adapters add to it. */
-import { add } from '../graph/ops/arithmetic.js';
 import { conv2d } from '../graph/ops/conv.js';
 import type { Padding } from '../graph/ops/conv.js';
 import type { Tensor } from '../graph/tensor.js';
+import { adapted, enter } from './scope.js';
 import type { Scope } from './scope.js';
 
 export interface ConvLayerOptions {
@@ -24,10 +24,6 @@ export function conv(scope: Scope, x: Tensor, outChannels: number, options: Conv
   const { kernel = 3, stride = 1, padding = kernel >> 1, bias = true } = options;
   const shape = [outChannels, x.shape[1]!, kernel, kernel];
   const w = scope.weight('weight', shape);
-  let y = conv2d(x, w, bias ? scope.weight('bias', [outChannels]) : undefined, { stride, padding });
-  for (const adapter of scope.adapters) {
-    const extra = adapter.conv(scope.path, x, shape, stride, padding);
-    if (extra) y = add(y, extra);
-  }
-  return y;
+  const y = conv2d(enter(scope, x), w, bias ? scope.weight('bias', [outChannels]) : undefined, { stride, padding });
+  return adapted(scope, x, y, (adapter, wide) => adapter.conv(scope.path, wide, shape, stride, padding));
 }

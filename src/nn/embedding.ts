@@ -5,6 +5,7 @@ import { concat, unsqueeze } from '../graph/ops/layout.js';
 import { literal } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { linear } from './linear.js';
+import { enter } from './scope.js';
 import type { Scope } from './scope.js';
 
 export interface SinusoidOptions {
@@ -19,7 +20,7 @@ export interface SinusoidOptions {
  *
  * @param t [B] float32
  * @param dim even
- * @returns [B, dim]
+ * @returns [B, dim] float32: an angle of 1000 has no fraction left in half precision
  */
 export function sinusoid(t: Tensor, dim: number, options: SinusoidOptions = {}): Tensor {
   const { flipSinToCos = false, downscaleFreqShift = 0 } = options;
@@ -40,7 +41,7 @@ export function sinusoid(t: Tensor, dim: number, options: SinusoidOptions = {}):
  */
 export function embeddingMlp(scope: Scope, x: Tensor, width: number, condition?: Tensor): Tensor {
   const joined = condition
-    ? add(x, linear(scope.at('cond_proj'), condition, x.shape[1]!, { bias: false }))
+    ? add(enter(scope, x), linear(scope.at('cond_proj'), condition, x.shape[1]!, { bias: false }))
     : x;
   return linear(scope.at('linear_2'), silu(linear(scope.at('linear_1'), joined, width)), width);
 }

@@ -1,7 +1,7 @@
 /** @file The affine layer, with what adapters add to it. */
-import { add } from '../graph/ops/arithmetic.js';
 import { linear as product } from '../graph/ops/matmul.js';
 import type { Tensor } from '../graph/tensor.js';
+import { adapted, enter } from './scope.js';
 import type { Scope } from './scope.js';
 
 /**
@@ -12,10 +12,6 @@ import type { Scope } from './scope.js';
  */
 export function linear(scope: Scope, x: Tensor, outFeatures: number, { bias = true } = {}): Tensor {
   const w = scope.weight('weight', [outFeatures, x.shape.at(-1)!]);
-  let y = product(x, w, bias ? scope.weight('bias', [outFeatures]) : undefined);
-  for (const adapter of scope.adapters) {
-    const extra = adapter.linear(scope.path, x, outFeatures);
-    if (extra) y = add(y, extra);
-  }
-  return y;
+  const y = product(enter(scope, x), w, bias ? scope.weight('bias', [outFeatures]) : undefined);
+  return adapted(scope, x, y, (adapter, wide) => adapter.linear(scope.path, wide, outFeatures));
 }

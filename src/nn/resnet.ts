@@ -7,6 +7,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { conv } from './conv.js';
 import { linear } from './linear.js';
 import { groupNorm } from './norm.js';
+import { enter } from './scope.js';
 import type { Scope } from './scope.js';
 
 export interface ResnetOptions {
@@ -25,7 +26,7 @@ export function resnetBlock(scope: Scope, x: Tensor, outChannels: number, option
     h = add(h, reshape(shift, [...shift.shape, 1, 1]));
   }
   h = conv(scope.at('conv2'), silu(groupNorm(scope.at('norm2'), h, groups, epsilon)), outChannels);
-  const shortcut = x.shape[1] === outChannels ? x : conv(scope.at('conv_shortcut'), x, outChannels, { kernel: 1 });
+  const shortcut = x.shape[1] === outChannels ? enter(scope, x) : conv(scope.at('conv_shortcut'), x, outChannels, { kernel: 1 });
   return add(shortcut, h);
 }
 

@@ -1,13 +1,16 @@
 /**
  * @file How layers find their weights. A model is a pure function of a `Scope`; the scope decides whether a weight is a
- * frozen input, a trainable input, or only written down, and which adapters (LoRA) sit on a layer.
+ * frozen input, a trainable input, or only written down, which adapters (LoRA) sit on a layer, and what it computes in.
  */
 import type { Shape } from '../graph/dtype.js';
+import { add, cast } from '../graph/ops/arithmetic.js';
 import type { Padding } from '../graph/ops/conv.js';
 import { input, weight } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { computeAt, FLOAT32 } from './precision.js';
+import type { ComputeType, Precision } from './precision.js';
 
-/** Something added to a layer's output, LoRA for instance. */
+/** Something added to a layer's output, LoRA for instance; in float32, whatever the layer computes in. */
 export interface Adapter {
   /** What to add to the output of the linear layer at `path` for x [..., in], or null for nothing. */
   linear(path: string, x: Tensor, outFeatures: number): Tensor | null;
@@ -22,6 +25,8 @@ export interface Scope {
   /** Dotted path of the layer, '' at the root. */
   readonly path: string;
   readonly adapters: readonly Adapter[];
+  /** What this layer computes in: of this type are its weights, and so its inputs must be (`enter`). */
+  readonly compute: ComputeType;
   /** The scope of a part: `scope.at('down_blocks').at(0)` or `scope.at('down_blocks.0')`. */
   at(part: string | number): Scope;
   /** The weight `name` of this layer. */
@@ -29,14 +34,42 @@ export interface Scope {
 }
 
 /** A scope at the root of a model. */
-export function rootScope(source: WeightSource, adapters: readonly Adapter[] = [], path = ''): Scope {
+export function rootScope(
+  source: WeightSource, adapters: readonly Adapter[] = [], path = '', precision: Precision = FLOAT32,
+): Scope {
   const join = (part: string | number): string => (path ? `${path}.${part}` : String(part));
+  const compute = computeAt(precision, path);
   return {
     path,
     adapters,
-    at: (part) => rootScope(source, adapters, join(part)),
-    weight: (name, shape) => source(join(name), shape),
+    compute,
+    at: (part) => rootScope(source, adapters, join(part), precision),
+    weight: (name, shape) => cast(source(join(name), shape), compute),
   };
+}
+
+/** x as the layer computes: what comes from an island, or goes into one, is cast here. */
+export const enter = ({ compute }: Scope, x: Tensor): Tensor => cast(x, compute);
+
+/** A network's result as the world outside has it. */
+export const leave = (x: Tensor): Tensor => cast(x, 'float32');
+
+/**
+ * A layer's output with what adapters add to it.
+ *
+ * @param x the layer's input
+ * @param y its output by its own weights
+ * @param added what an adapter adds for x in float32
+ */
+export function adapted(
+  { adapters }: Scope, x: Tensor, y: Tensor, added: (adapter: Adapter, x: Tensor) => Tensor | null,
+): Tensor {
+  let sum = y;
+  for (const adapter of adapters) {
+    const extra = added(adapter, cast(x, 'float32'));
+    if (extra) sum = add(cast(sum, 'float32'), extra);
+  }
+  return cast(sum, y.dtype);
 }
 
 function remembering(make: (name: string, shape: Shape) => Tensor): WeightSource {

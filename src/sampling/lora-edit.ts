@@ -3,8 +3,7 @@ import { FormatError, shown } from '../formats/errors.js';
 import { rankOf, scaleOf } from '../formats/lora.js';
 import type { BundledEmbeddings, LoraFile, LoraLayer } from '../formats/lora.js';
 import { fromFloat32, host, sizeOf, toFloat32 } from '../graph/dtype.js';
-import type { HostTensor, Shape } from '../graph/dtype.js';
-import type { StoredType } from '../models/component-files.js';
+import type { HostTensor, Shape, StoredType } from '../graph/dtype.js';
 import type { LoraUse } from './lora-apply.js';
 
 const mapLayers = (lora: LoraFile, change: (layer: LoraLayer) => LoraLayer): LoraFile =>

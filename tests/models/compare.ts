@@ -4,6 +4,7 @@ import { vjp } from '../../src/graph/grad.js';
 import { graphInputs } from '../../src/graph/onnx/export.js';
 import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
+import type { Precision } from '../../src/nn/precision.js';
 import { rootScope } from '../../src/nn/scope.js';
 import type { Adapter, Scope } from '../../src/nn/scope.js';
 import { compile } from '../../src/runtime/compile.js';
@@ -13,6 +14,8 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 
 export interface CompareOptions {
   adapters?: readonly Adapter[];
+  /** Float32 by default. */
+  precision?: Precision;
   /** Path of the model's root; weights of the fixture are without it. */
   root?: string;
   /** Inputs that are not in the fixture under their own name: adapters' tensors. */
@@ -23,12 +26,13 @@ export interface CompareOptions {
   again?: { feeds: Readonly<Record<string, HostTensor>>; outputs: Readonly<Record<string, string>> };
 }
 
-/** @param model from the inputs `in.*` to the outputs `out.*`; what it gives beyond those is ignored */
-export async function compareWithReference(
-  fixture: Fixture,
-  model: (scope: Scope, inputs: Record<string, Tensor>) => Record<string, Tensor>,
-  options: CompareOptions = {},
-): Promise<void> {
+/** From the inputs `in.*` to the outputs `out.*`; what it gives beyond those is ignored. */
+export type TracedModel = (scope: Scope, inputs: Record<string, Tensor>) => Record<string, Tensor>;
+
+/** The outputs that have a cotangent, and the gradients `grad.*`, by name; checks that every weight was read. */
+export async function runOnFixture(
+  fixture: Fixture, model: TracedModel, options: CompareOptions = {},
+): Promise<Record<string, HostTensor>> {
   const inputs: Record<string, Tensor> = {};
   const feeds: Record<string, HostTensor> = { ...options.feeds };
   for (const [key, value] of fixture.part('in.')) {
@@ -45,7 +49,7 @@ export async function compareWithReference(
     parameters.set(name, t);
     feeds[`param.${name}`] = value;
     return t;
-  }, options.adapters, root);
+  }, options.adapters, root, options.precision);
   const made = model(scope, inputs);
   const outputs: Record<string, Tensor> = {};
   const cotangents: Tensor[] = [];
@@ -74,9 +78,15 @@ export async function compareWithReference(
     }
   }
   await executable.release();
+  expect(parameters.size).toBe(fixture.part('param.').size);
+  return results;
+}
+
+export async function compareWithReference(fixture: Fixture, model: TracedModel, options: CompareOptions = {}): Promise<void> {
+  const results = await runOnFixture(fixture, model, options);
+  const references = fixture.part('grad.');
   for (const key of fixture.part('cotangent.').keys()) {
     expect(maxError(results[key]!, fixture.get(`out.${key}`)), key).toBeLessThan(1e-4);
   }
   if (references.size > 0) expectGradients(results, references);
-  expect(parameters.size).toBe(fixture.part('param.').size);
 }

@@ -3,7 +3,7 @@ import { Argument, Command, Option } from 'commander';
 import { shown } from '../../formats/errors.js';
 import type { LoraDialect } from '../../formats/lora-file.js';
 import type { LoraFile } from '../../formats/lora.js';
-import type { StoredType } from '../../models/component-files.js';
+import type { StoredType } from '../../graph/dtype.js';
 import { loraAs, scaledLora } from '../../sampling/lora-edit.js';
 import { parseNumber, UsageError } from '../arguments.js';
 import { loadLora } from '../load-model.js';

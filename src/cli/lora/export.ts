@@ -3,7 +3,7 @@ import { Option } from 'commander';
 import { LORA_DIALECTS, asWritten, readLora, writeLora } from '../../formats/lora-file.js';
 import type { LoraDialect, LoraReading } from '../../formats/lora-file.js';
 import type { LoraFile } from '../../formats/lora.js';
-import type { StoredType } from '../../models/component-files.js';
+import type { StoredType } from '../../graph/dtype.js';
 import { compareLoras } from '../../sampling/read-back.js';
 import { inLine } from '../output.js';
 import { staged } from '../staged.js';

@@ -1,7 +1,7 @@
 /** @file `attune lora merge`: LoRAs into a checkpoint, or several LoRAs into one. */
 import { Command } from 'commander';
 import type { LoraDialect } from '../../formats/lora-file.js';
-import type { StoredType } from '../../models/component-files.js';
+import type { StoredType } from '../../graph/dtype.js';
 import { loadPipeline } from '../../models/load.js';
 import { savePipeline } from '../../models/save.js';
 import { applyLoras } from '../../sampling/lora-apply.js';

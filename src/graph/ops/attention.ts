@@ -2,14 +2,14 @@
 import { describeShape, traceError } from '../errors.js';
 import { checkpoint } from '../grad.js';
 import type { Tensor } from '../tensor.js';
-import { add, mul } from './arithmetic.js';
+import { add, cast, mul } from './arithmetic.js';
 import { softmax } from './activation.js';
 import { fusedAttention } from './fused-attention.js';
 import { concat, expand, narrow, reshape, swapLast } from './layout.js';
 import { matmul } from './matmul.js';
 
 export interface AttentionOptions {
-  /** Added to the scores before softmax, broadcast to [B, H, N, M]; −∞ (or very negative) hides a key. */
+  /** Added to the scores before softmax, broadcast to [B, H, N, M], float32; −∞ (or very negative) hides a key. */
   mask?: Tensor;
   /** 1/√D by default. */
   scale?: number;
@@ -21,7 +21,7 @@ export interface AttentionOptions {
 const MASKED_BLOCK_BYTES = 64 * 2 ** 20;
 
 /**
- * softmax(q·kᵀ·scale + mask)·v.
+ * softmax(q·kᵀ·scale + mask)·v; the softmax is float32 whatever q, k and v are.
  *
  * @param q [B, H, N, D]
  * @param k [B, H, M, D]
@@ -36,11 +36,11 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   }
   const scale = options.scale ?? 1 / Math.sqrt(d);
   const { mask, blockBytes = MASKED_BLOCK_BYTES } = options;
-  if (!mask && q.dtype === 'float32') return fusedAttention(q, k, v, scale, options.blockBytes);
+  if (!mask) return fusedAttention(q, k, v, scale, options.blockBytes);
   const dense = (qs: Tensor, ks: Tensor, vs: Tensor, bias?: Tensor): Tensor => {
     // Scaling q is cheaper than scaling the scores.
-    const scores = matmul(mul(qs, scale), swapLast(ks));
-    return matmul(softmax(bias ? add(scores, bias) : scores), vs);
+    const scores = cast(matmul(mul(qs, scale), swapLast(ks)), 'float32');
+    return matmul(cast(softmax(bias ? add(scores, bias) : scores), vs.dtype), vs);
   };
   if (b * h * n * m * 4 <= blockBytes) return dense(q, k, v, mask);
 

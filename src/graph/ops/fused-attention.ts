@@ -5,7 +5,7 @@
 import { apply, float, full } from '../tensor.js';
 import type { Tensor } from '../tensor.js';
 import { softmax } from './activation.js';
-import { add, mul, neg } from './arithmetic.js';
+import { add, cast, mul, neg, sub } from './arithmetic.js';
 import { concat, narrow, reshape, slice, swapLast, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 import { sum } from './reduce.js';
@@ -59,7 +59,8 @@ interface Gradients {
  * Gradients of y = softmax(q·kᵀ)·v (q already scaled), with P = softmax(q·kᵀ) made again:
  * ∂v = Pᵀ·g, ∂S = P ∘ (g·vᵀ − rowsum(g ∘ y)), ∂q = ∂S·k, ∂k = ∂Sᵀ·q.
  *
- * The row sums are subtracted within the product g·vᵀ, by one more column. ONNX Runtime would compute all blocks' P before
+ * The row sums are subtracted within the product g·vᵀ, by one more column; in half precision after it, for they are too
+ * near to it, and P and ∂S are float32 until they are multiplied. ONNX Runtime would compute all blocks' P before
  * anything else, as it orders operators by the outputs they lead to; each block therefore waits for the block before.
  *
  * @param q [B·H, N, D]; k [B·H, M, D]; v [B·H, M, E]; y and g [B·H, N, E]
@@ -67,9 +68,12 @@ interface Gradients {
 function backward(q: Tensor, k: Tensor, v: Tensor, y: Tensor, g: Tensor, blockBytes: number): Gradients {
   const [pairs, n] = q.shape as [number, number];
   const m = k.shape[1]!;
-  const rowSums = sum(mul(g, y), { axes: [2], keepDims: true });
-  const g1 = concat([g, neg(rowSums)], 2); // [B·H, N, E + 1]
-  const v1 = concat([swapLast(v), full([pairs, 1, m], 1)], 1); // [B·H, E + 1, M]
+  const { dtype } = q;
+  const exact = dtype === 'float32';
+  const wide = (t: Tensor): Tensor => cast(t, 'float32');
+  const rowSums = sum(mul(wide(g), wide(y)), { axes: [2], keepDims: true });
+  const g1 = exact ? concat([g, neg(rowSums)], 2) : g; // [B·H, N, E + 1], or E
+  const v1 = exact ? concat([swapLast(v), full([pairs, 1, m], 1)], 1) : swapLast(v); // [B·H, E + 1, M], or E
   const [kT, qT, gT] = [swapLast(k), swapLast(q), swapLast(g)];
   const heads = Math.max(1, Math.min(pairs, Math.floor(blockBytes / (n * m * 4))));
   const rows = Math.max(1, Math.min(n, Math.floor(blockBytes / (heads * m * 4))));
@@ -83,8 +87,10 @@ function backward(q: Tensor, k: Tensor, v: Tensor, y: Tensor, g: Tensor, blockBy
     for (let i = 0; i < n; i += rows) {
       const block = (t: Tensor, axis: number): Tensor => narrow(head(t), axis, i, Math.min(i + rows, n));
       const queries = block(q, 1);
-      const p = softmax(matmul(last.length > 0 ? add(queries, after(last)) : queries, kTh)); // [h, rows, M]
-      const ds = mul(p, matmul(block(g1, 1), vh));
+      const wideP = softmax(wide(matmul(last.length > 0 ? add(queries, after(last)) : queries, kTh))); // [h, rows, M]
+      const dp = wide(matmul(block(g1, 1), vh));
+      const ds = cast(mul(wideP, exact ? dp : sub(dp, block(rowSums, 1))), dtype);
+      const p = cast(wideP, dtype);
       dq.push(matmul(ds, kh));
       const [dkBlock, dvBlock] = [matmul(block(qT, 2), ds), matmul(block(gT, 2), p)]; // [h, D or E, M]
       dk = dk ? add(dk, dkBlock) : dkBlock;
@@ -156,7 +162,10 @@ export function unfusedAttention(q: Tensor, k: Tensor, v: Tensor, heads: number,
   for (let h = 0; h < pairs; h += each) {
     const [qh, kh, vh] = [qs, ks, vs].map((t) => narrow(t, 0, h, Math.min(h + each, pairs))) as [Tensor, Tensor, Tensor];
     const blocks: Tensor[] = [];
-    for (let i = 0; i < n; i += rows) blocks.push(matmul(softmax(matmul(narrow(qh, 1, i, Math.min(i + rows, n)), swapLast(kh))), vh));
+    for (let i = 0; i < n; i += rows) {
+      const scores = cast(matmul(narrow(qh, 1, i, Math.min(i + rows, n)), swapLast(kh)), 'float32');
+      blocks.push(matmul(cast(softmax(scores), vh.dtype), vh));
+    }
     parts.push(concat(blocks, 1));
   }
   return together(concat(parts, 0), of);

@@ -23,7 +23,9 @@ export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
     if (inverse) return gather(g, literal(inverse, [inverse.length], 'int64'), at);
     const along = x.shape.map((_, i) => (i === at ? indices.size : 1));
     const flat = reshape(g, x.shape.with(at, indices.size));
-    return addAlong(full(x.shape, 0, x.dtype), expand(reshape(indices, along), flat.shape), flat, at);
+    // Many rows may add up in one, which half precision has no room for.
+    const dtype = x.dtype === 'float16' ? 'float32' : x.dtype;
+    return cast(addAlong(full(x.shape, 0, dtype), expand(reshape(indices, along), flat.shape), cast(flat, dtype), at), x.dtype);
   };
   return apply({ op: 'Gather', inputs: [x, indices], attributes: { axis: at }, vjps: [back] }, shape, x.dtype);
 }

@@ -3,7 +3,7 @@ import { sizeOf } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
 import { applyMany, bridge, float, full } from '../tensor.js';
 import type { Tensor, Vjp } from '../tensor.js';
-import { add, div, mul, reciprocal, sqrt, square, sub } from './arithmetic.js';
+import { add, cast, div, mul, reciprocal, sqrt, square, sub } from './arithmetic.js';
 import { expand, reshape } from './layout.js';
 import { matmul } from './matmul.js';
 import { mean, sum, sumTo } from './reduce.js';
@@ -15,14 +15,20 @@ interface Normalized {
   readonly inverse: Tensor;
 }
 
-/** The fused operator. It differentiates the statistics; the gradient of y is for the caller to tell, by a bridge. */
+/** What is summed over many elements, or is as large as such a sum, is float32 whatever x is. */
+const wide = (x: Tensor): Tensor => cast(x, 'float32');
+
+/**
+ * The fused operator; statistics are float32 in every precision. It differentiates them; the gradient of y is for the
+ * caller to tell, by a bridge.
+ */
 function normalizeRows(x: Tensor, scale: Tensor, shift: Tensor | undefined, epsilon: number): Normalized {
   const c = x.shape.at(-1)!;
   const byX: Vjp = (_g, [, gMu, gInverse]) => {
     const parts: Tensor[] = [];
     if (gMu) parts.push(expand(div(gMu, c), x.shape));
-    if (gInverse) parts.push(mul(sub(x, mu), mul(mul(gInverse, -1 / c), mul(square(inverse), inverse))));
-    return parts.reduce((a, b) => add(a, b));
+    if (gInverse) parts.push(mul(sub(wide(x), mu), mul(mul(gInverse, -1 / c), mul(square(inverse), inverse))));
+    return cast(parts.reduce((a, b) => add(a, b)), x.dtype);
   };
   const row = { shape: x.shape.with(-1, 1), dtype: 'float32' } as const;
   const [y, mu, inverse] = applyMany(
@@ -57,18 +63,19 @@ export function layerNorm(x: Tensor, scale: Tensor, shift?: Tensor, epsilon = 1e
   }
   const { y, mu, inverse } = normalizeRows(x, scale, shift, epsilon);
   const byX: Vjp = (g) => {
-    const [gi, column] = [mul(g, inverse), reshape(scale, [c, 1])];
+    const [gi, xs, gain] = [mul(wide(g), inverse), wide(x), wide(scale)];
+    const column = reshape(gain, [c, 1]);
     // Σ ĝ·inverse and Σ ĝ·x·inverse of each row.
-    const [plain, byValue] = [matmul(gi, column), matmul(mul(gi, x), column)]; // [..., 1]
+    const [plain, byValue] = [matmul(gi, column), matmul(mul(gi, xs), column)]; // [..., 1]
     const slope = mul(mul(sub(byValue, mul(mu, plain)), square(inverse)), 1 / c);
-    return sub(mul(gi, scale), sub(mul(x, slope), sub(mul(mu, slope), mul(plain, 1 / c))));
+    return cast(sub(mul(gi, gain), sub(mul(xs, slope), sub(mul(mu, slope), mul(plain, 1 / c)))), x.dtype);
   };
   const byScale: Vjp = (g) => {
-    const gi = mul(g, inverse);
+    const gi = mul(wide(g), inverse);
     const centres = matmul(reshape(mu, [1, -1]), reshape(gi, [-1, c])); // Σ g·inverse·μ over the rows, [1, C]
-    return sub(sumTo(mul(gi, x), scale.shape), reshape(centres, scale.shape));
+    return cast(sub(sumTo(mul(gi, wide(x)), scale.shape), reshape(centres, scale.shape)), scale.dtype);
   };
-  const byShift: Vjp = (g) => sumTo(g, scale.shape);
+  const byShift: Vjp = (g) => cast(sumTo(wide(g), scale.shape), scale.dtype);
   return (shift ? bridge([y], [x, scale, shift], [byX, byScale, byShift]) : bridge([y], [x, scale], [byX, byScale]))[0]!;
 }
 
@@ -86,25 +93,26 @@ export function groupNorm(x: Tensor, groups: number, scale: Tensor, shift: Tenso
   const width = c / groups;
   const length = width * sizeOf(x.shape.slice(2));
   const rows = reshape(x, [b, groups, length]);
-  const { y: hat, mu, inverse } = normalizeRows(rows, full([length], 1), undefined, epsilon); // μ, inverse: [B, groups, 1]
+  const { y: hat, mu, inverse } = normalizeRows(rows, full([length], 1, x.dtype), undefined, epsilon); // μ, inverse: [B, groups, 1]
   const affine = [c, ...x.shape.slice(2).map(() => 1)];
   const y = add(mul(reshape(hat, x.shape), reshape(scale, affine)), reshape(shift, affine));
   const perChannel = (t: Tensor): Tensor => sum(reshape(t, [b, groups, width, length / width]), { axes: [3] });
   // Σ g and Σ g·x̂ of each channel, [B, groups, C/groups].
   const sums = (g: Tensor): [Tensor, Tensor] => {
     const plain = perChannel(g);
-    return [plain, mul(sub(perChannel(mul(g, x)), mul(mu, plain)), inverse)];
+    return [plain, mul(sub(perChannel(mul(g, wide(x))), mul(mu, plain)), inverse)];
   };
-  const byX: Vjp = (g) => {
-    const weights = reshape(scale, [1, groups, width]);
+  const byX: Vjp = (half) => {
+    const g = wide(half);
+    const weights = wide(reshape(scale, [1, groups, width]));
     const [plain, byHat] = sums(g).map((t) => mul(sum(mul(t, weights), { axes: [2], keepDims: true }), 1 / length)) as [Tensor, Tensor];
     const slope = mul(byHat, square(inverse));
     const direct = mul(reshape(g, [b, c, length / width]), reshape(mul(weights, inverse), [b, c, 1]));
-    const rest = sub(mul(rows, slope), sub(mul(mu, slope), mul(plain, inverse)));
-    return reshape(sub(reshape(direct, rows.shape), rest), x.shape);
+    const rest = sub(mul(wide(rows), slope), sub(mul(mu, slope), mul(plain, inverse)));
+    return cast(reshape(sub(reshape(direct, rows.shape), rest), x.shape), x.dtype);
   };
-  const byScale: Vjp = (g) => reshape(sum(sums(g)[1], { axes: [0] }), scale.shape);
-  const byShift: Vjp = (g) => reshape(sum(sums(g)[0], { axes: [0] }), shift.shape);
+  const byScale: Vjp = (g) => cast(reshape(sum(sums(wide(g))[1], { axes: [0] }), scale.shape), scale.dtype);
+  const byShift: Vjp = (g) => cast(reshape(sum(sums(wide(g))[0], { axes: [0] }), shift.shape), shift.dtype);
   return bridge([y], [x, scale, shift], [byX, byScale, byShift])[0]!;
 }
 
