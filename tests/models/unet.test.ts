@@ -1,19 +1,54 @@
 import { expect, test } from 'vitest';
+import { host } from '../../src/graph/dtype.js';
+import type { HostTensor } from '../../src/graph/dtype.js';
+import { cast } from '../../src/graph/ops/arithmetic.js';
 import { input } from '../../src/graph/tensor.js';
+import type { Tensor } from '../../src/graph/tensor.js';
 import { unetConfigSchema } from '../../src/models/config.js';
 import { unet } from '../../src/models/unet.js';
 import { loraAdapter, planByTargets } from '../../src/nn/lora.js';
+import type { LoraAdapter } from '../../src/nn/lora.js';
 import { frozenWeights, rootScope } from '../../src/nn/scope.js';
+import type { Scope } from '../../src/nn/scope.js';
 import { compareWithReference } from './compare.js';
 import { loadFixture } from './fixture.js';
-import { loraFeeds, loraTensor, traceUnet } from './unet-fixture.js';
+import type { Fixture } from './fixture.js';
 
 const VARIANTS = ['sd1', 'sd2', 'sdxl', 'bk_sdm_base', 'bk_sdm_small', 'bk_sdm_tiny', 'lcm'];
+
+function run(fixture: Fixture, scope: Scope, inputs: Record<string, Tensor>, checkpointing = false): Tensor {
+  const config = unetConfigSchema.parse(fixture.meta['config']);
+  return unet(scope, config, {
+    latents: inputs['sample']!,
+    timestep: cast(inputs['timestep']!, 'float32'),
+    context: inputs['encoder_hidden_states']!,
+    pooled: inputs['text_embeds']!,
+    sizes: inputs['time_ids']!,
+    guidance: inputs['guidance_scale']!,
+  }, { checkpointing });
+}
+
+/** PEFT's tensor names of the fixture → the adapter's inputs. */
+function loraTensor(adapter: LoraAdapter, name: string): Tensor {
+  const [, path, part] = /^(?:lora\.)?(.+)\.lora_([AB])\.weight$/.exec(name)!;
+  const layer = adapter.layers.get(`unet.${path}`)!;
+  return part === 'A' ? layer.down : layer.up;
+}
+
+/** Feeds of the fixture's LoRA at a strength. */
+function loraFeeds(fixture: Fixture, strength: number): Record<string, HostTensor> {
+  const feeds: Record<string, HostTensor> = { 'a.scale': host(new Float32Array([strength]), []) };
+  for (const [name, value] of fixture.part('lora.')) {
+    const [, path, part] = /^(.+)\.lora_([AB])\.weight$/.exec(name)!;
+    feeds[`a.unet.${path}.${part === 'A' ? 'down' : 'up'}`] = value;
+  }
+  return feeds;
+}
 
 async function expectReference(variant: string, checkpointing: boolean): Promise<void> {
   const fixture = await loadFixture(`unet_${variant}`);
   const adapter = loraAdapter('a', planByTargets({ rank: 4, alpha: 8 }));
-  await compareWithReference(fixture, (scope, inputs) => ({ sample: traceUnet(fixture, scope, inputs, checkpointing) }), {
+  await compareWithReference(fixture, (scope, inputs) => ({ sample: run(fixture, scope, inputs, checkpointing) }), {
     adapters: [adapter],
     root: 'unet',
     feeds: loraFeeds(fixture, 1),
