@@ -17,6 +17,7 @@ import type { Table } from '../comparison/tables.js';
 import { writeAtomic } from '../formats/atomic.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
+import { readView } from '../runs/view.js';
 import { openResources } from '../runtime/resources.js';
 import { ConfigError } from '../formats/errors.js';
 import { environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath } from '../training/config.js';
@@ -24,6 +25,8 @@ import { lockFolder } from '../runs/lock.js';
 import { absolutePaths } from '../training/paths.js';
 import { openSession } from '../training/session.js';
 import { openRun } from '../training/stored-config.js';
+import type { RunFolder } from '../runs/folder.js';
+import { shownBy } from '../runs/listeners.js';
 import type { Progress } from '../runs/progress.js';
 import { parseNumber } from './arguments.js';
 import { collect, wholeNumber } from './option-values.js';
@@ -45,6 +48,7 @@ interface Flags {
   prompts?: string;
   set: string[];
   jobs: number;
+  force?: boolean;
   json?: boolean;
   quiet?: boolean;
 }
@@ -106,15 +110,18 @@ class FailedRunsError extends Error {
   override readonly name = 'FailedRunsError';
 }
 
-/** Lines at the end of a log that say what went wrong. */
-async function complaint(log: string): Promise<string> {
+/** What went wrong with a run: as its log of events has it, or (one that never began) the last lines that it told. */
+async function complaint(folder: string, began: number): Promise<string> {
+  const log = `${folder}.log`;
+  const ended = await readView(folder, { skim: true }).then((view) => view?.ended, () => null);
+  if (ended?.how === 'error' && ended.time >= began) return `${ended.reason} (log: ${log})`;
   const lines = (await readText(log, MOST_BYTES.log).catch(() => '')).trim().split('\n');
   const at = lines.findLastIndex((line) => line.startsWith('attune: '));
   return (at < 0 ? lines.slice(-1) : lines.slice(at, at + 1)).join(' ').replace('attune: ', '') + ` (log: ${log})`;
 }
 
 /** Starts runs as processes: memory is each one's own, and a message stops them, not the terminal's signal. */
-function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume: boolean) => Running {
+function launcher(root: string, children: Set<ChildProcess>, force: boolean): (job: Job, resume: boolean) => Running {
   return (job, resume) => {
     const folder = join(root, job.folder);
     let child: ChildProcess | null = null;
@@ -129,12 +136,15 @@ function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume:
       const where = resume ? ['--resume', folder] : ['--config', config, '--out', folder];
       const { kind } = job;
       const n = kind.name === 'best-of' ? kind.n : 1;
-      const args = kind.name === 'train' ? ['train', ...where]
-        : ['compare', 'baseline', '--config', config, '--out', folder, '--n', String(n)];
+      const args = [
+        ...(kind.name === 'train' ? ['train', ...where] : ['compare', 'baseline', '--config', config, '--out', folder, '--n', String(n)]),
+        ...(force && resume ? ['--force'] : []),
+      ];
       // The configuration holds what the environment says already.
       const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ATTUNE_SET_'));
       if (stopped) return null;
       const log = await open(`${folder}.log`, 'a');
+      const began = Date.now();
       let code: number | null;
       let signal: NodeJS.Signals | null;
       try {
@@ -153,7 +163,7 @@ function launcher(root: string, children: Set<ChildProcess>): (job: Job, resume:
         await log.close();
       }
       if (signal) return `ended by ${signal}${signal === 'SIGKILL' ? ' (often: out of memory)' : ''}`;
-      return code === 0 ? null : complaint(`${folder}.log`);
+      return code === 0 ? null : complaint(folder, began);
     }
     return { finished: run().catch((error: unknown) => String(error)), stop };
   };
@@ -192,7 +202,7 @@ async function runAll(comparison: Comparison, jobs: readonly Job[], root: string
   let failures: Failure[];
   try {
     failures = await execute(jobs, {
-      root, lanes: flags.jobs, start: launcher(root, children), progress, signal: stopping.signal,
+      root, lanes: flags.jobs, start: launcher(root, children, flags.force === true), progress, signal: stopping.signal,
     });
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
@@ -228,17 +238,22 @@ function baselineCommand(): Command {
     .requiredOption('--config <file>', 'configuration of a run')
     .requiredOption('--out <dir>', 'run folder')
     .option('--n <n>', 'samples for each image', wholeNumber(1), 1)
-    .action(async ({ config: file, out, n }: { config: string; out: string; n: number }) => {
+    .option('--force')
+    .action(async ({ config: file, out, n, force = false }: { config: string; out: string; n: number; force?: boolean }) => {
       const config = absolutePaths(resolveConfig(await readConfigFile(file), []));
       const progress = terminalProgress(false);
       const resume = await readText(join(out, 'config.yaml'), MOST_BYTES.settings).then(() => true, () => false);
       const resources = openResources();
+      let folder: RunFolder | null = null;
       try {
-        const folder = await openRun(out, config, { resume, warn: progress.warn });
-        resources.use({ release: () => folder.close() });
-        const session = resources.use(await openSession(config, progress, {}, { purpose: 'measure', signal: stopSignal }));
-        await folder.begin(session.manifest);
+        folder = await openRun(out, config, { resume, listeners: [shownBy(progress)], warn: progress.warn });
+        resources.use({ release: folder.close });
+        const session = resources.use(await openSession(config, folder.progress, {}, { purpose: 'measure', signal: stopSignal }));
+        await folder.begin(session.manifest, force);
         await measureBaseline(session, folder, n);
+      } catch (error) {
+        await folder?.stop(error === stopSignal.reason ? null : error);
+        throw error;
       } finally {
         await resources.release();
       }
@@ -259,6 +274,7 @@ export function compareCommand(): Command {
     .option('--prompts <name>', 'of all entries')
     .option('--set <key=value>', 'any setting of all entries by its dotted name (repeatable)', collect, [])
     .option('--out <dir>', 'folder of the comparison; with the same one an interrupted comparison goes on')
+    .option('--force', 'go on with runs though model, rewards, prompts, programs or processor have changed since; the change is written down')
     .option('--jobs <n>', 'runs at a time; each has one thread if there are several', wholeNumber(1), 1)
     .option('--json', 'the results as JSON')
     .option('--quiet', 'no progress')

@@ -43,10 +43,11 @@ export async function measureBaseline(session: Session, folder: RunFolder, n: nu
   const free = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
   const spent = n === 1 ? free : { ...found.counts, seconds: found.seconds };
   await folder.rewind(-1);
-  await folder.log({ ...evaluationRow(shown.evaluation), ...spent });
   await saveGrid(folder, shown, 0);
+  await folder.emit({ type: 'evaluation', row: { ...evaluationRow(shown.evaluation), ...spent }, best: 0 });
   const summary: z.input<typeof recordSchema> = {
     peakBytes: peakBytes(), best: 0, ...(n === 1 && { independentFrechet: chosen.evaluation.frechet }),
   };
   await writeAtomic(join(folder.path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+  await folder.emit({ type: 'ended', how: 'finished' });
 }

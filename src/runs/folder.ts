@@ -1,22 +1,36 @@
-/** @file The folder of a run: configuration, manifest, metrics, events, pictures. One process at a time may own it. */
+/** @file The folder of a run: configuration, manifest, the log and what listens to it. One process at a time may own it. */
 import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
-import { appendWhole, sweepUnfinished, writeAtomic } from '../formats/atomic.js';
+import { sweepUnfinished, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
-import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
+import { ConfigError } from '../formats/errors.js';
+import { packageVersion } from '../formats/package-root.js';
 import { openEventWriter } from '../formats/tfevents.js';
 import type { EventWriter } from '../formats/tfevents.js';
+import { withoutSecrets } from '../formats/url-secrets.js';
+import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
-import { ConfigError } from '../formats/errors.js';
+import { openResources } from '../runtime/resources.js';
+import { openEventLog } from './event-log.js';
+import type { EventLog } from './event-log.js';
+import { LOG_VERSION } from './events.js';
+import type { Listener, NewEvent, RunEvent } from './events.js';
+import { metricsListener, progressOf, scalarListener } from './listeners.js';
 import { lockFolder } from './lock.js';
 import { mergedManifest, readManifest } from './manifest.js';
 import type { Manifest } from './manifest.js';
-import { parseRows, rowText } from './rows.js';
+import { oldRows, rowEvents } from './old-log.js';
+import type { Progress } from './progress.js';
+import { rowText } from './rows.js';
 import type { MetricsRow } from './rows.js';
+import { readView } from './view.js';
+import type { RunView } from './view.js';
 
 export interface RunFolder {
   readonly path: string;
+  /** What work is told to, which goes into the log. */
+  readonly progress: Progress;
   /**
    * Makes a new folder a run, or goes on with the one that is there.
    *
@@ -25,14 +39,24 @@ export interface RunFolder {
    * @throws ConfigError if a run would go on with other inputs than it has had, and that is not forced
    */
   begin(manifest: Manifest, force?: boolean): Promise<Manifest>;
-  /** Keeps what was logged up to `step` and forgets the rest: an interrupted run goes on from its checkpoint. */
-  rewind(step: number): Promise<MetricsRow[]>;
+  /** The run as it was found; null for a new one, and for one that has no log. */
+  readonly found: RunView | null;
+  /** Keeps what was logged up to `step` and voids the rest: a run goes on from its checkpoint, or (−1) begins. */
+  rewind(step: number): Promise<void>;
+  /**
+   * Writes an event and tells everyone who listens. Before `begin` it waits: what never became a run has no log.
+   *
+   * @throws ConfigError if the folder was deleted or taken away while it was in use; DiskFullError if there is no room
+   */
+  emit(event: NewEvent): Promise<void>;
+  /** Writes down why a run ends that has not finished: the error, or (null) a wish. Where that cannot be written it is lost. */
+  stop(error: unknown): Promise<void>;
   /** @throws ConfigError if the folder was deleted or taken away while it was in use */
   check(): Promise<void>;
   /** What was logged. */
-  rows(): Promise<MetricsRow[]>;
-  log(row: MetricsRow): Promise<void>;
-  picture(name: string, png: Uint8Array, width: number, height: number, step: number): Promise<void>;
+  rows(): Promise<readonly MetricsRow[]>;
+  /** Writes a sheet of pictures. */
+  sheet(name: string, png: Uint8Array, width: number, height: number, step: number): Promise<void>;
   /** Lets go of the folder; one that was made and never became a run is removed. */
   close(): Promise<void>;
 }
@@ -40,9 +64,17 @@ export interface RunFolder {
 const CONFIG = 'config.yaml';
 const METRICS = 'metrics.jsonl';
 
+/** Characters of an error that are kept. */
+const LONGEST_REASON = 3000;
+
+/** Milliseconds between heartbeats that are written down. */
+const HEARTBEAT = 10_000;
+
 export interface RunFolderOptions {
   /** Go on with the run that is in it. */
   readonly resume: boolean;
+  /** Who else is told of the run's events. */
+  readonly listeners?: readonly Listener[];
   /** Told of what was mended or is no longer promised. */
   readonly warn: (text: string) => void;
 }
@@ -53,7 +85,7 @@ export interface RunFolderOptions {
  * @param config its settings, which are written down; to resume: the same as those that are there
  * @throws ConfigError if it cannot be written, is in use, or already holds a run (for a new one)
  */
-export async function openRunFolder(path: string, config: object, { resume, warn }: RunFolderOptions): Promise<RunFolder> {
+export async function openRunFolder(path: string, config: object, { resume, listeners = [], warn }: RunFolderOptions): Promise<RunFolder> {
   const known = await readTextIfThere(join(path, CONFIG), MOST_BYTES.settings).catch((error: Error) => {
     const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
     if (code === 'ENAMETOOLONG' || code === 'ELOOP') return null; // no such path can be, which is told below
@@ -64,57 +96,95 @@ export async function openRunFolder(path: string, config: object, { resume, warn
   }
   await checkWritable(path, 'folder');
   const made = await tellFullDisk(path, null, () => mkdir(path, { recursive: true }));
+  const resources = openResources();
   const lock = await lockFolder(path, warn).catch(async (error: unknown) => {
     await removeEmpty(path, made);
     throw error;
   });
-  await sweepUnfinished(path);
+  resources.use(lock);
+  resources.use(lock.keepAlive());
   let isRun = resume;
-  let change: string | null = null;
-  let events: EventWriter | null = null;
-  /** The event file is opened once it is known from which step on earlier ones are superseded. */
-  const writer = async (): Promise<EventWriter> => (events ??= await openEventWriter(path));
+  let log: EventLog | null = null;
+  const waiting: RunEvent[] = [];
+  const told: Listener[] = [...listeners];
+  let changes: Record<string, string> | undefined;
+  let beat = -Infinity;
   const metrics = join(path, METRICS);
+  let scalars: EventWriter | null = null;
 
-  async function rows(): Promise<MetricsRow[]> {
-    const text = (await readTextIfThere(metrics, MOST_BYTES.log)) ?? '';
-    return parseRows(text, metrics, 'It is left out.', (error) => warn(error.message));
+  const onBad = (error: Error): void => warn(error.message);
+  const found = resume ? await readView(path, { onBad }).catch(async (error: unknown) => {
+    await resources.release();
+    throw error;
+  }) : null;
+  await sweepUnfinished(path);
+
+  async function emit(given: NewEvent): Promise<void> {
+    const event = { ...given, time: Date.now() } as RunEvent;
+    const quiet = event.type === 'heartbeat';
+    if (!quiet || event.time - beat >= HEARTBEAT) {
+      if (quiet) beat = event.time;
+      if (log) await log.append(event);
+      else waiting.push(event);
+    }
+    for (const listener of told) await listener(event);
+  }
+
+  async function checked(event: NewEvent): Promise<void> {
+    await lock.check();
+    await emit(event);
   }
 
   return {
     path,
+    found,
+    progress: progressOf(emit),
     async begin(manifest, force = false) {
       await lock.check();
       const stored = resume ? (await readManifest(path)) ?? {} : null;
       const merged = mergedManifest(stored, manifest, { path, force, warn });
-      change = stored && merged.changes !== stored.changes ? JSON.stringify(merged.changes?.at(-1)) : null;
+      changes = stored && merged.changes !== stored.changes ? merged.changes?.at(-1)?.changed : undefined;
       await writeAtomic(join(path, 'manifest.json'), `${JSON.stringify(merged, null, 2)}\n`);
+      const opened = await openEventLog(path);
+      resources.use({ release: () => opened.close() });
+      const { host, pid } = lock;
+      await opened.append({
+        type: 'opened', time: Date.now(), version: LOG_VERSION, session: lock.id, resumed: resume, attune: packageVersion, host, pid,
+        ...(changes && { changes }),
+      });
+      // A run of before there was a log: what it measured is in its log from now on.
+      if (resume && !found) {
+        for (const event of (await oldRows(metrics, onBad)).flatMap(rowEvents)) await opened.append({ ...event, time: Date.now() } as RunEvent);
+      }
+      for (const event of waiting.splice(0)) await opened.append(event);
       await writeAtomic(join(path, CONFIG), stringify(config)); // the last: it makes the folder a run
+      log = opened;
       isRun = true;
       return merged;
     },
     async rewind(step) {
       await lock.check();
-      const kept = (await rows()).filter((row) => row.step <= step);
+      if (resume) await emit({ type: 'resumed', step });
+      const kept = (await readView(path))?.rows ?? [];
       await writeAtomic(metrics, kept.map(rowText).join(''));
-      events = await openEventWriter(path, resume ? { purgeStep: step + 1 } : {});
-      if (change !== null) await events.text('changes', `resumed with other inputs: ${change}`, Math.max(0, step));
-      return kept;
+      scalars = await openEventWriter(path, resume ? { purgeStep: step + 1 } : {});
+      if (changes) await scalars.text('changes', `resumed with other inputs: ${JSON.stringify(changes)}`, Math.max(0, step));
+      told.push(metricsListener(metrics), scalarListener(scalars));
+    },
+    emit: checked,
+    async stop(error) {
+      const reason = withoutSecrets(error instanceof Error ? error.message : String(error)).slice(0, LONGEST_REASON);
+      await checked(error === null ? { type: 'ended', how: 'interrupted' } : { type: 'ended', how: 'error', reason }).catch(() => {});
     },
     check: () => lock.check(),
-    rows,
-    async log(row) {
-      await lock.check();
-      await appendWhole(metrics, rowText(row));
-      for (const [key, value] of Object.entries(row)) if (key !== 'step' && value !== undefined) await (await writer()).scalar(key, value, row.step);
-    },
-    async picture(name, png, width, height, step) {
+    rows: async () => (await readView(path))?.rows ?? [],
+    async sheet(name, png, width, height, step) {
       await lock.check();
       await writeAtomic(join(path, 'samples', `${name}.png`), png);
-      await (await writer()).image('samples', png, width, height, step);
+      await scalars?.image('samples', png, width, height, step);
     },
     async close() {
-      await lock.release();
+      await resources.release();
       if (!isRun) await removeEmpty(path, made);
     },
   };

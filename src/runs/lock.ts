@@ -1,12 +1,13 @@
 /** @file One process at a time in a folder: a lock file that appears whole, says who holds it, and outlives no one. */
 import { randomBytes } from 'node:crypto';
-import { link, open, readFile, readlink, rm } from 'node:fs/promises';
+import { link, open, readFile, readlink, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { tellFullDisk } from '../formats/disk-full.js';
-import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { ConfigError } from '../formats/errors.js';
+import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
+import { startHeartbeat } from './heartbeat.js';
 
 const NAME = '.lock';
 
@@ -25,6 +26,12 @@ const ownerSchema = z.object({
 type Owner = z.infer<typeof ownerSchema>;
 
 export interface Lock {
+  /** Of no other lock, before or after. */
+  readonly id: string;
+  readonly host: string;
+  readonly pid: number;
+  /** Lets others see from afar that this process lives, until it is released. */
+  keepAlive(): { release(): Promise<void> };
   /** @throws ConfigError if the lock is gone or another's: the folder was deleted, or somebody took the lock away */
   check(): Promise<void>;
   /** Lets go of it, if it is still this one's. */
@@ -67,9 +74,11 @@ async function ownerOf(file: string): Promise<Owner | null> {
   }
 }
 
+const isNear = (owner: Owner, us: Owner): boolean => owner.host === us.host && owner.space === us.space;
+
 /** Whether an owner is known to have ended. Of another machine or container nothing is known. */
 async function isDead(owner: Owner, us: Owner): Promise<boolean> {
-  if (owner.host !== us.host || owner.space !== us.space) return false;
+  if (!isNear(owner, us)) return false;
   try {
     process.kill(owner.pid, 0);
   } catch (error) {
@@ -81,15 +90,39 @@ async function isDead(owner: Owner, us: Owner): Promise<boolean> {
   return owner.born !== '' && born !== '' && owner.born !== born;
 }
 
-function inUse(folder: string, file: string, { host, space, pid, since }: Owner, us: Owner): ConfigError {
-  const begun = since === '' ? '' : ` since ${since}`;
-  if (host === us.host && space === us.space) {
-    const who = pid === us.pid ? 'this very process' : `process ${pid}`;
-    return new ConfigError(`${folder} is in use by ${who}${begun}; choose another folder, or stop that one first`);
-  }
-  const who = host === '' ? 'somebody unknown' : `process ${pid} on ${host === us.host ? `${host}, in another container` : host}${begun}`;
+/** Who it is, as this process sees it. */
+function nameOf(owner: Owner, us: Owner): string {
+  if (isNear(owner, us)) return owner.pid === us.pid ? 'this very process' : `process ${owner.pid}`;
+  if (owner.host === '') return 'somebody unknown';
+  return `process ${owner.pid} on ${owner.host === us.host ? `${owner.host}, in another container` : owner.host}`;
+}
+
+function inUse(folder: string, file: string, owner: Owner, us: Owner): ConfigError {
+  const who = `${nameOf(owner, us)}${owner.since === '' ? '' : ` since ${owner.since}`}`;
+  if (isNear(owner, us)) return new ConfigError(`${folder} is in use by ${who}; choose another folder, or stop that one first`);
   return new ConfigError(`${folder} is in use by ${who}. Whether it still runs cannot be seen from here: `
     + `if it does not, delete ${file} and try again`);
+}
+
+/** Who holds a folder, as far as it can be seen from here. */
+export interface Holder {
+  readonly id: string;
+  /** Null: its process is of another machine or container, where processes cannot be seen. */
+  readonly alive: boolean | null;
+  readonly name: string;
+  /** Milliseconds since 1970 of its last sign of life, by its own clock. */
+  readonly seen: number;
+}
+
+/** The holder of a folder's lock, dead or alive; null if nobody has it. */
+export async function holderOf(folder: string): Promise<Holder | null> {
+  const file = join(folder, NAME);
+  const owner = await ownerOf(file);
+  const times = await stat(file).catch(() => null);
+  if (!owner || !times) return null;
+  const us = await ourselves();
+  const alive = isNear(owner, us) ? !(await isDead(owner, us)) : null;
+  return { id: owner.nonce, alive, name: nameOf(owner, us), seen: times.mtimeMs };
 }
 
 /**
@@ -166,6 +199,8 @@ export async function lockFolder(folder: string, warn: (text: string) => void): 
   }
   const mine = async (): Promise<boolean> => (await ownerOf(file))?.nonce === us.nonce;
   return {
+    id: us.nonce, host: us.host, pid: us.pid,
+    keepAlive: () => startHeartbeat(file, content),
     async check() {
       if (await mine()) return;
       throw new ConfigError(`${folder} was deleted, moved or taken by another process while it was in use; nothing more is written there`);

@@ -1,4 +1,4 @@
-/** @file The lines of `metrics.jsonl`: one type, written and read here, by training, reports and comparisons alike. */
+/** @file What is measured of a step, as a row: a line of `metrics.jsonl`, and part of the events of the log. */
 import { z } from 'zod';
 import { evaluationFields, withHeldOutError } from '../evaluation/evaluation.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
@@ -8,7 +8,7 @@ const measure = z.number().optional();
 const { heldOutReward, heldOutError, diversity, frechet } = evaluationFields.shape;
 
 /** A line: an update, an evaluation, or an update that was followed by one. What was not measured is not there. */
-const rowSchema = withHeldOutError(z.object({
+export const rowSchema = withHeldOutError(z.object({
   step: z.number(),
   // of the update
   reward: measure, loss: measure, gradNorm: measure, ownGradNorm: measure, lr: measure,
@@ -42,6 +42,17 @@ export function evaluationOf(row: MetricsRow): Evaluation | null {
     step: row.step, reward: row.evalReward, ...(parts.length > 0 && { rewardParts: Object.fromEntries(parts) }),
     ...Object.fromEntries(measures),
   };
+}
+
+/** What was spent until then: the last columns of a line. */
+export const spentOf = ({ rewardQueries, denoiserCalls, seconds }: MetricsRow): Record<string, number> =>
+  Object.fromEntries(Object.entries({ rewardQueries, denoiserCalls, seconds }).flatMap(([k, v]) => (v === undefined ? [] : [[k, v]])));
+
+/** An update, if there was one, and the evaluation that followed it, as one line. */
+export function joinedRow(update: MetricsRow | null, evaluation: MetricsRow): MetricsRow {
+  const both = { ...update, ...evaluation };
+  const spent = spentOf(both);
+  return { ...Object.fromEntries(Object.entries(both).filter(([key]) => !Object.hasOwn(spent, key))), ...spent } as MetricsRow;
 }
 
 /** A line of the file, its end included. */

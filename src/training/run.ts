@@ -5,6 +5,7 @@ import { compared } from '../evaluation/compared.js';
 import { evaluationSchema } from '../evaluation/evaluation.js';
 import { bestText, guardText } from '../evaluation/hacking-guard.js';
 import { writeAtomic } from '../formats/atomic.js';
+import { shownBy } from '../runs/listeners.js';
 import { openResources } from '../runtime/resources.js';
 import type { Resources } from '../runtime/resources.js';
 import { beforeAfter, writeReport, writeWeights } from './artifacts.js';
@@ -53,20 +54,25 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
   // The command line knows nothing of what is the caller's own.
   const again = Object.keys(own).length > 0 ? 'runTraining and resume' : `attune train --resume ${path}`;
   const resources = openResources();
+  let folder: RunFolder | null = null;
   try {
     const config = namedConfig(absolutePaths(given), own);
-    const folder = await openRun(path, config, { resume, warn: progress.warn });
-    resources.use({ release: () => folder.close() });
-    const opened = resources.use(await openSession(config, progress, own, { signal }));
-    progress.phase('reading what the run depends on');
+    folder = await openRun(path, config, { resume, listeners: [shownBy(progress)], warn: progress.warn });
+    resources.use({ release: folder.close });
+    const opened = resources.use(await openSession(config, folder.progress, own, { signal }));
+    folder.progress.phase('reading what the run depends on');
     const manifest = await folder.begin({ ...opened.manifest, place: placeOf(config), inputs: await inputsOf(opened) }, force);
-    return await runSession({ ...opened, manifest }, folder, { resume, progress, signal, again, resources });
+    const summary = await runSession({ ...opened, manifest }, folder, { resume, signal, again, resources });
+    if (!summary) await folder.stop(null);
+    return summary;
   } catch (error) {
     if (signal?.aborted && error === signal.reason) {
       const begun = await access(join(path, 'config.yaml')).then(() => true, () => false);
       progress.phase(begun ? `stopped; go on with: ${again}` : 'stopped before the run began');
+      await folder?.stop(null);
       return null;
     }
+    await folder?.stop(error);
     const saved = (await listCheckpoints(join(path, 'checkpoints'))).at(-1);
     if (saved !== undefined && !USER_MISTAKES.has((error as Error).name)) {
       progress.warn(`the run ends with an error; ${saved} is saved. Go on from it with: ${again}`);
@@ -82,20 +88,19 @@ const USER_MISTAKES = new Set(['ConfigError', 'FormatError', 'RewardSpecError'])
 
 interface Running {
   resume: boolean;
-  progress: Progress;
   signal: AbortSignal | undefined;
   again: string;
   resources: Resources;
 }
 
-async function runSession(session: Session, folder: RunFolder, { resume, progress, signal, again, resources }: Running): Promise<Summary | null> {
+async function runSession(session: Session, folder: RunFolder, { resume, signal, again, resources }: Running): Promise<Summary | null> {
   const { config, task, prompts, evaluator } = session;
-  const { path } = folder;
+  const { path, progress } = folder;
   tellGuard(session, progress);
   progress.phase('encoding the prompts');
   await task.prepare(upcomingPrompts(session));
   const stepper = resources.use(await session.method.create(task, session.methodOptions));
-  const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, progress, signal });
+  const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, signal });
   if (result.ended === 'interrupted') {
     progress.phase(`stopped at step ${result.step}; go on with: ${again}`);
     return null;
@@ -125,6 +130,7 @@ async function runSession(session: Session, folder: RunFolder, { resume, progres
     exported, lora: files.get(exported[0]!.path)!.map((f) => join(path, f)), report: join(path, 'report.html'),
   };
   await writeAtomic(join(path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+  await folder.emit(typeof result.ended === 'object' ? { type: 'ended', how: 'guard', reason: result.ended.guard } : { type: 'ended', how: 'finished' });
   return summary;
 }
 

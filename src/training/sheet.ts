@@ -13,7 +13,7 @@ export const sheetColumns = (images: number): number => 3 * images;
 export async function saveGrid(folder: RunFolder, measured: Measured, step: number): Promise<void> {
   const sheet = await gridOf(measured);
   const [, height, width] = sheet.shape as [number, number, number];
-  await folder.picture(`step-${String(step).padStart(6, '0')}`, await encodePng(sheet), width, height, step);
+  await folder.sheet(`step-${String(step).padStart(6, '0')}`, await encodePng(sheet), width, height, step);
 }
 
 async function gridOf({ images, prompts }: Pick<Measured, 'images' | 'prompts'>): Promise<HostTensor> {

@@ -1,5 +1,5 @@
 /** @file Reward fine-tuning: rounds of a method, updates of the optimiser, evaluations, checkpoints, the guard. */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { judge } from '../evaluation/hacking-guard.js';
 import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
@@ -11,11 +11,9 @@ import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { RunState } from './checkpoint.js';
 import type { Evaluator, Measured } from './evaluate.js';
 import { copyOf, loadParameters } from './parameters.js';
-import type { Progress } from '../runs/progress.js';
 import { drawPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
 import { evaluationRow } from '../runs/rows.js';
-import type { MetricsRow } from '../runs/rows.js';
 import type { RunFolder } from '../runs/folder.js';
 import { saveGrid } from './sheet.js';
 import { checkFits, freshState, peakOf, restored, roundStart, stored } from './train-state.js';
@@ -26,7 +24,6 @@ export interface TrainParts extends Trained {
   evaluator: Evaluator;
   folder: RunFolder;
   resume: boolean;
-  progress: Progress;
   /** Once it is aborted the round under way is given up, and the run ends with what the last one left. */
   signal?: AbortSignal | undefined;
 }
@@ -52,7 +49,8 @@ export interface TrainResult {
 
 /** Runs until the steps or the budget are used up, an interruption or the guard. */
 export async function train(parts: TrainParts): Promise<TrainResult> {
-  const { config, task, stepper, folder, progress, evaluator } = parts;
+  const { config, task, stepper, folder, evaluator } = parts;
+  const { progress } = folder;
   const checkpoints = join(folder.path, 'checkpoints');
   const found = parts.resume ? await loadCheckpoint(checkpoints, progress.warn, (run) => checkFits(parts, run)) : null;
   const state = found ? restored(parts, found) : freshState(parts);
@@ -63,7 +61,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   const over = (): boolean => state.pending.parts === 0 && spentShare(config, spent()) >= 1;
 
   /** Evaluates with the averaged weights if there are any: they are what is saved. */
-  async function evaluate(): Promise<MetricsRow> {
+  async function evaluate(): Promise<void> {
     progress.phase(state.step === 0 ? 'evaluating the base model' : `evaluating at step ${state.step}`);
     const own = copyOf(task.parameters);
     if (state.average) loadParameters(task.parameters, state.average);
@@ -73,17 +71,20 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     state.base ??= measured.statistics;
     state.evaluations.push(measured.evaluation);
     if (state.step === 0) before = measured;
-    if (judge(state.evaluations, config.guard).best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
+    const { best, stop } = judge(state.evaluations, config.guard);
+    if (best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
     loadParameters(task.parameters, own);
     await saveGrid(folder, measured, state.step);
-    return evaluationRow(measured.evaluation);
+    const row = { ...evaluationRow(measured.evaluation), ...costs() };
+    await folder.emit({ type: 'evaluation', row, best: state.evaluations[best]!.step, ...(stop && { stop: stop.reason }) });
   }
 
   let saved = { step: state.step, round: state.round };
   async function checkpoint(run: RunState): Promise<void> {
     const { step, round } = run;
-    await saveCheckpoint(checkpoints, run, 2);
+    const path = await saveCheckpoint(checkpoints, run, 2);
     saved = { step, round };
+    await folder.emit({ type: 'checkpoint', step, path: `checkpoints/${basename(path)}` });
   }
   const result = (ended: TrainResult['ended'], step: number): TrainResult => {
     const best = state.evaluations.length === 0 ? 0 : judge(state.evaluations, config.guard).best;
@@ -103,7 +104,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   const costs = () => ({ ...task.counts, seconds: state.seconds });
   if (state.evaluations.length === 0) {
     try {
-      await folder.log({ ...(await evaluate()), ...costs() });
+      await evaluate();
     } catch (error) {
       return interrupted(error, null);
     }
@@ -128,8 +129,8 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       last = spent();
       recent.push(row.reward!);
       progress.step(state.step, Math.round(state.step / spentShare(config, last)), trend(recent));
-      const evaluated = due ? await evaluate() : {};
-      await folder.log({ ...row, ...evaluated, ...costs() });
+      await folder.emit({ type: 'step', row: { ...row, ...costs() }, ...(due && { evaluationFollows: true }) });
+      if (due) await evaluate();
       const reason = due ? verdict() : null;
       if (reason !== null) ended = { guard: reason };
       began = performance.now();

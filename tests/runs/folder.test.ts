@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openEventWriter } from '../../src/formats/tfevents.js';
 import { resolveConfig } from '../../src/training/config.js';
+import type { MetricsRow } from '../../src/runs/rows.js';
 import type { RunConfig } from '../../src/training/config.js';
+import type { RunFolder } from '../../src/runs/folder.js';
 import type { Manifest } from '../../src/runs/manifest.js';
 import { openRun } from '../../src/training/stored-config.js';
 import { scratch } from '../cli/helpers.js';
@@ -17,13 +19,15 @@ const told: string[] = [];
 const warn = (text: string): void => void told.push(text);
 const open = (path: string, resume = false, of: RunConfig = config) => openRun(path, of, { resume, warn });
 
+const update = (folder: RunFolder, row: MetricsRow): Promise<void> => folder.emit({ type: 'step', row });
+
 /** A run of so many logged steps. */
 async function run(name: string, steps: number, manifest: Manifest = {}): Promise<string> {
   const path = join(root, name);
   const folder = await open(path);
   await folder.begin(manifest);
   await folder.rewind(-1);
-  for (let step = 1; step <= steps; step++) await folder.log({ step, loss: step });
+  for (let step = 1; step <= steps; step++) await update(folder, { step, loss: step });
   await folder.close();
   return path;
 }
@@ -91,9 +95,10 @@ test('after a crash TensorBoard shows every step once: what is purged begins aft
   const path = await run('crashed', 7);
   const folder = await open(path, true);
   await folder.begin({});
-  expect(await folder.rewind(4)).toHaveLength(4); // the checkpoint's step
+  await folder.rewind(4); // the checkpoint's step
+  expect(await folder.rows()).toHaveLength(4);
   expect(tensorBoard(path).loss).toEqual({ 1: 1, 2: 2, 3: 3, 4: 4 });
-  for (let step = 5; step <= 8; step++) await folder.log({ step, loss: 10 * step });
+  for (let step = 5; step <= 8; step++) await update(folder, { step, loss: 10 * step });
   await folder.close();
   expect(tensorBoard(path).loss).toEqual({ 1: 1, 2: 2, 3: 3, 4: 4, 5: 50, 6: 60, 7: 70, 8: 80 });
 });
@@ -108,19 +113,23 @@ test('an event file that could not be written once goes on', async () => {
   expect(tensorBoard(path).loss).toEqual({ 2: 2 });
 });
 
-test('a bad line of the log costs that line, and is told', async () => {
+test('a bad line of the log costs that line, and is told; what a killed process left of a line costs no other', async () => {
   const path = await run('bad line', 3);
-  const metrics = join(path, 'metrics.jsonl');
-  const lines = readFileSync(metrics, 'utf8').split('\n');
-  writeFileSync(metrics, [lines[0], '{"step": 2, "lo', '"no row"', lines[2], '{"step": 4, "cut'].join('\n'));
+  const log = join(path, 'events.jsonl');
+  const lines = readFileSync(log, 'utf8').trim().split('\n');
+  expect(lines.map((line) => (JSON.parse(line) as { type: string }).type)).toEqual(['opened', 'step', 'step', 'step']);
+  const bad = [lines[0], lines[1], '{"type":"step","time":1,"row":{"step": 2, "lo', '"no event"', '{"type":"step","time":1,"row":{"loss":1}}', lines[3]];
+  writeFileSync(log, [...bad, '{"type":"of a later version"}', '{"type":"step","time":1,"row":{"st'].join('\n'));
   told.length = 0;
   const folder = await open(path, true);
   await folder.begin({});
-  expect((await folder.rewind(9)).map(({ step }) => step)).toEqual([1, 3]);
-  expect(told).toHaveLength(2);
-  expect(told[0]).toBe(`${metrics}: line 2 is not JSON. It is left out.`);
-  expect(told[1]).toMatch(/: line 3 is no line of a run: .*It is left out\.$/);
-  await folder.log({ step: 4 });
+  expect(told).toHaveLength(3);
+  expect(told[0]).toBe(`${log}: line 3 is not JSON. It is left out.`);
+  expect(told[2]).toMatch(/: line 5 is no event of a run: row\.step: .*It is left out\.$/);
+  await folder.rewind(9);
+  expect((await folder.rows()).map(({ step }) => step)).toEqual([1, 3]);
+  expect(readFileSync(join(path, 'metrics.jsonl'), 'utf8')).toBe('{"step":1,"loss":1}\n{"step":3,"loss":3}\n');
+  await update(folder, { step: 4 });
   expect((await folder.rows()).map(({ step }) => step)).toEqual([1, 3, 4]);
   await folder.close();
 });
@@ -144,8 +153,8 @@ test('one process has a run once; a deleted folder is not made again', async () 
   const folder = await open(path, true);
   await expect(open(path, true)).rejects.toThrow(/in use by this very process/);
   rmSync(path, { recursive: true });
-  await expect(folder.log({ step: 2 })).rejects.toThrow(/was deleted, moved or taken/);
-  await expect(folder.picture('x', new Uint8Array(1), 1, 1, 2)).rejects.toThrow(/was deleted, moved or taken/);
+  await expect(update(folder, { step: 2 })).rejects.toThrow(/was deleted, moved or taken/);
+  await expect(folder.sheet('x', new Uint8Array(1), 1, 1, 2)).rejects.toThrow(/was deleted, moved or taken/);
   await folder.close();
   expect(existsSync(path)).toBe(false);
 });
