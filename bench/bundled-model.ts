@@ -18,7 +18,8 @@ import { imageGrid } from '../src/formats/image-grid.js';
 import { writePng } from '../src/formats/image.js';
 import { host } from '../src/graph/dtype.js';
 import type { HostTensor } from '../src/graph/dtype.js';
-import { bundledFolder, loadPipeline } from '../src/models/load.js';
+import { emoji } from '../src/models/families/bundled.js';
+import { loadPipeline } from '../src/models/load.js';
 import { permutation } from '../src/random/random.js';
 import { clipHead } from '../src/rewards/clip-head.js';
 import { openScorer } from '../src/rewards/scorer.js';
@@ -74,7 +75,7 @@ function readSettings(args: readonly string[]): Settings {
   const amount = quick ? QUICK : WHOLE;
   if (!Object.hasOwn(samplers, sampler)) throw new Error(`no sampler ${sampler}\n${USAGE}`);
   return {
-    root: model ?? bundledFolder('emoji'),
+    root: model ?? emoji.folder,
     out: out ?? (model === undefined && !quick ? 'docs/bundled-model' : 'runs/bench/bundled-model'),
     amount: { ...amount, ...(names !== undefined && { names: Number(names) }) },
     guidance: Number(values.guidance),

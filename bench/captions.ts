@@ -9,10 +9,10 @@ import { parseArgs } from 'node:util';
 import { host } from '../src/graph/dtype.js';
 import type { HostTensor } from '../src/graph/dtype.js';
 import { input } from '../src/graph/tensor.js';
-import { unetDenoiser } from '../src/models/denoiser.js';
 import { encodeImages } from '../src/models/latents.js';
-import { bundledFolder, loadPipeline } from '../src/models/load.js';
-import { conditionInputs, partScope } from '../src/models/pipeline.js';
+import { emoji } from '../src/models/families/bundled.js';
+import { loadPipeline } from '../src/models/load.js';
+import { conditionInputs, denoiserOf, partScope } from '../src/models/pipeline.js';
 import { frozenWeights } from '../src/nn/scope.js';
 import { normal, permutation } from '../src/random/random.js';
 import { compile } from '../src/runtime/compile.js';
@@ -44,7 +44,7 @@ const meanSquare = (a: Float32Array, b: Float32Array): number => a.reduce((sum, 
 export async function benchCaptions(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { model: { type: 'string', default: bundledFolder('emoji') }, pictures: { type: 'string', default: '64' } },
+    options: { model: { type: 'string', default: emoji.folder }, pictures: { type: 'string', default: '64' } },
   });
   const [root, count] = [values.model, Number(values.pictures)];
   const dataset = await loadDataset('models/data/out', SIDE);
@@ -59,7 +59,7 @@ export async function benchCaptions(args: readonly string[]): Promise<void> {
   const clean = (await encoder.run({ images: pictures(dataset, chosen) })).latents; // [N, C, h, w]
   const x0 = clean.data as Float32Array;
   const [x, time] = [input('x', clean.shape), input('timestep', [count])];
-  const output = unetDenoiser(partScope('unet', frozenWeights()), pipeline.unet)(x, time, conditionInputs(pipeline, count, POSITIVE));
+  const output = denoiserOf(pipeline, frozenWeights())(x, time, conditionInputs(pipeline, count, POSITIVE));
   const network = await compile({ outputs: { output } }, { weights });
   const conditions = await openConditions(pipeline, { negativePrompt: null, guidance: 1, height: SIDE, width: SIDE, compile: {} });
 

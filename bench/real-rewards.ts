@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { terminalProgress } from '../src/cli/terminal.js';
 import { meanOf } from '../src/methods/reward-loss.js';
-import { bundledFolder } from '../src/models/load.js';
+import { emoji } from '../src/models/families/bundled.js';
 import { openRewards, parseReward } from '../src/rewards/registry.js';
 import { openScorer } from '../src/rewards/scorer.js';
 import { deviation } from '../src/evaluation/evaluation.js';
@@ -22,7 +22,7 @@ const SIDE = 64;
 export async function benchRealRewards(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { prompts: { type: 'string', default: 'people' } } });
   const dataset = await loadDataset('models/data/out', SIDE);
-  const throughVae = await rendered(dataset, join(bundledFolder('emoji'), 'vae'), { progress: terminalProgress(false) });
+  const throughVae = await rendered(dataset, join(emoji.folder, 'vae'), { progress: terminalProgress(false) });
   const { prompts } = await loadPrompts(values.prompts);
   for (const list of [prompts.slice(0, 8), prompts]) {
     const indices = [...dataset.records.keys()].filter((i) => list.includes(dataset.records[i]!.prompt ?? ''));

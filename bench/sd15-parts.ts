@@ -13,12 +13,15 @@ import { componentSchema, componentShapes } from '../src/models/components.js';
 import type { ComponentClass, ComponentConfigs } from '../src/models/components.js';
 import { parseConfig } from '../src/models/config.js';
 import { decodeImages } from '../src/models/latents.js';
-import { bundledFolder, loadPipeline } from '../src/models/load.js';
-import { COMPONENT_KINDS, PUBLISHED } from '../src/models/load-single-file.js';
+import { emoji } from '../src/models/families/bundled.js';
+import { loadPipeline } from '../src/models/load.js';
+import { sd1 } from '../src/models/families/sd.js';
+import type { ModelFamily } from '../src/models/families/family.js';
 import { partScope } from '../src/models/pipeline.js';
-import type { PartName, Pipeline } from '../src/models/pipeline.js';
+import type { Pipeline } from '../src/models/pipeline.js';
 import { savePipeline } from '../src/models/save.js';
 import { unet } from '../src/models/unet.js';
+import { unetLora } from '../src/models/families/unet.js';
 import { loraAdapter, loraParameters, planByTargets } from '../src/nn/lora.js';
 import { frozenWeights } from '../src/nn/scope.js';
 import { compile } from '../src/runtime/compile.js';
@@ -44,12 +47,14 @@ export interface LoadResult {
   peak: number;
 }
 
-const { sd1 } = PUBLISHED;
+const { configs } = sd1.singleFile!.published!;
+const KINDS = { unet: 'UNet2DConditionModel', vae: 'AutoencoderKL', text_encoder: 'CLIPTextModel' } as const;
+type PartName = keyof typeof KINDS;
 const RUNS = 2;
 const RANK = 4;
 
-function config<N extends 'unet' | 'vae' | 'text_encoder'>(name: N): ComponentConfigs[(typeof COMPONENT_KINDS)[N]] {
-  return parseConfig(componentSchema(COMPONENT_KINDS[name] as ComponentClass), sd1[name], name) as never;
+function config<N extends PartName>(name: N): ComponentConfigs[(typeof KINDS)[N]] {
+  return parseConfig(componentSchema(KINDS[name] as ComponentClass), configs[name], name) as never;
 }
 
 /** Random numbers, made once. */
@@ -66,7 +71,7 @@ function numbers(shape: Shape, name = ''): HostTensor {
 }
 
 const randomWeights = (parts: readonly PartName[]): Map<string, HostTensor> =>
-  new Map(parts.flatMap((part) => [...componentShapes(COMPONENT_KINDS[part], config(part as 'unet'))]
+  new Map(parts.flatMap((part) => [...componentShapes(KINDS[part], config(part) as never)]
     .map(([name, shape]): [string, HostTensor] => [`${part}.${name}`, numbers(shape, name)])));
 
 /** Floating-point operations of all products and convolutions that outputs depend on. */
@@ -140,7 +145,7 @@ function graphOf(part: Part): { outputs: Record<string, Tensor>; parts: PartName
     case 'unet': return { outputs: { out: noisy(2) }, parts: ['unet'] };
     case 'vae': return { outputs: { out: decoded(latentsOf(1), false) }, parts: ['vae'] };
     default: {
-      const adapter = loraAdapter('lora', planByTargets({ rank: RANK }));
+      const adapter = loraAdapter('lora', planByTargets({ rank: RANK, targets: unetLora.attention }));
       const latents = latentsOf(1);
       const out = noisy(1, adapter, latents);
       // As the last step of a sampler that a reward's gradient goes through.
@@ -176,10 +181,12 @@ async function write(folder: string, dtype: 'float32' | 'float16'): Promise<obje
   const [encoder] = bundled.textEncoders;
   const pipeline: Pipeline = {
     ...bundled,
-    unet: config('unet'),
+    family: sd1 as ModelFamily,
+    bundled: null,
+    denoiser: { kind: KINDS.unet, config: config('unet') },
     vae: { kind: 'AutoencoderKL', config: config('vae') },
     textEncoders: [{ ...encoder!, config: config('text_encoder'),
-      tokenizerFiles: { folder: `${bundledFolder('emoji')}/tokenizer`, overrides: {} } }],
+      tokenizerFiles: { folder: `${emoji.folder}/tokenizer`, overrides: {} } }],
     weights: randomWeights(['unet', 'vae', 'text_encoder']),
   };
   await savePipeline(folder, pipeline, dtype);

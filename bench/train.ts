@@ -11,8 +11,8 @@ import { fileURLToPath } from 'node:url';
 import type { HostTensor } from '../src/graph/dtype.js';
 import type { Stepper } from '../src/methods/method.js';
 import type { Task } from '../src/methods/task.js';
-import { bundledFolder } from '../src/models/load.js';
-import { LORA_TARGETS } from '../src/nn/lora.js';
+import { emoji } from '../src/models/families/bundled.js';
+import { unetLora } from '../src/models/families/unet.js';
 import { peakBytes } from '../src/runtime/memory.js';
 import { initAdamW, updateAdamW } from '../src/training/adamw.js';
 import { resolveConfig } from '../src/training/config.js';
@@ -24,7 +24,7 @@ const THREADS = Number(process.env['ATTUNE_BENCH_THREADS'] ?? 1);
 const PYTHON = process.env['ATTUNE_PYTHON'] ?? 'python3';
 const UPDATES = 5;
 /** As reference_train.py has it. */
-const COMMON = { guidance: 2, rewards: ['emoji-clip'], 'lora.targets': [...LORA_TARGETS.attention] };
+const COMMON = { guidance: 2, rewards: ['emoji-clip'], 'lora.targets': [...unetLora.attention] };
 
 /** Settings of a case beside the main job's; all with emoji-clip as the reward, a LoRA on attention and guidance 2. */
 interface Case {
@@ -146,7 +146,7 @@ const median = (values: readonly number[]): number => values.toSorted((a, b) => 
 async function againstPyTorch(): Promise<string> {
   const script = fileURLToPath(new URL('../../bench/reference_train.py', import.meta.url));
   const { samplingSteps } = resolveConfig({}, []);
-  const child = spawn(PYTHON, [script, bundledFolder('emoji'), String(THREADS), String(samplingSteps)], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const child = spawn(PYTHON, [script, emoji.folder, String(THREADS), String(samplingSteps)], { stdio: ['pipe', 'pipe', 'ignore'] });
   const ended = new Promise<null>((resolve) => {
     child.once('error', () => resolve(null));
     child.once('exit', () => resolve(null));

@@ -3,7 +3,8 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Argument, Command } from 'commander';
 import { METHODS } from '../methods/index.js';
-import { BUNDLED_MODELS, bundledFolder } from '../models/load.js';
+import { BUNDLED_MODELS } from '../models/families/bundled.js';
+import { families } from '../models/families/registry.js';
 import { suggestion } from '../rewards/nearest.js';
 import { REWARDS } from '../rewards/registry.js';
 import { samplers } from '../schedulers/index.js';
@@ -18,24 +19,13 @@ import { table } from './table.js';
 /** One thing that can be chosen: columns by title. Lists and flags stay what they are in JSON. */
 type Row = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
-/** What can be loaded from a folder in diffusers layout, a single file with the original names, or a hub id. */
-const ARCHITECTURES: readonly Row[] = [
-  { name: 'Stable Diffusion 1.x', from: ['folder', 'hub', 'single file'], notes: 'and fine-tunes of it' },
-  { name: 'Stable Diffusion 2.x', from: ['folder', 'hub', 'single file'], notes: 'single files that do not tell what they predict: by their weights, or --prediction' },
-  { name: 'SDXL', from: ['folder', 'hub', 'single file'], notes: 'base model; no refiner' },
-  { name: 'BK-SDM, tiny-sd, small-sd', from: ['folder', 'hub'], notes: 'distillations of Stable Diffusion 1.x' },
-  { name: 'SD-Turbo, SDXL-Turbo', from: ['folder', 'hub'], notes: 'with --guidance 0 and 1 to 4 steps; SDXL-Turbo as a single file with --sampler euler-a --spacing trailing too' },
-  { name: 'LCM', from: ['folder', 'hub', 'single file'], notes: 'with --sampler lcm' },
-  { name: 'models of attune pretrain', from: ['folder'], notes: 'any size of the same parts' },
-  { name: 'AutoencoderTiny (TAESD)', from: ['folder', 'hub'], notes: 'as the autoencoder of any of these' },
-];
-
 async function models(): Promise<Row[]> {
-  const bundled = await Promise.all(BUNDLED_MODELS.map(async (name): Promise<Row> => {
-    const complete = await access(join(bundledFolder(name), 'model_index.json')).then(() => true, () => false);
-    return { name, from: ['bundled'], notes: complete ? 'text to 64 x 64 emoji' : 'its weights are not installed' };
+  const bundled = await Promise.all(BUNDLED_MODELS.map(async ({ name, folder, notes }): Promise<Row> => {
+    const complete = await access(join(folder, 'model_index.json')).then(() => true, () => false);
+    return { name, from: ['bundled'], notes: complete ? notes : 'its weights are not installed' };
   }));
-  return [...bundled, ...ARCHITECTURES];
+  const tiny = { name: 'AutoencoderTiny (TAESD)', from: ['folder', 'hub'], notes: 'as the autoencoder of any of these' };
+  return [...bundled, ...families().flatMap(({ listed }) => listed.map((row): Row => ({ ...row }))), tiny];
 }
 
 const prompts = async (): Promise<Row[]> => Promise.all((await bundledPrompts()).map(async (name) => {

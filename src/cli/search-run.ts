@@ -59,7 +59,7 @@ export async function* findBest(
   const { prompts, search, options, callsPerPrompt, group } = plan;
   progress.phase('compiling');
   // The adapter of the task is never used: LoRAs are merged into the weights.
-  const adaptation = { kind: 'lora', options: { rank: 1 } } as const;
+  const adaptation = { kind: 'lora', options: { rank: 1, targets: pipeline.family.lora.attention } } as const;
   const resources = openResources();
   const task = resources.use(await openPipelineTask(pipeline, { ...plan, adaptation, reward, checkpointing: false }));
   const total = prompts.length * callsPerPrompt;

@@ -5,7 +5,7 @@ import { writeAtomic } from '../formats/atomic.js';
 import { writePng } from '../formats/image.js';
 import { packageVersion } from '../formats/package-root.js';
 import { checkWritable } from '../formats/writable.js';
-import { isBundled } from '../models/load.js';
+import { bundledModel } from '../models/families/bundled.js';
 import { openRewards, parseReward } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { parametersText } from '../sampling/parameters-text.js';
@@ -26,7 +26,8 @@ import { terminalProgress } from './terminal.js';
 
 function chosenRewards({ reward = [], model }: SearchFlags): readonly string[] {
   if (reward.length > 0) return reward;
-  if (isBundled(model)) return ['emoji-clip'];
+  const bundled = bundledModel(model);
+  if (bundled) return [bundled.searchReward];
   throw new UsageError('no reward to search with; give --reward NAME (attune list rewards)');
 }
 

@@ -16,7 +16,7 @@ import { tinyDecode, tinyEncode } from './tiny-vae.js';
 import { unet } from './unet.js';
 import { vaeDecode, vaeEncode } from './vae.js';
 
-/** Configurations by class name. */
+/** Configurations by class name. A family that brings classes of its own declares them here too (`declare module`). */
 export interface ComponentConfigs {
   UNet2DConditionModel: UNetConfig;
   AutoencoderKL: VaeConfig;
@@ -28,8 +28,8 @@ export interface ComponentConfigs {
 }
 export type ComponentClass = keyof ComponentConfigs;
 
-interface ComponentKind<C> {
-  schema: z.ZodType<C>;
+export interface ComponentKind<C> {
+  readonly schema: z.ZodType<C>;
   /** Asks the scope for every weight. */
   touch(scope: Scope, config: C): void;
 }
@@ -92,6 +92,11 @@ const KINDS: { [K in ComponentClass]: ComponentKind<ComponentConfigs[K]> } = {
     },
   },
 };
+
+/** Makes classes known that only one family has. */
+export function defineComponents(kinds: Readonly<Partial<Record<ComponentClass, ComponentKind<never>>>>): void {
+  Object.assign(KINDS, kinds);
+}
 
 /** The schema of a component's `config.json`. */
 export function componentSchema<K extends ComponentClass>(kind: K): z.ZodType<ComponentConfigs[K]> {

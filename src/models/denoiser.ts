@@ -1,10 +1,6 @@
 /** @file What methods and samplers see of a diffusion network, whatever it is made of. */
 import type { Tensor } from '../graph/tensor.js';
 import { concat } from '../graph/ops/layout.js';
-import type { Scope } from '../nn/scope.js';
-import type { SegmentOptions } from '../nn/segment.js';
-import type { UNetConfig } from './config.js';
-import { unet } from './unet.js';
 
 /** Named tensors that tell what to make; the first axis of each is the batch. */
 export type Condition = Readonly<Record<string, Tensor>>;
@@ -18,15 +14,6 @@ export type Condition = Readonly<Record<string, Tensor>>;
  * @returns [B, C, h, w]
  */
 export type Denoiser = (latents: Tensor, timestep: Tensor, condition: Condition) => Tensor;
-
-/** The U-Net of a pipeline; the condition has the names of `UNetInputs`. */
-export function unetDenoiser(scope: Scope, config: UNetConfig, options?: SegmentOptions): Denoiser {
-  return (latents, timestep, condition) => {
-    const { context, ...rest } = condition;
-    if (!context) throw new Error('the condition of a U-Net has no "context"');
-    return unet(scope, config, { latents, timestep, context, ...rest }, options);
-  };
-}
 
 /** Two conditions as one of twice the batch, for guidance in one pass: first all of `a`, then all of `b`. */
 export function joinConditions(a: Condition, b: Condition): Condition {

@@ -10,6 +10,7 @@ import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
+import { families } from './families/registry.js';
 import { hubCache, hubEndpoint, hubToken, isOffline } from './hub-environment.js';
 import { hubFetch } from './hub-fetch.js';
 
@@ -45,14 +46,20 @@ export async function fetchVae(repository: string, options: FetchOptions = {}): 
   return (await exists(join(folder, 'vae', 'config.json'))) ? join(folder, 'vae') : folder;
 }
 
-const PARTS = ['unet', 'vae', 'text_encoder', 'text_encoder_2'];
+/** The parts of any family, and sets of parts of which one must be there. */
+function knownParts(): { all: string[]; needed: string[][] } {
+  const needed = families().map(({ denoiser, folder }) => [denoiser.part, 'vae', ...folder.textEncoders.map(({ name }) => name)]);
+  return { all: [...new Set(needed.flat())], needed };
+}
+
 const INDEX = ['model_index.json', 'scheduler/scheduler_config.json'];
-const TOKENIZER = /^tokenizer(_2)?\/(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)$/;
+const TOKENIZER = /^tokenizer(_\d)?\/(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)$/;
 
 /** The files of a pipeline in diffusers layout, of each component one variant of its weights. */
 export function pipelineFiles(files: readonly string[], variant?: string): string[] | null {
   const chosen = files.filter((f) => INDEX.includes(f) || TOKENIZER.test(f));
-  const parts = PARTS.filter((part) => files.some((f) => f.startsWith(`${part}/`)));
+  const { all, needed } = knownParts();
+  const parts = all.filter((part) => files.some((f) => f.startsWith(`${part}/`)));
   for (const part of parts) {
     const inside = files.filter((f) => f.startsWith(`${part}/`) && f.split('/').length === 2);
     const weights = anyWeights(inside, variant);
@@ -60,14 +67,16 @@ export function pipelineFiles(files: readonly string[], variant?: string): strin
     chosen.push(`${part}/config.json`, ...weights);
   }
   const complete = INDEX.every((f) => chosen.includes(f)) && chosen.some((f) => f.startsWith('tokenizer/')) &&
-    ['unet', 'vae', 'text_encoder'].every((part) => parts.includes(part));
+    needed.some((own) => own.every((part) => parts.includes(part)));
   return complete ? chosen : null;
 }
 
 function configFiles(files: readonly string[]): string[] | null {
-  const parts = PARTS.map((part) => `${part}/config.json`);
+  const { all, needed } = knownParts();
+  const config = (part: string): string => `${part}/config.json`;
+  const parts = all.map(config);
   const chosen = files.filter((f) => INDEX.includes(f) || TOKENIZER.test(f) || parts.includes(f));
-  const complete = [...INDEX, ...parts.slice(0, 3)].every((f) => chosen.includes(f));
+  const complete = INDEX.every((f) => chosen.includes(f)) && needed.some((own) => own.every((part) => chosen.includes(config(part))));
   return complete && chosen.some((f) => f.startsWith('tokenizer/')) ? chosen : null;
 }
 

@@ -12,14 +12,14 @@ const EMBEDDING_DEVIATION = 0.02;
  * ±1/√(fan-in) (Kaiming, a = √5), norms 1 and 0, embedding tables N(0, 0.02²).
  *
  * @param shapes by name, from `componentShapes`
- * @param zero names that start at zero; by default a U-Net's last convolution, so that it first predicts 0
+ * @param zero names that start at zero; a family's `zeroAtFirst` for a denoiser
  */
 export function initialWeights(
-  shapes: ReadonlyMap<string, Shape>, seed: number, zero = /^(unet\.)?conv_out\./,
+  shapes: ReadonlyMap<string, Shape>, seed: number, zero?: RegExp,
 ): Map<string, HostTensor> {
   const values = new Map<string, HostTensor>();
   for (const [name, shape] of shapes) {
-    const data = zero.test(name) ? new Float32Array(sizeOf(shape)) : drawn(name, shape, shapes, seed);
+    const data = zero?.test(name) ? new Float32Array(sizeOf(shape)) : drawn(name, shape, shapes, seed);
     values.set(name, host(data, shape));
   }
   return values;

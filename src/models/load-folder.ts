@@ -9,7 +9,10 @@ import { openComponentFolder, readWeights } from './component-files.js';
 import type { OnBytes } from './component-files.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
 import { openVae, VAE_CLASSES } from './load-vae.js';
-import type { PartName, Pipeline, TextEncoder, Vae } from './pipeline.js';
+import type { BundledModel } from './families/bundled.js';
+import type { ModelFamily } from './families/family.js';
+import { familiesOfClass, ownerOf, pipelineClasses } from './families/registry.js';
+import type { Pipeline, TextConfig, TextEncoder, Vae } from './pipeline.js';
 import { loadTokenizer } from './tokenizer-files.js';
 import type { TokenizerOverrides } from './tokenizer-files.js';
 
@@ -28,57 +31,50 @@ export interface LoadOptions {
   clipSkip?: number | undefined;
   /** What to call the model in messages and manifests; the folder by default. */
   name?: string;
+  /** Which of the package's own models it is. */
+  bundled?: BundledModel;
 }
 
 /** A component's configuration, and its weights not yet read. */
 export type OpenPart = {
-  [K in ComponentClass]: { name: PartName; kind: K; config: ComponentConfigs[K]; source: WeightSource };
+  [K in ComponentClass]: { name: string; kind: K; config: ComponentConfigs[K]; source: WeightSource };
 }[ComponentClass];
 
-const PIPELINES = ['StableDiffusionPipeline', 'StableDiffusionXLPipeline', 'LatentConsistencyModelPipeline'];
-const CLASSES: Readonly<Record<PartName, readonly ComponentClass[]>> = {
-  unet: ['UNet2DConditionModel'],
-  vae: VAE_CLASSES,
-  text_encoder: ['CLIPTextModel', 'CLIPTextModelWithProjection'],
-  text_encoder_2: ['CLIPTextModelWithProjection'],
-};
-/** Entries of `model_index.json` that change nothing here. */
-const INERT = ['_diffusers_version', '_name_or_path', '_use_default_values', 'safety_checker', 'feature_extractor',
-  'image_encoder', 'requires_safety_checker', 'add_watermarker', 'tokenizer', 'tokenizer_2', 'scheduler'];
+/** Entries of `model_index.json` that change nothing here, or are read by name. */
+const INERT = /^(_class_name|_diffusers_version|_name_or_path|_use_default_values|safety_checker|feature_extractor|image_encoder|requires_safety_checker|add_watermarker|force_zeros_for_empty_prompt|tokenizer(_\d)?|scheduler)$/;
 
 /** @throws FormatError naming file and key */
 export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<Pipeline> {
   const path = join(folder, 'model_index.json');
   const index = await readJsonFile(path);
-  const { _class_name: kind, force_zeros_for_empty_prompt: zeros } = index;
-  if (!PIPELINES.includes(kind as string)) {
-    throw new FormatError(path, `"_class_name" is ${shown(String(kind))}`, `Supported are ${PIPELINES.join(', ')}.`);
+  const candidates = familiesOfClass(index['_class_name']);
+  if (candidates.length === 0) {
+    throw new FormatError(path, `"_class_name" is ${shown(String(index['_class_name']))}`, `Supported are ${pipelineClasses().join(', ')}.`);
   }
-  const known = [...Object.keys(CLASSES), ...INERT, '_class_name', 'force_zeros_for_empty_prompt'];
-  const unknown = Object.keys(index).find((key) => !known.includes(key));
+  const expected = partsOf(candidates[0]!);
+  const unknown = Object.keys(index).find((key) => !INERT.test(key) && !expected.has(key));
   if (unknown !== undefined) {
     throw new FormatError(path, `has the unknown key "${shown(unknown)}"`, 'This pipeline needs more than Attune has.');
   }
-  const names = kind === 'StableDiffusionXLPipeline'
-    ? (['unet', 'vae', 'text_encoder', 'text_encoder_2'] as const)
-    : (['unet', 'vae', 'text_encoder'] as const);
   const parts: OpenPart[] = [];
   try {
-    for (const name of names) {
+    for (const [name, classes] of expected) {
       if (name === 'vae' && options.vae !== undefined) {
         parts.push(await openVae(options.vae, await readJsonFile(join(folder, name, 'config.json')).catch(() => ({}))));
         continue;
       }
-      const component = componentClass(index, name, path);
+      const component = componentClass(index, name, classes, path);
       const opened = await openComponentFolder(join(folder, name), component, options.variant);
       parts.push({ name, kind: component, ...opened } as OpenPart);
     }
-    const tokenizerFolders = names.slice(2).map((name) => join(folder, name.replace('text_encoder', 'tokenizer')));
+    const family = ownerOf(candidates, parts[0]!.config);
     return await assemble(parts, {
       source: options.name ?? folder,
-      tokenizerFolders,
+      family,
+      bundled: options.bundled ?? null,
+      tokenizerFolders: family.folder.textEncoders.map(({ name }) => join(folder, tokenizerPart(name))),
       scheduler: pipelineScheduler(index, await readJsonFile(join(folder, 'scheduler', 'scheduler_config.json'))),
-      zeroEmptyNegative: kind === 'StableDiffusionXLPipeline' && zeros !== false,
+      zeroEmptyNegative: family.folder.zeroEmptyNegative(index),
       ...(options.onProgress && { onProgress: options.onProgress }),
     });
   } finally {
@@ -86,9 +82,19 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
   }
 }
 
+/** The parts with weights and their classes; families of one class of pipeline have the same. The denoiser is the first. */
+export function partsOf({ denoiser, folder }: ModelFamily): Map<string, readonly ComponentClass[]> {
+  return new Map<string, readonly ComponentClass[]>([
+    [denoiser.part, denoiser.kinds], ['vae', VAE_CLASSES], ...folder.textEncoders.map(({ name, kinds }) => [name, kinds] as const),
+  ]);
+}
+
+/** The folder of a text encoder's tokenizer. */
+export const tokenizerPart = (encoder: string): string => encoder.replace('text_encoder', 'tokenizer');
+
 /**
  * A `scheduler_config.json` as the pipeline's class takes it: the scheduler's class is that of `model_index.json`, and
- * Stable Diffusion 1 and 2 have an offset of 1 and no clipping whatever the file says, as in diffusers.
+ * some settings are the pipeline's whatever the file says.
  */
 export function pipelineScheduler(
   index: Readonly<Record<string, unknown>>, file: Readonly<Record<string, unknown>>,
@@ -96,7 +102,7 @@ export function pipelineScheduler(
   const entry = index['scheduler'];
   const given = Array.isArray(entry) ? (entry[1] as unknown) : undefined;
   const { _use_default_values: defaults } = file;
-  const fixed = index['_class_name'] === 'StableDiffusionPipeline' ? { steps_offset: 1, clip_sample: false } : {};
+  const fixed = familiesOfClass(index['_class_name'])[0]?.folder.scheduler(index) ?? {};
   return {
     ...file,
     ...(typeof given === 'string' && { _class_name: given }),
@@ -106,17 +112,21 @@ export function pipelineScheduler(
 }
 
 /** The class that `model_index.json` gives a component: `"unet": ["diffusers", "UNet2DConditionModel"]`. */
-function componentClass(index: Readonly<Record<string, unknown>>, name: PartName, path: string): ComponentClass {
+function componentClass(
+  index: Readonly<Record<string, unknown>>, name: string, classes: readonly ComponentClass[], path: string,
+): ComponentClass {
   const entry = index[name];
   const given = Array.isArray(entry) ? (entry[1] as unknown) : undefined;
-  const found = CLASSES[name].find((k) => k === given);
+  const found = classes.find((k) => k === given);
   if (found) return found;
   const problem = given == null ? `has no "${name}"` : `"${name}" is a ${shown(String(given))}`;
-  throw new FormatError(path, problem, `Supported are ${CLASSES[name].join(', ')}.`);
+  throw new FormatError(path, problem, `Supported are ${classes.join(', ')}.`);
 }
 
 export interface Assembly {
   source: string;
+  family: ModelFamily;
+  bundled: BundledModel | null;
   /** One for each text encoder. */
   tokenizerFolders: readonly string[];
   tokenizerOverrides?: readonly TokenizerOverrides[];
@@ -125,31 +135,34 @@ export interface Assembly {
   onProgress?: OnBytes;
 }
 
-/** Reads the weights of opened parts and checks that the parts fit each other. The caller closes them. */
+/** Reads the weights of opened parts, the denoiser's first, and checks that they fit each other. The caller closes them. */
 export async function assemble(parts: readonly OpenPart[], assembly: Assembly): Promise<Pipeline> {
-  const { source, tokenizerFolders, tokenizerOverrides, scheduler, zeroEmptyNegative, onProgress } = assembly;
-  const unet = parts.find((p) => p.kind === 'UNet2DConditionModel')!;
-  const vae = parts.find((p) => p.kind === 'AutoencoderKL' || p.kind === 'AutoencoderTiny')! as OpenPart & Vae;
-  const texts = parts.filter((p) => p.kind === 'CLIPTextModel' || p.kind === 'CLIPTextModelWithProjection');
-  const textEncoders = await Promise.all(texts.map(async ({ name, kind, config }, i): Promise<TextEncoder> => {
+  const { source, family, bundled, tokenizerFolders, tokenizerOverrides, scheduler, zeroEmptyNegative, onProgress } = assembly;
+  const part = (name: string): OpenPart => parts.find((p) => p.name === name)!;
+  const denoiser = part(family.denoiser.part);
+  const vae = part('vae') as OpenPart & Vae;
+  const textEncoders = await Promise.all(family.folder.textEncoders.map(async ({ name }, i): Promise<TextEncoder> => {
+    const { kind, config } = part(name);
     const files = { folder: tokenizerFolders[i]!, overrides: tokenizerOverrides?.[i] ?? {} };
     const tokenizer = await loadTokenizer(files.folder, files.overrides);
-    return { name: name as TextEncoder['name'], kind, config, tokenizer, tokenizerFiles: files };
+    return { name, kind, config: config as TextConfig, tokenizer, tokenizerFiles: files };
   }));
-  checkFit({ unet: unet.config, vae, textEncoders }, source);
+  checkFit({ family, denoiser, vae, textEncoders }, source);
 
   const total = parts.flatMap((part) => [...part.source.tensors.values()]).reduce((sum, t) => sum + byteLength(t), 0);
   const weights = new Map<string, HostTensor>();
   let before = 0;
   for (const { name, kind, config, source: file } of parts) {
     let last = 0;
-    const part = await readWeights(file, kind, config, (done) => onProgress?.(before + (last = done), total));
+    const values = await readWeights(file, kind, config, (done) => onProgress?.(before + (last = done), total));
     before += last;
-    for (const [key, value] of part) weights.set(`${name}.${key}`, value);
+    for (const [key, value] of values) weights.set(`${name}.${key}`, value);
   }
   return {
     source,
-    unet: unet.config,
+    family,
+    bundled,
+    denoiser: { kind: denoiser.kind, config: denoiser.config },
     vae: { kind: vae.kind, config: vae.config } as Vae,
     textEncoders,
     scheduler,
@@ -159,18 +172,17 @@ export async function assemble(parts: readonly OpenPart[], assembly: Assembly): 
 }
 
 /** @throws FormatError if widths of one part do not fit another */
-function checkFit({ unet, vae, textEncoders }: Pick<Pipeline, 'unet' | 'vae' | 'textEncoders'>, where: string): void {
+function checkFit(
+  { family, denoiser, vae, textEncoders }: Pick<Pipeline, 'family' | 'denoiser' | 'vae' | 'textEncoders'>, where: string,
+): void {
   const problem = ((): string | null => {
     const latent = vae.config.latent_channels;
-    if (unet.in_channels !== latent) {
-      return `the U-Net takes ${unet.in_channels} channels, the VAE has ${latent} (inpainting is not supported)`;
+    const channels = family.denoiser.channels(denoiser.config);
+    if (channels !== latent) {
+      return `the denoiser takes ${channels} channels, the VAE has ${latent} (inpainting is not supported)`;
     }
-    const sdxl = unet.addition_embed_type === 'text_time';
-    if (sdxl !== (textEncoders.length === 2)) return `the U-Net does not fit ${textEncoders.length} text encoder(s)`;
-    const width = textEncoders.reduce((sum, { config }) => sum + config.hidden_size, 0);
-    if (unet.cross_attention_dim !== width) {
-      return `the U-Net attends to text states of width ${unet.cross_attention_dim}, the text encoders give ${width}`;
-    }
+    const misfit = family.folder.misfit(denoiser.config, textEncoders);
+    if (misfit !== null) return misfit;
     for (const { name, config, tokenizer } of textEncoders) {
       const { maxLength, largest } = tokenizer;
       const { max_position_embeddings: positions, vocab_size: words } = config;

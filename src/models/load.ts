@@ -1,8 +1,7 @@
 /** @file Loads a text-to-image model by what a user calls it: a folder, a single file, a hub id, or a bundled name. */
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
-import { packageRoot } from '../formats/package-root.js';
+import { BUNDLED_MODELS, bundledModel } from './families/bundled.js';
 import { fetchConfigs, fetchSnapshot, fetchVae, HUB_ID, insideCache } from './hub.js';
 import { loadFolder } from './load-folder.js';
 import type { LoadOptions } from './load-folder.js';
@@ -11,20 +10,10 @@ import type { SingleFileOptions } from './load-single-file.js';
 import type { Pipeline } from './pipeline.js';
 import { readEmbeddings, withEmbeddings } from './text-embeddings.js';
 
-/** Models that come with the package, in `models/` at its root. */
-export const BUNDLED_MODELS = ['emoji'] as const;
-export type BundledModel = (typeof BUNDLED_MODELS)[number];
-
-/** Folder of a bundled model; the same from `src/` and from `dist/`. */
-export function bundledFolder(name: BundledModel): string {
-  return join(packageRoot, 'models', name);
-}
-
-export const isBundled = (name: string): name is BundledModel => (BUNDLED_MODELS as readonly string[]).includes(name);
-
 /** The folder, with or without weights, of a bundled name, folder or hub id. */
 async function layoutFolder(model: string): Promise<string> {
-  if (isBundled(model)) return bundledFolder(model);
+  const bundled = bundledModel(model);
+  if (bundled) return bundled.folder;
   if ((await stat(model).catch(() => null))?.isDirectory()) return insideCache(model);
   if (HUB_ID.test(model)) return fetchConfigs(model);
   throw new FormatError(model, 'is no folder or hub id (org/name)', 'Give one in diffusers layout.');
@@ -51,15 +40,16 @@ export async function loadPipeline(model: string, options: LoadOptions & SingleF
 }
 
 /** @throws FormatError if a text encoder has too few layers for it */
-function checkedSkip({ textEncoders, source }: Pipeline, skip: number): number {
-  const most = Math.min(...textEncoders.map(({ config }) => config.num_hidden_layers)) - (textEncoders.length > 1 ? 1 : 0);
+function checkedSkip({ family, textEncoders, source }: Pipeline, skip: number): number {
+  const most = Math.min(...textEncoders.map(({ config }) => config.num_hidden_layers)) - family.conditions.skippedLayers;
   if (skip <= most) return skip;
   throw new FormatError(source, `has too few layers of text for a clip skip of ${skip}`, `Give at most ${most}.`);
 }
 
 /** The folder or file of what is named as VAE: that of a bundled model, a path, or a hub id. */
 async function vaePath(vae: string, { onProgress }: LoadOptions): Promise<string> {
-  if (isBundled(vae)) return bundledFolder(vae);
+  const bundled = bundledModel(vae);
+  if (bundled) return bundled.folder;
   if (await stat(vae).catch(() => null)) return insideCache(vae);
   if (HUB_ID.test(vae)) return fetchVae(vae, { bytes: onProgress });
   throw new FormatError(vae, 'is no folder, file or hub id (org/name) of a VAE', 'Check the path.');
@@ -67,18 +57,19 @@ async function vaePath(vae: string, { onProgress }: LoadOptions): Promise<string
 
 async function loadAny(model: string, options: LoadOptions & SingleFileOptions): Promise<Pipeline> {
   const { like } = options;
-  const found = isBundled(model) ? null : await stat(model).catch(() => null);
+  const bundled = bundledModel(model);
+  const found = bundled ? null : await stat(model).catch(() => null);
   if (found && !found.isDirectory()) {
     return loadSingleFile(model, { ...options, ...(like !== undefined && { like: await layoutFolder(like) }) });
   }
   if (like !== undefined) {
     throw new FormatError(model, 'is no file, and tells itself how it is built', 'Leave out --like.');
   }
-  if (isBundled(model)) return loadFolder(bundledFolder(model), options);
+  if (bundled) return loadFolder(bundled.folder, { ...options, bundled });
   if (found) return loadFolder(await insideCache(model), { name: model, ...options });
   if (HUB_ID.test(model)) {
     const folder = await fetchSnapshot(model, { ...options, bytes: options.onProgress });
     return loadFolder(folder, { ...options, name: model });
   }
-  throw new FormatError(model, 'is no folder, file or hub id (org/name)', `Bundled: ${BUNDLED_MODELS.join(', ')}.`);
+  throw new FormatError(model, 'is no folder, file or hub id (org/name)', `Bundled: ${BUNDLED_MODELS.map(({ name }) => name).join(', ')}.`);
 }

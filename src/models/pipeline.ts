@@ -1,4 +1,4 @@
-/** @file A text-to-image model as a value: the configurations of its parts, tokenizers, and all weights in one map. */
+/** @file A text-to-image model as a value: its family, the configurations of its parts, tokenizers, and all weights in one map. */
 import type { HostTensor, Shape } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
@@ -6,18 +6,27 @@ import { FLOAT32 } from '../nn/precision.js';
 import type { Precision } from '../nn/precision.js';
 import { rootScope } from '../nn/scope.js';
 import type { Adapter, Scope, WeightSource } from '../nn/scope.js';
-import type { ComponentConfigs } from './components.js';
-import type { ClipTextConfig, UNetConfig } from './config.js';
+import type { SegmentOptions } from '../nn/segment.js';
+import type { ComponentClass, ComponentConfigs } from './components.js';
+import type { Denoiser } from './denoiser.js';
+import type { BundledModel } from './families/bundled.js';
+import type { ModelFamily } from './families/family.js';
 import type { TokenizerOverrides } from './tokenizer-files.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** The parts that have weights; in the weights' map their names begin with it: `unet.conv_in.weight`. */
-export type PartName = 'unet' | 'vae' | 'text_encoder' | 'text_encoder_2';
+/** What is read of a text encoder's configuration whatever its kind. */
+export interface TextConfig {
+  readonly hidden_size: number;
+  readonly num_hidden_layers: number;
+  readonly vocab_size: number;
+  readonly max_position_embeddings: number;
+}
 
 export interface TextEncoder {
-  readonly name: 'text_encoder' | 'text_encoder_2';
-  readonly kind: 'CLIPTextModel' | 'CLIPTextModelWithProjection';
-  readonly config: ClipTextConfig;
+  /** Its part: `text_encoder`, `text_encoder_2`. */
+  readonly name: string;
+  readonly kind: ComponentClass;
+  readonly config: TextConfig;
   readonly tokenizer: Tokenizer;
   /** What the tokenizer was made from. */
   readonly tokenizerFiles: { readonly folder: string; readonly overrides: TokenizerOverrides };
@@ -30,33 +39,44 @@ export type Vae =
 export interface Pipeline {
   /** Where it was loaded from, for messages and manifests. */
   readonly source: string;
-  readonly unet: UNetConfig;
+  readonly family: ModelFamily;
+  /** Which of the package's own models it is; null for all others. */
+  readonly bundled: BundledModel | null;
+  /** The network that denoises; the family knows its configuration. */
+  readonly denoiser: { readonly kind: ComponentClass; readonly config: unknown };
   readonly vae: Vae;
-  /** One, or SDXL's two. */
+  /** As many as the family has. */
   readonly textEncoders: readonly TextEncoder[];
   /** `scheduler_config.json` as it is; src/schedulers reads it. */
   readonly scheduler: Readonly<Record<string, unknown>>;
-  /** SDXL base: an empty negative prompt is encoded as zeros. */
+  /** An empty negative prompt is encoded as zeros (SDXL base). */
   readonly zeroEmptyNegative: boolean;
   /** Last layers of the text encoders that are left out for prompts, as diffusers counts: 0 is none beside SDXL's one. */
   readonly clipSkip?: number;
-  /** float32, by part and name. */
+  /**
+   * float32, by part and name: `unet.conv_in.weight`. The parts are the denoiser (by its family's name for it), `vae` and
+   * the text encoders.
+   */
   readonly weights: ReadonlyMap<string, HostTensor>;
 }
 
-/** SDXL takes pooled text and picture sizes beside the text states. */
-export const isSdxl = (pipeline: Pick<Pipeline, 'unet'>): boolean => pipeline.unet.addition_embed_type === 'text_time';
-
-/** What LoRA files call the family: 'sd1', 'sd2' or 'sdxl', by the width of the text states; undefined for others. */
-export function baseModelOf(pipeline: Pick<Pipeline, 'unet'>): string | undefined {
-  return { 768: 'sd1', 1024: 'sd2', 2048: 'sdxl' }[pipeline.unet.cross_attention_dim];
-}
+/** What LoRA files call the model's family ('sd1', 'sd2', 'sdxl'); undefined where they have no name for it. */
+export const baseModelOf = ({ family, denoiser }: Pick<Pipeline, 'family' | 'denoiser'>): string | undefined =>
+  family.lora.baseModel(denoiser.config);
 
 /** The scope of a part. Weights of all parts can come from one source. */
 export function partScope(
-  part: PartName, source: WeightSource, adapters: readonly Adapter[] = [], precision: Precision = FLOAT32,
+  part: string, source: WeightSource, adapters: readonly Adapter[] = [], precision: Precision = FLOAT32,
 ): Scope {
   return rootScope(source, adapters, part, precision);
+}
+
+/** The pipeline's denoiser over weights from a source. */
+export function denoiserOf(
+  { family, denoiser }: Pick<Pipeline, 'family' | 'denoiser'>, source: WeightSource, adapters: readonly Adapter[] = [],
+  { precision, ...options }: SegmentOptions & { precision?: Precision } = {},
+): Denoiser {
+  return family.denoiser.network(partScope(family.denoiser.part, source, adapters, precision), denoiser.config, options);
 }
 
 /** Pixels per latent, along one side. */
@@ -68,44 +88,43 @@ export function latentFactor({ vae }: Pick<Pipeline, 'vae'>): number {
 /**
  * Shape of the latents of `batch` images.
  *
- * @throws RangeError if a side does not divide by the VAE's factor
+ * @throws RangeError if a side does not divide by the VAE's factor, times the denoiser's patch
  */
 export function latentShape(
-  pipeline: Pick<Pipeline, 'vae' | 'unet'>, batch: number, height: number, width: number,
+  pipeline: Pick<Pipeline, 'vae' | 'family' | 'denoiser'>, batch: number, height: number, width: number,
 ): [number, number, number, number] {
+  const { denoiser } = pipeline.family;
   const factor = latentFactor(pipeline);
-  if (height % factor !== 0 || width % factor !== 0 || height < factor || width < factor) {
-    throw new RangeError(`images of ${width} × ${height} are not possible: the sides must be multiples of ${factor}`);
+  const side = factor * denoiser.patch;
+  if (height % side !== 0 || width % side !== 0 || height < side || width < side) {
+    throw new RangeError(`images of ${width} × ${height} are not possible: the sides must be multiples of ${side}`);
   }
-  return [batch, pipeline.unet.in_channels, height / factor, width / factor];
+  return [batch, denoiser.channels(pipeline.denoiser.config), height / factor, width / factor];
 }
 
 /** Sides in pixels of the images that the model was trained for, where its configuration tells. */
-export function nativeSides(pipeline: Pick<Pipeline, 'vae' | 'unet'>): [width: number, height: number] | undefined {
-  const { sample_size: size } = pipeline.unet;
-  if (size == null) return undefined;
-  const [height, width] = typeof size === 'number' ? [size, size] : (size as [number, number]);
-  return [width * latentFactor(pipeline), height * latentFactor(pipeline)];
+export function nativeSides(pipeline: Pick<Pipeline, 'vae' | 'family' | 'denoiser'>): [width: number, height: number] | undefined {
+  const sides = pipeline.family.denoiser.nativeSides(pipeline.denoiser.config);
+  return sides && [sides[0] * latentFactor(pipeline), sides[1] * latentFactor(pipeline)];
 }
 
 /** Side in pixels of the square images that the model was trained for, where its configuration tells such. */
-export function nativeSize(pipeline: Pick<Pipeline, 'vae' | 'unet'>): number | undefined {
+export function nativeSize(pipeline: Pick<Pipeline, 'vae' | 'family' | 'denoiser'>): number | undefined {
   const [width, height] = nativeSides(pipeline) ?? [];
   return width === height ? width : undefined;
 }
 
-/** Shapes of what conditions the denoiser, for a batch; names as in `UNetInputs`. */
-function conditionShapes(pipeline: Pipeline, batch: number): Record<string, Shape> {
-  const { unet, textEncoders } = pipeline;
-  return {
-    context: [batch, textEncoders[0]!.tokenizer.maxLength, unet.cross_attention_dim],
-    ...(isSdxl(pipeline) && { pooled: [batch, textEncoders.at(-1)!.config.projection_dim], sizes: [batch, 6] }),
-    ...(unet.time_cond_proj_dim !== null && { guidance: [batch] }),
-  };
-}
+type Conditioned = Pick<Pipeline, 'family' | 'denoiser' | 'textEncoders'>;
+
+/** Shapes of what conditions the denoiser, for a batch. */
+const conditionShapes = (pipeline: Conditioned, batch: number): Record<string, Shape> =>
+  pipeline.family.conditions.shapes(pipeline, batch);
+
+/** Guidance is an input of the network itself (LCM), not a second call of it. */
+export const hasGuidanceInput = (pipeline: Conditioned): boolean => 'guidance' in conditionShapes(pipeline, 1);
 
 /** Graph inputs `prefix + name` for a condition. */
-export function conditionInputs(pipeline: Pipeline, batch: number, prefix = ''): Record<string, Tensor> {
+export function conditionInputs(pipeline: Conditioned, batch: number, prefix = ''): Record<string, Tensor> {
   const shapes = Object.entries(conditionShapes(pipeline, batch));
   return Object.fromEntries(shapes.map(([name, shape]) => [name, input(prefix + name, shape)]));
 }

@@ -7,8 +7,8 @@ import { MOST_BYTES, readWhole } from '../formats/whole-file.js';
 import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';
 import type { Component } from './component-files.js';
-import { isSdxl } from './pipeline.js';
-import type { PartName, Pipeline, TextEncoder } from './pipeline.js';
+import { tokenizerPart } from './load-folder.js';
+import type { Pipeline, TextEncoder } from './pipeline.js';
 
 /** Version of diffusers whose layout this is. */
 const DIFFUSERS_VERSION = '0.30.0';
@@ -18,23 +18,19 @@ const DIFFUSERS_VERSION = '0.30.0';
  * `model_index.json` comes last: a folder without it is not complete.
  */
 export async function savePipeline(folder: string, pipeline: Pipeline, dtype: StoredType = 'float16'): Promise<void> {
-  const { unet, vae, textEncoders, scheduler } = pipeline;
-  const parts: { name: PartName; component: Component }[] = [
-    { name: 'unet', component: { kind: 'UNet2DConditionModel', config: unet, weights: weightsOf(pipeline, 'unet') } },
-    { name: 'vae', component: { ...vae, weights: weightsOf(pipeline, 'vae') } },
-    ...textEncoders.map(({ name, kind, config }) => (
-      { name, component: { kind, config, weights: weightsOf(pipeline, name) } }
-    )),
-  ];
-  for (const { name, component } of parts) await writeComponent(join(folder, name), component, dtype);
-  for (const encoder of textEncoders) await saveTokenizer(join(folder, tokenizerName(encoder)), encoder);
+  const { family, denoiser, vae, textEncoders, scheduler } = pipeline;
+  for (const { name, kind, config } of [{ name: family.denoiser.part, ...denoiser }, { name: 'vae', ...vae }, ...textEncoders]) {
+    await writeComponent(join(folder, name), { kind, config, weights: weightsOf(pipeline, name) } as Component, dtype);
+  }
+  for (const encoder of textEncoders) await saveTokenizer(join(folder, tokenizerPart(encoder.name)), encoder);
   await writeAtomic(join(folder, 'scheduler', 'scheduler_config.json'), pythonJson(scheduler));
   await writeAtomic(join(folder, 'model_index.json'), modelIndex(pipeline));
 }
 
 /** What `model_index.json` needs to know of a pipeline. */
 interface Indexed {
-  readonly unet: Pipeline['unet'];
+  readonly family: Pipeline['family'];
+  readonly denoiser: Pipeline['denoiser'];
   readonly vae: Pick<Pipeline['vae'], 'kind'>;
   readonly textEncoders: readonly Pick<TextEncoder, 'name' | 'kind'>[];
   readonly scheduler: Pipeline['scheduler'];
@@ -43,30 +39,25 @@ interface Indexed {
 
 /** `model_index.json` of a pipeline in diffusers layout. */
 export function modelIndex(pipeline: Indexed): string {
-  const { unet, vae, textEncoders, scheduler } = pipeline;
-  const sdxl = isSdxl(pipeline);
-  const plain = unet.time_cond_proj_dim === null ? 'StableDiffusionPipeline' : 'LatentConsistencyModelPipeline';
+  const { family, denoiser, vae, textEncoders, scheduler, zeroEmptyNegative = false } = pipeline;
+  const { _class_name: name, ...others } = family.folder.index(denoiser.config, zeroEmptyNegative);
   const entry = (kind: string): [string, string] => [kind.startsWith('CLIP') ? 'transformers' : 'diffusers', kind];
   const index = {
-    _class_name: sdxl ? 'StableDiffusionXLPipeline' : plain,
+    _class_name: name,
     _diffusers_version: DIFFUSERS_VERSION,
     feature_extractor: [null, null],
-    ...(sdxl
-      ? { force_zeros_for_empty_prompt: pipeline.zeroEmptyNegative }
-      : { requires_safety_checker: false, safety_checker: [null, null] }),
+    ...others,
     scheduler: ['diffusers', scheduler['_class_name'] ?? 'DDIMScheduler'],
-    unet: entry('UNet2DConditionModel'),
+    [family.denoiser.part]: entry(denoiser.kind),
     vae: entry(vae.kind),
     ...Object.fromEntries(textEncoders.map(({ name, kind }) => [name, entry(kind)])),
-    ...Object.fromEntries(textEncoders.map((encoder) => [tokenizerName(encoder), ['transformers', 'CLIPTokenizer']])),
+    ...Object.fromEntries(textEncoders.map((encoder) => [tokenizerPart(encoder.name), ['transformers', 'CLIPTokenizer']])),
   };
   return pythonJson(index);
 }
 
-const tokenizerName = ({ name }: Pick<TextEncoder, 'name'>): string => name.replace('text_encoder', 'tokenizer');
-
 /** The weights of a part, without the part in their names. */
-function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: PartName): Map<string, HostTensor> {
+function weightsOf(pipeline: Pick<Pipeline, 'weights'>, part: string): Map<string, HostTensor> {
   const prefix = `${part}.`;
   const own = [...pipeline.weights].filter(([name]) => name.startsWith(prefix));
   return new Map(own.map(([name, value]) => [name.slice(prefix.length), value]));

@@ -61,9 +61,12 @@ export function withEmbeddings(pipeline: Pipeline, uses: readonly EmbeddingUse[]
   return result;
 }
 
+/** CLIP's table of tokens; other encoders take no embeddings. */
+const tableOf = ({ name }: TextEncoder): string => `${name}.text_model.embeddings.token_embedding.weight`;
+
 /** The encoder of that name if the vectors fit; else another that they fit. */
-function encoderFor({ textEncoders, source }: Pipeline, { where, token }: EmbeddingUse, name: string, { shape }: HostTensor): TextEncoder {
-  const fits = textEncoders.filter(({ config }) => config.hidden_size === shape[1]);
+function encoderFor({ textEncoders, source, weights }: Pipeline, { where, token }: EmbeddingUse, name: string, { shape }: HostTensor): TextEncoder {
+  const fits = textEncoders.filter((encoder) => encoder.config.hidden_size === shape[1] && weights.has(tableOf(encoder)));
   const encoder = fits.find((e) => e.name === name) ?? fits[0];
   if (encoder) return encoder;
   const widths = textEncoders.map(({ config }) => config.hidden_size).join(' and ');
@@ -72,13 +75,13 @@ function encoderFor({ textEncoders, source }: Pipeline, { where, token }: Embedd
 }
 
 function withVectors(pipeline: Pipeline, encoder: TextEncoder, { where, token }: EmbeddingUse, vectors: HostTensor): Pipeline {
-  const { name, tokenizer, config } = encoder;
+  const { tokenizer, config } = encoder;
   const known = tokenizer.knows(token);
   if (token.trim() === '' || known === 'added') {
     throw new FormatError(where, `the embedding's word "${shown(token)}" is taken already`, 'Give another word: FILE:word.');
   }
   const [count, width] = vectors.shape as [number, number];
-  const key = `${name}.text_model.embeddings.token_embedding.weight`;
+  const key = tableOf(encoder);
   const table = toFloat32(pipeline.weights.get(key)!);
   const rows = new Float32Array(table.length + count * width);
   rows.set(table);

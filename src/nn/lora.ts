@@ -7,16 +7,6 @@ import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Adapter } from './scope.js';
 
-/** Layer names by kind, to choose targets from. */
-export const LORA_TARGETS = {
-  /** Attention of U-Nets: what the reward fine-tuning papers adapt. */
-  attention: ['to_q', 'to_k', 'to_v', 'to_out.0'],
-  textAttention: ['q_proj', 'k_proj', 'v_proj', 'out_proj'],
-  feedForward: ['ff.net.0.proj', 'ff.net.2'],
-  convolution: ['conv1', 'conv2', 'conv_shortcut', 'downsamplers.0.conv', 'upsamplers.0.conv'],
-  projection: ['proj_in', 'proj_out', 'time_emb_proj'],
-} as const;
-
 export interface LoraLayerPlan {
   rank: number;
   /** Constant on B·A: alpha/r, or alpha/√r in rank-stabilised LoRA. */
@@ -33,12 +23,12 @@ export interface LoraOptions {
   /** factor alpha/√r instead of alpha/r (Kalajdzievski, arXiv 2312.03732). */
   rankStabilised?: boolean;
   /** Ends of paths, whole segments; `*` stands for any characters. */
-  targets?: readonly string[];
+  targets: readonly string[];
 }
 
 /** The plan of a new LoRA: every layer whose path ends in one of the targets. */
 export function planByTargets(options: LoraOptions): LoraPlan {
-  const { rank, alpha = rank, rankStabilised = false, targets = LORA_TARGETS.attention } = options;
+  const { rank, alpha = rank, rankStabilised = false, targets } = options;
   const factor = alpha / (rankStabilised ? Math.sqrt(rank) : rank);
   const ends = targets.map((t) => t.replace(/[\\^$.+?()[\]{}|]/g, '\\$&').replaceAll('*', '.*'));
   const pattern = new RegExp(`(^|\\.)(${ends.join('|')})$`);

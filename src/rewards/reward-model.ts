@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
 import { visionScore } from '../models/clip.js';
 import { readComponent } from '../models/component-files.js';
-import { bundledFolder } from '../models/load.js';
+import { emoji } from '../models/families/bundled.js';
 import { frozenWeights, rootScope } from '../nn/scope.js';
 import { fitSquare } from './clip-pixels.js';
 import type { DifferentiableReward } from './reward.js';
@@ -36,5 +36,5 @@ export async function rewardModel(
 
 /** Of emoji: drawn like a real one, not like a sample of the bundled model. */
 export async function quality(name: string): Promise<DifferentiableReward> {
-  return rewardModel(name, join(bundledFolder('emoji'), 'emoji-quality'), 'log-odds that an emoji is real, not a sample of the bundled model');
+  return rewardModel(name, join(emoji.folder, 'emoji-quality'), 'log-odds that an emoji is real, not a sample of the bundled model');
 }

@@ -1,17 +1,16 @@
 /** @file The style of an emoji: drawn in three dimensions or flat. */
 import { join } from 'node:path';
-import { bundledFolder } from '../models/load.js';
+import { emoji } from '../models/families/bundled.js';
 import { clipHead } from './clip-head.js';
 import type { DifferentiableReward } from './reward.js';
 
 /** Log-odds of "3d" against "flat" by a linear head on the bundled emoji-clip's image embedding. */
 export async function style(name: string): Promise<DifferentiableReward> {
-  const root = bundledFolder('emoji');
   return clipHead({
     name,
     description: 'log-odds that an emoji is drawn in 3D, not flat',
     range: [-8, 8],
-    clip: join(root, 'emoji-clip'),
-    head: join(root, 'style-head', 'model.safetensors'),
+    clip: emoji.features,
+    head: join(emoji.folder, 'style-head', 'model.safetensors'),
   });
 }

@@ -2,9 +2,9 @@
 import { shown } from '../formats/errors.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { encodePrompts, openPromptEncoder, sizesOf, tokenize } from '../models/prompt.js';
+import { encodePrompts, openPromptEncoder, tokenize } from '../models/prompt.js';
 import type { EncodedPrompts, PromptEncoder } from '../models/prompt.js';
-import { isSdxl } from '../models/pipeline.js';
+import { hasGuidanceInput } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
 import { SamplingError } from '../schedulers/plan.js';
@@ -41,11 +41,8 @@ export interface Conditions {
   release(): Promise<void>;
 }
 
-/** Guidance is an input of the network itself (LCM), not a second call of it. */
-const hasGuidanceInput = ({ unet }: Pick<Pipeline, 'unet'>): boolean => unet.time_cond_proj_dim !== null;
-
 /** Whether the network is called a second time, without the prompt: above 1 only, as diffusers has it. */
-export const isGuided = (pipeline: Pick<Pipeline, 'unet'>, guidance: number): boolean =>
+export const isGuided = (pipeline: Pick<Pipeline, 'family' | 'denoiser' | 'textEncoders'>, guidance: number): boolean =>
   guidance > 1 && !hasGuidanceInput(pipeline);
 
 /** Warnings of one kind that are told one by one. */
@@ -78,12 +75,12 @@ function restOf(pipeline: Pipeline, prompt: string): string | null {
   }
 }
 
-/** What one prompt became: tensors [1, …] by name. */
+/** What prompts became: tensors by name, [1, …] of one. */
 type Row = Readonly<Record<string, HostTensor>>;
 
 /** Encodes the negative prompt, and then every prompt when it is asked for. */
 export async function openConditions(pipeline: Pipeline, settings: ConditionSettings): Promise<Conditions> {
-  const { negativePrompt, guidance, height, width, compile, remembered = MOST_REMEMBERED } = settings;
+  const { negativePrompt, guidance, compile, remembered = MOST_REMEMBERED } = settings;
   const none = negativePrompt === null ? null : rowsOf(await encodePrompts(pipeline, [negativePrompt], { ...compile, negative: true }), 1)[0]!;
   const known = new Map<string, Row>(); // the last used at the end
   let encoder: PromptEncoder | null = null;
@@ -114,13 +111,15 @@ export async function openConditions(pipeline: Pipeline, settings: ConditionSett
     for (const prompt of [...known.keys()].slice(0, Math.max(0, known.size - most))) known.delete(prompt);
   };
 
-  const batchOf = (prefix: string, rows: readonly Row[]): Feeds => ({
-    ...Object.fromEntries(Object.keys(rows[0]!).map((name) => [prefix + name, joined(rows.map((row) => row[name]!))])),
-    ...(isSdxl(pipeline) && { [`${prefix}sizes`]: sizesOf(rows.length, height, width) }),
-    ...(hasGuidanceInput(pipeline) && {
-      [`${prefix}guidance`]: host(new Float32Array(rows.length).fill(guidance), [rows.length]),
-    }),
-  });
+  const batchOf = (prefix: string, rows: readonly Row[]): Feeds => {
+    const batch = rows.length;
+    const values: Row = {
+      ...Object.fromEntries(Object.keys(rows[0]!).map((name) => [name, joined(rows.map((row) => row[name]!))])),
+      ...pipeline.family.conditions.settings(settings, batch),
+      ...(hasGuidanceInput(pipeline) && { guidance: host(new Float32Array(batch).fill(guidance), [batch]) }),
+    };
+    return Object.fromEntries(Object.entries(values).map(([name, value]) => [prefix + name, value]));
+  };
 
   return {
     async prepare(prompts) {
@@ -143,14 +142,13 @@ export async function openConditions(pipeline: Pipeline, settings: ConditionSett
   };
 }
 
-function rowsOf({ context, pooled }: EncodedPrompts, count: number): Row[] {
-  const rows = ({ data, shape }: HostTensor, i: number): HostTensor => {
+function rowsOf({ conditions }: EncodedPrompts, count: number): Row[] {
+  const row = ({ data, shape }: HostTensor, i: number): HostTensor => {
     const size = data.length / count;
     return host((data as Float32Array).slice(i * size, (i + 1) * size), [1, ...shape.slice(1)]);
   };
-  return Array.from({ length: count }, (_, i) => ({
-    context: rows(context, i), ...(pooled && { pooled: rows(pooled, i) }),
-  }));
+  return Array.from({ length: count }, (_, i) =>
+    Object.fromEntries(Object.entries(conditions).map(([name, values]) => [name, row(values, i)])));
 }
 
 /** Rows [1, …] as one tensor [N, …]. */

@@ -1,6 +1,6 @@
 /** @file Sampling settings of a model where the user gives none. */
 import type { LoraFile } from '../formats/lora.js';
-import { baseModelOf, isSdxl, nativeSides } from '../models/pipeline.js';
+import { nativeSides } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { SamplerName } from '../schedulers/index.js';
 
@@ -15,19 +15,13 @@ export function trainedGuidance(loras: readonly Pick<LoraFile, 'metadata'>[]): n
   return loras.map(({ metadata }) => Number(metadata[GUIDANCE_NOTE] ?? NaN)).find((g) => g >= 0 && g < Infinity);
 }
 
-/**
- * Guidance: what the LoRAs were trained with. Else 7.5 for Stable Diffusion 1 and 2 and 5 for SDXL, as
- * their own pipelines take; 2 suits the small models that `attune pretrain` makes.
- */
-export function defaultGuidance(pipeline: Pipeline, loras: readonly Pick<LoraFile, 'metadata'>[] = []): number {
-  const trained = trainedGuidance(loras);
-  if (trained !== undefined) return trained;
-  if (baseModelOf(pipeline) === undefined) return 2;
-  return isSdxl(pipeline) ? 5 : 7.5;
-}
+/** Guidance: what the LoRAs were trained with, else the family's. */
+export const defaultGuidance = ({ family }: Pick<Pipeline, 'family'>, loras: readonly Pick<LoraFile, 'metadata'>[] = []): number =>
+  trainedGuidance(loras) ?? family.defaults.guidance;
 
-/** Width and height in pixels: what the model was trained on, or those of the first Stable Diffusion. */
-export const defaultSize = (pipeline: Pipeline): [width: number, height: number] => nativeSides(pipeline) ?? [512, 512];
+/** Width and height in pixels: what the model was trained on, or the family's. */
+export const defaultSize = (pipeline: Pipeline): readonly [width: number, height: number] =>
+  nativeSides(pipeline) ?? pipeline.family.defaults.size;
 
 /** Pixels that go through the network together; beyond it a larger batch needs more memory and is no faster. */
 const PIXELS = 16 * 64 * 64;

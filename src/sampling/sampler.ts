@@ -4,9 +4,9 @@ import type { HostTensor } from '../graph/dtype.js';
 import { concat } from '../graph/ops/layout.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
-import { joinConditions, unetDenoiser } from '../models/denoiser.js';
+import { joinConditions } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
-import { conditionInputs, latentShape, partScope } from '../models/pipeline.js';
+import { conditionInputs, denoiserOf, latentShape, partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { normal } from '../random/random.js';
@@ -102,7 +102,7 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
 function networkGraph(pipeline: Pipeline, shape: readonly number[], guidance: number, guided: boolean): Tensor {
   const [batch] = shape as [number];
   const [x, time] = [input('latents', shape), input('timestep', [batch])];
-  const denoiser = unetDenoiser(partScope('unet', frozenWeights()), pipeline.unet);
+  const denoiser = denoiserOf(pipeline, frozenWeights());
   const positive = conditionInputs(pipeline, batch, POSITIVE);
   if (!guided) return denoiser(x, time, positive);
   const both = joinConditions(conditionInputs(pipeline, batch, NEGATIVE), positive);

@@ -1,4 +1,4 @@
-/** @file What a run leaves for others: LoRA files in all dialects (read back and compared), pictures, the report. */
+/** @file What a run leaves for others: LoRA files in the family's dialects (read back and compared), pictures, the report. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compared, SetFacts } from '../evaluation/compared.js';
@@ -10,7 +10,7 @@ import { writeAtomic } from '../formats/atomic.js';
 import { encodePng } from '../formats/image.js';
 import { imageGrid } from '../formats/image-grid.js';
 import { hasEffect } from '../formats/lora.js';
-import { LORA_DIALECTS, readLora, writeLora } from '../formats/lora-file.js';
+import { readLora, writeLora } from '../formats/lora-file.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
 import { savePipeline } from '../models/save.js';
@@ -49,7 +49,7 @@ export interface Written {
 }
 
 /**
- * Writes the weights that the task has: a LoRA in every dialect, or the full model in diffusers layout. Each LoRA file is
+ * Writes the weights that the task has: a LoRA in every dialect of the family, or the full model in diffusers layout. Each LoRA file is
  * read back by its own names and compared; then the parameters of the task are those of the diffusers file, so that what
  * is measured and shown afterwards is what was saved.
  *
@@ -80,9 +80,9 @@ export async function writeWeights(session: Session, root: string, which: 'best'
     learningRate: config.lr, seed: config.seed, steps: step, optimizer: 'AdamW',
   };
   const files: string[] = [];
-  for (const dialect of LORA_DIALECTS) {
+  for (const dialect of pipeline.family.lora.dialects) {
     const path = join(root, folder, FILES[dialect]);
-    await writeLora(path, lora, dialect, { facts, targets: { unet: config.lora.targets } });
+    await writeLora(path, lora, dialect, { facts, targets: { [pipeline.family.denoiser.part]: config.lora.targets } });
     const back = loraFromFile(task.adapter, (await readLora(path)).lora, path);
     const worst = largestDifference(task.parameters, back);
     if (!(worst <= 1e-5)) { // NaN too
@@ -128,7 +128,7 @@ const quoted = (word: string): string => (/^[\w./:@%+=,-]+$/.test(word) ? word :
  * The `attune sample` command that makes evaluation pictures again but for `--prompt` and `--seed`, and what makes them
  * the tuned model's in `folder`; null where the evaluation samples with η above 0.
  */
-export function remakeCommand({ config, task }: Session, folder: string): { command: string; tuned: string } | null {
+export function remakeCommand({ config, pipeline, task }: Session, folder: string): { command: string; tuned: string } | null {
   if (config.evaluation.eta !== 0) return null;
   const words = [
     '--model', config.model,
@@ -138,7 +138,7 @@ export function remakeCommand({ config, task }: Session, folder: string): { comm
     ...(config.negativePrompt === '' ? [] : ['--negative', config.negativePrompt]),
     ...(config.size === undefined ? [] : ['--size', String(config.size)]),
   ];
-  const tuned = task.adapter ? ['--lora', join(folder, 'lora', FILES.kohya)] : ['--model', join(folder, 'model')];
+  const tuned = task.adapter ? ['--lora', join(folder, 'lora', FILES[pipeline.family.lora.dialects[0]!])] : ['--model', join(folder, 'model')];
   return { command: ['attune', 'sample', ...words].map(quoted).join(' '), tuned: tuned.map(quoted).join(' ') };
 }
 

@@ -5,19 +5,16 @@ import { ConfigError } from '../formats/errors.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { parseYaml } from '../formats/yaml.js';
-import { isBundled } from '../models/load.js';
+import { bundledModel, emoji } from '../models/families/bundled.js';
+import type { ModelFamily } from '../models/families/family.js';
+import { sd1 } from '../models/families/sd.js';
+import { UNET_LAYERS } from '../models/families/unet.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
-import { LORA_TARGETS } from '../nn/lora.js';
 import { suggestion } from '../rewards/nearest.js';
 import { samplerOptions } from '../schedulers/plan.js';
 
 const positive = z.number().positive();
 const whole = z.int().positive();
-
-/** The bundled model is small: all its layers adapted make for clearer pictures than attention alone (docs/decisions.md). */
-const ALL_LAYERS: string[] = [
-  ...LORA_TARGETS.attention, ...LORA_TARGETS.feedForward, 'conv1', 'conv2', 'conv_shortcut', 'proj_in', 'proj_out',
-];
 
 const loraSchema = z.strictObject({
   rank: whole.default(8)
@@ -26,7 +23,7 @@ const loraSchema = z.strictObject({
     .describe('Constant alpha on B·A, alpha/rank; the rank by default, so that the factor is 1.'),
   rankStabilised: z.boolean().default(false)
     .describe('Scale B·A by alpha/√rank instead of alpha/rank (rsLoRA).'),
-  targets: z.array(z.string().min(1)).min(1).default(ALL_LAYERS)
+  targets: z.array(z.string().min(1)).min(1).default([...UNET_LAYERS]) // clearer pictures of a small model than attention alone (docs/decisions.md)
     .describe('Ends of layer paths; attention alone (to_q, to_k, to_v, to_out.0) by default for models other than the bundled one.'),
 });
 
@@ -89,7 +86,7 @@ const guardSchema = z.strictObject({
 });
 
 export const configSchema = z.strictObject({
-  model: z.string().min(1).default('emoji')
+  model: z.string().min(1).default(emoji.name)
     .describe('Bundled name, diffusers folder, single file or hub id.'),
   like: z.string().min(1).optional()
     .describe('Of a single file: the bundled name, folder or hub id that has its tokenizer and configuration.'),
@@ -156,9 +153,7 @@ export const configSchema = z.strictObject({
 type Tree = Record<string, unknown>;
 
 /** What other models than the bundled one start from. */
-const OTHER_MODELS: Tree = {
-  prompts: 'animals', lr: 4e-4, samplingSteps: 20, guidance: 5, lora: { targets: [...LORA_TARGETS.attention] },
-};
+const OTHER_MODELS: Tree = { prompts: 'animals' };
 
 /** Everything that decides what a run computes. */
 export type RunConfig = z.infer<typeof configSchema>;
@@ -252,18 +247,21 @@ function refuseSecrets(value: unknown, path = ''): void {
 /**
  * The full configuration from layers of settings, later ones winning.
  *
+ * @param family that of a model that is not bundled, whose defaults are taken; where it is not known, Stable Diffusion's
  * @throws ConfigError naming the field that is unknown (with the nearest one) or wrong
  */
-export function resolveConfig(file: Tree, assignments: readonly (readonly [string, unknown])[]): RunConfig {
+export function resolveConfig(
+  file: Tree, assignments: readonly (readonly [string, unknown])[], family?: Pick<ModelFamily, 'defaults'>,
+): RunConfig {
   const tree = structuredClone(file);
   for (const [path, value] of assignments) setPath(tree, path, value);
-  const other = tree['model'] !== undefined && !isBundled(String(tree['model']));
+  const other = tree['model'] !== undefined && !bundledModel(String(tree['model']));
   if (other && tree['rewards'] === undefined) {
     throw new ConfigError(`rewards: give one with --reward; the default ones only know emoji, and ${String(tree['model'])} `
       + 'is another model. attune list rewards shows all.');
   }
   refuseSecrets(tree);
-  const result = configSchema.safeParse(other ? over(OTHER_MODELS, tree) : tree);
+  const result = configSchema.safeParse(other ? over({ ...OTHER_MODELS, ...(family ?? sd1).defaults.training }, tree) : tree);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const path = issue.path.join('.');

@@ -1,6 +1,6 @@
 /** @file Which prompts and noise a run is measured on: those that choose the checkpoint, and others to report it on. */
-import { isBundled } from '../models/load.js';
 import { ConfigError } from '../formats/errors.js';
+import type { BundledModel } from '../models/families/bundled.js';
 import type { RunConfig } from './config.js';
 import type { EvaluationSet } from './evaluate.js';
 import { loadPrompts } from './prompts.js';
@@ -13,16 +13,15 @@ export interface EvaluationSets {
   readonly reported: readonly EvaluationSet[];
 }
 
-/** The bundled list that no other overlaps but the one of all names. */
-const HELD_OUT_LIST = 'heldout';
-
 /** Evenly from the whole list: it may be sorted by kind. */
 const spread = (list: readonly string[], count: number): string[] =>
   (list.length <= count ? [...list] : Array.from({ length: count }, (_, i) => list[Math.floor((i * list.length) / count)]!));
 
-async function untrainedPrompts({ model, evaluation }: RunConfig, trained: ReadonlySet<string>): Promise<PromptSet | null> {
+async function untrainedPrompts(
+  { evaluation }: RunConfig, bundled: BundledModel | null, trained: ReadonlySet<string>,
+): Promise<PromptSet | null> {
   const { promptSet } = evaluation.final;
-  const name = promptSet === 'auto' ? (isBundled(model) ? HELD_OUT_LIST : null) : promptSet;
+  const name = promptSet === 'auto' ? (bundled?.heldOutPrompts ?? null) : promptSet;
   if (name === null) return null;
   const list = await loadPrompts(name);
   const prompts = list.prompts.filter((p) => !trained.has(p));
@@ -32,8 +31,11 @@ async function untrainedPrompts({ model, evaluation }: RunConfig, trained: Reado
   return prompts.length === 0 ? null : { ...list, prompts };
 }
 
-/** @throws ConfigError for a list that is not there or only repeats the training prompts, or noise that is used twice */
-export async function evaluationSets(config: RunConfig, training: PromptSet): Promise<EvaluationSets> {
+/**
+ * @param bundled which of the package's own models it is
+ * @throws ConfigError for a list that is not there or only repeats the training prompts, or noise that is used twice
+ */
+export async function evaluationSets(config: RunConfig, bundled: BundledModel | null, training: PromptSet): Promise<EvaluationSets> {
   const { promptSet, prompts: count, images, seed, final } = config.evaluation;
   const trained = new Set(training.prompts);
   const set = (list: string, chosen: readonly string[], each: number, first: number): EvaluationSet => ({
@@ -43,7 +45,7 @@ export async function evaluationSets(config: RunConfig, training: PromptSet): Pr
   const own = promptSet === undefined ? training : await loadPrompts(promptSet);
   const selection = set(own.name, own.prompts.slice(0, count), images, 0);
   if (final.prompts === 0) return { selection, reported: [] };
-  const untrained = await untrainedPrompts(config, trained);
+  const untrained = await untrainedPrompts(config, bundled, trained);
   const rest = own.prompts.slice(count);
   const reported = [
     ...(untrained ? [{ name: untrained.name, prompts: untrained.prompts }] : []),

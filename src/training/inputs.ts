@@ -1,10 +1,9 @@
 /** @file Digests of all that a run computes with: if none of them changes, it goes on bit for bit. */
 import { availableParallelism } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { packageVersion } from '../formats/package-root.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
-import { bundledFolder, isBundled } from '../models/load.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { mapRewardPaths, parseReward, RewardSpecError } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
@@ -15,6 +14,7 @@ import { hashPath, hashTensors, hashText } from './digest.js';
 import { readPairs } from './image-pairs.js';
 import type { Inputs } from '../runs/manifest.js';
 import { methodPaths } from './paths.js';
+import { featureFolder } from './session.js';
 import type { Session } from './session.js';
 
 type Entries = [name: string, value: string][];
@@ -31,8 +31,8 @@ async function modelInputs(pipeline: Pipeline): Promise<Entries> {
     if (!parts.has(part)) parts.set(part, new Map());
     parts.get(part)!.set(name, t);
   }
-  const { unet, vae, scheduler, zeroEmptyNegative, textEncoders } = pipeline;
-  const configuration = { unet, vae, scheduler, zeroEmptyNegative, textEncoders: textEncoders.map(({ kind, config }) => ({ kind, config })) };
+  const { family, denoiser, vae, scheduler, zeroEmptyNegative, textEncoders } = pipeline;
+  const configuration = { [family.denoiser.part]: denoiser.config, vae, scheduler, zeroEmptyNegative, textEncoders: textEncoders.map(({ kind, config }) => ({ kind, config })) };
   const words = await Promise.all(textEncoders.map(({ tokenizerFiles }) => digestOf(tokenizerFiles.folder)));
   return [
     ...[...parts].map(([part, weights]): [string, string] => [`model ${part}`, hashTensors(weights)]),
@@ -82,8 +82,8 @@ async function dataInputs(config: RunConfig): Promise<Entries> {
 /** Reads every file and weight that the session uses: seconds for gigabytes, so only training does it. */
 export async function inputsOf(session: Session): Promise<Inputs> {
   const { config, pipeline, reward, heldOut, prompts, task, evaluator, reported } = session;
-  const { features, heldOut: heldOutSpec } = config.evaluation;
-  const space = features === 'auto' ? (isBundled(config.model) ? join(bundledFolder('emoji'), 'emoji-clip') : null) : features;
+  const { heldOut: heldOutSpec } = config.evaluation;
+  const space = featureFolder(config, pipeline.bundled);
   const list = (set: Session['prompts']): string => hashText(JSON.stringify([set.prompts, set.weights]));
   return named([
     ['attune', packageVersion],

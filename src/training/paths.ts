@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { findMethod } from '../methods/index.js';
-import { bundledFolder, isBundled } from '../models/load.js';
+import { bundledModel, emoji } from '../models/families/bundled.js';
 import { mapPaths } from '../rewards/path-option.js';
 import { mapRewardPaths, RewardSpecError } from '../rewards/registry.js';
 import type { RunConfig } from './config.js';
@@ -11,13 +11,13 @@ type Replace = (path: string) => string;
 
 /** The configuration with every path in it replaced; names of bundled things and hub ids are none. */
 function withPaths(config: RunConfig, replace: Replace): RunConfig {
-  const model = (name: string): string => (isBundled(name) || !existsSync(name) ? name : replace(name));
+  const model = (name: string): string => (bundledModel(name) || !existsSync(name) ? name : replace(name));
   /** `FILE[:word]`, as `readEmbeddings` takes it. */
   const embedding = (text: string): string => {
     const word = existsSync(text) ? '' : (/:[^:/\\]+$/.exec(text)?.[0] ?? '');
     return `${model(text.slice(0, text.length - word.length))}${word}`;
   };
-  const bundledList = (name: string): boolean => existsSync(join(bundledFolder('emoji'), 'prompts', `${basename(name)}.txt`)) && basename(name) === name;
+  const bundledList = (name: string): boolean => existsSync(join(emoji.folder, 'prompts', `${basename(name)}.txt`)) && basename(name) === name;
   const prompts = (name: string): string => (bundledList(name) ? name : replace(name));
   const reward = (spec: string): string => {
     try {

@@ -7,10 +7,10 @@ import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Counts, NetworkOptions, SampleReward, Task, TaskExecutable, Which } from '../methods/task.js';
-import { joinConditions, unetDenoiser } from '../models/denoiser.js';
+import { joinConditions } from '../models/denoiser.js';
 import type { Condition } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
-import { conditionInputs, latentFactor, latentShape, partScope } from '../models/pipeline.js';
+import { conditionInputs, denoiserOf, latentFactor, latentShape, partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { largestRank, loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
 import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
@@ -29,7 +29,7 @@ import { ConfigError } from '../formats/errors.js';
 import { auxiliaryNetwork, promptless } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
 
-/** What is trained: a LoRA on the U-Net, or all of its weights. */
+/** What is trained: a LoRA on the denoiser, or all of its weights. */
 export type Adaptation = { readonly kind: 'lora'; readonly options: LoraOptions } | { readonly kind: 'full' };
 
 export interface PipelineTaskOptions {
@@ -76,7 +76,7 @@ function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boo
   const frozen = frozenWeights();
   const symbols = new Map<string, Tensor>();
   const build = (source: WeightSource, adapters: readonly Adapter[]) =>
-    unetDenoiser(partScope('unet', source, adapters), pipeline.unet, { checkpointing });
+    denoiserOf(pipeline, source, adapters, { checkpointing });
   const reference = build(frozen, []);
   if (adaptation.kind === 'full') {
     const source = trainableWeights('tuned/', (name, t) => symbols.set(`tuned/${name}`, t));
@@ -92,11 +92,11 @@ function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boo
 }
 
 /** @param layers paths of all layers that could be adapted @throws ConfigError for targets or ranks that make no sense */
-function checkLora(adapter: LoraAdapter, { rank, targets = [] }: LoraOptions, layers: ReadonlySet<string>): void {
+function checkLora(adapter: LoraAdapter, { rank, targets }: LoraOptions, layers: ReadonlySet<string>): void {
   if (adapter.layers.size === 0) {
     const ends = [...new Set([...layers].map((path) => path.split('.').filter((part) => !/^\d+$/.test(part)).at(-1)!))];
     throw new ConfigError(`lora.targets: no layer's path ends in ${targets.join(' or ')}. There are layers that end in `
-      + `${ends.slice(0, 20).join(', ')}; a whole path is for instance ${[...layers][0] ?? 'unet.conv_in'}`);
+      + `${ends.slice(0, 20).join(', ')}; a whole path is for instance ${[...layers][0] ?? 'none'}`);
   }
   const largest = largestRank(adapter);
   if (rank > largest) throw new ConfigError(`lora.rank: ${rank} is more than any of the adapted layers has room for; take at most ${largest}`);
@@ -172,7 +172,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   return {
     pipeline, adapter, imageShape: imageShape.slice(1), sampleShape, batch, plan, counts, parameters, symbols, network, data,
     auxiliary: (name, { prompted = true } = {}) =>
-      auxiliaryNetwork(pipeline, name, prompted ? positive : promptless(positive), options.seed),
+      auxiliaryNetwork(pipeline, name, prompted ? positive : promptless(pipeline, positive), options.seed),
     seed: options.seed,
     callsPerSample: guided ? 2 : 1,
     schedule: options.schedule,

@@ -5,7 +5,7 @@ import { ConfigError, shown } from '../formats/errors.js';
 import { readRecords, RECORD_ENDINGS } from '../formats/records.js';
 import { linesOf, readTextFile } from '../formats/text-file.js';
 import { MOST_BYTES, MOST_PROMPT } from '../formats/whole-file.js';
-import { bundledFolder } from '../models/load.js';
+import { emoji } from '../models/families/bundled.js';
 import { uniform } from '../random/random.js';
 import { suggestion } from '../rewards/nearest.js';
 
@@ -16,7 +16,7 @@ export interface PromptSet {
   readonly weights: readonly number[];
 }
 
-const listFolder = (): string => join(bundledFolder('emoji'), 'prompts');
+const listFolder = (): string => join(emoji.folder, 'prompts');
 
 /** Names of the bundled lists. */
 export async function bundledPrompts(): Promise<string[]> {

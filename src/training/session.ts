@@ -1,12 +1,14 @@
 /** @file From a configuration to the parts of a run: model, rewards, prompts, task, evaluator. */
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { openFeatures } from '../evaluation/features.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { packageVersion } from '../formats/package-root.js';
 import { findMethod, METHODS } from '../methods/index.js';
 import type { Method } from '../methods/method.js';
 import { openRoller } from '../methods/rollout.js';
-import { bundledFolder, isBundled, loadPipeline } from '../models/load.js';
+import { bundledModel } from '../models/families/bundled.js';
+import type { BundledModel } from '../models/families/bundled.js';
+import { loadPipeline } from '../models/load.js';
 import { nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { unmatchedTargets } from '../nn/lora.js';
@@ -73,9 +75,11 @@ export function chosenMethod(config: RunConfig, own?: Method<never>): { method: 
   throw new ConfigError(`method.${field}: ${issue.message} (method ${name}; see attune list methods)`);
 }
 
-async function heldOutReward(config: RunConfig, trained: Reward, compile: Execution): Promise<Reward | null> {
+async function heldOutReward(
+  config: RunConfig, bundled: BundledModel | null, trained: Reward, compile: Execution,
+): Promise<Reward | null> {
   const { heldOut } = config.evaluation;
-  const name = heldOut === 'auto' ? (isBundled(config.model) ? 'emoji-judge' : null) : heldOut;
+  const name = heldOut === 'auto' ? (bundled?.heldOut ?? null) : heldOut;
   if (name === null) return null;
   if ((trained.parts ?? [{ reward: trained }]).some(({ reward }) => reward.name === parseReward(name).name)) {
     throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
@@ -83,12 +87,13 @@ async function heldOutReward(config: RunConfig, trained: Reward, compile: Execut
   return openRewards([parseReward(name)], { compile });
 }
 
-async function featureSpace(config: RunConfig, compile: Execution): Promise<FeatureExtractor | null> {
-  const { features } = config.evaluation;
-  const root = bundledFolder('emoji');
-  if (features === null || (features === 'auto' && !isBundled(config.model))) return null;
-  if (features === 'auto') return openFeatures(join(root, 'emoji-clip'), { tokenizer: null, compile });
-  return openFeatures(features, { tokenizer: null, compile });
+/** The CLIP folder of the feature space that a configuration names; null for none. */
+export const featureFolder = ({ evaluation: { features } }: RunConfig, bundled: BundledModel | null): string | null =>
+  (features === 'auto' ? bundled?.features ?? null : features);
+
+async function featureSpace(config: RunConfig, bundled: BundledModel | null, compile: Execution): Promise<FeatureExtractor | null> {
+  const folder = featureFolder(config, bundled);
+  return folder === null ? null : openFeatures(folder, { tokenizer: null, compile });
 }
 
 /** The configuration with the names of what a caller brings along. */
@@ -121,7 +126,8 @@ async function open(
 ): Promise<Session> {
   const { method, options: methodOptions } = chosenMethod(config, own.method);
   const prompts = await loadPrompts(config.prompts);
-  const { selection, reported } = await evaluationSets(config, prompts);
+  const bundled = own.pipeline ? own.pipeline.bundled : bundledModel(config.model);
+  const { selection, reported } = await evaluationSets(config, bundled, prompts);
   const compile: Execution = {
     device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
   };
@@ -130,8 +136,8 @@ async function open(
   if (purpose === 'train' && method.needs.differentiableReward && !reward.differentiable) {
     throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
   }
-  const heldOut = resources.use(await heldOutReward(config, reward, compile));
-  const features = resources.use(await featureSpace(config, compile));
+  const heldOut = resources.use(await heldOutReward(config, bundled, reward, compile));
+  const features = resources.use(await featureSpace(config, bundled, compile));
   if (!own.pipeline) progress.phase(`loading model ${config.model}`);
   const onProgress = (done: number, total: number): void => {
     signal?.throwIfAborted();

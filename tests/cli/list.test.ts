@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { listCommand } from '../../src/cli/list.js';
 import { METHODS } from '../../src/methods/index.js';
-import { bundledFolder } from '../../src/models/load.js';
+import { emoji } from '../../src/models/families/bundled.js';
 import { REWARDS } from '../../src/rewards/registry.js';
 import { samplers } from '../../src/schedulers/index.js';
 import { SEARCHES } from '../../src/search/index.js';
@@ -36,7 +36,7 @@ test('rewards tell whether they have a gradient', async () => {
 test('prompt lists have the number of their prompts', async () => {
   const rows = await listed('prompts');
   expect(rows.map((row) => row['name'])).toContain('animals');
-  const text = await readFile(join(bundledFolder('emoji'), 'prompts', 'animals.txt'), 'utf8');
+  const text = await readFile(join(emoji.folder, 'prompts', 'animals.txt'), 'utf8');
   const prompts = text.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'));
   const animals = { name: 'animals', count: prompts.length, examples: prompts.slice(0, 3) };
   expect(rows.find((row) => row['name'] === 'animals')).toEqual(animals);

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { readStatistics } from '../../src/evaluation/frechet.js';
 import { openSafetensors } from '../../src/formats/safetensors.js';
-import { bundledFolder } from '../../src/models/load.js';
+import { emoji } from '../../src/models/families/bundled.js';
 
-const root = bundledFolder('emoji');
+const root = emoji.folder;
 
 // When this fails after training emoji-clip: npm run bench -- bundled-model --statistics
 test('the real pictures\' statistics were made by the emoji-clip that lies beside them', async () => {

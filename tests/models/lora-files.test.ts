@@ -8,7 +8,7 @@ import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
 import { unetConfigSchema } from '../../src/models/config.js';
-import { encodePrompts, encodeText } from '../../src/models/prompt.js';
+import { encodePrompts } from '../../src/models/prompt.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { unet } from '../../src/models/unet.js';
 import type { UNetInputs } from '../../src/models/unet.js';
@@ -95,11 +95,11 @@ test.each([
   const { prompts } = (await loadFixture('pipeline_sd1_expected')).meta as { prompts: string[] };
   // Traced once for its inputs' shapes, which the values of the file must fit.
   const scale = host(new Float32Array([1]), []);
-  encodeText(pipeline, [input('ids', [1, 77], 'int64')], frozenWeights(), [adapter]);
+  pipeline.family.conditions.encode(pipeline, [input('ids', [1, 77], 'int64')], frozenWeights(), [adapter]);
   const feeds = { ...Object.fromEntries(loraFromFile(adapter, lora, file)), 'a.scale': scale };
-  const { context } = await encodePrompts(pipeline, prompts, { adapters: [adapter], feeds, threads: 1 });
+  const { conditions: { context } } = await encodePrompts(pipeline, prompts, { adapters: [adapter], feeds, threads: 1 });
   const expected = (await loadFixture('lora_expected')).get(`${file}/out.prompt_embeds`);
-  expect(maxError(context, expected)).toBeLessThan(TOLERANCE);
+  expect(maxError(context!, expected)).toBeLessThan(TOLERANCE);
 });
 
 test('two LoRAs at once are the same as both merged, whatever their strengths', async () => {

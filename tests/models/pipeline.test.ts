@@ -8,10 +8,10 @@ import { readAll } from '../../src/formats/weights.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
-import { joinConditions, unetDenoiser } from '../../src/models/denoiser.js';
+import { joinConditions } from '../../src/models/denoiser.js';
 import { decodeImages } from '../../src/models/latents.js';
 import { loadPipeline } from '../../src/models/load.js';
-import { conditionInputs, latentShape, partScope } from '../../src/models/pipeline.js';
+import { conditionInputs, denoiserOf, latentShape, partScope } from '../../src/models/pipeline.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import { encodePrompts, tokenize } from '../../src/models/prompt.js';
 import { savePipeline } from '../../src/models/save.js';
@@ -52,7 +52,7 @@ async function images(pipeline: Pipeline): Promise<{ latents: Float32Array[]; im
   const [x, t] = [input('x', shape), input('t', [4])];
   const conditions = [conditionInputs(pipeline, 2, 'negative.'), conditionInputs(pipeline, 2, 'positive.')] as const;
   const double = input('double', [4, ...shape.slice(1)]);
-  const denoiser = unetDenoiser(partScope('unet', source), pipeline.unet);
+  const denoiser = denoiserOf(pipeline, source);
   const out = denoiser(double, t, joinConditions(...conditions));
   const options = { threads: 1, weights: pipeline.weights };
   const network = await compile({ outputs: { out } }, options);
@@ -70,8 +70,8 @@ async function images(pipeline: Pipeline): Promise<{ latents: Float32Array[]; im
     const results = await network.run({
       double: host(doubled, double.shape),
       t: host(new Float32Array(4).fill(step.timestep), [4]),
-      'positive.context': positive.context,
-      'negative.context': none.context,
+      'positive.context': positive.conditions['context']!,
+      'negative.context': none.conditions['context']!,
     });
     const data = results.out.data as Float32Array;
     const half = data.length / 2;
@@ -122,11 +122,11 @@ describe('a pipeline', () => {
     const { prompts, negative } = meta();
     const { ids } = tokenize(pipeline, [...prompts, negative]);
     expect(ids[0]!.data).toEqual(expected.get('out.input_ids').data);
-    const { context, truncated } = await encodePrompts(pipeline, prompts, { threads: 1 });
-    expect(maxError(context, expected.get('out.prompt_embeds'))).toBeLessThan(1e-4);
+    const { conditions: { context }, truncated } = await encodePrompts(pipeline, prompts, { threads: 1 });
+    expect(maxError(context!, expected.get('out.prompt_embeds'))).toBeLessThan(1e-4);
     expect(truncated).toEqual([null, null]);
     const many = await encodePrompts(pipeline, new Array<string>(9).fill(negative), { threads: 1 });
-    const last = (many.context.data as Float32Array).slice(-many.context.data.length / 9);
+    const last = (many.conditions['context']!.data as Float32Array).slice(-many.conditions['context']!.data.length / 9);
     expect(maxError(host(last, [1, 77, 16]), expected.get('out.negative_embeds'))).toBeLessThan(1e-4);
   });
 

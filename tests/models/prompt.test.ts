@@ -3,7 +3,9 @@ import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { clipTextConfigSchema, unetConfigSchema, vaeConfigSchema } from '../../src/models/config.js';
 import type { Pipeline, TextEncoder } from '../../src/models/pipeline.js';
-import { encodePrompts, sizesOf } from '../../src/models/prompt.js';
+import { encodePrompts } from '../../src/models/prompt.js';
+import { sdxl, sizesOf } from '../../src/models/families/sdxl.js';
+import type { ModelFamily } from '../../src/models/families/family.js';
 import type { Tokenizer } from '../../src/models/tokenizer.js';
 import { loadFixture, maxError } from './fixture.js';
 
@@ -35,7 +37,9 @@ async function sdxlPipeline(): Promise<{ pipeline: Pipeline; context: HostTensor
   return {
     pipeline: {
       source: 'test',
-      unet,
+      family: sdxl as ModelFamily,
+      bundled: null,
+      denoiser: { kind: 'UNet2DConditionModel', config: unet },
       vae: { kind: 'AutoencoderKL', config: vaeConfigSchema.parse({}) },
       textEncoders: encoders,
       scheduler: {},
@@ -49,26 +53,26 @@ async function sdxlPipeline(): Promise<{ pipeline: Pipeline; context: HostTensor
 
 test('SDXL joins the last states but one of both encoders; pooled is the projection of the second', async () => {
   const { pipeline, context, pooled } = await sdxlPipeline();
-  const encoded = await encodePrompts(pipeline, ['0', '1', ''], { threads: 1 });
-  expect(encoded.context.shape).toEqual([3, LENGTH, 32]);
+  const { conditions: encoded, truncated } = await encodePrompts(pipeline, ['0', '1', ''], { threads: 1 });
+  expect(encoded['context']!.shape).toEqual([3, LENGTH, 32]);
   const half = (offset: number): HostTensor => {
-    const data = encoded.context.data as Float32Array;
+    const data = encoded['context']!.data as Float32Array;
     return host(data.filter((_, i) => i % 32 >= offset && i % 32 < offset + 16), [3, LENGTH, 16]);
   };
   expect(maxError(half(0), context[0]!)).toBeLessThan(1e-4);
   expect(maxError(half(16), context[1]!)).toBeLessThan(1e-4);
-  expect(maxError(encoded.pooled!, pooled)).toBeLessThan(1e-4);
-  expect(encoded.truncated).toEqual([null, 'end', null]);
+  expect(maxError(encoded['pooled']!, pooled)).toBeLessThan(1e-4);
+  expect(truncated).toEqual([null, 'end', null]);
 });
 
 test('the empty negative prompt of SDXL base is zeros, another is encoded', async () => {
   const { pipeline } = await sdxlPipeline();
-  const { context, pooled } = await encodePrompts(pipeline, ['', '0'], { threads: 1, negative: true });
+  const { conditions: { context, pooled } } = await encodePrompts(pipeline, ['', '0'], { threads: 1, negative: true });
   const zero = (t: HostTensor, row: number): boolean => {
     const size = t.data.length / 2;
     return (t.data as Float32Array).subarray(row * size, (row + 1) * size).every((v) => v === 0);
   };
-  expect([zero(context, 0), zero(pooled!, 0), zero(context, 1), zero(pooled!, 1)]).toEqual([true, true, false, false]);
+  expect([zero(context!, 0), zero(pooled!, 0), zero(context!, 1), zero(pooled!, 1)]).toEqual([true, true, false, false]);
 });
 
 test('SDXL is told the size of a whole picture', () => {

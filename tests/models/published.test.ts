@@ -2,11 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { detectSingleFile, singleFileComponent } from '../../src/formats/names/single-file.js';
+import type { Component } from '../../src/formats/names/single-file.js';
 import type { WeightSource } from '../../src/formats/weights.js';
 import { componentSchema, componentShapes } from '../../src/models/components.js';
 import { parseConfig } from '../../src/models/config.js';
-import { COMPONENT_KINDS, PUBLISHED } from '../../src/models/load-single-file.js';
-import type { PartName } from '../../src/models/pipeline.js';
+import { familyOfNames } from '../../src/models/families/registry.js';
+import { partsOf } from '../../src/models/load-folder.js';
 
 /** Names and shapes of the full-size models as diffusers makes them: component → name → shape. */
 async function publishedKeys(name: string): Promise<Record<string, Record<string, number[]>>> {
@@ -17,14 +18,15 @@ async function publishedKeys(name: string): Promise<Record<string, Record<string
 const FILES = { sd1: 'sd15', sd2: 'sd21', sdxl: 'sdxl' } as const;
 
 describe.each(['sd1', 'sd2', 'sdxl'] as const)('the published model of %s', (family) => {
-  const { scheduler: _, ...configs } = PUBLISHED[family];
-  const shapesOf = (part: PartName): [string, readonly number[]][] => {
-    const kind = COMPONENT_KINDS[part];
-    const config = parseConfig(componentSchema(kind), configs[part as keyof typeof configs], part);
+  const record = familyOfNames(family);
+  const { configs } = record.singleFile!.published!;
+  const shapesOf = (part: string): [string, readonly number[]][] => {
+    const kind = partsOf(record).get(part)![0]!;
+    const config = parseConfig(componentSchema(kind), configs[part], part);
     return [...componentShapes(kind, config)].toSorted();
   };
 
-  test.each(Object.keys(configs) as PartName[])('has the weights of the reference in its %s', async (part) => {
+  test.each(Object.keys(configs))('has the weights of the reference in its %s', async (part) => {
     const keys = (await publishedKeys(FILES[family]))[part]!;
     const names = Object.keys(keys).filter((name) => !name.endsWith('position_ids'));
     // transformers 5 leaves a level out of the names that published files have.
@@ -39,7 +41,7 @@ describe.each(['sd1', 'sd2', 'sdxl'] as const)('the published model of %s', (fam
     const read = (): Promise<never> => Promise.reject(new Error('nothing is to be read'));
     const source: WeightSource = { where: 'file', metadata: {}, tensors, read, close: async () => {} };
     expect(detectSingleFile(source)).toEqual({ family, inChannels: 4, zeroTerminalSnr: false });
-    for (const part of Object.keys(configs) as PartName[]) {
+    for (const part of Object.keys(configs) as Component[]) {
       const found = [...singleFileComponent(source, family, part).tensors].map(([name, { shape }]) => [name, shape]);
       expect(found.toSorted(), part).toEqual(shapesOf(part));
     }

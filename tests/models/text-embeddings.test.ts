@@ -24,15 +24,15 @@ const STYLE = `${join(fixtures, 'embedding_a1111.pt')}:small-style`;
 const folder = await mkdtemp(join(tmpdir(), 'attune-embeddings-'));
 afterAll(() => rm(folder, { recursive: true }));
 
-const states = async (pipeline: Pipeline): Promise<HostTensor> => (await encodePrompts(pipeline, prompts, { threads: 1 })).context;
+const states = async (pipeline: Pipeline): Promise<HostTensor> => (await encodePrompts(pipeline, prompts, { threads: 1 })).conditions['context']!;
 
 describe('text states are those of diffusers', () => {
   test.each([undefined, 0, 1])('with words of one and several vectors, clip skip %s', async (clipSkip) => {
     const pipeline = await loadPipeline(tiny, { embeddings: [TWO, STYLE], clipSkip });
     const name = clipSkip ?? 'None';
     expect(maxError(await states(pipeline), reference.get(`out.context_${name}`))).toBeLessThan(2e-5);
-    const { context } = await encodePrompts(pipeline, [negative], { threads: 1, negative: true });
-    expect(maxError(context, reference.get(`out.negative_${name}`))).toBeLessThan(2e-5);
+    const { conditions: { context } } = await encodePrompts(pipeline, [negative], { threads: 1, negative: true });
+    expect(maxError(context!, reference.get(`out.negative_${name}`))).toBeLessThan(2e-5);
   });
 
   test('also where a LoRA brings the words along', async () => {

@@ -6,6 +6,7 @@ import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { unetConfigSchema } from '../../src/models/config.js';
 import { unet } from '../../src/models/unet.js';
+import { unetLora } from '../../src/models/families/unet.js';
 import { loraAdapter, planByTargets } from '../../src/nn/lora.js';
 import type { LoraAdapter } from '../../src/nn/lora.js';
 import { frozenWeights, rootScope } from '../../src/nn/scope.js';
@@ -47,7 +48,7 @@ function loraFeeds(fixture: Fixture, strength: number): Record<string, HostTenso
 
 async function expectReference(variant: string, checkpointing: boolean): Promise<void> {
   const fixture = await loadFixture(`unet_${variant}`);
-  const adapter = loraAdapter('a', planByTargets({ rank: 4, alpha: 8 }));
+  const adapter = loraAdapter('a', planByTargets({ rank: 4, alpha: 8, targets: unetLora.attention }));
   await compareWithReference(fixture, (scope, inputs) => ({ sample: run(fixture, scope, inputs, checkpointing) }), {
     adapters: [adapter],
     root: 'unet',

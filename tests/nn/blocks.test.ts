@@ -5,6 +5,7 @@ import { clipEncoder } from '../../src/models/clip-encoder.js';
 import { vaeConfigSchema } from '../../src/models/config.js';
 import { transformerLayer } from '../../src/models/unet-blocks.js';
 import { vaeMidBlock } from '../../src/models/vae.js';
+import { unetLora } from '../../src/models/families/unet.js';
 import { loraAdapter, planByTargets } from '../../src/nn/lora.js';
 import { resnetBlock } from '../../src/nn/resnet.js';
 import { host } from '../../src/graph/dtype.js';
@@ -39,7 +40,7 @@ test('residual block: output and gradients by everything', async () => {
 test('transformer layer with LoRA: output and gradients by everything', async () => {
   const fixture = await loadFixture('engine_transformer_block_lora');
   const lora = renamed(fixture, (name) => (name.includes('lora_') ? null : name.replace('.base_layer', '')));
-  const adapter = loraAdapter('a', planByTargets({ rank: 4, alpha: 8 }));
+  const adapter = loraAdapter('a', planByTargets({ rank: 4, alpha: 8, targets: unetLora.attention }));
   const feeds: Record<string, HostTensor> = { 'a.scale': host(new Float32Array([1]), []) };
   for (const [key, value] of lora) {
     const [, kind, path, part] = /^(grad\.param|param)\.(.+)\.lora_([AB])\.default\.weight$/.exec(key)!;

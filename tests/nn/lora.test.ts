@@ -4,6 +4,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
 import { conv } from '../../src/nn/conv.js';
 import { linear } from '../../src/nn/linear.js';
+import { unetLora } from '../../src/models/families/unet.js';
 import { loraAdapter, loraParameters, planByTargets } from '../../src/nn/lora.js';
 import { initialLora, loraToFile, mergeLora } from '../../src/nn/lora-values.js';
 import { frozenWeights, rootScope } from '../../src/nn/scope.js';
@@ -12,7 +13,7 @@ import { compile } from '../../src/runtime/compile.js';
 
 test('targets are ends of paths in whole segments', () => {
   const block = 'unet.down_blocks.0.attentions.0.transformer_blocks.0';
-  const planned = planByTargets({ rank: 4 });
+  const planned = planByTargets({ rank: 4, targets: unetLora.attention });
   expect(planned(`${block}.attn1.to_q`)).toEqual({ rank: 4, factor: 1 });
   expect(planned(`${block}.attn2.to_out.0`)).toEqual({ rank: 4, factor: 1 });
   expect(planned(`${block}.attn1.add_to_q`)).toBeUndefined();
@@ -21,7 +22,7 @@ test('targets are ends of paths in whole segments', () => {
   expect(some(`${block}.attn2.to_v`)).toEqual({ rank: 16, factor: 0.5 });
   expect(some(`${block}.attn1.to_v`)).toBeUndefined();
   expect(some('unet.down_blocks.0.resnets.1.conv1')).toBeDefined();
-  expect(planByTargets({ rank: 16, alpha: 8, rankStabilised: true })('to_q')!.factor).toBe(2);
+  expect(planByTargets({ rank: 16, alpha: 8, rankStabilised: true, targets: unetLora.attention })('to_q')!.factor).toBe(2);
 });
 
 /** A linear layer and a strided convolution with an adapter on both. */

@@ -21,11 +21,11 @@ test('a batch has the text states of its prompts in order, and those of the nega
   const pipeline = await loadPipeline(tiny);
   const conditions = await openConditions(pipeline, settings);
   const feeds = await conditions.feeds(['a dog', 'a cat', 'a dog']);
-  const { context } = await prompt.encodePrompts(pipeline, ['a cat', 'a dog', 'blur'], { threads: 1 });
+  const { conditions: { context } } = await prompt.encodePrompts(pipeline, ['a cat', 'a dog', 'blur'], { threads: 1 });
   const [positive, negative] = [feeds['condition/context']!, feeds['negative/context']!];
   expect([positive.shape, negative.shape]).toEqual([[3, 77, 16], [3, 77, 16]]);
-  expect([0, 1, 2].map((i) => row(positive, i))).toEqual([row(context, 1), row(context, 0), row(context, 1)]);
-  expect([0, 1, 2].map((i) => row(negative, i))).toEqual([0, 1, 2].map(() => row(context, 2)));
+  expect([0, 1, 2].map((i) => row(positive, i))).toEqual([row(context!, 1), row(context!, 0), row(context!, 1)]);
+  expect([0, 1, 2].map((i) => row(negative, i))).toEqual([0, 1, 2].map(() => row(context!, 2)));
   expect(Object.keys(feeds)).toHaveLength(2);
   expect(Object.keys(await (await openConditions(pipeline, { ...settings, negativePrompt: null })).feeds(['a cat'])))
     .toEqual(['condition/context']);

@@ -4,6 +4,9 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { host, sizeOf } from '../../src/graph/dtype.js';
 import { componentShapes } from '../../src/models/components.js';
 import { unetConfigSchema } from '../../src/models/config.js';
+import type { ClipTextConfig, UNetConfig } from '../../src/models/config.js';
+import type { ModelFamily } from '../../src/models/families/family.js';
+import { sdxl } from '../../src/models/families/sdxl.js';
 import { loadPipeline } from '../../src/models/load.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import * as generator from '../../src/random/random.js';
@@ -67,7 +70,7 @@ test('a consistency model gets its guidance as an input', async () => {
   const base = await loadPipeline(tiny);
   const own = [...part('param.')].map(([name, value]) => [`unet.${name}`, value] as const);
   const weights = new Map([...base.weights, ...own]);
-  const pipeline = { ...base, unet: unetConfigSchema.parse(meta['config']), weights };
+  const pipeline = { ...base, denoiser: { ...base.denoiser, config: unetConfigSchema.parse(meta['config']) }, weights };
   const [low, high] = [await imagesOf(pipeline, { guidance: 1 }), await imagesOf(pipeline, { guidance: 8 })];
   expect(largest(low[0]!, high[0]!)).toBeGreaterThan(0.01);
 });
@@ -81,16 +84,16 @@ test('guidance up to 1 is none, with the prompt: 0 is how Turbo models are told 
 
 test('SDXL gets pooled text and sizes, batch by batch', async () => {
   const base = await loadPipeline(tiny);
-  const [encoder] = base.textEncoders as [Pipeline['textEncoders'][0]];
+  const [encoder] = base.textEncoders as [Pipeline['textEncoders'][0] & { config: ClipTextConfig }];
   const kind = 'CLIPTextModelWithProjection';
   const unet = unetConfigSchema.parse({
-    ...base.unet, block_out_channels: [4, 8], down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D'],
+    ...base.denoiser.config as UNetConfig, block_out_channels: [4, 8], down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D'],
     up_block_types: ['CrossAttnUpBlock2D', 'UpBlock2D'], cross_attention_dim: 2 * encoder.config.hidden_size,
     addition_embed_type: 'text_time', addition_time_embed_dim: 8,
     projection_class_embeddings_input_dim: encoder.config.projection_dim + 6 * 8,
   });
   const pipeline: Pipeline = {
-    ...base, unet, zeroEmptyNegative: true, textEncoders: [encoder, { ...encoder, name: 'text_encoder_2', kind }],
+    ...base, family: sdxl as ModelFamily, denoiser: { ...base.denoiser, config: unet }, zeroEmptyNegative: true, textEncoders: [encoder, { ...encoder, name: 'text_encoder_2', kind }],
     weights: new Map([...base.weights, ...random(componentShapes('UNet2DConditionModel', unet), 'unet'),
       ...random(componentShapes(kind, encoder.config), 'text_encoder_2')]),
   };

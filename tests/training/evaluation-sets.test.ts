@@ -5,13 +5,14 @@ import { resolveConfig } from '../../src/training/config.js';
 import { evaluationSets } from '../../src/training/evaluation-sets.js';
 import type { EvaluationSets } from '../../src/training/evaluation-sets.js';
 import { loadPrompts } from '../../src/training/prompts.js';
+import { bundledModel } from '../../src/models/families/bundled.js';
 import { scratch } from '../cli/helpers.js';
 
 const folder = scratch();
 
 async function sets(settings: Record<string, unknown>, start: object = {}): Promise<EvaluationSets> {
   const config = resolveConfig({ ...start }, Object.entries(settings));
-  return evaluationSets(config, await loadPrompts(config.prompts));
+  return evaluationSets(config, bundledModel(config.model), await loadPrompts(config.prompts));
 }
 
 const distinct = (prompts: readonly string[]): string[] => [...new Set(prompts)];

@@ -6,6 +6,7 @@ import { host } from '../../src/graph/dtype.js';
 import { draft } from '../../src/methods/draft.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { componentShapes } from '../../src/models/components.js';
+import type { UNetConfig } from '../../src/models/config.js';
 import { loadPipeline } from '../../src/models/load.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import { normal } from '../../src/random/random.js';
@@ -25,13 +26,13 @@ const compile = { device: 'cpu', threads: 1 } as const;
 /** The tiny pipeline with a projection of guidance into the embedding of time, as LCM has it. */
 async function lcmPipeline(): Promise<Pipeline> {
   const plain = await loadPipeline(join(import.meta.dirname, '..', 'fixtures', 'pipeline_sd1'));
-  const unet = { ...plain.unet, time_cond_proj_dim: 16 };
+  const unet = { ...plain.denoiser.config as UNetConfig, time_cond_proj_dim: 16 };
   const added = [...componentShapes('UNet2DConditionModel', unet)].filter(([name]) => !plain.weights.has(`unet.${name}`));
   const weights = added.map(([name, shape]): [string, HostTensor] => {
     const size = shape.reduce((a, b) => a * b, 1);
     return [`unet.${name}`, host(normal({ seed: 2, stream: name, step: 0 }, 0, size), shape)];
   });
-  return { ...plain, unet, weights: new Map([...plain.weights, ...weights]) };
+  return { ...plain, denoiser: { ...plain.denoiser, config: unet }, weights: new Map([...plain.weights, ...weights]) };
 }
 
 const pipeline = await lcmPipeline();

@@ -15,9 +15,9 @@ const pipeline = await loadPipeline(tiny);
 const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'fixture');
 const reward = await openRewards([parseReward('symmetry')]);
 
-const open = (lora: { rank: number; targets?: string[] }) => openPipelineTask(pipeline, {
+const open = ({ rank, targets = [...pipeline.family.lora.attention] }: { rank: number; targets?: string[] }) => openPipelineTask(pipeline, {
   batch: 1, seed: 0, schedule, plan: samplers.ddim.plan(schedule, 2, options), guidance: 2, negativePrompt: '', height: 32, width: 32,
-  adaptation: { kind: 'lora', options: lora }, reward, checkpointing: false, compile: { device: 'cpu', threads: 1 },
+  adaptation: { kind: 'lora', options: { rank, targets } }, reward, checkpointing: false, compile: { device: 'cpu', threads: 1 },
 });
 
 test.each([

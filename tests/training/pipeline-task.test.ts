@@ -11,6 +11,7 @@ import { perItem } from '../../src/methods/reward-loss.js';
 import { openRewardedCall } from '../../src/methods/rewarded-call.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { samplesOf, sampleSize } from '../../src/methods/task.js';
+import type { UNetConfig } from '../../src/models/config.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { conditionInputs } from '../../src/models/pipeline.js';
 import { normal } from '../../src/random/random.js';
@@ -170,8 +171,8 @@ test('the auxiliary network reads the prompt unless told not to', async () => {
 
 test('the auxiliary network fits models whose heads do not divide its channels', () => {
   // SD 2.x and SDXL have 5, 10 and 20 heads; a fifth of their channels is 64, 128 and 256.
-  const unet = { ...pipeline.unet, block_out_channels: [320, 640], attention_head_dim: [5, 10], norm_num_groups: 32 };
-  const { parameters, output } = auxiliaryNetwork({ ...pipeline, unet }, 'flow', conditionInputs(pipeline, 2), 0);
+  const unet = { ...pipeline.denoiser.config as UNetConfig, block_out_channels: [320, 640], attention_head_dim: [5, 10], norm_num_groups: 32 };
+  const { parameters, output } = auxiliaryNetwork({ ...pipeline, denoiser: { ...pipeline.denoiser, config: unet } }, 'flow', conditionInputs(pipeline, 2), 0);
   const x = input('x', [2, unet.in_channels, 8, 8]);
   expect(output(x, stepInput('step', 2)).shape).toEqual(x.shape);
   expect(parameters.get('flow/conv_in.weight')!.shape[0]).toBe(64);

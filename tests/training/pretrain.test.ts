@@ -9,6 +9,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { square, sub } from '../../src/graph/ops/arithmetic.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
+import type { ClipTextConfig, UNetConfig } from '../../src/models/config.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { normal } from '../../src/random/random.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
@@ -100,7 +101,7 @@ describe('a recipe for each network', () => {
     await carryOut('vae');
     await carryOut('denoiser');
     const pipeline = await loadPipeline(out);
-    expect(pipeline.unet.block_out_channels).toEqual([8, 16]);
+    expect((pipeline.denoiser.config as UNetConfig).block_out_channels).toEqual([8, 16]);
     const [{ tokenizer }] = pipeline.textEncoders as [(typeof pipeline.textEncoders)[0]];
     const { ids, truncated } = tokenizer.encode('a red square');
     expect(tokenizer.decode(ids).trim()).toBe('a red square');
@@ -126,7 +127,7 @@ describe('a recipe for each network', () => {
   });
 
   test('the target and its weight are those of the prediction type', async () => {
-    const { textEncoders: [encoder], unet } = await loadPipeline(out);
+    const { textEncoders: [encoder], denoiser: { config } } = await loadPipeline(out);
     const { records } = await loadDataset(data, 16);
     const latents = host(normal({ seed: 5, stream: 'latents', step: 0 }, 0, records.length * 4 * 64), [records.length, 4, 8, 8]);
     const alphasCumprod = Float64Array.of(0.95, 0.6, 0.1, 0.01); // SNR 19, 1.5, 0.11, 0.01
@@ -134,7 +135,7 @@ describe('a recipe for each network', () => {
     for (const [predictionType, weights] of [['v', [5 / 20, 1, 1, 1]], ['epsilon', [5 / 19, 1, 1, 1]]] as const) {
       const schedule = { alphasCumprod, finalAlphaCumprod: 1, predictionType };
       const { feeds } = denoiser({
-        unet, textEncoder: encoder!.config, tokenizer: encoder!.tokenizer, parameters: new Map(), latents, records, schedule,
+        unet: config as UNetConfig, textEncoder: encoder!.config as ClipTextConfig, tokenizer: encoder!.tokenizer, parameters: new Map(), latents, records, schedule,
         batch: 4, seed: 0, minSnr: 5, promptDropout: 0,
       });
       const { noisy, target, weight } = feeds(0) as Record<string, HostTensor>;

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { pipelineScheduler } from '../../src/models/load-folder.js';
-import { PUBLISHED } from '../../src/models/load-single-file.js';
+import { sdxl } from '../../src/models/families/sdxl.js';
 import { samplers } from '../../src/schedulers/index.js';
 import type { SamplerOptions } from '../../src/schedulers/plan.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
@@ -53,7 +53,7 @@ test('a file of SDXL keeps its offset, and its clipping is warned of', async () 
 });
 
 test('single files of SDXL have the schedule of its folder: Euler, leading, offset 1', () => {
-  const { sampler, schedule, options, warnings } = readSchedulerConfig(PUBLISHED.sdxl.scheduler, 'sdxl');
+  const { sampler, schedule, options, warnings } = readSchedulerConfig(sdxl.singleFile!.published!.scheduler, 'sdxl');
   expect({ sampler, warnings }).toEqual({ sampler: 'euler', warnings: [] });
   const { initialStd, steps } = samplers.euler.plan(schedule, 20, options);
   expect(steps.map((s) => s.timestep)).toEqual(Array.from({ length: 20 }, (_, i) => 951 - 50 * i));

@@ -3,6 +3,8 @@ import { FormatError } from '../errors.js';
 import type { WeightSource } from '../weights.js';
 import { textFromClip, textFromOpenClip } from './ldm-text.js';
 import { unetFromLdm, type Family } from './ldm-unet.js';
+
+export type { Family } from './ldm-unet.js';
 import { vaeFromLdm } from './ldm-vae.js';
 import { renamedSource, type Target } from './renamed-source.js';
 

@@ -10,6 +10,8 @@ import { imageFeatures, normalizePixels } from '../../models/clip.js';
 import { readComponent, writeComponent } from '../../models/component-files.js';
 import { componentShapes } from '../../models/components.js';
 import type { ComponentClass, ComponentConfigs } from '../../models/components.js';
+import type { ModelFamily } from '../../models/families/family.js';
+import { small } from '../../models/families/small.js';
 import { initialWeights } from '../../models/init.js';
 import { modelIndex } from '../../models/save.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
@@ -52,7 +54,7 @@ async function firstWeights<K extends ComponentClass>(
   kind: K, config: ComponentConfigs[K], folder: string, { fromExisting, seed }: PretrainOptions,
 ): Promise<Map<string, HostTensor>> {
   const shapes = componentShapes(kind, config);
-  if (!fromExisting) return initialWeights(shapes, seed);
+  if (!fromExisting) return initialWeights(shapes, seed, small.denoiser.zeroAtFirst);
   const { weights } = await readComponent(folder, kind);
   for (const [name, shape] of shapes) {
     if (weights.get(name)?.shape.join() === shape.join()) continue;
@@ -152,7 +154,7 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
     await writeComponent(join(out, 'text_encoder'), { kind: 'CLIPTextModel', config: recipe.textEncoder, weights: part(average, TEXT_ENCODER) });
     // With it the folder is a model that all other commands take.
     await writeAtomic(join(out, 'model_index.json'), modelIndex({
-      unet: recipe.unet, vae: { kind: 'AutoencoderKL' }, scheduler: recipe.scheduler,
+      family: small as ModelFamily, denoiser: { kind: 'UNet2DConditionModel', config: recipe.unet }, vae: { kind: 'AutoencoderKL' }, scheduler: recipe.scheduler,
       textEncoders: [{ name: 'text_encoder', kind: 'CLIPTextModel' }],
     }));
   };
