@@ -17,6 +17,7 @@ import type { Table } from '../comparison/tables.js';
 import { writeAtomic } from '../formats/atomic.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
+import { familyOf } from '../models/load.js';
 import { readView } from '../runs/view.js';
 import { openResources } from '../runtime/resources.js';
 import { ConfigError } from '../formats/errors.js';
@@ -172,7 +173,8 @@ function launcher(root: string, children: Set<ChildProcess>, force: boolean): (j
 async function compare(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const comparison = await comparisonOf(flags);
-  const jobs = jobsOf(comparison).map((job) => ({ ...job, config: absolutePaths(job.config) }));
+  const { model, like } = jobsOf(comparison)[0]!.config; // mistakes are told before a model is looked at
+  const jobs = jobsOf(comparison, await familyOf(model, like)).map((job) => ({ ...job, config: absolutePaths(job.config) }));
   const root = flags.out ?? join('runs', `${new Date().toISOString().replace(/[:.]/g, '-').slice(0, 19)}-compare`);
   await checkWritable(root, 'folder');
   await mkdir(root, { recursive: true });

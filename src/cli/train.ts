@@ -5,6 +5,7 @@ import { gainText, setText } from '../evaluation/compared.js';
 import type { Compared } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import { ConfigError } from '../formats/errors.js';
+import { familyOf } from '../models/load.js';
 import { configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
 import { runTraining } from '../training/run.js';
@@ -37,7 +38,9 @@ export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfi
   const given = Object.entries(FIELDS).flatMap(([flag, path]): [string, unknown][] =>
     flags[flag] === undefined ? [] : [[path, flags[flag]]]);
   if (flags.reward.length > 0) given.push(['rewards', flags.reward]);
-  return resolveConfig(file, [...environmentSettings(process.env), ...given, ...flags.set.map(parseAssignment)]);
+  const settings = [...environmentSettings(process.env), ...given, ...flags.set.map(parseAssignment)];
+  const { model, like } = resolveConfig(file, settings); // mistakes are told before a model is looked at
+  return resolveConfig(file, settings, await familyOf(model, like));
 }
 
 /** Adds the flags that `train`, `plan` and `eval` share. */

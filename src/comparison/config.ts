@@ -1,6 +1,7 @@
 /** @file The configuration of a comparison: what is compared, on what common ground, under which budget. */
 import { z } from 'zod';
 import { ConfigError } from '../formats/errors.js';
+import type { ModelFamily } from '../models/families/family.js';
 import { resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
 import { chosenMethod } from '../training/session.js';
@@ -81,7 +82,7 @@ function merged(a: Tree, b: Tree): Tree {
   return { ...a, ...Object.fromEntries(both) };
 }
 
-function entryConfig(comparison: Comparison, name: string, seed: number): RunConfig {
+function entryConfig(comparison: Comparison, name: string, seed: number, family: ModelFamily | undefined): RunConfig {
   const entry = comparison.entries[name]!;
   const taken = COMMON.find((key) => Object.hasOwn(entry, key));
   if (taken) throw new ConfigError(`entries.${name}.${taken}: must be the same for all entries; put it under settings`);
@@ -97,7 +98,7 @@ function entryConfig(comparison: Comparison, name: string, seed: number): RunCon
   if (method === undefined) throw new ConfigError(`entries.${name}.method: is missing`);
   try {
     const config = resolveConfig(
-      { ...given, method, seed, budget: { rewardQueries, seconds }, ...(steps !== undefined && { steps }) }, [],
+      { ...given, method, seed, budget: { rewardQueries, seconds }, ...(steps !== undefined && { steps }) }, [], family,
     );
     chosenMethod(config);
     return config;
@@ -110,9 +111,10 @@ function entryConfig(comparison: Comparison, name: string, seed: number): RunCon
 /**
  * All runs of a comparison, a seed at a time, so that what is there first is one of everything.
  *
+ * @param family the model's, whose defaults are taken
  * @throws ConfigError naming entry and setting
  */
-export function jobsOf(comparison: Comparison): Job[] {
+export function jobsOf(comparison: Comparison, family?: ModelFamily): Job[] {
   const names = Object.keys(comparison.entries);
   const baselines = ['base', ...comparison.bestOf.map((n) => `best-of-${n}`)];
   for (const name of names) {
@@ -122,7 +124,7 @@ export function jobsOf(comparison: Comparison): Job[] {
     if (baselines.includes(name)) throw new ConfigError(`entries.${name}: is the name of a baseline; choose another`);
   }
   return comparison.seeds.flatMap((seed, k) => {
-    const configs = names.map((name) => entryConfig(comparison, name, seed));
+    const configs = names.map((name) => entryConfig(comparison, name, seed, family));
     // Baselines take what is common; of the rest, any entry's will do.
     const job = (entry: string, kind: Kind, config: RunConfig): Job => 
       ({ entry, seed, kind, folder: `runs/${entry}/seed-${seed}`, config });

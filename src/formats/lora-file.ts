@@ -39,7 +39,7 @@ const DIFFUSERS_WEIGHTS = ['pytorch_lora_weights.safetensors', 'pytorch_lora_wei
 /**
  * Reads a LoRA.
  * @param path a safetensors or PyTorch file, or a folder of PEFT or diffusers, or one with a single safetensors file. A
- *   PEFT LoRA for several models has a folder for each: `unet`, `text_encoder`, `text_encoder_2`
+ *   PEFT LoRA for several models has a folder for each: `unet`, `transformer`, `text_encoder`, `text_encoder_2`
  * @throws FormatError also for NaN and infinity
  */
 export async function readLora(path: string): Promise<LoraReading> {
@@ -130,8 +130,8 @@ async function collect(source: WeightSource, dialect: LoraReading['dialect'], pa
   if (dialect !== 'peft') return collectLayers(source, parseDotted, diffusersAlpha(source.metadata, path));
   // An adapter names its modules as its own model does: which model that is, only its folder can say.
   const folder = dirname(path);
-  const text = basename(folder) === 'text_encoder_2' ? 'text_encoder_2' : 'text_encoder';
-  return collectLayers(source, (key) => parseDotted(key, text), await peftAlpha(folder));
+  const own = LORA_COMPONENTS.find((component) => component === basename(folder));
+  return collectLayers(source, (key) => parseDotted(key, own), await peftAlpha(folder));
 }
 
 export interface WriteLoraOptions {

@@ -29,9 +29,10 @@ export interface LoraFile {
   readonly embeddings?: BundledEmbeddings;
 }
 
-export const LORA_COMPONENTS = ['unet', 'text_encoder', 'text_encoder_2'] as const;
+/** As diffusers names them: a model has a U-Net or a transformer. */
+export const LORA_COMPONENTS = ['unet', 'transformer', 'text_encoder', 'text_encoder_2'] as const;
 export type LoraComponent = (typeof LORA_COMPONENTS)[number];
-export type TextComponent = Exclude<LoraComponent, 'unet'>;
+export type TextComponent = Exclude<LoraComponent, 'unet' | 'transformer'>;
 
 export function rankOf(layer: LoraLayer): number {
   return layer.down.shape[0]!;

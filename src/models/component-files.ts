@@ -13,7 +13,7 @@ import type { WeightSource } from '../formats/weights.js';
 import { fromFloat32, host, toFloat32 } from '../graph/dtype.js';
 import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
-import { componentSchema, componentShapes } from './components.js';
+import { componentSchema, componentShapes, modelTypeOf } from './components.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
 import { parseConfig } from './config.js';
 
@@ -32,8 +32,6 @@ export interface ReadOptions {
   variant?: string;
   onProgress?: OnBytes;
 }
-
-const isDiffusers = (kind: ComponentClass): boolean => !kind.startsWith('CLIP');
 
 /**
  * Reads a component's folder; weights become float32.
@@ -109,21 +107,14 @@ function present(kind: ComponentClass, source: WeightSource): WeightSource {
 /** Buffers that old checkpoints carry and nothing reads. */
 const BUFFER = /(^|\.)position_ids$/;
 
-/** What transformers calls the classes in `model_type`. */
-const MODEL_TYPES: Partial<Record<ComponentClass, string>> = {
-  CLIPTextModel: 'clip_text_model',
-  CLIPTextModelWithProjection: 'clip_text_model',
-  CLIPVisionModelWithProjection: 'clip_vision_model',
-  CLIPModel: 'clip',
-};
-
 /** Writes a component's folder: configuration first, then the weights, each file atomically. */
 export async function writeComponent<K extends ComponentClass>(
   folder: string, { kind, config, weights }: Component<K>, dtype: StoredType = 'float16',
 ): Promise<void> {
-  const label = isDiffusers(kind) ? { _class_name: kind } : { architectures: [kind], model_type: MODEL_TYPES[kind] };
+  const type = modelTypeOf(kind);
+  const label = type === undefined ? { _class_name: kind } : { architectures: [kind], model_type: type };
   await writeAtomic(join(folder, 'config.json'), `${JSON.stringify({ ...config, ...label }, null, 2)}\n`);
-  const file = isDiffusers(kind) ? 'diffusion_pytorch_model.safetensors' : 'model.safetensors';
+  const file = type === undefined ? 'diffusion_pytorch_model.safetensors' : 'model.safetensors';
   const stored = [...weights].map(([name, { shape, ...t }]) => [name, {
     dtype,
     shape,

@@ -29,6 +29,8 @@ export interface ComponentConfigs {
 export type ComponentClass = keyof ComponentConfigs;
 
 export interface ComponentKind<C> {
+  /** What transformers calls it in `config.json`, for a class of that library; the others are of diffusers. */
+  readonly modelType?: string;
   readonly schema: z.ZodType<C>;
   /** Asks the scope for every weight. */
   touch(scope: Scope, config: C): void;
@@ -37,7 +39,9 @@ export interface ComponentKind<C> {
 const ids = input('ids', [1, 2], 'int64');
 const square = (channels: number, side: number): ReturnType<typeof input> => input('x', [1, channels, side, side]);
 
-const KINDS: { [K in ComponentClass]: ComponentKind<ComponentConfigs[K]> } = {
+export type ComponentKinds = { [K in ComponentClass]?: ComponentKind<ComponentConfigs[K]> };
+
+const KINDS: ComponentKinds = {
   UNet2DConditionModel: {
     schema: unetConfigSchema,
     touch(scope, config) {
@@ -67,24 +71,28 @@ const KINDS: { [K in ComponentClass]: ComponentKind<ComponentConfigs[K]> } = {
     },
   },
   CLIPTextModel: {
+    modelType: 'clip_text_model',
     schema: clipTextConfigSchema,
     touch(scope, config) {
       clipText(scope, config, ids);
     },
   },
   CLIPTextModelWithProjection: {
+    modelType: 'clip_text_model',
     schema: clipTextConfigSchema,
     touch(scope, config) {
       textProjection(scope, config, clipText(scope, config, ids).pooled);
     },
   },
   CLIPVisionModelWithProjection: {
+    modelType: 'clip_vision_model',
     schema: clipVisionConfigSchema,
     touch(scope, config) {
       visualProjection(scope, config, clipVision(scope, config, square(config.num_channels, config.image_size)).pooled);
     },
   },
   CLIPModel: {
+    modelType: 'clip',
     schema: clipConfigSchema,
     touch(scope, config) {
       const { num_channels: channels, image_size: side } = config.vision_config;
@@ -94,16 +102,25 @@ const KINDS: { [K in ComponentClass]: ComponentKind<ComponentConfigs[K]> } = {
 };
 
 /** Makes classes known that only one family has. */
-export function defineComponents(kinds: Readonly<Partial<Record<ComponentClass, ComponentKind<never>>>>): void {
+export function defineComponents(kinds: ComponentKinds): void {
   Object.assign(KINDS, kinds);
 }
 
+function kindOf<K extends ComponentClass>(kind: K): ComponentKind<ComponentConfigs[K]> {
+  const found = KINDS[kind];
+  if (!found) throw new Error(`no model family has registered the component ${kind}`);
+  return found as ComponentKind<ComponentConfigs[K]>;
+}
+
+/** `model_type` of a class of transformers; undefined for one of diffusers. */
+export const modelTypeOf = (kind: ComponentClass): string | undefined => kindOf(kind).modelType;
+
 /** The schema of a component's `config.json`. */
 export function componentSchema<K extends ComponentClass>(kind: K): z.ZodType<ComponentConfigs[K]> {
-  return KINDS[kind].schema;
+  return kindOf(kind).schema;
 }
 
 /** Names and shapes of all weights of a component. */
 export function componentShapes<K extends ComponentClass>(kind: K, config: ComponentConfigs[K]): Map<string, Shape> {
-  return weightShapes((scope) => KINDS[kind].touch(scope, config));
+  return weightShapes((scope) => kindOf(kind).touch(scope, config));
 }

@@ -47,10 +47,7 @@ const INERT = /^(_class_name|_diffusers_version|_name_or_path|_use_default_value
 export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<Pipeline> {
   const path = join(folder, 'model_index.json');
   const index = await readJsonFile(path);
-  const candidates = familiesOfClass(index['_class_name']);
-  if (candidates.length === 0) {
-    throw new FormatError(path, `"_class_name" is ${shown(String(index['_class_name']))}`, `Supported are ${pipelineClasses().join(', ')}.`);
-  }
+  const candidates = candidatesOf(index, folder);
   const expected = partsOf(candidates[0]!);
   const unknown = Object.keys(index).find((key) => !INERT.test(key) && !expected.has(key));
   if (unknown !== undefined) {
@@ -80,6 +77,20 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
   } finally {
     await Promise.all(parts.map((part) => part.source.close()));
   }
+}
+
+/** The family of a folder's model, by its configuration alone. @throws FormatError naming file and key */
+export async function folderFamily(folder: string): Promise<ModelFamily> {
+  const candidates = candidatesOf(await readJsonFile(join(folder, 'model_index.json')), folder);
+  const path = join(folder, candidates[0]!.denoiser.part, 'config.json');
+  return ownerOf(candidates, await readJsonFile(path));
+}
+
+/** @throws FormatError for a class of pipeline that no family has */
+function candidatesOf({ _class_name: given }: Readonly<Record<string, unknown>>, folder: string): ModelFamily[] {
+  const candidates = familiesOfClass(given);
+  if (candidates.length > 0) return candidates;
+  throw new FormatError(join(folder, 'model_index.json'), `"_class_name" is ${shown(String(given))}`, `Supported are ${pipelineClasses().join(', ')}.`);
 }
 
 /** The parts with weights and their classes; families of one class of pipeline have the same. The denoiser is the first. */

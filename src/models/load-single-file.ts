@@ -9,6 +9,7 @@ import type { WeightSource } from '../formats/weights.js';
 import { componentSchema } from './components.js';
 import { parseConfig } from './config.js';
 import { fetchFiles } from './hub.js';
+import type { ModelFamily } from './families/family.js';
 import { familiesOfClass, familyOfNames, ownerOf } from './families/registry.js';
 import { assemble, partsOf, pipelineScheduler, tokenizerPart } from './load-folder.js';
 import type { Assembly, LoadOptions, OpenPart } from './load-folder.js';
@@ -52,6 +53,16 @@ export async function loadSingleFile(path: string, options: LoadOptions & Single
     return await assemble(parts, { ...plan, source: name, ...(onProgress && { onProgress }) });
   } finally {
     await Promise.all([file.close(), other?.source.close()]);
+  }
+}
+
+/** The family whose published model a file's names and shapes show. @throws FormatError for another */
+export async function singleFileFamily(path: string): Promise<ModelFamily> {
+  const file = await openWeights(path);
+  try {
+    return familyOfNames(detectSingleFile(file).family);
+  } finally {
+    await file.close();
   }
 }
 

@@ -3,9 +3,10 @@ import { stat } from 'node:fs/promises';
 import { FormatError } from '../formats/errors.js';
 import { BUNDLED_MODELS, bundledModel } from './families/bundled.js';
 import { fetchConfigs, fetchSnapshot, fetchVae, HUB_ID, insideCache } from './hub.js';
-import { loadFolder } from './load-folder.js';
+import type { ModelFamily } from './families/family.js';
+import { folderFamily, loadFolder } from './load-folder.js';
 import type { LoadOptions } from './load-folder.js';
-import { loadSingleFile } from './load-single-file.js';
+import { loadSingleFile, singleFileFamily } from './load-single-file.js';
 import type { SingleFileOptions } from './load-single-file.js';
 import type { Pipeline } from './pipeline.js';
 import { readEmbeddings, withEmbeddings } from './text-embeddings.js';
@@ -55,6 +56,24 @@ async function vaePath(vae: string, { onProgress }: LoadOptions): Promise<string
   throw new FormatError(vae, 'is no folder, file or hub id (org/name) of a VAE', 'Check the path.');
 }
 
+const noModel = (name: string): FormatError =>
+  new FormatError(name, 'is no folder, file or hub id (org/name)', `Bundled: ${BUNDLED_MODELS.map((m) => m.name).join(', ')}.`);
+
+/**
+ * The family of a model by what a user calls it, from what says how it is built: no weights are read.
+ *
+ * @param like for a single file, as in `loadPipeline`
+ * @throws FormatError as `loadPipeline`
+ */
+export async function familyOf(model: string, like?: string): Promise<ModelFamily> {
+  const bundled = bundledModel(model);
+  if (bundled) return bundled.family;
+  const found = await stat(model).catch(() => null);
+  if (!found && !HUB_ID.test(model)) throw noModel(model);
+  if (!found || found.isDirectory()) return folderFamily(await layoutFolder(model));
+  return like === undefined ? singleFileFamily(model) : folderFamily(await layoutFolder(like));
+}
+
 async function loadAny(model: string, options: LoadOptions & SingleFileOptions): Promise<Pipeline> {
   const { like } = options;
   const bundled = bundledModel(model);
@@ -71,5 +90,5 @@ async function loadAny(model: string, options: LoadOptions & SingleFileOptions):
     const folder = await fetchSnapshot(model, { ...options, bytes: options.onProgress });
     return loadFolder(folder, { ...options, name: model });
   }
-  throw new FormatError(model, 'is no folder, file or hub id (org/name)', `Bundled: ${BUNDLED_MODELS.map(({ name }) => name).join(', ')}.`);
+  throw noModel(model);
 }

@@ -7,6 +7,8 @@ import { MOST_BYTES, readWhole } from '../formats/whole-file.js';
 import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';
 import type { Component } from './component-files.js';
+import { modelTypeOf } from './components.js';
+import type { ComponentClass } from './components.js';
 import { tokenizerPart } from './load-folder.js';
 import type { Pipeline, TextEncoder } from './pipeline.js';
 
@@ -41,7 +43,7 @@ interface Indexed {
 export function modelIndex(pipeline: Indexed): string {
   const { family, denoiser, vae, textEncoders, scheduler, zeroEmptyNegative = false } = pipeline;
   const { _class_name: name, ...others } = family.folder.index(denoiser.config, zeroEmptyNegative);
-  const entry = (kind: string): [string, string] => [kind.startsWith('CLIP') ? 'transformers' : 'diffusers', kind];
+  const entry = (kind: ComponentClass): [string, string] => [modelTypeOf(kind) === undefined ? 'diffusers' : 'transformers', kind];
   const index = {
     _class_name: name,
     _diffusers_version: DIFFUSERS_VERSION,

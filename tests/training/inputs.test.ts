@@ -127,7 +127,7 @@ test('files of rewards and data, and the machine, are among what is compared', a
   for (const name of ['w.png', 'l.png']) writeFileSync(name, name);
   const session = async (): Promise<Session> => ({
     config: absolutePaths(resolveConfig({ model: tiny, rewards: ['reward-model?folder=tok'], method: { name: 'dpo', pairs: 'pairs.csv' } }, [])),
-    pipeline: { weights: new Map(), textEncoders: [] }, reward: await openRewards([parseReward('symmetry')]), heldOut: null,
+    pipeline: { family: sd1, denoiser: {}, bundled: null, weights: new Map(), textEncoders: [] }, reward: await openRewards([parseReward('symmetry')]), heldOut: null,
     prompts: { name: 'x', prompts: ['a'], weights: [1] }, evaluator: { selection: { list: 'y', prompts: ['b'] } }, reported: [], task: { imageShape: [3, 8, 8] },
   }) as unknown as Session;
   const first = await inputsOf(await session());

@@ -70,7 +70,7 @@ export function toDiffusers(lora: LoraFile, targets: Readonly<Record<string, rea
 export function toOldDiffusers(lora: LoraFile): Written {
   const tensors = new Map<string, HostTensor>();
   for (const [module, { down, up }] of lora.layers) {
-    const infix = module.startsWith('unet.') ? 'lora' : 'lora_linear_layer';
+    const infix = /^(unet|transformer)\./.test(module) ? 'lora' : 'lora_linear_layer';
     tensors.set(`${module}.${infix}.down.weight`, down);
     tensors.set(`${module}.${infix}.up.weight`, up);
   }

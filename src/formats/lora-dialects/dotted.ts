@@ -13,21 +13,21 @@ const OTHER = /^(.+?)\.(?:lora_|dora_|diff|hada_|lokr_|oft_|lora\.)/;
 
 /**
  * What a key holds, in our names; undefined if it is none of these dialects'.
- * @param textEncoder which text encoder a module belongs to whose key does not say
+ * @param owner the component that a module belongs to whose key does not say; a U-Net's modules are known by their names
  */
-export function parseDotted(key: string, textEncoder = 'text_encoder'): LoraKey | undefined {
+export function parseDotted(key: string, owner = 'text_encoder'): LoraKey | undefined {
   const plain = key.replace('.processor.', '.');
   const processor = PROCESSOR.exec(plain);
   if (processor) {
     const [, path, letter, part] = processor as unknown as [string, string, string, 'down' | 'up'];
     const text = path.endsWith('.self_attn');
     const name = text ? `${letter}_proj` : letter === 'out' ? 'to_out.0' : `to_${letter}`;
-    const module = moduleOf(`${path}.${name}`, textEncoder);
+    const module = moduleOf(`${path}.${name}`, owner);
     return module ? { module, part } : undefined;
   }
   const matrix = MATRIX.exec(plain);
   const match = matrix ?? ALPHA.exec(plain) ?? OTHER.exec(plain);
-  const module = match && moduleOf(match[1]!, textEncoder);
+  const module = match && moduleOf(match[1]!, owner);
   if (!module) return undefined;
   if (matrix) return { module, part: matrix[2] ? 'down' : 'up' };
   return { module, part: ALPHA.test(plain) ? 'alpha' : 'other' };
@@ -37,7 +37,7 @@ export function parseDotted(key: string, textEncoder = 'text_encoder'): LoraKey 
 const COMFY_TEXT = /^text_encoders\.clip_(l|h|g)\.transformer\.(.+)$/;
 
 /** A module's path with its component in our names, from one with any prefix or none. */
-function moduleOf(path: string, textEncoder: string): string | undefined {
+function moduleOf(path: string, owner: string): string | undefined {
   const bare = path.replace(/^base_model\.model\./, '');
   const comfy = /^diffusion_model\.(.+)$/.exec(bare);
   if (comfy) {
@@ -46,10 +46,12 @@ function moduleOf(path: string, textEncoder: string): string | undefined {
   }
   const clip = COMFY_TEXT.exec(bare);
   if (clip) return text(clip[1] === 'g' ? 'text_encoder_2' : 'text_encoder', clip[2]!);
-  const [, component, rest] = /^(unet|text_encoder|text_encoder_2)\.(.+)$/.exec(bare) ?? [];
+  const [, component, rest] = /^(unet|transformer|text_encoder|text_encoder_2)\.(.+)$/.exec(bare) ?? [];
   if (component === 'unet') return isUnetPath(rest!) ? bare : undefined;
+  if (component === 'transformer') return bare; // its modules' names are the family's own
   if (component) return text(component, rest!);
-  return isUnetPath(bare) ? `unet.${bare}` : text(textEncoder, bare);
+  if (owner === 'transformer') return `transformer.${bare}`;
+  return isUnetPath(bare) ? `unet.${bare}` : text(owner === 'text_encoder_2' ? owner : 'text_encoder', bare);
 }
 
 function text(component: string, path: string): string | undefined {

@@ -3,6 +3,7 @@
  * for `.`, `.lora_down.weight`, `.lora_up.weight` and `.alpha`. Without alpha the scale is 1.
  */
 import { host, type HostTensor } from '../../graph/dtype.js';
+import { FormatError } from '../errors.js';
 import type { LoraFile } from '../lora.js';
 import { unetFromLdm, unetToLdm } from '../names/ldm-unet.js';
 import { isUnetPath, textPath, type LoraKey } from './collect.js';
@@ -55,8 +56,12 @@ export function isOriginalName(key: string): boolean {
  * text encoders is `te1`.
  *
  * @param lora with one alpha in each component (`withOneAlpha`)
+ * @throws FormatError for a transformer's, which kohya's scripts name by the original code
  */
 export function toKohya(lora: LoraFile): Map<string, HostTensor> {
+  if ([...lora.layers.keys()].some((module) => module.startsWith('transformer.'))) {
+    throw new FormatError('this LoRA', "is a transformer's, whose names in kohya's files are not known", 'Write it in the dialect diffusers or peft.');
+  }
   const xl = lora.baseModel === 'sdxl';
   const twoEncoders = xl || [...lora.layers.keys()].some((module) => module.startsWith('text_encoder_2.'));
   const tensors = new Map(embeddingTensors(lora.embeddings));

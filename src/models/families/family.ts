@@ -9,7 +9,7 @@ import type { HostTensor, Shape } from '../../graph/dtype.js';
 import type { Tensor } from '../../graph/tensor.js';
 import type { Adapter, Scope, WeightSource } from '../../nn/scope.js';
 import type { SegmentOptions } from '../../nn/segment.js';
-import type { ComponentClass, ComponentKind } from '../components.js';
+import type { ComponentClass, ComponentKinds } from '../components.js';
 import type { Denoiser } from '../denoiser.js';
 import type { TextEncoder } from '../pipeline.js';
 import type { TokenizerOverrides } from '../tokenizer-files.js';
@@ -142,7 +142,7 @@ export interface ModelFamily<C = unknown> {
   readonly name: string;
   readonly listed: readonly Listed[];
   /** Classes of component that only this family has. */
-  readonly components?: Readonly<Partial<Record<ComponentClass, ComponentKind<never>>>>;
+  readonly components?: ComponentKinds;
   readonly denoiser: DenoiserSpec<C>;
   readonly conditions: ConditionSpec<C>;
   readonly folder: FolderSpec<C>;
