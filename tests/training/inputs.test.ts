@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readLora } from '../../src/formats/lora-file.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { readAll } from '../../src/formats/weights.js';
+import { sd1 } from '../../src/models/families/sd.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { processorKind } from '../../src/runtime/processor.js';
 import { resolveConfig } from '../../src/training/config.js';
