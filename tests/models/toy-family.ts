@@ -21,14 +21,13 @@ import { embeddingMlp, sinusoid } from '../../src/nn/embedding.js';
 import { linear } from '../../src/nn/linear.js';
 import type { Scope } from '../../src/nn/scope.js';
 
-const schema = z.strictObject({
-  _class_name: z.unknown().optional(),
+const schema = z.object({
   in_channels: z.int().default(4),
   width: z.int().default(8),
   layers: z.int().default(2),
   words: z.int().default(16),
   sample_size: z.int().default(8),
-}).transform(({ _class_name: _, ...config }) => config);
+});
 export type ToyConfig = z.infer<typeof schema>;
 
 declare module '../../src/models/components.js' {
