@@ -8,9 +8,8 @@ import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { clipText, finalNorm } from '../../src/models/clip-text.js';
 import { clipTextConfigSchema, vaeConfigSchema } from '../../src/models/config.js';
-import { unetDenoiser } from '../../src/models/denoiser.js';
 import { loadPipeline } from '../../src/models/load.js';
-import { conditionInputs, latentShape, partScope } from '../../src/models/pipeline.js';
+import { conditionInputs, denoiserOf, latentShape } from '../../src/models/pipeline.js';
 import { vaeDecode, vaeEncode } from '../../src/models/vae.js';
 import { loraAdapter, loraParameters, planByTargets } from '../../src/nn/lora.js';
 import { FLOAT32, MIXED } from '../../src/nn/precision.js';
@@ -56,7 +55,7 @@ test('the bundled U-Net in half precision: prediction within 1%, LoRA gradients 
     host(normal({ seed: 1, stream: 'precision', step }, 0, sizeOf(shape)), shape);
   let feeds: Record<string, HostTensor> = { x: random(x, 0), t: host(new Float32Array([500]), [1]), 'lora.scale': scalarHost(1) };
   const trace = async (precision: Precision): Promise<{ y: Float32Array; g: Float32Array }> => {
-    const denoiser = unetDenoiser(partScope('unet', frozenWeights(), [adapter], precision), pipeline.unet);
+    const denoiser = denoiserOf(pipeline, frozenWeights(), [adapter], { precision });
     const y = denoiser(x, input('t', [1]), condition);
     const parameters = [...loraParameters(adapter).values()];
     const tensors = [...Object.values(condition), ...parameters];
