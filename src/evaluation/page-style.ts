@@ -45,7 +45,7 @@ table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:6px 14px 6px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,.plain td{text-align:left}
 thead th{color:var(--muted);font-weight:500}
-tbody th{font-weight:400}
+tbody th{font-weight:400;white-space:normal;min-width:6em;max-width:20em}
 tr.best th,tr.best td{font-weight:650}
 .plain td{white-space:normal;overflow-wrap:anywhere}
 details{margin:12px 0}
