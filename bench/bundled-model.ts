@@ -92,8 +92,8 @@ async function samples(prompts: readonly string[], seed: number, settings: Setti
   const progress = terminalProgress(false);
   progress.phase(`sampling ${prompts.length} images: ${sampler}, ${steps} steps, guidance ${guidance}`);
   const pipeline = await loadPipeline(root);
-  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, root);
-  const plan = samplers[sampler].plan(schedule, steps, options);
+  const { process, options } = readSchedulerConfig(pipeline.scheduler, root);
+  const plan = samplers[sampler].plan(process, steps, options);
   const job = {
     prompts, seed, negativePrompt: '', guidance, plan, height: SIDE, width: SIDE, batch: 16,
     compile: threads === undefined ? {} : { threads },

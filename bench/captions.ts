@@ -19,9 +19,9 @@ import { compile } from '../src/runtime/compile.js';
 import { openConditions, POSITIVE } from '../src/sampling/conditions.js';
 import { ddimStep } from '../src/schedulers/ddim.js';
 import { addNoise } from '../src/schedulers/forward-process.js';
-import { noiseLevel } from '../src/schedulers/noise-schedule.js';
+import { vpLevel } from '../src/schedulers/process.js';
 import { readSchedulerConfig } from '../src/schedulers/scheduler-config.js';
-import { predictClean } from '../src/schedulers/step.js';
+import { predictX0 } from '../src/schedulers/step.js';
 import { loadDataset, pictures } from '../src/training/pretrain/dataset.js';
 import type { DatasetRecord } from '../src/training/pretrain/dataset.js';
 
@@ -51,7 +51,7 @@ export async function benchCaptions(args: readonly string[]): Promise<void> {
   const order = permutation({ seed: 3, stream: 'bench captions', step: 0 }, 0, dataset.records.length);
   const chosen = [...order.subarray(0, count)];
   const pipeline = await loadPipeline(root);
-  const { schedule } = readSchedulerConfig(pipeline.scheduler, root);
+  const { process } = readSchedulerConfig(pipeline.scheduler, root);
   const { weights } = pipeline;
 
   const images = input('images', [count, 3, SIDE, SIDE]);
@@ -68,16 +68,16 @@ export async function benchCaptions(args: readonly string[]): Promise<void> {
   console.log(`mean squared error of x̂0, ${count} pictures, one noise each; variance of x0 ${meanSquare(x0, new Float32Array(x0.length)).toFixed(3)}`);
   show(['t', 'SNR', ...kinds.map(([kind]) => kind)]);
   for (const t of TIMES) {
-    const alphaBar = schedule.alphasCumprod[t]!;
+    const alphaBar = process.alphasCumprod[t]!;
     const noise = normal({ seed: 9, stream: 'bench captions', step: t }, 0, x0.length);
-    const noisy = addNoise(noiseLevel(alphaBar), x0, noise);
-    const step = ddimStep(schedule, t, -1);
+    const noisy = addNoise(vpLevel(alphaBar), x0, noise);
+    const step = ddimStep(process, t, -1);
     const errors: number[] = [];
     for (const [, captions] of kinds) {
       const feeds: Record<string, HostTensor> = {
         ...(await conditions.feeds(captions)), x: host(noisy, clean.shape), timestep: host(new Float32Array(count).fill(t), [count]),
       };
-      errors.push(meanSquare(predictClean(step, noisy, (await network.run(feeds)).output.data as Float32Array), x0));
+      errors.push(meanSquare(predictX0(step, noisy, (await network.run(feeds)).output.data as Float32Array), x0));
     }
     show([String(t), (alphaBar / (1 - alphaBar)).toPrecision(2), ...errors.map((e) => e.toFixed(3))]);
   }

@@ -11,9 +11,9 @@ import { defaultGuidance, defaultSize, defaultSteps } from '../sampling/defaults
 import type { LoraUse } from '../sampling/lora-apply.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerName } from '../schedulers/index.js';
-import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import { samplerOptions } from '../schedulers/plan.js';
 import type { Plan, SamplerOptions } from '../schedulers/plan.js';
+import type { Process } from '../schedulers/process.js';
 import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
 import { lateStart } from '../schedulers/timesteps.js';
 import type { Progress } from '../runs/progress.js';
@@ -100,7 +100,7 @@ export async function chosenPrompts({ prompt = [], prompts }: SamplingFlags): Pr
 export interface SamplingSettings {
   readonly sampler: SamplerName;
   readonly steps: number;
-  readonly schedule: NoiseSchedule;
+  readonly process: Process;
   readonly plan: Plan;
   readonly guidance: number;
   readonly negativePrompt: string;
@@ -141,8 +141,8 @@ export function samplingSettings(
   for (const text of schedulerWarnings(scheduler, where, flags.sampler !== undefined)) progress.warn(text);
   const { sampler = scheduler.sampler, guidance = defaultGuidance(pipeline, loras.map((use) => use.lora)), negative: negativePrompt, threads } = flags;
   const { samplingSteps: steps = defaultSteps(sampler) } = flags;
-  const plan = samplers[sampler].plan(scheduler.schedule, steps, { ...scheduler.options, ...samplerFlags(sampler, flags) });
-  const late = lateStart(scheduler.schedule.alphasCumprod.length, plan.steps[0]!.timestep);
+  const plan = samplers[sampler].plan(scheduler.process, steps, { ...scheduler.options, ...samplerFlags(sampler, flags) });
+  const late = lateStart(scheduler.process, plan.steps[0]!.timestep);
   if (late) progress.warn(late);
   const [width, height] = flags.size ?? defaultSize(pipeline);
   try {
@@ -153,7 +153,7 @@ export function samplingSettings(
   }
   checkPrompts(pipeline, [...prompts, negativePrompt], (text) => progress.warn(text));
   return {
-    sampler, steps, plan, guidance, negativePrompt, width, height, schedule: scheduler.schedule,
+    sampler, steps, plan, guidance, negativePrompt, width, height, process: scheduler.process,
     compile: { device: flags.device, signal: stopSignal, ...(threads !== undefined && { threads }) },
   };
 }

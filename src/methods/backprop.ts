@@ -76,7 +76,7 @@ export interface ThroughSteps {
 
 /**
  * ∂ loss / ∂ θ, given ∂ loss / ∂ x at the end of the first `g.steps` steps of a trajectory. Walks the chain rule of
- * x_{i+1} = meanX·x_i + meanOut·ε_θ(x_i) + std·z from the last step to the first that carries gradient.
+ * x_{i+1} = meanFromX·x_i + meanFromOutput·ε_θ(x_i) + std·z from the last step to the first that carries gradient.
  */
 export async function throughSteps(
   task: Task,
@@ -93,13 +93,13 @@ export async function throughSteps(
     const step = steps[i]!;
     let through: Float32Array | null = null;
     if (trained(i)) {
-      const cotangent = samplesOf(task, combine([step.meanOut, g]));
+      const cotangent = samplesOf(task, combine([step.meanFromOutput, g]));
       const pulled = await backprop.network(x[i]!, step, cotangent, prompts);
       accumulate(total, pulled.parameters);
       if (jacobian) through = pulled.x.data as Float32Array;
       await new Promise((resolve) => setImmediate(resolve));
     }
-    g = through ? combine([step.meanX, g], [1, through]) : combine([step.meanX, g]);
+    g = through ? combine([step.meanFromX, g], [1, through]) : combine([step.meanFromX, g]);
   }
   return total;
 }

@@ -1,14 +1,15 @@
 /** @file The loss that diffusion models are trained with: the error of the network's answer for noised samples. */
 import type { HostTensor } from '../graph/dtype.js';
-import { mul, sqrt, square, sub } from '../graph/ops/arithmetic.js';
+import { mul, square, sub } from '../graph/ops/arithmetic.js';
 import { flatten } from '../graph/ops/layout.js';
 import { mean } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
-import { integers, normal } from '../random/random.js';
+import { normal } from '../random/random.js';
 import { ddimStep } from '../schedulers/ddim.js';
 import { addNoise, predictionTarget } from '../schedulers/forward-process.js';
 import type { Step } from '../schedulers/plan.js';
+import { randomTimes } from '../schedulers/process.js';
 import { stepFeed, stepInput } from '../schedulers/step.js';
 import { openLoss } from './loss-graph.js';
 import type { LossGraph } from './loss-graph.js';
@@ -16,19 +17,18 @@ import { sampleSize, samplesOf } from './task.js';
 import type { Task, Which } from './task.js';
 
 /**
- * mean_{CHW} ‖target − network(√ā·clean + √(1−ā)·noise)‖² per item [B], without guidance; the target is the noise for
- * models that predict noise.
+ * mean_{CHW} ‖target − network(signal·clean + noise·ε)‖² per item [B], without guidance; the target is ε for models that
+ * predict it.
  *
- * @param clean [B, C, h, w], as is `noise`
+ * @param clean x0 [B, C, h, w], as is `noise`, ε
  */
 export function denoisingError(task: Task, clean: Tensor, noise: Tensor, step: Step<Tensor>, which: Which): Tensor {
-  const level = { signal: sqrt(step.alphaBar), noise: sqrt(sub(1, step.alphaBar)) };
-  const answer = task.network(addNoise(level, clean, noise), step, which, { guided: false });
-  const target = predictionTarget(task.schedule.predictionType, level, clean, noise);
+  const answer = task.network(addNoise(step.from, clean, noise), step, which, { guided: false });
+  const target = predictionTarget(task.process.predictionType, step.from, clean, noise);
   return mean(flatten(square(sub(target, answer))), { axes: [1] });
 }
 
-/** Training times, uniform over all of the schedule's, and noise: one each for every item. */
+/** Training times, uniform over all of the process's, and noise: one each for every item. */
 export interface Corruption {
   readonly steps: readonly Step[];
   readonly noise: HostTensor; // [B, C, h, w]
@@ -36,10 +36,9 @@ export interface Corruption {
 
 export function drawCorruption(task: Task, stream: string, round: number): Corruption {
   const key = { seed: task.seed, stream, step: round };
-  const times = integers(key, 0, task.batch, task.schedule.alphasCumprod.length);
   return {
     // Only the time and its noise level count here; where the step would lead does not.
-    steps: Array.from(times, (t) => ddimStep(task.schedule, t, -1)),
+    steps: randomTimes(task.process, key, 0, task.batch).map((t) => ddimStep(task.process, t, -1)),
     noise: samplesOf(task, normal(key, 1, task.batch * sampleSize(task))),
   };
 }

@@ -1,6 +1,6 @@
 /** @file The three losses of ∇-DB on a batch of transitions, as graphs: eq. 11–13 of Liu et al. 2025. */
 import { grad, stopGradient } from '../graph/grad.js';
-import { add, div, mul, sqrt, square, sub } from '../graph/ops/arithmetic.js';
+import { add, div, mul, square, sub } from '../graph/ops/arithmetic.js';
 import { mean, sum } from '../graph/ops/reduce.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Step } from '../schedulers/plan.js';
@@ -13,8 +13,12 @@ export interface BalanceInputs {
   readonly x: Tensor; // [B, C, h, w]
   readonly next: Tensor; // x'
   readonly step: Step<Tensor>;
-  /** What is known of x': its time and ā. */
+  /** What is known of x': its time and level. */
   readonly after: Step<Tensor>;
+  /** signal² of x', [B, 1, 1, 1]. */
+  readonly power: Tensor;
+  /** The noising process from x' to x, each [B, 1, 1, 1]. */
+  readonly noised: { readonly mean: Tensor; readonly std: Tensor };
   /** 1 where x' is finished, [B, 1, 1, 1]. */
   readonly last: Tensor;
   /** βγ∇ log R at x and at x', no gradient flows there. */
@@ -35,11 +39,10 @@ export interface BalanceLosses {
   readonly tuned: Tensor;
 }
 
-/** ∇ of log P_B(x|x') = log N(x; r·x', 1 − r²), r = √(ā/ā'), by x' and by x: the noising process. */
-function noisingScores({ x, next, step }: BalanceInputs): { next: Tensor; x: Tensor } {
-  const ratio = sqrt(div(step.alphaBar, step.nextAlphaBar));
-  const residual = div(sub(x, mul(ratio, next)), sub(1, square(ratio)));
-  return { next: mul(ratio, residual), x: mul(residual, -1) };
+/** ∇ of log P_B(x|x') = log N(x; mean·x', std²) by x' and by x: the noising process. */
+function noisingScores({ x, next, noised }: BalanceInputs): { next: Tensor; x: Tensor } {
+  const residual = div(sub(x, mul(noised.mean, next)), square(noised.std));
+  return { next: mul(noised.mean, residual), x: mul(residual, -1) };
 }
 
 /** −∇_x ‖x' − μ(x)‖²/(2σ²): the score of a transition by where it comes from. */
@@ -49,7 +52,7 @@ function reverseScore(step: Step<Tensor>, next: Tensor, mu: Tensor, x: Tensor): 
 }
 
 export function balanceLosses(task: Task, flow: Auxiliary | null, opts: NablaOptions, inputs: BalanceInputs): BalanceLosses {
-  const { x, next, step, after, last, rewardNow, rewardNext, carried, fresh } = inputs;
+  const { x, next, step, after, last, rewardNow, rewardNext, carried, fresh, power } = inputs;
   const tuned = task.network(x, step, 'tuned');
   const mu = transitionMean(step, x, tuned);
   const muPrior = opts.residual || fresh ? transitionMean(step, x, task.network(x, step, 'reference')) : mu;
@@ -66,7 +69,7 @@ export function balanceLosses(task: Task, flow: Auxiliary | null, opts: NablaOpt
   const corrected = flowNext && (opts.flowGradient === 'both' ? flowNext : stopGradient(flowNext));
   const single = add(rewardNext, corrected ? mul(corrected, earlier) : 0);
   // A guess made in much noise follows the policy too closely to be followed by it.
-  const share = mul(step.nextAlphaBar, 1 - opts.path);
+  const share = mul(power, 1 - opts.path);
   const flowScore = carried ? add(carried.next, mul(share, sub(single, carried.next))) : single;
   const forward = mean(square(even(sub(policy, add(stopGradient(prior), flowScore)))));
   if (!flow || !flowNext) return { forward, reverse: null, terminal: null, tuned };

@@ -1,8 +1,8 @@
 /** @file DRaFT-LV: DRaFT-1 with less variance, from several re-noised copies of each sample. */
 import { z } from 'zod';
 import { normal } from '../random/random.js';
-import { combine } from '../schedulers/linear.js';
-import { toClean } from '../schedulers/step.js';
+import { addNoise } from '../schedulers/forward-process.js';
+import { toX0 } from '../schedulers/step.js';
 import { meanOfParts } from './loss-graph.js';
 import type { Method } from './method.js';
 import { openRewardedCall } from './rewarded-call.js';
@@ -33,7 +33,6 @@ export const draftLv: Method<z.infer<typeof options>> = {
     const call = await openRewardedCall(task);
     const last = task.plan.steps.length - 1;
     const step = task.plan.steps[last]!;
-    const [signal, deviation] = [Math.sqrt(step.alphaBar), Math.sqrt(1 - step.alphaBar)];
     return {
       async *round(prompts, round) {
         const parts = meanOfParts();
@@ -45,8 +44,8 @@ export const draftLv: Method<z.infer<typeof options>> = {
         for (let i = 0; i < n; i++) {
           const key = { seed: task.seed, stream: 'draft-lv', step: round };
           const noise = normal(key, i, task.batch * sampleSize(task));
-          const x = samplesOf(task, combine([signal, sample.data as Float32Array], [deviation, noise]));
-          parts.add(await call.run(x, toClean(step), prompts));
+          const x = samplesOf(task, addNoise(step.from, sample.data as Float32Array, noise));
+          parts.add(await call.run(x, toX0(step), prompts));
         }
         yield { ...parts.mean(), rewards };
       },

@@ -5,7 +5,7 @@ import { combine } from '../schedulers/linear.js';
 import { accumulate, openBackprop, throughSteps } from './backprop.js';
 import type { Method } from './method.js';
 import { meanOf, perItem } from './reward-loss.js';
-import { cleanSample, openRoller } from './rollout.js';
+import { x0Sample, openRoller } from './rollout.js';
 import { samplesOf } from './task.js';
 
 const options = z.strictObject({
@@ -50,15 +50,15 @@ export const drtune: Method<z.infer<typeof options>> = {
         const trajectory = await roller.rollout(prompts, round, { stop });
         const step = task.plan.steps[stop]!;
         const x = trajectory.x.at(-1)!;
-        const clean = cleanSample(task, step, x, await roller.predict(x, step, prompts));
+        const clean = x0Sample(task, step, x, await roller.predict(x, step, prompts));
         const { score, gradient } = await task.reward.gradient(clean, prompts);
         const slope = (i: number): number => (ceiling === null || score[i]! < ceiling ? -1 / task.batch : 0);
         const g = perItem(task, gradient, slope).data as Float32Array;
-        // x̂0 = cleanX · x_stop + cleanOut · ε_θ(sg(x_stop))
-        const alongX = samplesOf(task, combine([step.cleanX, g]));
+        // x̂0 = x0FromX · x_stop + x0FromOutput · ε_θ(sg(x_stop))
+        const alongX = samplesOf(task, combine([step.x0FromX, g]));
         const gradients = await throughSteps(task, backprop, trajectory, alongX, { trained: (i) => trained.has(i), jacobian: false });
         if (trained.has(stop)) {
-          const cotangent = samplesOf(task, combine([step.cleanOut, g]));
+          const cotangent = samplesOf(task, combine([step.x0FromOutput, g]));
           accumulate(gradients, (await backprop.network(x, step, cotangent, prompts)).parameters);
         }
         const losses = Array.from(score, (r) => (ceiling === null ? -r : Math.max(0, ceiling - r)));

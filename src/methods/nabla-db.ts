@@ -7,6 +7,8 @@ import { mean } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { normal } from '../random/random.js';
+import { bridge, signalPower } from '../schedulers/process.js';
+import type { NoiseLevel } from '../schedulers/process.js';
 import { drawNoise } from '../schedulers/sample.js';
 import { stepFeed, stepInput } from '../schedulers/step.js';
 import { openCarriedScores } from './carried-scores.js';
@@ -87,10 +89,10 @@ const options = z.strictObject({
 
 export type NablaOptions = z.infer<typeof options>;
 
-/** Sizes of γ by the noise level ā of the sample. */
+/** Sizes of γ by the level of the sample. */
 const GAMMA = {
-  'alpha-bar': (alphaBar: number) => alphaBar,
-  'sqrt-alpha-bar': Math.sqrt,
+  'alpha-bar': signalPower,
+  'sqrt-alpha-bar': (level: NoiseLevel) => level.signal,
   one: () => 1,
 } as const;
 
@@ -131,8 +133,8 @@ export const nablaDb: Method<NablaOptions> = {
     const memory = new Map<string, HostTensor>();
     const own = loss.flow && { parameters: loss.flow.parameters, lr: opts.flowLr, weightDecay: opts.flowWeightDecay };
     const reverse = loss.flow !== null && opts.reverse > 0;
-    const scaled = (g: HostTensor, alphaBar: (item: number) => number): HostTensor =>
-      perItem(task, g, (item) => opts.beta * GAMMA[opts.gamma](alphaBar(item)));
+    const scaled = (g: HostTensor, level: (item: number) => NoiseLevel): HostTensor =>
+      perItem(task, g, (item) => opts.beta * GAMMA[opts.gamma](level(item)));
 
     /**
      * βγ∇log R at x and at x', one transition per item.
@@ -153,8 +155,8 @@ export const nablaDb: Method<NablaOptions> = {
       }
       return {
         // The last transition has no reverse loss.
-        now: scaled(reverse && t.last.includes(0) ? await at(t.x, 0) : end, (b) => t.steps[b]!.alphaBar),
-        next: scaled(await at(t.next, 1), (b) => t.steps[b]!.nextAlphaBar),
+        now: scaled(reverse && t.last.includes(0) ? await at(t.x, 0) : end, (b) => t.steps[b]!.from),
+        next: scaled(await at(t.next, 1), (b) => t.steps[b]!.to),
       };
     }
 
@@ -178,7 +180,7 @@ export const nablaDb: Method<NablaOptions> = {
           const key = { seed: task.seed, stream: `nabla-db ${update}`, step: round };
           return trajectory.prompts.map((_, item) => chooseTransitions(count, opts.fraction, opts.subsampling, key, item));
         });
-        const known = scaled(end, () => trajectory.steps.at(-1)!.nextAlphaBar);
+        const known = scaled(end, () => trajectory.steps.at(-1)!.to);
         const scores = await carried?.carry(trajectory, known, Math.min(...choices.flat(2)));
         for (const [update, chosen] of choices.entries()) {
           const draws = chosen[0]!.length;
@@ -242,12 +244,12 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions, paths =
   const at = (name: string): Tensor => input(name, shape);
   const flow = opts.flow ? task.auxiliary('flow', { prompted: !opts.compat.includes('promptless-flow') }) : null;
   const [x, next, output, rewardNow, rewardNext] = ['x', 'next', 'output', 'reward now', 'reward next'].map(at) as [Tensor, Tensor, Tensor, Tensor, Tensor];
-  const last = input('last', [task.batch, 1, 1, 1]);
+  const [last, noisedMean, noisedStd, power] = ['last', 'noised mean', 'noised std', 'power'].map((name) => input(name, [task.batch, 1, 1, 1])) as [Tensor, Tensor, Tensor, Tensor];
   const fresh = opts.compat.includes('fresh-next') ? ([at('fresh tuned'), at('fresh prior')] as const) : null;
   const carried = paths ? { now: at('carried now'), next: at('carried next') } : null;
   const [step, after] = [stepInput('step', task.batch), stepInput('after', task.batch)];
   const { forward, reverse, terminal, tuned } = balanceLosses(
-    task, flow, opts, { x, next, step, after, last, rewardNow, rewardNext, carried, fresh },
+    task, flow, opts, { x, next, step, after, last, rewardNow, rewardNext, carried, fresh, power, noised: { mean: noisedMean, std: noisedStd } },
   );
   const trust = mean(square(sub(tuned, output)));
   const terms: Record<string, Tensor> = {
@@ -261,14 +263,18 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions, paths =
   const flows = flow ? (reverse ? 2 : 1) : 0;
   const graph = await openLoss(task, total, terms, networks * task.callsPerSample + flows, symbols);
 
+  const column = (values: readonly number[]): HostTensor => host(Float32Array.from(values), [task.batch, 1, 1, 1]);
   return {
     flow,
     run(t: Transition, scores: Scores, prompts: readonly string[], update: number, draw: number) {
-      const ends = t.steps.map((s) => ({ ...s, timestep: s.nextTimestep, alphaBar: s.nextAlphaBar }));
+      const noised = t.steps.map(({ from, to }) => bridge(to, from));
+      const ends = t.steps.map((s) => ({ ...s, timestep: s.nextTimestep, from: s.to }));
       return graph.run({
         x: t.x, next: t.next, output: t.output, 'reward now': scores.now, 'reward next': scores.next,
         ...(paths && { 'carried now': scores.carriedNow!, 'carried next': scores.carriedNext! }),
-        last: host(Float32Array.from(t.last), [task.batch, 1, 1, 1]),
+        last: column(t.last),
+        ...(paths && { power: column(t.steps.map(({ to }) => signalPower(to))) }),
+        ...(!opts.residual && { 'noised mean': column(noised.map(({ mean }) => mean)), 'noised std': column(noised.map(({ std }) => std)) }),
         step: stepFeed(t.steps), after: stepFeed(ends),
         ...(fresh && freshNoise(task, update, draw)),
         ...Object.fromEntries(flow?.parameters ?? []),

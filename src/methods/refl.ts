@@ -4,7 +4,7 @@ import { relu } from '../graph/ops/activation.js';
 import { mul, neg, sub } from '../graph/ops/arithmetic.js';
 import { integers } from '../random/random.js';
 import { pathText } from '../rewards/path-option.js';
-import { toClean } from '../schedulers/step.js';
+import { toX0 } from '../schedulers/step.js';
 import { accumulate } from './backprop.js';
 import { openCaptioned } from './captioned.js';
 import { drawCorruption, openDenoisingLoss } from './denoising-error.js';
@@ -59,7 +59,7 @@ export const refl: Method<z.infer<typeof options>> = {
       async *round(prompts, round) {
         const at = count - late + integers({ seed: task.seed, stream: 'refl', step: round }, 0, 1, late)[0]!;
         const trajectory = await roller.rollout(prompts, round, { stop: at });
-        const rewarded = await call.run(trajectory.x.at(-1)!, toClean(task.plan.steps[at]!), prompts);
+        const rewarded = await call.run(trajectory.x.at(-1)!, toX0(task.plan.steps[at]!), prompts);
         const rewards = rewarded.score;
         const reward: Update = { gradients: rewarded.gradients, loss: rewarded.loss, rewards, metrics: { at } };
         if (!captioned || !denoising) return yield reward;

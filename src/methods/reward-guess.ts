@@ -37,12 +37,12 @@ export async function openRewardGuess(task: Task, which: Which): Promise<RewardG
   return {
     async gradient(reward, at, steps, prompts, outputs) {
       const out = outputs ?? (await roller.predict(at, steps, prompts));
-      const clean = perElement(at, out, (b) => [steps[b]!.cleanX, steps[b]!.cleanOut], size);
+      const clean = perElement(at, out, (b) => [steps[b]!.x0FromX, steps[b]!.x0FromOutput], size);
       const { gradient } = await reward(samplesOf(task, clean), prompts);
-      // x̂0 = cleanX·x + cleanOut·ε(x): the gradient comes through both terms.
-      const through = perItem(task, gradient, (b) => steps[b]!.cleanOut);
+      // x̂0 = x0FromX·x + x0FromOutput·ε(x): the gradient comes through both terms.
+      const through = perItem(task, gradient, (b) => steps[b]!.x0FromOutput);
       const { pulled } = await jacobian.run({ x: at, step: stepFeed(steps), cotangent: through }, prompts);
-      return samplesOf(task, perElement(gradient, pulled, (b) => [steps[b]!.cleanX, 1], size));
+      return samplesOf(task, perElement(gradient, pulled, (b) => [steps[b]!.x0FromX, 1], size));
     },
     async release() {
       await roller.release();

@@ -8,7 +8,7 @@ import { neg } from '../graph/ops/arithmetic.js';
 import { mean } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
-import { SamplingError } from '../schedulers/plan.js';
+import { SamplingError } from '../schedulers/errors.js';
 import type { Step } from '../schedulers/plan.js';
 import { stepFeed, stepInput, takeStep } from '../schedulers/step.js';
 import { openLoss } from './loss-graph.js';
@@ -37,7 +37,7 @@ export interface Rewarded {
 
 export interface RewardedCall {
   /**
-   * Takes a step from x, x' = meanX·x + meanOut·ε_θ(x) + std·z, and scores x'. To score x̂0, take `toClean(step)`.
+   * Takes a step from x, x' = meanFromX·x + meanFromOutput·ε_θ(x) + std·z, and scores x'. To score x̂0, take `toX0(step)`.
    *
    * @param x [B, C, h, w]
    * @param noise z, in x's shape; may be left out if the step is deterministic

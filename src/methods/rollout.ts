@@ -6,7 +6,7 @@ import type { Plan, Step } from '../schedulers/plan.js';
 import { combine } from '../schedulers/linear.js';
 import { drawNoise } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
-import { isMultistep, predictClean, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import { isMultistep, predictX0, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
 import { sampleSize, samplesOf } from './task.js';
 import type { Task, Which } from './task.js';
 
@@ -104,6 +104,6 @@ export async function openRoller(
 }
 
 /** x̂0 of a network output, on the host. */
-export function cleanSample(task: Task, step: Step, x: HostTensor, output: HostTensor): HostTensor {
-  return samplesOf(task, predictClean(step, x.data as Float32Array, output.data as Float32Array));
+export function x0Sample(task: Task, step: Step, x: HostTensor, output: HostTensor): HostTensor {
+  return samplesOf(task, predictX0(step, x.data as Float32Array, output.data as Float32Array));
 }

@@ -1,8 +1,8 @@
 /** @file RLHF-Diffusion-Sharpening: prefer the best of several short trajectories to the worst. */
 import { z } from 'zod';
 import type { HostTensor } from '../graph/dtype.js';
-import { integers } from '../random/random.js';
 import { combine } from '../schedulers/linear.js';
+import { randomTimes } from '../schedulers/process.js';
 import { accumulate } from './backprop.js';
 import type { Method } from './method.js';
 import { rank } from './preference.js';
@@ -77,7 +77,7 @@ export const sharpenRlhf: Method<Options> = {
     return {
       async *round(prompts, round) {
         const key = { seed: task.seed, stream: 'sharpen', step: round };
-        const times = [...integers(key, 0, task.batch, task.schedule.alphasCumprod.length)];
+        const times = randomTimes(task.process, key, 0, task.batch);
         const walks: Walk[] = [];
         for (let copy = 0; copy < n; copy++) {
           const { x } = await roller.rollout(prompts, round, { copy });

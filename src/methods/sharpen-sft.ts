@@ -1,7 +1,8 @@
 /** @file SFT-Diffusion-Sharpening: learn to denoise along the trajectory that the reward likes best. */
 import { z } from 'zod';
-import { integers, normal } from '../random/random.js';
+import { normal } from '../random/random.js';
 import { pathText } from '../rewards/path-option.js';
+import { randomTimes } from '../schedulers/process.js';
 import { emptySome, openCaptioned } from './captioned.js';
 import type { Method } from './method.js';
 import { rank } from './preference.js';
@@ -51,7 +52,7 @@ export const sharpenSft: Method<z.infer<typeof options>> = {
         const { clean, prompts } = await source.next(given, round);
         const conditions = pictures === null ? prompts : emptySome(task, prompts, emptyPrompts, 'sharpen', round);
         const key = { seed: task.seed, stream: 'sharpen', step: round };
-        const times = [...integers(key, 0, task.batch, task.schedule.alphasCumprod.length)];
+        const times = randomTimes(task.process, key, 0, task.batch);
         const walks: Walk[] = [];
         for (let i = 0; i < n; i++) {
           const noise = samplesOf(task, normal(key, 1 + i, task.batch * sampleSize(task)));

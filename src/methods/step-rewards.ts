@@ -5,8 +5,8 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { ddimStep } from '../schedulers/ddim.js';
 import { predictionTarget } from '../schedulers/forward-process.js';
-import { noiseLevel } from '../schedulers/noise-schedule.js';
 import type { Step } from '../schedulers/plan.js';
+import { levelAt, trainingTimes } from '../schedulers/process.js';
 import { accumulate, openBackprop } from './backprop.js';
 import { openRoller } from './rollout.js';
 import { sampleSize, samplesOf } from './task.js';
@@ -61,8 +61,7 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
   const tuned = await openRoller(task, 'tuned', 'sharpen', { guided: false });
   const base = reference === 'none' ? null : await openRoller(task, 'reference', 'sharpen', { guided: false });
   const backprop = await openBackprop(task, { jacobian: !detach && m > 1, guided: false });
-  const { schedule } = task;
-  const delta = Math.floor(schedule.alphasCumprod.length / gridSteps);
+  const delta = Math.floor(trainingTimes(task.process) / gridSteps);
   const stopsOf = (time: number): number => Math.min(m, 1 + Math.floor(time / delta));
 
   /** Linear combination with factors of its own for each item. */
@@ -95,25 +94,25 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
     const out = new Float32Array(task.batch * size);
     steps.forEach((step, i) => {
       const of = (t: HostTensor): Float32Array => (t.data as Float32Array).subarray(i * size, (i + 1) * size);
-      out.set(predictionTarget(schedule.predictionType, noiseLevel(step.alphaBar), of(clean), of(noise)), i * size);
+      out.set(predictionTarget(task.process.predictionType, step.from, of(clean), of(noise)), i * size);
     });
     return samplesOf(task, out);
   }
 
   return {
     async walk(clean, noise, times, prompts, conditions) {
-      const level = times.map((t) => noiseLevel(schedule.alphasCumprod[t]!));
+      const level = times.map((t) => levelAt(task.process, t));
       const lengths = times.map(stopsOf);
       const [reward, loss, referenceLoss] = [0, 0, 0].map(() => new Float32Array(task.batch)) as [Float32Array, Float32Array, Float32Array];
       const stops: Stop[] = [];
       let x = mix([(i) => level[i]!.signal, clean], [(i) => level[i]!.noise, noise]);
       for (let k = 0; k < Math.max(...lengths); k++) {
-        const steps = times.map((t, i) => (k < lengths[i]! ? ddimStep(schedule, t - k * delta, t - (k + 1) * delta) : null));
+        const steps = times.map((t, i) => (k < lengths[i]! ? ddimStep(task.process, t - k * delta, t - (k + 1) * delta) : null));
         // Items that have arrived take part with any step, and count for nothing.
         const all = steps.map((step) => step ?? steps.find((s) => s !== null)!);
         const output = await tuned.predict(x, all, conditions);
         const target = targets(clean, noise, all);
-        const score = await task.reward.score(mix([(i) => all[i]!.cleanX, x], [(i) => all[i]!.cleanOut, output]), prompts);
+        const score = await task.reward.score(mix([(i) => all[i]!.x0FromX, x], [(i) => all[i]!.x0FromOutput, output]), prompts);
         const known = base && (k === 0 || reference === 'every');
         const baseError = known ? errors(target, await base.predict(x, all, conditions)) : null;
         errors(target, output).forEach((error, i) => {
@@ -123,7 +122,7 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
           if (baseError) referenceLoss[i]! += baseError[i]! / (reference === 'every' ? lengths[i]! : 1);
         });
         stops.push({ x, output, target, steps });
-        x = mix([(i) => all[i]!.meanX, x], [(i) => all[i]!.meanOut, output]);
+        x = mix([(i) => all[i]!.meanFromX, x], [(i) => all[i]!.meanFromOutput, output]);
       }
       return { stops, reward, loss, referenceLoss };
     },
@@ -135,12 +134,12 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
       for (let k = stops.length - 1; k >= 0; k--) {
         const { x, output, target, steps } = stops[k]!;
         const slope = (i: number): number => (steps[i] ? (2 * weights[i]!) / (sampleSize(task) * lengths[i]!) : 0);
-        const onward = (i: number): number => (detach ? 0 : (steps[i]?.meanOut ?? 0));
+        const onward = (i: number): number => (detach ? 0 : (steps[i]?.meanFromOutput ?? 0));
         const cotangent = mix([slope, output], [(i) => -slope(i), target], [onward, g]);
         const all = steps.map((step) => step ?? steps.find((s) => s !== null)!);
         const pulled = await backprop.network(x, all, cotangent, conditions);
         accumulate(total, pulled.parameters);
-        if (!detach) g = mix([(i) => steps[i]?.meanX ?? 0, g], [() => 1, pulled.x]);
+        if (!detach) g = mix([(i) => steps[i]?.meanFromX ?? 0, g], [() => 1, pulled.x]);
       }
       return total;
     },

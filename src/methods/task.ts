@@ -6,8 +6,8 @@ import type { HostTensor, Shape } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
-import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
 import type { Plan, Step } from '../schedulers/plan.js';
+import type { Process } from '../schedulers/process.js';
 
 /** The network as it is being trained, or as it was before. */
 export type Which = 'tuned' | 'reference';
@@ -98,7 +98,7 @@ export interface Task {
   /** What one sample costs in `Counts.denoiserCalls` each time it goes through the network: 2 with guidance. */
   readonly callsPerSample: number;
   readonly seed: number;
-  readonly schedule: NoiseSchedule;
+  readonly process: Process;
   readonly plan: Plan;
   readonly reward: SampleReward;
   readonly data: TaskData;

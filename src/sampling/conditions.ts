@@ -7,7 +7,7 @@ import type { EncodedPrompts, PromptEncoder } from '../models/prompt.js';
 import { hasGuidanceInput } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
-import { SamplingError } from '../schedulers/plan.js';
+import { SamplingError } from '../schedulers/errors.js';
 
 /** Prefixes of the graph inputs, for `conditionInputs`. */
 export const POSITIVE = 'condition/';

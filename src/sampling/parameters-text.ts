@@ -20,11 +20,11 @@ export interface GenerationParameters {
   readonly version: string;
 }
 
-/** A1111's names of the samplers; it has no DDPM, DEIS and TCD, and the singlestep solver only with ancestral noise. */
+/** A1111's names of the samplers; it has no DDPM, DEIS, TCD and flow SDE, and the singlestep solver only with ancestral noise. */
 const SAMPLERS: Readonly<Record<SamplerName, string>> = {
   ddim: 'DDIM', ddpm: 'DDPM', euler: 'Euler', 'euler-a': 'Euler a', lcm: 'LCM',
   'dpm++2m': 'DPM++ 2M', 'dpm++2m-sde': 'DPM++ 2M SDE', 'dpm++2s': 'DPM++ 2S', heun: 'Heun', lms: 'LMS', unipc: 'UniPC',
-  deis: 'DEIS', tcd: 'TCD',
+  deis: 'DEIS', tcd: 'TCD', 'flow-euler': 'Euler', 'flow-sde': 'Flow SDE',
 };
 
 /** Prompt, negative prompt and a line of `key: value` pairs, for the text chunk `parameters`. */

@@ -1,8 +1,9 @@
 /** @file DEIS (Zhang & Chen 2023, arXiv 2204.13902), multistep in log ρ (ρ = σ), as diffusers' `DEISMultistepScheduler`. */
-import type { NoiseSchedule } from './noise-schedule.js';
-import { cleanPrediction, makeStep } from './plan.js';
+import { makeStep } from './plan.js';
 import type { Plan, SamplerOptions } from './plan.js';
-import { alphaBarOf, solverLevels } from './sigmas.js';
+import { alphaBarOf, vpLevel, x0Prediction } from './process.js';
+import type { VariancePreserving } from './process.js';
+import { solverLevels } from './sigmas.js';
 
 /** With fewer steps than this the last two are of lower order, for stability (diffusers' `lower_order_final`). */
 const FEW_STEPS = 15;
@@ -21,7 +22,7 @@ function logIntegral(nodes: readonly number[], k: number, from: number, to: numb
 }
 
 /** x'/√ā' = x/√ā + Σ c_k·ε_k, with ε = (x − √ā·x̂0)/√(1−ā) of this call and up to order − 1 before it. Ends at ā_0. */
-export function deis(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+export function deis(schedule: VariancePreserving, steps: number, options: SamplerOptions = {}): Plan {
   const { order = 2, lowerOrderFinal = true } = options;
   const { timesteps, sigmas } = solverLevels(schedule, steps, { ...options, finalSigma: 'min' });
   const plan = timesteps.map((timestep, i) => {
@@ -34,9 +35,9 @@ export function deis(schedule: NoiseSchedule, steps: number, options: SamplerOpt
       const share = (signal * logIntegral(nodes, k, from, to)) / Math.sqrt(1 - alphaBarOf(sigma));
       return { x: share, clean: -share * Math.sqrt(alphaBarOf(sigma)) };
     });
-    const times = { timestep, nextTimestep: timesteps[i + 1] ?? 0, alphaBar, nextAlphaBar };
+    const times = { timestep, nextTimestep: timesteps[i + 1] ?? 0, from: vpLevel(alphaBar), to: vpLevel(nextAlphaBar) };
     const rule = { keep: signal / Math.sqrt(alphaBar) + now!.x, clean: now!.clean, past };
-    return makeStep(times, cleanPrediction(schedule.predictionType, alphaBar), rule);
+    return makeStep(times, x0Prediction(schedule.predictionType, times.from), rule);
   });
   return { initialStd: 1, steps: plan };
 }

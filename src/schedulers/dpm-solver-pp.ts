@@ -2,10 +2,11 @@
  * @file DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095): multistep of order 1 to 3, as ODE solver and as SDE solver whose
  * steps have a density.
  */
-import type { NoiseSchedule } from './noise-schedule.js';
-import { cleanPrediction, makeStep } from './plan.js';
+import { makeStep } from './plan.js';
 import type { Plan, SamplerOptions, Step } from './plan.js';
-import { alphaBarOf, solverLevels } from './sigmas.js';
+import { alphaBarOf, vpLevel, x0Prediction } from './process.js';
+import type { VariancePreserving } from './process.js';
+import { solverLevels } from './sigmas.js';
 import type { Levels } from './sigmas.js';
 
 /** With fewer steps than this the last ones are of lower order, for stability (diffusers' `lower_order_final`). */
@@ -32,15 +33,15 @@ export function factors(h: number, stochastic: boolean): { value: number; first:
 
 /** Call i's step, from the level that the call `back` calls before it was made at. */
 export function solverStep(
-  { predictionType }: NoiseSchedule, { timesteps, sigmas }: Levels, i: number, back: number, cleans: Cleans, stochastic: boolean,
+  { predictionType }: VariancePreserving, { timesteps, sigmas }: Levels, i: number, back: number, cleans: Cleans, stochastic: boolean,
 ): Step {
   const [base, to] = [sigmas[i - back]!, sigmas[i + 1]!];
   const [alphaBar, nextAlphaBar] = [alphaBarOf(sigmas[i]!), alphaBarOf(to)];
   const shrink = to / base; // e^{−h}
   const keep = Math.sqrt((1 - nextAlphaBar) / (1 - alphaBarOf(base))) * (stochastic ? shrink : 1);
   const [clean, ...past] = cleans.map((c) => c * Math.sqrt(nextAlphaBar));
-  const times = { timestep: timesteps[i]!, nextTimestep: timesteps[i + 1] ?? 0, alphaBar, nextAlphaBar };
-  return makeStep(times, cleanPrediction(predictionType, alphaBar), {
+  const times = { timestep: timesteps[i]!, nextTimestep: timesteps[i + 1] ?? 0, from: vpLevel(alphaBar), to: vpLevel(nextAlphaBar) };
+  return makeStep(times, x0Prediction(predictionType, times.from), {
     keep: back === 0 ? keep : 0,
     clean: clean!,
     past: past.map((c, k) => ({ x: k + 1 === back ? keep : 0, clean: c })),
@@ -48,7 +49,7 @@ export function solverStep(
   });
 }
 
-function multistep(schedule: NoiseSchedule, steps: number, options: SamplerOptions, stochastic: boolean): Plan {
+function multistep(schedule: VariancePreserving, steps: number, options: SamplerOptions, stochastic: boolean): Plan {
   const { order = 2, finalSigma = 'zero', solverType = 'midpoint', lowerOrderFinal = true, eulerAtFinal = false } = options;
   const levels = solverLevels(schedule, steps, options);
   const few = lowerOrderFinal && steps < FEW_STEPS;
@@ -73,7 +74,7 @@ function multistep(schedule: NoiseSchedule, steps: number, options: SamplerOptio
 }
 
 /** dpmsolver++: x' = (σ'/σ)·x + α'·(1 − e^{−h})·D, D = x̂0 extrapolated by half a step. */
-export function dpmSolver(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+export function dpmSolver(schedule: VariancePreserving, steps: number, options: SamplerOptions = {}): Plan {
   return multistep(schedule, steps, options, false);
 }
 
@@ -81,6 +82,6 @@ export function dpmSolver(schedule: NoiseSchedule, steps: number, options: Sampl
  * sde-dpmsolver++: x' = (σ'/σ)·e^{−h}·x + α'·(1 − e^{−2h})·D + σ'·√(1 − e^{−2h})·z. For a density in the last step as
  * well, `finalSigma` must be `min`.
  */
-export function dpmSolverSde(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+export function dpmSolverSde(schedule: VariancePreserving, steps: number, options: SamplerOptions = {}): Plan {
   return multistep(schedule, steps, options, true);
 }

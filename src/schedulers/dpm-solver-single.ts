@@ -1,7 +1,7 @@
 /** @file DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), singlestep: derivatives are taken inside a longer step. */
 import { difference, factors, solverStep, weighted } from './dpm-solver-pp.js';
 import type { Cleans } from './dpm-solver-pp.js';
-import type { NoiseSchedule } from './noise-schedule.js';
+import type { VariancePreserving } from './process.js';
 import type { Plan, SamplerOptions } from './plan.js';
 import { solverLevels } from './sigmas.js';
 
@@ -9,7 +9,7 @@ import { solverLevels } from './sigmas.js';
  * Of each two (order 2, default) or three calls the first takes a step of first order, and the others go again from where
  * that began, further and with the derivatives known by then: a step a call. The times are always those of `linspace`.
  */
-export function dpmSolverSingle(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+export function dpmSolverSingle(schedule: VariancePreserving, steps: number, options: SamplerOptions = {}): Plan {
   const { finalSigma = 'zero', solverType = 'midpoint', lowerOrderFinal = false } = options;
   const order = Math.min(options.order ?? 2, 3);
   const levels = solverLevels(schedule, steps, { ...options, spacing: 'linspace' });

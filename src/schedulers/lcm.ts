@@ -1,7 +1,8 @@
 /** @file Latent consistency models (Luo et al. 2023, arXiv 2310.04378): sampling in a few steps. */
-import type { NoiseSchedule } from './noise-schedule.js';
-import { cleanPrediction, makeStep } from './plan.js';
+import { makeStep } from './plan.js';
 import type { Plan, SamplerOptions } from './plan.js';
+import { vpLevel, x0Prediction } from './process.js';
+import type { VariancePreserving } from './process.js';
 import { distilledTimesteps } from './timesteps.js';
 
 /** Deviation of the data in the boundary condition (Consistency models, Song et al. 2023). */
@@ -13,7 +14,7 @@ const SIGMA_DATA = 0.5;
  * A plan's clean prediction is f. The times are a subset of those used in distillation. Guidance is an input of the
  * network, not a second call of it.
  */
-export function lcm(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+export function lcm(schedule: VariancePreserving, steps: number, options: SamplerOptions = {}): Plan {
   const { originalSteps = 50, timestepScaling = 10 } = options;
   const { alphasCumprod, predictionType } = schedule;
   const timesteps = distilledTimesteps(alphasCumprod.length, steps, originalSteps);
@@ -24,10 +25,10 @@ export function lcm(schedule: NoiseSchedule, steps: number, options: SamplerOpti
     const scaled = timestep * timestepScaling;
     const skip = SIGMA_DATA ** 2 / (scaled ** 2 + SIGMA_DATA ** 2);
     const out = scaled / Math.hypot(scaled, SIGMA_DATA);
-    const { cleanX, cleanOut } = cleanPrediction(predictionType, alphaBar);
-    const consistency = { cleanX: skip + out * cleanX, cleanOut: out * cleanOut };
+    const { x0FromX, x0FromOutput } = x0Prediction(predictionType, vpLevel(alphaBar));
+    const consistency = { x0FromX: skip + out * x0FromX, x0FromOutput: out * x0FromOutput };
     const rule = { keep: 0, clean: Math.sqrt(nextAlphaBar), std: Math.sqrt(1 - nextAlphaBar) };
-    return makeStep({ timestep, nextTimestep, alphaBar, nextAlphaBar }, consistency, rule);
+    return makeStep({ timestep, nextTimestep, from: vpLevel(alphaBar), to: vpLevel(nextAlphaBar) }, consistency, rule);
   });
   return { initialStd: 1, steps: plan };
 }

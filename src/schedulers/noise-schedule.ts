@@ -1,20 +1,9 @@
 /**
- * @file The forward process of a model: ā_t at each training time, and what the network predicts. Betas and their
- * product are rounded as PyTorch rounds them on the CPU, so that ā equals the reference's.
+ * @file Tables of β and ā for variance-preserving processes, rounded as PyTorch rounds them on the CPU, so that ā equals
+ * the reference's.
  */
 
-/** What the network's output estimates: the noise ε, the velocity v = √ā·ε − √(1−ā)·x0, or the clean sample x0. */
-export type PredictionType = 'epsilon' | 'v' | 'sample';
-
 export type BetaSchedule = 'linear' | 'scaled_linear' | 'squaredcos_cap_v2';
-
-export interface NoiseSchedule {
-  /** ā_t = ∏_{s≤t} (1 − β_s) for t = 0 … T−1, float32 values. */
-  readonly alphasCumprod: Float64Array;
-  /** ā "before" t = 0, where the last DDIM step ends: 1, or ā_0 for Stable Diffusion. */
-  readonly finalAlphaCumprod: number;
-  readonly predictionType: PredictionType;
-}
 
 const f32 = Math.fround;
 
@@ -54,14 +43,4 @@ export function rescaleZeroTerminalSnr(betas: Float32Array): Float32Array {
   const scale = f32(first / f32(first - last));
   const alphaBars = roots.map((root) => f32(f32(root - last) * scale) ** 2);
   return alphaBars.map((bar, t) => 1 - f32(t === 0 ? bar : bar / alphaBars[t - 1]!));
-}
-
-/** √ā and √(1−ā): the parts of signal and noise in x_t = signal·x0 + noise·ε. */
-export interface NoiseLevel<C = number> {
-  readonly signal: C;
-  readonly noise: C;
-}
-
-export function noiseLevel(alphaBar: number): NoiseLevel {
-  return { signal: Math.sqrt(alphaBar), noise: Math.sqrt(1 - alphaBar) };
 }

@@ -1,20 +1,15 @@
 /**
- * @file What a sampler is: a function from a noise schedule and a number of steps to the coefficients of each step.
+ * @file What a sampler is: a function from a process and a number of steps to the coefficients of each step.
  *
  * Every sampler here is linear in the sample, the network's output, what earlier calls of the network saw and answered,
  * and fresh noise, with coefficients that depend on the step alone. So a sampler only plans; step.ts applies any plan, on
  * graph tensors or on host arrays, and transition.ts takes its densities. A step of a plan is one call of the network:
- * solvers that call it twice a step (Heun) plan two. All samples are variance preserving, x = √ā·x0 + √(1−ā)·ε, also
- * for the samplers that other libraries run in units of σ = √((1−ā)/ā): their sample is x/√ā, their scaled network
- * input is x.
+ * solvers that call it twice a step (Heun) plan two. Samples of a variance-preserving process stay so,
+ * x = √ā·x0 + √(1−ā)·ε, also for the samplers that other libraries run in units of σ = √((1−ā)/ā): their sample is
+ * x/√ā, their scaled network input is x.
  */
 import { z } from 'zod';
-import type { NoiseSchedule, PredictionType } from './noise-schedule.js';
-
-/** Wrong use of a sampler: its message says which option to change. */
-export class SamplingError extends Error {
-  override readonly name = 'SamplingError';
-}
+import type { NoiseLevel, Process, X0Coefficients } from './process.js';
 
 /** What a step takes of an earlier call: x·(the sample that it saw) + clean·(its x̂0). */
 export interface Earlier {
@@ -23,21 +18,18 @@ export interface Earlier {
 }
 
 /** Numbers of one step; or the same as graph tensors, `timestep`s [B] and all else [B, 1, 1, 1]. */
-export interface Step<C = number> {
+export interface Step<C = number> extends X0Coefficients<C> {
   /** Time that the network is told for x; may lie between training times (Euler, linspace). */
   readonly timestep: C;
   /** Time of the result x'; 0 after the last step. */
   readonly nextTimestep: C;
-  /** ā of x. */
-  readonly alphaBar: C;
-  /** ā of x'. */
-  readonly nextAlphaBar: C;
-  /** Clean prediction x̂0 = cleanX·x + cleanOut·output. */
-  readonly cleanX: C;
-  readonly cleanOut: C;
-  /** Mean μ = meanX·x + meanOut·output + what it takes of the past. */
-  readonly meanX: C;
-  readonly meanOut: C;
+  /** Level of x. */
+  readonly from: NoiseLevel<C>;
+  /** Level of x'. */
+  readonly to: NoiseLevel<C>;
+  /** Mean μ = meanFromX·x + meanFromOutput·output + what it takes of the past. */
+  readonly meanFromX: C;
+  readonly meanFromOutput: C;
   /** Shares of the calls before, the latest first; none in one-step samplers, the only ones that training takes. */
   readonly past?: readonly Earlier[];
   /** Deviation σ of x' = μ + σ·z, z ~ N(0, I); 0 for a deterministic step. */
@@ -69,7 +61,7 @@ export const samplerOptions = z.strictObject({
   eta: z.number().min(0).max(1).optional(),
   /**
    * DDIM: where the last step ends. `diffusers` (default): at the schedule's finalAlphaCumprod. `ddpo`: at ā_0, as
-   * DDPO, D3PO and nabla-DB do, so that with eta > 0 its deviation is never 0.
+   * DDPO, D3PO and nabla-DB do, so that with eta > 0 its deviation is never 0. Flows end without noise in either.
    */
   lastStep: z.enum(['diffusers', 'ddpo']).optional(),
   /** DDPM: variance of the posterior (`small`, default) or β (`large`). */
@@ -86,6 +78,10 @@ export const samplerOptions = z.strictObject({
   finalSigma: z.enum(['zero', 'min']).optional(),
   /** LCM and TCD: number of times the model was distilled on. Default 50. */
   originalSteps: z.int().min(1).optional(),
+  /** Flows: how far the steps lie towards noise; 1 (default) for none, 3 for Stable Diffusion 3. */
+  shift: z.number().positive().optional(),
+  /** Flow SDE: noise in units of √(σ/(1−σ)). Default 0.7 (Flow-GRPO for Stable Diffusion 3). */
+  sdeNoise: z.number().positive().optional(),
   /** LCM: factor of time in the boundary condition. Default 10. */
   timestepScaling: z.number().positive().optional(),
 });
@@ -95,28 +91,9 @@ export type SamplerOptions = z.infer<typeof samplerOptions>;
 /**
  * The one signature of all samplers.
  *
- * @throws SamplingError if the schedule cannot be sampled in this way.
+ * @throws SamplingError if the process cannot be sampled in this way.
  */
-export type Sampler = (schedule: NoiseSchedule, steps: number, options?: SamplerOptions) => Plan;
-
-/** A linear function cleanX·x + cleanOut·output. */
-export type CleanCoefficients = Pick<Step, 'cleanX' | 'cleanOut'>;
-
-/**
- * x̂0 from the network's output: (x − √(1−ā)·ε)/√ā, √ā·x − √(1−ā)·v, or the output itself.
- *
- * @throws SamplingError if noise is predicted where there is nothing but noise.
- */
-export function cleanPrediction(type: PredictionType, alphaBar: number): CleanCoefficients {
-  const [signal, noise] = [Math.sqrt(alphaBar), Math.sqrt(1 - alphaBar)];
-  if (type === 'sample') return { cleanX: 0, cleanOut: 1 };
-  if (type === 'v') return { cleanX: signal, cleanOut: -noise };
-  if (alphaBar === 0) {
-    throw new SamplingError('a model that predicts noise cannot be sampled from zero terminal SNR; ' +
-      'use a schedule without rescale_betas_zero_snr, or a v-prediction model');
-  }
-  return { cleanX: 1 / signal, cleanOut: -noise / signal };
-}
+export type Sampler = (process: Process, steps: number, options?: SamplerOptions) => Plan;
 
 /** How x' follows from x, x̂0 and the past: μ = keep·x + clean·x̂0 + Σ (x·x + clean·x̂0 of earlier calls), deviation std. */
 export interface Rule {
@@ -128,15 +105,15 @@ export interface Rule {
 
 /** The step at these times with this clean prediction and this rule. */
 export function makeStep(
-  times: Pick<Step, 'timestep' | 'nextTimestep' | 'alphaBar' | 'nextAlphaBar'>,
-  { cleanX, cleanOut }: CleanCoefficients,
+  times: Pick<Step, 'timestep' | 'nextTimestep' | 'from' | 'to'>,
+  { x0FromX, x0FromOutput }: X0Coefficients,
   { keep, clean, past = [], std = 0 }: Rule,
 ): Step {
-  const { timestep, nextTimestep, alphaBar, nextAlphaBar } = times;
+  const { timestep, nextTimestep, from, to } = times;
   return {
-    timestep, nextTimestep, alphaBar, nextAlphaBar, cleanX, cleanOut,
-    meanX: keep + clean * cleanX,
-    meanOut: clean * cleanOut,
+    timestep, nextTimestep, from, to, x0FromX, x0FromOutput,
+    meanFromX: keep + clean * x0FromX,
+    meanFromOutput: clean * x0FromOutput,
     ...(past.some((p) => p.x !== 0 || p.clean !== 0) && { past }),
     std,
   };

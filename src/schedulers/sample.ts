@@ -1,7 +1,7 @@
 /** @file The sampling loop on host arrays: from noise to samples, one network call a step of the plan. */
 import { combine } from './linear.js';
 import type { Plan, Step } from './plan.js';
-import { predictClean, reach, takeStep } from './step.js';
+import { predictX0, reach, takeStep } from './step.js';
 import type { Call } from './step.js';
 
 /** The network, guidance included: its output for a batch x [B × size] at a step. */
@@ -47,7 +47,7 @@ export async function sample(
   let past: readonly Call<Float32Array>[] = [];
   for (const [index, step] of plan.steps.entries()) {
     const output = await denoise(x, step, index);
-    const clean = predictClean(step, x, output);
+    const clean = predictX0(step, x, output);
     const fresh = step.std === 0 ? undefined : drawNoise(noise, index + 1, items, size);
     const next = takeStep(step, x, output, { past, noise: fresh });
     past = [{ x, clean }, ...past].slice(0, remembered);

@@ -7,11 +7,11 @@ import { FormatError, shown } from '../formats/errors.js';
 import { parseConfig } from '../models/config.js';
 import type { SamplerName } from './index.js';
 import { cumulativeAlphas, makeBetas, rescaleZeroTerminalSnr } from './noise-schedule.js';
-import type { NoiseSchedule, PredictionType } from './noise-schedule.js';
 import type { SamplerOptions } from './plan.js';
+import type { VariancePreserving } from './process.js';
 
 export interface SchedulerConfig {
-  readonly schedule: NoiseSchedule;
+  readonly process: VariancePreserving;
   /** The sampler that the checkpoint names; DDIM in place of PNDM, whose configuration it inherits, and of unknown ones. */
   readonly sampler: SamplerName;
   /** What the file says about sampling, whichever sampler is used. What it leaves out is the sampler's own default. */
@@ -47,7 +47,7 @@ const OWN_BETAS: Readonly<Record<string, readonly [string, number, number]>> = {
   LCMScheduler: LATENT_BETAS, TCDScheduler: LATENT_BETAS, HeunDiscreteScheduler: ['linear', 0.00085, 0.012],
 };
 
-const PREDICTIONS: Record<string, PredictionType> = { epsilon: 'epsilon', v_prediction: 'v', sample: 'sample' };
+const PREDICTIONS: Record<string, VariancePreserving['predictionType']> = { epsilon: 'epsilon', v_prediction: 'v', sample: 'sample' };
 
 const flag = z.boolean().nullish().transform((value) => value ?? false);
 
@@ -164,7 +164,8 @@ export function readSchedulerConfig(file: Readonly<Record<string, unknown>>, whe
   if (stochastic && name === 'DPMSolverSinglestepScheduler') warnings.push('"algorithm_type": "sde-dpmsolver++" is not done singlestep');
   const sampler = known ? SAMPLERS[name]! : 'ddim';
   return {
-    schedule: {
+    process: {
+      kind: 'variance-preserving',
       alphasCumprod,
       finalAlphaCumprod: config.set_alpha_to_one ?? name !== 'PNDMScheduler' ? 1 : alphasCumprod[0]!,
       predictionType: PREDICTIONS[config.prediction_type]!,

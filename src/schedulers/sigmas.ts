@@ -1,27 +1,9 @@
 /** @file Noise levels σ = √((1−ā)/ā), in which the Euler and DPM-Solver samplers reckon, and which of them are visited. */
-import type { NoiseSchedule } from './noise-schedule.js';
-import { SamplingError } from './plan.js';
+import { SamplingError } from './errors.js';
 import type { SamplerOptions } from './plan.js';
+import { sigmaAt } from './process.js';
+import type { VariancePreserving } from './process.js';
 import { fractionalTimesteps, roundHalfEven, solverTimesteps } from './timesteps.js';
-
-// Where a zero-terminal-SNR schedule holds no signal, σ would be infinite; the reference samplers put 2⁻²⁴ there too.
-const NO_SIGNAL = 2 ** -24;
-
-function trainingSigma(schedule: NoiseSchedule, timestep: number): number {
-  const alphaBar = schedule.alphasCumprod[timestep]! || NO_SIGNAL;
-  return Math.sqrt((1 - alphaBar) / alphaBar);
-}
-
-/** σ at a time, interpolated between training times. */
-function sigmaAt(schedule: NoiseSchedule, timestep: number): number {
-  const below = Math.floor(timestep);
-  const rest = timestep - below;
-  if (rest === 0) return trainingSigma(schedule, below);
-  return trainingSigma(schedule, below) * (1 - rest) + trainingSigma(schedule, below + 1) * rest;
-}
-
-/** ā of a noise level. */
-export const alphaBarOf = (sigma: number): number => 1 / (1 + sigma * sigma);
 
 /** The time of a noise level, interpolated in log σ between training times. */
 function timeOf(logSigmas: readonly number[], sigma: number): number {
@@ -77,10 +59,10 @@ export interface Levels {
   readonly sigmas: readonly number[];
 }
 
-function levels(schedule: NoiseSchedule, steps: number, options: SamplerOptions, whole: boolean): Levels {
+function levels(schedule: VariancePreserving, steps: number, options: SamplerOptions, whole: boolean): Levels {
   const { spacing = 'linspace', stepsOffset = 0, sigmas: kind = 'plain', finalSigma = 'zero' } = options;
   const trained = schedule.alphasCumprod.length;
-  const last = finalSigma === 'min' ? trainingSigma(schedule, 0) : 0;
+  const last = finalSigma === 'min' ? sigmaAt(schedule, 0) : 0;
   const times = (whole ? solverTimesteps : fractionalTimesteps)(trained, steps, spacing, stepsOffset);
   if (kind === 'plain') return { timesteps: times, sigmas: [...times.map((t) => sigmaAt(schedule, t)), last] };
   // Euler's kind spreads its levels between those of the first and last time; the solvers over all training times.
@@ -90,15 +72,15 @@ function levels(schedule: NoiseSchedule, steps: number, options: SamplerOptions,
     throw new SamplingError(`noise levels from ${sigmaMax} down to ${sigmaMin} are no range; mend sigma_min and sigma_max`);
   }
   const sigmas = spread(kind, steps, sigmaMax, sigmaMin);
-  const logSigmas = Array.from(schedule.alphasCumprod, (_, t) => Math.fround(Math.log(Math.fround(trainingSigma(schedule, t)))));
+  const logSigmas = Array.from(schedule.alphasCumprod, (_, t) => Math.fround(Math.log(Math.fround(sigmaAt(schedule, t)))));
   const asTold = !whole ? Math.fround : kind === 'karras' || kind === 'lu' ? roundHalfEven : Math.floor;
   return { timesteps: sigmas.map((sigma) => asTold(timeOf(logSigmas, sigma))), sigmas: [...sigmas, last] };
 }
 
 /** For samplers that may tell the network a time between training times. */
-export const fractionalLevels = (schedule: NoiseSchedule, steps: number, options: SamplerOptions): Levels =>
+export const fractionalLevels = (schedule: VariancePreserving, steps: number, options: SamplerOptions): Levels =>
   levels(schedule, steps, options, false);
 
 /** For solvers that tell it whole times. */
-export const solverLevels = (schedule: NoiseSchedule, steps: number, options: SamplerOptions): Levels =>
+export const solverLevels = (schedule: VariancePreserving, steps: number, options: SamplerOptions): Levels =>
   levels(schedule, steps, options, true);

@@ -6,20 +6,20 @@ import { input, Tensor } from '../graph/tensor.js';
 import type { Operand } from '../graph/tensor.js';
 import { combine } from './linear.js';
 import type { Value } from './linear.js';
-import { SamplingError } from './plan.js';
+import { SamplingError } from './errors.js';
 import type { Plan, Step } from './plan.js';
 
 /** A step for any value; host arrays take numbers only. */
 export type AnyStep = Step<Operand>;
 
 /** x̂0, in x's shape [B, C, H, W]. */
-export function predictClean<V extends Value>(step: AnyStep, x: V, output: V): V {
-  return combine([step.cleanX, x], [step.cleanOut, output]);
+export function predictX0<V extends Value>(step: AnyStep, x: V, output: V): V {
+  return combine([step.x0FromX, x], [step.x0FromOutput, output]);
 }
 
 /** The step that goes straight to the clean prediction: x' = x̂0. */
-export function toClean(step: Step): Step {
-  return { ...step, nextTimestep: 0, nextAlphaBar: 1, meanX: step.cleanX, meanOut: step.cleanOut, past: [], std: 0 };
+export function toX0(step: Step): Step {
+  return { ...step, nextTimestep: 0, to: { signal: 1, noise: 0 }, meanFromX: step.x0FromX, meanFromOutput: step.x0FromOutput, past: [], std: 0 };
 }
 
 /** What a call of the network saw, and the clean prediction made of its answer. */
@@ -40,7 +40,7 @@ export function transitionMean<V extends Value>(step: AnyStep, x: V, output: V, 
     throw new SamplingError('this step goes on from earlier calls of the network: pass them on, or plan with order 1');
   }
   const terms = shares.flatMap((share, i): [Operand, V][] => [[share.x, past[i]!.x], [share.clean, past[i]!.clean]]);
-  return combine([step.meanX, x], [step.meanOut, output], ...terms);
+  return combine([step.meanFromX, x], [step.meanFromOutput, output], ...terms);
 }
 
 /** What a step needs beside the sample and the output, as far as its plan uses it. */
@@ -70,25 +70,28 @@ export const reach = (plan: Plan): number => plan.steps.reduce((most, { past = [
 /** Whether some step looks back at earlier calls. */
 export const isMultistep = (plan: Plan): boolean => reach(plan) > 0;
 
-const FIELDS = [
-  'timestep', 'nextTimestep', 'alphaBar', 'nextAlphaBar', 'cleanX', 'cleanOut', 'meanX', 'meanOut', 'std',
-] as const satisfies readonly (keyof Step)[];
+const NUMBERS = 11;
 
 /**
- * A one-step sampler's step as one graph input [batch, 9], so that one compiled graph serves every step and items of a batch may be at
+ * A one-step sampler's step as one graph input [batch, 11], so that one compiled graph serves every step and items of a batch may be at
  * different steps. `timestep` and `nextTimestep` come as [batch], all else as [batch, 1, …] of `rank` axes.
  */
 export function stepInput(name: string, batch: number, rank = 4): Step<Tensor> {
-  const packed = input(name, [batch, FIELDS.length]);
-  const column = (field: string, i: number): Tensor => {
-    const ones = field.toLowerCase().endsWith('timestep') ? 0 : rank - 1;
-    return reshape(narrow(packed, 1, i, i + 1), [batch, ...Array<number>(ones).fill(1)]);
+  const packed = input(name, [batch, NUMBERS]);
+  const column = (i: number, ones = rank - 1): Tensor =>
+    reshape(narrow(packed, 1, i, i + 1), [batch, ...Array<number>(ones).fill(1)]);
+  return {
+    timestep: column(0, 0), nextTimestep: column(1, 0),
+    from: { signal: column(2), noise: column(3) }, to: { signal: column(4), noise: column(5) },
+    x0FromX: column(6), x0FromOutput: column(7), meanFromX: column(8), meanFromOutput: column(9), std: column(10),
   };
-  return Object.fromEntries(FIELDS.map((field, i) => [field, column(field, i)])) as unknown as Step<Tensor>;
 }
 
 /** The numbers for `stepInput`: one step per item. */
 export function stepFeed(steps: readonly Step[]): HostTensor {
-  const rows = steps.flatMap((step) => FIELDS.map((field) => step[field]));
-  return host(Float32Array.from(rows), [steps.length, FIELDS.length]);
+  const rows = steps.flatMap((s) => [
+    s.timestep, s.nextTimestep, s.from.signal, s.from.noise, s.to.signal, s.to.noise,
+    s.x0FromX, s.x0FromOutput, s.meanFromX, s.meanFromOutput, s.std,
+  ]);
+  return host(Float32Array.from(rows), [steps.length, NUMBERS]);
 }

@@ -2,13 +2,16 @@
  * @file Which training times a sampler visits: the spacings of Lin et al. 2024 (arXiv 2305.08891, Table 2), rounded as
  * NumPy rounds them in the reference samplers.
  */
-import { SamplingError } from './plan.js';
+import { SamplingError } from './errors.js';
 import type { SamplerOptions } from './plan.js';
+import { trainingTimes } from './process.js';
+import type { Process } from './process.js';
 
 export type Spacing = NonNullable<SamplerOptions['spacing']>;
 
 /** What is wrong with a plan that starts among nearly clean samples, where all sampling starts from noise; or null. */
-export function lateStart(trained: number, first: number): string | null {
+export function lateStart(process: Process, first: number): string | null {
+  const trained = trainingTimes(process);
   if (first >= trained / 2 - 1) return null;
   return `sampling begins at time ${first} of ${trained - 1}, where the model expects pictures almost without noise; ` +
     'with so few steps take --spacing trailing';

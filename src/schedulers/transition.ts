@@ -4,7 +4,7 @@ import { div, log, mul, square, sub } from '../graph/ops/arithmetic.js';
 import { flatten } from '../graph/ops/layout.js';
 import { mean as average, sum } from '../graph/ops/reduce.js';
 import type { Tensor } from '../graph/tensor.js';
-import { SamplingError } from './plan.js';
+import { SamplingError } from './errors.js';
 import type { Plan } from './plan.js';
 import type { AnyStep } from './step.js';
 
@@ -32,13 +32,15 @@ export function score(step: AnyStep, next: Tensor, mean: Tensor): Tensor {
 }
 
 /**
- * Checks that each step has a density, as methods that take log-probabilities or scores need.
+ * The steps that add noise: only these have a density, and so can be learnt from by methods that take log-probabilities
+ * or scores. A plan may mix them with deterministic ones, as flows do, which end without noise.
  *
- * @throws SamplingError if one is deterministic
+ * @returns their indices, ascending
+ * @throws SamplingError if there are none
  */
-export function requireStochastic(plan: Plan): void {
-  const index = plan.steps.findIndex((step) => step.std === 0);
-  if (index < 0) return;
-  throw new SamplingError(`step ${index + 1} of ${plan.steps.length} adds no noise, so it has no log-probability; ` +
-    'use ddim with eta above 0 and lastStep ddpo, or dpm++2m-sde with finalSigma min');
+export function stochasticSteps({ steps }: Plan): number[] {
+  const indices = steps.flatMap(({ std }, i) => (std === 0 ? [] : [i]));
+  if (indices.length > 0) return indices;
+  throw new SamplingError(`none of the ${steps.length} steps adds noise, so none has a log-probability; ` +
+    'use ddim with eta above 0, ddpm, dpm++2m-sde or, for flow models, flow-sde');
 }

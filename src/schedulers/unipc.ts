@@ -1,8 +1,9 @@
 /** @file UniPC (Zhao et al. 2023, arXiv 2302.04867, Algorithms 5–8): multistep predictor and corrector in x̂0, order 1 to 3. */
-import type { NoiseSchedule } from './noise-schedule.js';
-import { cleanPrediction, makeStep } from './plan.js';
+import { makeStep } from './plan.js';
 import type { Plan, SamplerOptions } from './plan.js';
-import { alphaBarOf, solverLevels } from './sigmas.js';
+import { alphaBarOf, vpLevel, x0Prediction } from './process.js';
+import type { VariancePreserving } from './process.js';
+import { solverLevels } from './sigmas.js';
 
 /** Solves Σ_j rows[i][j]·y_j = right[i] by elimination; the rows of distinct nodes are never singular. */
 function solve(rows: readonly (readonly number[])[], right: readonly number[]): number[] {
@@ -61,7 +62,7 @@ function move(h: number, r: readonly number[], type: 'bh1' | 'bh2'): Move {
  * linear in the x̂0 of this call and the order − 1 before it, and so one step of the plan. The sample that is corrected was
  * predicted from the same level with the same factors of x, so only the difference of the two sums of x̂0 remains.
  */
-export function uniPc(schedule: NoiseSchedule, steps: number, options: SamplerOptions = {}): Plan {
+export function uniPc(schedule: VariancePreserving, steps: number, options: SamplerOptions = {}): Plan {
   const { order = 2, solverType, lowerOrderFinal = true } = options;
   const { timesteps, sigmas } = solverLevels(schedule, steps, options);
   const minusLog = sigmas.map((sigma) => -Math.log(sigma));
@@ -80,9 +81,9 @@ export function uniPc(schedule: NoiseSchedule, steps: number, options: SamplerOp
     const { predict } = moves[i]!;
     const [clean, ...past] = Array.from({ length: Math.max(correct.length, predict.length) }, (_, k) =>
       keep * signal * (correct[k] ?? 0) + nextSignal * (predict[k] ?? 0));
-    const times = { timestep, nextTimestep: timesteps[i + 1] ?? 0, alphaBar, nextAlphaBar };
+    const times = { timestep, nextTimestep: timesteps[i + 1] ?? 0, from: vpLevel(alphaBar), to: vpLevel(nextAlphaBar) };
     const rule = { keep, clean: clean!, past: past.map((c) => ({ x: 0, clean: c })) };
-    return makeStep(times, cleanPrediction(schedule.predictionType, alphaBar), rule);
+    return makeStep(times, x0Prediction(schedule.predictionType, times.from), rule);
   });
   return { initialStd: 1, steps: plan };
 }

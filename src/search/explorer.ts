@@ -4,7 +4,7 @@ import { input } from '../graph/tensor.js';
 import { forBatch } from '../methods/rollout.js';
 import { sampleSize, samplesOf } from '../methods/task.js';
 import type { Task, Which } from '../methods/task.js';
-import { predictClean, reach, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import { predictX0, reach, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
 import type { Call } from '../schedulers/step.js';
 import { bookCalls, bookScore, draw } from './candidate.js';
 import type { Candidate } from './candidate.js';
@@ -78,7 +78,7 @@ export async function openExplorer(task: Task, options: ExplorerOptions = {}): P
           past,
           ...(step.std !== 0 && { noise: stack(filled.map(({ path }) => draw(path, i + 1, size))) }),
         });
-        clean = predictClean(step, at, output);
+        clean = predictX0(step, at, output);
         past = [{ x: at, clean }, ...past].slice(0, reach(plan));
         at = next;
         onCalls?.(own.length * callsPerSample);

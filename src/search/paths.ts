@@ -1,9 +1,9 @@
 /** @file Search over paths: branches during sampling, where noise is added back and the best branches go on. */
 import { z } from 'zod';
 import { addNoise } from '../schedulers/forward-process.js';
-import { noiseLevel } from '../schedulers/noise-schedule.js';
 import type { Plan } from '../schedulers/plan.js';
-import { SamplingError } from '../schedulers/plan.js';
+import { SamplingError } from '../schedulers/errors.js';
+import { bridge } from '../schedulers/process.js';
 import { isMultistep } from '../schedulers/step.js';
 import { bookCalls, child, draw, fresh } from './candidate.js';
 import type { Candidate } from './candidate.js';
@@ -61,8 +61,8 @@ export function stages(given: Options, plan: Plan): Stage[] {
 
 /** x with noise added from the level that step `from` leaves to the one that step `to` starts at. */
 function noised({ steps }: Plan, x: Float32Array, from: number, to: number, noise: Float32Array): Float32Array {
-  // Forward process between two levels: q(x_s | x_t) = N(√(ā_s/ā_t)·x_t, 1 − ā_s/ā_t).
-  return addNoise(noiseLevel(steps[to]!.alphaBar / steps[from - 1]!.nextAlphaBar), x, noise);
+  const { mean, std } = bridge(steps[from - 1]!.to, steps[to]!.from);
+  return addNoise({ signal: mean, noise: std }, x, noise);
 }
 
 /**

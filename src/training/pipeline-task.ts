@@ -23,7 +23,7 @@ import type { Execution, Feeds } from '../runtime/compile.js';
 import { openRuntime } from '../runtime/runtime.js';
 import { isGuided, openConditions } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
-import type { NoiseSchedule } from '../schedulers/noise-schedule.js';
+import type { Process } from '../schedulers/process.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import { ConfigError } from '../formats/errors.js';
 import { auxiliaryNetwork, promptless } from './auxiliary.js';
@@ -35,7 +35,7 @@ export type Adaptation = { readonly kind: 'lora'; readonly options: LoraOptions 
 export interface PipelineTaskOptions {
   batch: number;
   seed: number;
-  schedule: NoiseSchedule;
+  process: Process;
   plan: Plan;
   /** Classifier-free guidance; up to 1 is none, and saves half of the network calls. */
   guidance: number;
@@ -175,7 +175,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
       auxiliaryNetwork(pipeline, name, prompted ? positive : promptless(pipeline, positive), options.seed),
     seed: options.seed,
     callsPerSample: guided ? 2 : 1,
-    schedule: options.schedule,
+    process: options.process,
     reward: rewards.reward,
     compile: compileGraph,
     async decode(samples) {

@@ -23,7 +23,7 @@ import { checkPrompts } from '../sampling/conditions.js';
 import { sampleNoise } from '../sampling/sampler.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';
-import { requireStochastic } from '../schedulers/transition.js';
+import { stochasticSteps } from '../schedulers/transition.js';
 import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
 import { lateStart } from '../schedulers/timesteps.js';
 import { ConfigError } from '../formats/errors.js';
@@ -154,10 +154,10 @@ async function open(
   for (const text of schedulerWarnings(scheduler, where, config.sampler !== 'ddim')) progress.warn(text);
   const settings = { ...scheduler.options, ...(config.spacing && { spacing: config.spacing }) };
   const planned = { ...settings, ...samplerOptions(config, method) };
-  const plan = samplers[config.sampler].plan(scheduler.schedule, config.samplingSteps, planned);
-  const late = lateStart(scheduler.schedule.alphasCumprod.length, plan.steps[0]!.timestep);
+  const plan = samplers[config.sampler].plan(scheduler.process, config.samplingSteps, planned);
+  const late = lateStart(scheduler.process, plan.steps[0]!.timestep);
   if (late) progress.warn(late);
-  if (purpose === 'train' && method.needs.stochasticSampler) requireStochastic(plan);
+  if (purpose === 'train' && method.needs.stochasticSampler) stochasticSteps(plan);
   const warn = (text: string): void => progress.warn(text);
   const measured = [selection, ...reported].flatMap((set) => set.prompts);
   checkPrompts(pipeline, [...prompts.prompts, ...measured, config.negativePrompt], warn);
@@ -165,7 +165,7 @@ async function open(
   const task = resources.use(await openPipelineTask(pipeline, {
     batch: config.batch,
     seed: config.seed,
-    schedule: scheduler.schedule,
+    process: scheduler.process,
     plan,
     guidance: config.guidance,
     negativePrompt: config.negativePrompt,
@@ -180,7 +180,7 @@ async function open(
   const idle = task.adapter ? unmatchedTargets(task.adapter, config.lora.targets) : [];
   if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);
   const { eta, seed } = config.evaluation;
-  const even = samplers.ddim.plan(scheduler.schedule, config.samplingSteps, { ...settings, eta });
+  const even = samplers.ddim.plan(scheduler.process, config.samplingSteps, { ...settings, eta });
   const roller = resources.use(await openRoller(task, 'tuned', sampleNoise(seed), { plan: even }));
   const scorers = [resources.use(openScorer(reward, { compile })), resources.use(heldOut && openScorer(heldOut, { compile }))] as const;
   const evaluator = openEvaluator({

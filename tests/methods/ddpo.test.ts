@@ -112,7 +112,7 @@ describe('DDPO on a Gaussian', () => {
     task.plan.steps.forEach((step, i) => {
       const after = chain.slice(i + 1).reduce((g, { A }) => g * A, 1);
       // In units of z, whose correlation with 4,096 advantages has a deviation of 0.008.
-      const correlation = (-b[count - i]! * count * step.std) / step.meanOut;
+      const correlation = (-b[count - i]! * count * step.std) / step.meanFromOutput;
       const expected = ((m - mean) * after * step.std) / deviation;
       expect(Math.abs(correlation - expected), `step ${i}: ${correlation}, ${expected}`).toBeLessThan(0.03);
       if (i === 0) expect(expected).toBeGreaterThan(0.1);

@@ -10,16 +10,16 @@ import type { GaussianTask } from './gaussian-task.js';
 export function balanced({ steps }: Plan, beta: number, M = 2) {
   const policy: { a: number; b: number }[] = [];
   const flow: { a: number; b: number }[] = [];
-  const ends = steps.at(-1)!.nextAlphaBar;
+  const ends = steps.at(-1)!.to.signal ** 2;
   let [k1, k0] = [beta * ends, beta * ends * M]; // ∇ log F(x') = −k1·x' + k0
   for (const [i, step] of [...steps.entries()].toReversed()) {
     const { A, std } = affineStep(step, 0, 0);
     const scale = 1 + std ** 2 * k1;
     const [slope, shift] = [A / scale, (std ** 2 * k0) / scale];
-    const [epsX, epsShift] = [(slope - step.meanX) / step.meanOut, shift / step.meanOut];
-    policy[i] = { a: epsX - Math.sqrt(1 - step.alphaBar), b: epsShift };
-    const [u, v] = [step.cleanX + step.cleanOut * epsX, step.cleanOut * epsShift];
-    const guess = { k1: beta * step.alphaBar * u * u, k0: beta * step.alphaBar * u * (M - v) };
+    const [epsX, epsShift] = [(slope - step.meanFromX) / step.meanFromOutput, shift / step.meanFromOutput];
+    policy[i] = { a: epsX - step.from.noise, b: epsShift };
+    const [u, v] = [step.x0FromX + step.x0FromOutput * epsX, step.x0FromOutput * epsShift];
+    const guess = { k1: beta * step.from.signal ** 2 * u * u, k0: beta * step.from.signal ** 2 * u * (M - v) };
     // The last transition trains no flow: the guess stands there.
     [k1, k0] = i === steps.length - 1 ? [guess.k1, guess.k0] : [A * k1 * slope, A * (k0 - k1 * shift)];
     flow[i] = { a: guess.k1 - k1, b: k0 - guess.k0 };

@@ -4,7 +4,7 @@
  */
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { add, cast, floor, mul, sqrt, square, sub } from '../../src/graph/ops/arithmetic.js';
+import { add, cast, floor, mul, square, sub } from '../../src/graph/ops/arithmetic.js';
 import { gather } from '../../src/graph/ops/gather.js';
 import { reshape } from '../../src/graph/ops/layout.js';
 import { sum } from '../../src/graph/ops/reduce.js';
@@ -26,7 +26,7 @@ export interface GaussianOptions {
   /** m */
   mean?: number;
   seed?: number;
-  plan?: (schedule: Task['schedule'], steps: number) => Plan;
+  plan?: (process: Task['process'], steps: number) => Plan;
 }
 
 export type GaussianTask = Task & { readonly parameters: Map<string, HostTensor> };
@@ -34,8 +34,8 @@ export type GaussianTask = Task & { readonly parameters: Map<string, HostTensor>
 export async function gaussianTask(options: GaussianOptions = {}): Promise<GaussianTask> {
   const { steps = 50, batch = 64, size = 16, eta = 1, mean = 2, seed = 1 } = options;
   const alphasCumprod = cumulativeAlphas(makeBetas('scaled_linear', 1000, 0.00085, 0.012));
-  const schedule = { alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType: 'epsilon' as const };
-  const plan = options.plan?.(schedule, steps) ?? ddim(schedule, steps, { eta, lastStep: 'ddpo', stepsOffset: 1 });
+  const process = { kind: 'variance-preserving' as const, alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType: 'epsilon' as const };
+  const plan = options.plan?.(process, steps) ?? ddim(process, steps, { eta, lastStep: 'ddpo', stepsOffset: 1 });
   const sampleShape = [1, 1, size];
   const entries = steps + 1;
   /** Number of a time among those of the plan: 0 for t = 0, 1 for the last step's. */
@@ -59,12 +59,12 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
   };
   const reward = (samples: Tensor): Tensor => mul(sum(square(sub(samples, mean)), { axes: [1, 2, 3] }), -0.5);
   return {
-    sampleShape, batch, seed, schedule, plan, counts,
+    sampleShape, batch, seed, process, plan, counts,
     callsPerSample: 1,
     parameters: tuned.parameters,
     symbols: tuned.symbols,
     network(x, step, which) {
-      const exact = mul(x, sqrt(sub(1, step.alphaBar)));
+      const exact = mul(x, step.from.noise);
       return which === 'tuned' ? add(exact, tuned.output(x, step)) : exact;
     },
     auxiliary: (name) => affine(`${name}/`),
@@ -76,7 +76,7 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
 
 /** x' = A·x + B + σ·z: what a step does, given ε = √(1 − ā)·x + a·x + b. */
 export function affineStep(step: Step, a: number, b: number): { A: number; B: number; std: number } {
-  return { A: step.meanX + step.meanOut * (Math.sqrt(1 - step.alphaBar) + a), B: step.meanOut * b, std: step.std };
+  return { A: step.meanFromX + step.meanFromOutput * (step.from.noise + a), B: step.meanFromOutput * b, std: step.std };
 }
 
 /** Mean and variance of the finished samples of a chain of affine steps that starts from N(0, 1). */

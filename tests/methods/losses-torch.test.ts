@@ -26,8 +26,8 @@ for (const [name, t] of fixture.part('tuned.')) (task.parameters.get(name)!.data
 const get = (name: string): HostTensor => fixture.get(name);
 const numbers = (name: string): Float32Array => get(name).data as Float32Array;
 /** The steps of DDPO's sampler at the fixture's times. */
-const transitions = meta.steps.map((t, i) => ddimStep(task.schedule, t, meta.previous[i]!, { eta: 1, lastStep: 'ddpo' }));
-const corruption = (noise: string) => ({ steps: meta.times.map((t) => ddimStep(task.schedule, t, -1)), noise: get(noise) });
+const transitions = meta.steps.map((t, i) => ddimStep(task.process, t, meta.previous[i]!, { eta: 1, lastStep: 'ddpo' }));
+const corruption = (noise: string) => ({ steps: meta.times.map((t) => ddimStep(task.process, t, -1)), noise: get(noise) });
 
 function expectLike(prefix: string, loss: number, gradients: ReadonlyMap<string, HostTensor>): void {
   const expected = numbers(`${prefix}loss`)[0]!;

@@ -5,9 +5,9 @@ import { openCarriedScores } from '../../src/methods/carried-scores.js';
 import { nablaDb, openTransitionLoss } from '../../src/methods/nabla-db.js';
 import type { NablaOptions } from '../../src/methods/nabla-db.js';
 import { chooseTransitions, transitionAt } from '../../src/methods/transitions.js';
+import { samplers } from '../../src/schedulers/index.js';
 import type { Plan } from '../../src/schedulers/plan.js';
 import { normal } from '../../src/random/random.js';
-import { dpmSolverSde } from '../../src/schedulers/dpm-solver-pp.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { smoothedGradient } from '../../src/methods/smoothed-reward.js';
 import { samplesOf } from '../../src/methods/task.js';
@@ -26,7 +26,7 @@ type Target = { k1: number; k0: number };
 function momentsOf({ steps }: Plan, target: (i: number, nextAlphaBar: number) => Target): { mean: number; variance: number } {
   return finalMoments(steps.map((step, i) => {
     const { A, std } = affineStep(step, 0, 0);
-    const { k1, k0 } = target(i, step.nextAlphaBar);
+    const { k1, k0 } = target(i, step.to.signal ** 2);
     return { A: A / (1 + std ** 2 * k1), B: (std ** 2 * k0) / (1 + std ** 2 * k1), std };
   }));
 }
@@ -36,14 +36,14 @@ function tunedGuess(plan: Plan, beta: number): { mean: number; variance: number 
   const targets: Target[] = [];
   let [u, v] = [1, 0]; // x̂0 at x' = u·x' + v
   for (const [i, step] of [...plan.steps.entries()].toReversed()) {
-    const weight = beta * step.nextAlphaBar * u;
+    const weight = beta * step.to.signal ** 2 * u;
     targets[i] = { k1: weight * u, k0: weight * (M - v) };
     // ε = ε_ref + (σ²/c)·(−k1·x' + k0) in expectation over x' given x: solve the affine μ for ε.
     const { A, std } = affineStep(step, 0, 0);
     const { k1, k0 } = targets[i]!;
     const [slope, shift] = [A / (1 + std ** 2 * k1), (std ** 2 * k0) / (1 + std ** 2 * k1)];
-    const [epsX, epsShift] = [(slope - step.meanX) / step.meanOut, shift / step.meanOut];
-    [u, v] = [step.cleanX + step.cleanOut * epsX, step.cleanOut * epsShift];
+    const [epsX, epsShift] = [(slope - step.meanFromX) / step.meanFromOutput, shift / step.meanFromOutput];
+    [u, v] = [step.x0FromX + step.x0FromOutput * epsX, step.x0FromOutput * epsShift];
   }
   return momentsOf(plan, (i) => targets[i]!);
 }
@@ -76,8 +76,8 @@ function finalGuess({ steps }: Plan, beta: number): { mean: number; variance: nu
 /** Non-residual, guess of the base model, γ = 1: 0 = r(x − r·μ)/(1 − r²) − k1·μ + k0 with r = √(ā/ā'). */
 function nonResidual({ steps }: Plan, beta: number): { mean: number; variance: number } {
   return finalMoments(steps.map((step, i) => {
-    const r = Math.sqrt(step.alphaBar / step.nextAlphaBar);
-    const u = i === steps.length - 1 ? 1 : Math.sqrt(step.nextAlphaBar);
+    const r = Math.sqrt(step.from.signal ** 2 / step.to.signal ** 2);
+    const u = i === steps.length - 1 ? 1 : Math.sqrt(step.to.signal ** 2);
     const weight = beta * u;
     const slope = r ** 2 / (1 - r ** 2) + weight * u;
     return { A: r / (1 - r ** 2) / slope, B: (weight * M) / slope, std: step.std };
@@ -124,7 +124,7 @@ describe('on the Gaussian oracle', () => {
   }, 60_000);
 
   test('so it does on the steps of the SDE form of DPM-Solver++', async () => {
-    const plan = (schedule: Task['schedule'], steps: number): Plan => dpmSolverSde(schedule, steps, { order: 1, finalSigma: 'min', spacing: 'leading', stepsOffset: 1 });
+    const plan = (process: Task['process'], steps: number): Plan => samplers['dpm++2m-sde'].plan(process, steps, { order: 1, finalSigma: 'min', spacing: 'leading', stepsOffset: 1 });
     const task = await gaussianTask({ batch: 16, size: 64, steps: 20, plan });
     await optimise(task, await nablaDb.create(task, nablaDb.options.parse({ beta: 1, flow: false, trust: 0, fraction: 1, guess: 'base' })), 80, 0.04);
     near(task, baseGuess(task.plan, 1));

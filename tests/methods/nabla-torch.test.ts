@@ -17,7 +17,7 @@ test.each(Object.keys(meta.cases))('%s', async (name) => {
   const { trust, reverse } = meta;
   const loss = await openTransitionLoss(task, nablaDb.options.parse({ trust, reverse, ...meta.cases[name] }), meta.cases[name]!.path !== undefined);
   if (loss.flow) (loss.flow.parameters.get('flow/w')!.data as Float32Array).set(fixture.get('flow').data as Float32Array);
-  const steps = meta.steps.map((t, i) => ddimStep(task.schedule, t, meta.previous[i]!, { eta: 1, lastStep: 'ddpo' }));
+  const steps = meta.steps.map((t, i) => ddimStep(task.process, t, meta.previous[i]!, { eta: 1, lastStep: 'ddpo' }));
   const [x, next, output, now, then] = ['x', 'next', 'output', 'rewardNow', 'rewardNext'].map((key) => fixture.get(key)) as [never, never, never, never, never];
   const last = meta.previous.map((t) => (t === 0 ? 1 : 0));
   const [carriedNow, carriedNext] = ['carriedNow', 'carriedNext'].map((key) => fixture.get(key)) as [never, never];

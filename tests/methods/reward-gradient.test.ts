@@ -12,7 +12,7 @@ import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { normal } from '../../src/random/random.js';
 import { combine } from '../../src/schedulers/linear.js';
-import { toClean } from '../../src/schedulers/step.js';
+import { toX0 } from '../../src/schedulers/step.js';
 import { directionalError, firstUpdate } from './gradients.js';
 import { tinyTask } from './tiny-task.js';
 
@@ -54,7 +54,7 @@ describe('DRaFT', () => {
       let x = held;
       for (const step of task.plan.steps.slice(4 - k)) {
         const output = (await roller.predict(x, step, PROMPTS)).data as Float32Array;
-        const data = (x.data as Float32Array).map((v, i) => step.meanX * v + step.meanOut * output[i]!);
+        const data = (x.data as Float32Array).map((v, i) => step.meanFromX * v + step.meanFromOutput * output[i]!);
         x = { ...x, data };
       }
       const s = await task.reward.score(x, PROMPTS);
@@ -84,7 +84,7 @@ describe('DRaFT-LV', () => {
     const step = task.plan.steps[last]!;
     const { x } = await roller.rollout(PROMPTS, round);
     const [before, sample] = [x[last]!, x[last + 1]!];
-    const [signal, noise] = [Math.sqrt(step.alphaBar), Math.sqrt(1 - step.alphaBar)];
+    const [signal, noise] = [step.from.signal, step.from.noise];
     const copies = Array.from({ length: n }, (_, i) => {
       const epsilon = normal({ seed: task.seed, stream: 'draft-lv', step: round }, i, sample.data.length);
       return { ...sample, data: (sample.data as Float32Array).map((v, k) => signal * v + noise * epsilon[k]!) };
@@ -98,7 +98,7 @@ describe('DRaFT-LV', () => {
       }
       if (own) {
         const output = (await roller.predict(before, step, PROMPTS)).data as Float32Array;
-        losses.push(-await rewarded((before.data as Float32Array).map((v, k) => step.meanX * v + step.meanOut * output[k]!)));
+        losses.push(-await rewarded((before.data as Float32Array).map((v, k) => step.meanFromX * v + step.meanFromOutput * output[k]!)));
       }
       return meanOf(losses);
     };
@@ -135,8 +135,8 @@ describe('DRaFT-LV', () => {
         const parts = meanOfParts();
         for (let i = 0; i < n; i++) {
           const noise = normal({ seed: 3, stream: 'copies', step: draw }, i, 24);
-          const x = samplesOf(task, combine([Math.sqrt(step.alphaBar), start.data as Float32Array], [Math.sqrt(1 - step.alphaBar), noise]));
-          parts.add(await call.run(x, toClean(step), PROMPTS));
+          const x = samplesOf(task, combine([step.from.signal, start.data as Float32Array], [step.from.noise, noise]));
+          parts.add(await call.run(x, toX0(step), PROMPTS));
         }
         rows.push(Array.from(parts.mean().gradients.get('w2')!.data as Float32Array));
       }
@@ -161,7 +161,7 @@ describe('ReFL', () => {
     const step = task.plan.steps[at]!;
     const loss = async (): Promise<number> => {
       const output = (await roller.predict(x, step, PROMPTS)).data as Float32Array;
-      const clean = { ...x, data: (x.data as Float32Array).map((v, i) => step.cleanX * v + step.cleanOut * output[i]!) };
+      const clean = { ...x, data: (x.data as Float32Array).map((v, i) => step.x0FromX * v + step.x0FromOutput * output[i]!) };
       const s = await task.reward.score(clean, PROMPTS);
       return -(s[0]! + s[1]!) / 2;
     };
@@ -250,8 +250,8 @@ describe('DRTune', () => {
       let clean = line;
       for (const [i, step] of task.plan.steps.slice(0, stop + 1).entries()) {
         const output = trained(i) ? (await roller.predict(x[i]!, step, PROMPTS)).data as Float32Array : outputs[i]!;
-        clean = line.map((v, k) => step.cleanX * v + step.cleanOut * output[k]!);
-        line = line.map((v, k) => step.meanX * v + step.meanOut * output[k]!);
+        clean = line.map((v, k) => step.x0FromX * v + step.x0FromOutput * output[k]!);
+        line = line.map((v, k) => step.meanFromX * v + step.meanFromOutput * output[k]!);
       }
       return lossOf(await task.reward.score({ ...x[0]!, data: clean }, PROMPTS));
     };

@@ -10,7 +10,7 @@ import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { combine } from '../../src/schedulers/linear.js';
 import type { Step } from '../../src/schedulers/plan.js';
-import { takeStep, toClean } from '../../src/schedulers/step.js';
+import { takeStep, toX0 } from '../../src/schedulers/step.js';
 import { tinyTask } from './tiny-task.js';
 
 const PROMPTS = ['a cat', 'a much longer prompt'];
@@ -30,8 +30,8 @@ async function separately(task: Task, step: Step, x: HostTensor, noise: HostTens
   const sample = samplesOf(task, takeStep(step, numbers(x), numbers(output), noise ? { noise: numbers(noise) } : {}));
   const { score, gradient } = await task.reward.gradient(sample, PROMPTS);
   const bySample = perItem(task, gradient, (i) => (ceiling === null || score[i]! < ceiling ? -1 / task.batch : 0));
-  const pulled = await backprop.network(x, step, samplesOf(task, combine([step.meanOut, numbers(bySample)])), PROMPTS);
-  const byX = samplesOf(task, combine([step.meanX, numbers(bySample)], [1, numbers(pulled.x)]));
+  const pulled = await backprop.network(x, step, samplesOf(task, combine([step.meanFromOutput, numbers(bySample)])), PROMPTS);
+  const byX = samplesOf(task, combine([step.meanFromX, numbers(bySample)], [1, numbers(pulled.x)]));
   const losses = Array.from(score, (r) => (ceiling === null ? -r : Math.max(0, ceiling - r)));
   return { sample, score, loss: (losses[0]! + losses[1]!) / 2, gradients: pulled.parameters, byX };
 }
@@ -46,7 +46,7 @@ describe('a rewarded call', () => {
         const [x, next] = [way[AT]!, way[AT + 1]!];
         const taken = task.plan.steps[AT]!;
         expect(taken.std).toBeGreaterThan(0);
-        const [step, noise] = of === 'the next sample' ? [taken, roller.noise(0, AT)] : [toClean(taken), undefined];
+        const [step, noise] = of === 'the next sample' ? [taken, roller.noise(0, AT)] : [toX0(taken), undefined];
         const expected = await separately(task, step, x, noise, ceiling);
         for (const byX of [false, true]) {
           const call = await openRewardedCall(task, { loss: (score) => (ceiling === null ? neg(score) : relu(sub(ceiling, score))), byX });
@@ -68,7 +68,7 @@ describe('a rewarded call', () => {
     const task = await tinyTask();
     const call = await openRewardedCall(task);
     const x = samplesOf(task, new Float32Array(24));
-    await call.run(x, toClean(task.plan.steps[0]!), PROMPTS);
+    await call.run(x, toX0(task.plan.steps[0]!), PROMPTS);
     expect(task.counts).toEqual({ rewardQueries: 2, denoiserCalls: 2 });
   });
 
@@ -78,6 +78,6 @@ describe('a rewarded call', () => {
     const x = samplesOf(task, new Float32Array(24));
     await expect(call.run(x, task.plan.steps[0]!, PROMPTS)).rejects.toThrow(/needs noise/);
     const bad = samplesOf(task, new Float32Array(24).fill(NaN));
-    await expect(call.run(bad, toClean(task.plan.steps[0]!), PROMPTS)).rejects.toThrow(/NaN/);
+    await expect(call.run(bad, toX0(task.plan.steps[0]!), PROMPTS)).rejects.toThrow(/NaN/);
   });
 });

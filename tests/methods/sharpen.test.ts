@@ -44,7 +44,7 @@ describe('SFT-Sharpening', () => {
     const { gradients, loss } = await firstUpdate(sharpenSft, task, { n: 1, m: 1 }, PROMPTS);
     const clean = (await (await openRoller(task, 'tuned', 'sharpen pictures')).rollout(PROMPTS, 0)).x.at(-1)!;
     const key = { seed: task.seed, stream: 'sharpen', step: 0 };
-    const steps = [...integers(key, 0, 2, 1000)].map((t) => ddimStep(task.schedule, t, -1));
+    const steps = [...integers(key, 0, 2, 1000)].map((t) => ddimStep(task.process, t, -1));
     const plain = await (await openDenoisingLoss(task)).run(clean, { steps, noise: samplesOf(task, normal(key, 1, 24)) }, PROMPTS);
     expect(loss).toBeCloseTo(plain.loss, 5);
     expect(largestDifference(gradients, plain.gradients)).toBeLessThan(1e-5);
@@ -100,10 +100,10 @@ describe('a walk', () => {
     const stepRewards = await openStepRewards(task, { m: 2, gridSteps: 25, detach: false, reference: 'none' });
     const clean = samplesOf(task, normal({ seed: 1, stream: 'x', step: 0 }, 1, 24));
     const { stops } = await stepRewards.walk(clean, clean, [500, 500], PROMPTS, PROMPTS);
-    const step = ddimStep(task.schedule, 500, 460);
+    const step = ddimStep(task.process, 500, 460);
     const output = (await (await openRoller(task)).predict(stops[0]!.x, step, PROMPTS)).data as Float32Array;
     stops[1]!.x.data.forEach((v, i) =>
-      expect(v).toBeCloseTo(step.meanX * (stops[0]!.x.data[i] as number) + step.meanOut * output[i]!, 5));
+      expect(v).toBeCloseTo(step.meanFromX * (stops[0]!.x.data[i] as number) + step.meanFromOutput * output[i]!, 5));
   });
 });
 

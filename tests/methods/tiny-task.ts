@@ -14,6 +14,7 @@ import { checkScores } from '../../src/rewards/reward.js';
 import { compile } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
+import type { VariancePreserving } from '../../src/schedulers/process.js';
 
 export interface TinyOptions {
   steps?: number;
@@ -21,7 +22,7 @@ export interface TinyOptions {
   lastStep?: 'diffusers' | 'ddpo';
   batch?: number;
   seed?: number;
-  predictionType?: Task['schedule']['predictionType'];
+  predictionType?: VariancePreserving['predictionType'];
   differentiable?: boolean;
   data?: Task['data'];
   /** What the network starts from, and its reference stays at. */
@@ -73,8 +74,8 @@ export async function tracedReward(
 export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
   const { steps = 4, eta = 0, lastStep = 'diffusers', batch = 2, seed = 1, predictionType = 'epsilon' } = options;
   const alphasCumprod = cumulativeAlphas(makeBetas('scaled_linear', 1000, 0.00085, 0.012));
-  const schedule = { alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType };
-  const plan = ddim(schedule, steps, { eta, lastStep, stepsOffset: 1 });
+  const process = { kind: 'variance-preserving' as const, alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType };
+  const plan = ddim(process, steps, { eta, lastStep, stepsOffset: 1 });
   const symbols = new Map<string, Tensor>();
   const shapes: Record<string, number[]> = { w1: [HIDDEN, 12], b1: [HIDDEN], w2: [12, HIDDEN], time: [HIDDEN] };
   for (const [name, shape] of Object.entries(shapes)) symbols.set(name, input(name, shape));
@@ -105,7 +106,7 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
     };
   };
   return {
-    sampleShape: [3, 2, 2], batch, seed, schedule, plan, counts, callsPerSample: 1, parameters, symbols, network,
+    sampleShape: [3, 2, 2], batch, seed, process, plan, counts, callsPerSample: 1, parameters, symbols, network,
     compile: taskCompile,
     auxiliary(name) {
       const matrix = input(`${name}/w`, [12, 12]);

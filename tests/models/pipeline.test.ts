@@ -60,8 +60,8 @@ async function images(pipeline: Pipeline): Promise<{ latents: Float32Array[]; im
   const decoder = await compile({ outputs: { images: decoded } }, options);
   const positive = await encodePrompts(pipeline, prompts, { threads: 1 });
   const none = await encodePrompts(pipeline, [negative, negative], { threads: 1 });
-  const { schedule, options: settings } = readSchedulerConfig(pipeline.scheduler, 'test');
-  const plan = samplers.ddim.plan(schedule, steps, settings);
+  const { process, options: settings } = readSchedulerConfig(pipeline.scheduler, 'test');
+  const plan = samplers.ddim.plan(process, steps, settings);
   const latents: Float32Array[] = [];
   const size = shape.slice(1).reduce((a, b) => a * b);
   const noise = expected.get('in.latents').data as Float32Array;
@@ -175,7 +175,7 @@ describe('a pipeline', () => {
 
   test('predicts what it is told to', async () => {
     const { scheduler } = await loadPipeline(folder, { prediction: 'v_prediction' });
-    expect(readSchedulerConfig(scheduler, 'test').schedule.predictionType).toBe('v');
+    expect(readSchedulerConfig(scheduler, 'test').process.predictionType).toBe('v');
   });
 
   test('of the EDM kind is refused, also with --like', async () => {

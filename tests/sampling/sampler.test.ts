@@ -25,9 +25,9 @@ afterEach(() => vi.mocked(generator.normal).mockReset());
 
 /** The images of a job, two small ones by default. */
 async function imagesOf(pipeline: Pipeline, job: Partial<SampleJob>, steps = 2): Promise<HostTensor[]> {
-  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'test');
+  const { process, options } = readSchedulerConfig(pipeline.scheduler, 'test');
   const images: HostTensor[] = [];
-  const plan = samplers.ddim.plan(schedule, steps, options);
+  const plan = samplers.ddim.plan(process, steps, options);
   const whole: SampleJob = {
     prompts: ['a cat', 'a dog'], seed: 0, negativePrompt: '', guidance: 3, plan, height: 64, width: 64, batch: 2,
     compile: { threads: 1 }, ...job,

@@ -5,7 +5,7 @@ import { samplers } from '../../src/schedulers/index.js';
 import type { Plan } from '../../src/schedulers/plan.js';
 import { sample } from '../../src/schedulers/sample.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
-import { predictClean, takeStep } from '../../src/schedulers/step.js';
+import { predictX0, takeStep } from '../../src/schedulers/step.js';
 import type { Call } from '../../src/schedulers/step.js';
 import { loadFixture } from '../models/fixture.js';
 
@@ -50,7 +50,7 @@ describe.each(FILES)('%s', async (file) => {
 
   test.each(cases)('%s', async (name, { class: _class_name, config, steps, eta, order }) => {
     const read = readSchedulerConfig({ _class_name, ...config }, name);
-    const plan = samplers[read.sampler].plan(read.schedule, steps, { ...read.options, eta, ...(order !== undefined && { order }) });
+    const plan = samplers[read.sampler].plan(read.process, steps, { ...read.options, eta, ...(order !== undefined && { order }) });
     const get = (key: string): HostTensor => fixture.get(`${name}/${key}`);
     const times = Array.from(get('timesteps').data as ArrayLike<number>, Number);
     // Times of given levels are interpolated in float32 logarithms there; whole ones must still be equal.
@@ -72,7 +72,7 @@ describe.each(FILES)('%s', async (file) => {
       if (largest(row(noises, i)) === 0) expect(step.std, `diffusers draws nothing at step ${i}`).toBe(0);
       const lost = (2 ** -24 * largest(before)) / Math.max(1, largest(after));
       expect(error(next.map((v) => v / unit[i + 1]!), after), `step ${i}`).toBeLessThan(1e-5 + lost);
-      const clean = predictClean(step, x, output);
+      const clean = predictX0(step, x, output);
       if (x0s) expect(error(clean, row(x0s, i)), `clean prediction of step ${i}`).toBeLessThan(1e-5);
       past = [{ x, clean }, ...past];
     }
@@ -95,14 +95,14 @@ describe.each(FILES)('%s', async (file) => {
     const [, spacing, steps] = /^schedule_(\w+)_(\d+)\//.exec(key)!;
     const config = { ...cases[0]![1].config, _class_name: cases[0]![1].class, timestep_spacing: spacing };
     const read = readSchedulerConfig(config, key);
-    const plan = samplers[read.sampler].plan(read.schedule, Number(steps), read.options);
+    const plan = samplers[read.sampler].plan(read.process, Number(steps), read.options);
     const expected = Array.from(fixture.get(key).data as ArrayLike<number>, Number);
     expect(plan.steps.map((s) => s.timestep)).toEqual(expected);
     const sigmas = fixture.tensors.get(key.replace('timesteps', 'sigmas'));
     if (!sigmas) return;
-    plan.steps.forEach(({ alphaBar, nextAlphaBar }, i) => [alphaBar, nextAlphaBar].forEach((bar, j) => {
+    plan.steps.forEach(({ from, to }, i) => [from, to].forEach(({ signal, noise }, j) => {
       const sigma = Number(sigmas.data[i + j]);
-      expect(Math.abs(Math.sqrt((1 - bar) / bar) - sigma)).toBeLessThan(1e-6 * Math.max(1, sigma));
+      expect(Math.abs(noise / signal - sigma)).toBeLessThan(1e-6 * Math.max(1, sigma));
     }));
   });
 });
@@ -114,23 +114,23 @@ describe('levels without an end: the cosine schedule begins above σ = 20,000, a
     const [_class_name, timestep_spacing] = key.split('_');
     const config = { ...(fixture.meta['config'] as Record<string, unknown>), _class_name, timestep_spacing };
     const read = readSchedulerConfig(config, key);
-    const { steps } = samplers[read.sampler].plan(read.schedule, 10, read.options);
+    const { steps } = samplers[read.sampler].plan(read.process, 10, read.options);
     const sigmas = Array.from(fixture.get(`${key}/sigmas`).data as Float32Array);
     expect(sigmas[0]).toBeGreaterThan(20_000);
-    steps.forEach(({ alphaBar, nextAlphaBar }, i) => [alphaBar, nextAlphaBar].forEach((bar, j) => {
+    steps.forEach(({ from, to }, i) => [from, to].forEach(({ signal, noise }, j) => {
       // Heun's corrections begin where they end.
       const sigma = _class_name === 'HeunDiscreteScheduler' && i % 2 === 1 ? sigmas[i]! : sigmas[i + j]!;
-      expect(Math.abs(Math.sqrt((1 - bar) / bar) - sigma)).toBeLessThan(2e-6 * Math.max(1, sigma));
+      expect(Math.abs(noise / signal - sigma)).toBeLessThan(2e-6 * Math.max(1, sigma));
     }));
   });
 });
 
 describe('trailing spacing rounds as NumPy, also where times fall on halves', async () => {
   const fixture = await loadFixture('scheduler_trailing');
-  const { schedule, options } = readSchedulerConfig(
+  const { process, options } = readSchedulerConfig(
     { _class_name: 'DDIMScheduler', ...(fixture.meta['config'] as Record<string, unknown>) }, 'trailing');
   test.each([...fixture.tensors.keys()])('%s steps', (steps) => {
-    const times = samplers.ddim.plan(schedule, Number(steps), options).steps.map((s) => s.timestep);
+    const times = samplers.ddim.plan(process, Number(steps), options).steps.map((s) => s.timestep);
     expect(times).toEqual(Array.from(fixture.get(steps).data as ArrayLike<number>, Number));
   });
 });

@@ -2,10 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { FormatError } from '../../src/formats/errors.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { addNoise, predictionTarget } from '../../src/schedulers/forward-process.js';
-import { noiseLevel } from '../../src/schedulers/noise-schedule.js';
-import type { NoiseSchedule } from '../../src/schedulers/noise-schedule.js';
+import { vpLevel } from '../../src/schedulers/process.js';
+import type { VariancePreserving } from '../../src/schedulers/process.js';
 import { samplers } from '../../src/schedulers/index.js';
-import { SamplingError } from '../../src/schedulers/plan.js';
+import { SamplingError } from '../../src/schedulers/errors.js';
 import { readSchedulerConfig, schedulerWarnings } from '../../src/schedulers/scheduler-config.js';
 import { loadFixture } from '../models/fixture.js';
 import { distance, SD15, sd15 } from './helpers.js';
@@ -16,15 +16,15 @@ describe('noise schedules', async () => {
   const floats = (key: string): Float32Array => fixture.get(key).data as Float32Array;
 
   test.each(cases)('%s: ā is that of torch; noise and velocity agree', (name, config) => {
-    const { schedule } = readSchedulerConfig({ _class_name: 'DDPMScheduler', clip_sample: false, ...config }, name);
+    const { process } = readSchedulerConfig({ _class_name: 'DDPMScheduler', clip_sample: false, ...config }, name);
     const expected = floats(`${name}/alphas_cumprod`);
     // Bit for bit, unless cosines and float32 roots come in, which differ in the last digit between libraries.
-    if (name === 'sd15' || name === 'linear') expect(schedule.alphasCumprod).toEqual(Float64Array.from(expected));
-    else expect(distance(schedule.alphasCumprod, expected)).toBeLessThan(2.5e-7);
+    if (name === 'sd15' || name === 'linear') expect(process.alphasCumprod).toEqual(Float64Array.from(expected));
+    else expect(distance(process.alphasCumprod, expected)).toBeLessThan(2.5e-7);
 
     Array.from(fixture.get(`${name}/t`).data as BigInt64Array, Number).forEach((t, i) => {
       const item = (key: string): Float32Array => floats(`${name}/${key}`).slice(16 * i, 16 * (i + 1));
-      const level = noiseLevel(schedule.alphasCumprod[t]!);
+      const level = vpLevel(process.alphasCumprod[t]!);
       expect(distance(addNoise(level, item('x0'), item('noise')), item('noisy'))).toBeLessThan(1e-6);
       const velocity = predictionTarget('v', level, item('x0'), item('noise'));
       expect(distance(velocity, item('velocity'))).toBeLessThan(1e-6);
@@ -32,29 +32,30 @@ describe('noise schedules', async () => {
   });
 
   test('SD 1.5 has the published values (algorithms.md §0.4)', () => {
-    const { schedule, sampler, options } = sd15();
+    const { process, sampler, options } = sd15();
     const published: [number, number][] = [[0, 0.99914998], [1, 0.99829602], [21, 0.98038071], [481, 0.30229557],
       [981, 0.005775489], [999, 0.00466009]];
-    for (const [t, value] of published) expect(Math.abs(schedule.alphasCumprod[t]! / value - 1)).toBeLessThan(2e-6);
-    expect(schedule.finalAlphaCumprod).toBe(schedule.alphasCumprod[0]);
+    for (const [t, value] of published) expect(Math.abs(process.alphasCumprod[t]! / value - 1)).toBeLessThan(2e-6);
+    expect(process.finalAlphaCumprod).toBe(process.alphasCumprod[0]);
     expect(sampler).toBe('ddim');
-    const times = ddim(schedule, 50, options).steps.map((s) => s.timestep);
+    const times = ddim(process, 50, options).steps.map((s) => s.timestep);
     expect(times).toEqual(Array.from({ length: 50 }, (_, i) => 981 - 20 * i));
-    const { signal, noise } = noiseLevel(schedule.alphasCumprod[999]!);
+    const { signal, noise } = vpLevel(process.alphasCumprod[999]!);
     expect((signal / noise) ** 2).toBeCloseTo(0.0046819, 6);
   });
 
   test('zero terminal SNR leaves no signal at the last time, and noise prediction is refused there', () => {
     const zero = { rescale_betas_zero_snr: true, timestep_spacing: 'trailing' };
-    const { schedule, options } = sd15({ ...zero, prediction_type: 'v_prediction' });
-    expect(schedule.alphasCumprod[999]).toBe(0);
-    for (const { plan } of Object.values(samplers)) {
-      const { steps } = plan(schedule, 5, { ...options, eta: 1 });
+    const { process, options } = sd15({ ...zero, prediction_type: 'v_prediction' });
+    expect(process.alphasCumprod[999]).toBe(0);
+    for (const { plan, kinds } of Object.values(samplers)) {
+      if (!kinds.some((kind) => kind === 'variance-preserving')) continue;
+      const { steps } = plan(process, 5, { ...options, eta: 1 });
       const numbers = steps.flatMap(({ past = [], ...s }) => [s, ...past].flatMap((part) => Object.values(part)));
       expect(numbers.every(Number.isFinite)).toBe(true);
     }
     const noisy = sd15(zero);
-    expect(() => ddim(noisy.schedule, 5, noisy.options)).toThrow(SamplingError);
+    expect(() => ddim(noisy.process, 5, noisy.options)).toThrow(SamplingError);
   });
 });
 
@@ -77,15 +78,15 @@ test('DDIM coefficients at 50 steps and η = 1 equal the table of algorithms.md 
   let product = 1;
   const alphasCumprod = Float64Array.from({ length: 1000 }, (_, i) =>
     (product *= 1 - (low + ((high - low) * i) / 999) ** 2));
-  const exact: NoiseSchedule = { alphasCumprod, finalAlphaCumprod: 1, predictionType: 'epsilon' };
+  const exact: VariancePreserving = { kind: 'variance-preserving', alphasCumprod, finalAlphaCumprod: 1, predictionType: 'epsilon' };
   const options = { stepsOffset: 1, eta: 1, lastStep: 'ddpo' } as const;
   const { steps } = ddim(exact, 50, options);
-  const rounded = ddim(sd15().schedule, 50, options).steps;
+  const rounded = ddim(sd15().process, 50, options).steps;
   for (const [t, p, alphaBar, sigma, dx, c, weight, shift] of table as [number, ...number[]][]) {
     const step = steps.find((s) => s.timestep === t)!;
-    const { nextTimestep, meanX, meanOut, std } = step;
+    const { nextTimestep, meanFromX, meanFromOutput, std } = step;
     expect(nextTimestep).toBe(p);
-    const columns = [step.alphaBar, std, meanX, meanOut, meanOut ** 2 / std ** 4, std ** 2 / meanOut];
+    const columns = [step.from.signal ** 2, std, meanFromX, meanFromOutput, meanFromOutput ** 2 / std ** 4, std ** 2 / meanFromOutput];
     const expected = [alphaBar, sigma, dx, c, weight, shift];
     columns.forEach((v, i) => {
       // The table has 6 to 10 digits.
@@ -94,28 +95,28 @@ test('DDIM coefficients at 50 steps and η = 1 equal the table of algorithms.md 
     });
     // With the float32 ā that is really used, only what depends on 1 − ā_0 is less exact.
     const float32 = rounded.find((s) => s.timestep === t)!;
-    for (const key of ['alphaBar', 'std', 'meanX', 'meanOut'] as const) {
+    for (const key of ['std', 'meanFromX', 'meanFromOutput'] as const) {
       expect(Math.abs(float32[key] - step[key]), `float32 ${key} at ${t}`).toBeLessThan(1e-6);
     }
   }
 });
 
 test('Euler begins with the noise that diffusers calls init_noise_sigma', () => {
-  const { schedule } = sd15();
+  const { process } = sd15();
   const sigma = (spacing: 'leading' | 'linspace'): number => {
-    const { initialStd, steps } = samplers.euler.plan(schedule, 20, { spacing, stepsOffset: 1 });
-    return initialStd / Math.sqrt(steps[0]!.alphaBar);
+    const { initialStd, steps } = samplers.euler.plan(process, 20, { spacing, stepsOffset: 1 });
+    return initialStd / steps[0]!.from.signal;
   };
   expect(sigma('linspace')).toBeCloseTo(14.6146, 4);
   // √(σ² + 1) = 1/√ā at the first time, 951.
-  expect(sigma('leading')).toBeCloseTo(1 / Math.sqrt(schedule.alphasCumprod[951]!), 9);
+  expect(sigma('leading')).toBeCloseTo(1 / Math.sqrt(process.alphasCumprod[951]!), 9);
 });
 
 test('the boundary condition of LCM: c_skip and c_out', () => {
   // One step at t = 999 with s = 0.001·999.
-  const step = samplers.lcm.plan(sd15({ prediction_type: 'sample' }).schedule, 1, { timestepScaling: 0.001 }).steps[0]!;
-  expect(step.cleanX).toBeCloseTo(0.25 / (0.999 ** 2 + 0.25), 12);
-  expect(step.cleanOut).toBeCloseTo(0.999 / Math.sqrt(0.999 ** 2 + 0.25), 12);
+  const step = samplers.lcm.plan(sd15({ prediction_type: 'sample' }).process, 1, { timestepScaling: 0.001 }).steps[0]!;
+  expect(step.x0FromX).toBeCloseTo(0.25 / (0.999 ** 2 + 0.25), 12);
+  expect(step.x0FromOutput).toBeCloseTo(0.999 / Math.sqrt(0.999 ** 2 + 0.25), 12);
   expect(step.std).toBe(0);
 });
 
@@ -167,7 +168,7 @@ describe('scheduler_config.json', () => {
     const json = JSON.parse(JSON.stringify({ ...SD15, ...change })) as Record<string, unknown>;
     const read = readSchedulerConfig(json, 'f.json');
     expect(read.warnings).toEqual(warnings);
-    expect(read.schedule).toEqual(sd15().schedule);
+    expect(read.process).toEqual(sd15().process);
     expect(read.instead).toBeNull();
   });
 
@@ -182,21 +183,21 @@ describe('scheduler_config.json', () => {
   test('an unknown class: DDIM by its noise schedule, and told so', () => {
     const read = sd15({ _class_name: 'KDPM2DiscreteScheduler' });
     expect(read).toMatchObject({ sampler: 'ddim', warnings: [], instead: expect.stringMatching(/KDPM2Disc.*ddim.*instead/) });
-    expect(read.schedule.alphasCumprod).toEqual(sd15().schedule.alphasCumprod);
+    expect(read.process.alphasCumprod).toEqual(sd15().process.alphasCumprod);
   });
 
   test('a copy by Flax, and PNDM that says nothing of its end', () => {
     expect(sd15({ _class_name: 'FlaxDDIMScheduler' })).toMatchObject({ sampler: 'ddim', instead: null });
-    const end = (name: string): number => sd15({ _class_name: name, set_alpha_to_one: undefined }).schedule.finalAlphaCumprod;
+    const end = (name: string): number => sd15({ _class_name: name, set_alpha_to_one: undefined }).process.finalAlphaCumprod;
     expect(end('DDIMScheduler')).toBe(1);
-    expect(end('PNDMScheduler')).toBe(sd15().schedule.alphasCumprod[0]);
+    expect(end('PNDMScheduler')).toBe(sd15().process.alphasCumprod[0]);
   });
 
   test('values that were only the defaults of the class that wrote the file are not taken', () => {
     const kept = { timestep_spacing: 'leading', steps_offset: 1, _use_default_values: ['timestep_spacing', 'beta_end'] };
-    const { options, schedule } = sd15({ ...kept, _class_name: 'EulerDiscreteScheduler' });
+    const { options, process } = sd15({ ...kept, _class_name: 'EulerDiscreteScheduler' });
     expect(options).toEqual({ stepsOffset: 1 });
-    expect(schedule.alphasCumprod).toEqual(sd15({ beta_end: 0.02 }).schedule.alphasCumprod);
+    expect(process.alphasCumprod).toEqual(sd15({ beta_end: 0.02 }).process.alphasCumprod);
   });
 
   test('what solvers read', () => {
@@ -211,18 +212,18 @@ describe('scheduler_config.json', () => {
 });
 
 describe('wrong use', () => {
-  const { schedule } = sd15();
+  const { process } = sd15();
   test.each([0, 1001, 2.5, NaN])('%s steps', (steps) => {
-    for (const { plan } of Object.values(samplers)) expect(() => plan(schedule, steps)).toThrow(SamplingError);
+    for (const { plan } of Object.values(samplers)) expect(() => plan(process, steps)).toThrow(SamplingError);
   });
   test('times past the last training time, and a single step of linspace', () => {
-    expect(() => ddim(schedule, 1000, { stepsOffset: 1 })).toThrow(/begin at time 1000/);
-    expect(() => samplers.euler.plan(schedule, 1)).toThrow(/trailing/);
+    expect(() => ddim(process, 1000, { stepsOffset: 1 })).toThrow(/begin at time 1000/);
+    expect(() => samplers.euler.plan(process, 1)).toThrow(/trailing/);
   });
   test('a range of noise levels that is none', () => {
     const options = { sigmas: 'karras', sigmaMin: 2, sigmaMax: 2 } as const;
     for (const name of ['euler', 'heun', 'lms', 'dpm++2m', 'dpm++2s', 'unipc', 'deis'] as const) {
-      expect(() => samplers[name].plan(schedule, 5, options)).toThrow(/from 2 down to 2 are no range/);
+      expect(() => samplers[name].plan(process, 5, options)).toThrow(/from 2 down to 2 are no range/);
     }
   });
   test('an option that the sampler does not have, or out of range', () => {

@@ -16,7 +16,7 @@ const denoise = (x: Float32Array): Float32Array => x.map((v) => Math.tanh(v));
 
 const names = Object.keys(samplers) as (keyof typeof samplers)[];
 test.each(names)('%s: an item does not depend on its batch', async (name) => {
-  const plan = samplers[name].plan(sd15().schedule, 5, { eta: 1 });
+  const plan = samplers[name].plan(sd15().process, 5, { eta: 1 });
   const together = await sample(denoise, plan, noise, [3, 4, 5], SIZE);
   const alone = await sample(denoise, plan, noise, [4], SIZE);
   expect(alone).toEqual(together.slice(SIZE, 2 * SIZE));
@@ -25,7 +25,7 @@ test.each(names)('%s: an item does not depend on its batch', async (name) => {
 });
 
 test('steps are reported in order, with the clean prediction; the last sample is the result', async () => {
-  const plan = samplers['dpm++2m'].plan(sd15().schedule, 4);
+  const plan = samplers['dpm++2m'].plan(sd15().process, 4);
   const seen: number[] = [];
   let last = new Float32Array();
   const result = await sample(async (x) => denoise(x), plan, noise, [0], SIZE, ({ index, x, clean }) => {

@@ -9,9 +9,8 @@ import { ddim } from '../../src/schedulers/ddim.js';
 import { dpmSolver, dpmSolverSde } from '../../src/schedulers/dpm-solver-pp.js';
 import { addNoise, predictionTarget } from '../../src/schedulers/forward-process.js';
 import { samplers } from '../../src/schedulers/index.js';
-import { noiseLevel } from '../../src/schedulers/noise-schedule.js';
-import { isMultistep, predictClean, stepFeed, stepInput, takeStep, transitionMean } from '../../src/schedulers/step.js';
-import { logProbability, requireStochastic, score } from '../../src/schedulers/transition.js';
+import { isMultistep, predictX0, stepFeed, stepInput, takeStep, transitionMean } from '../../src/schedulers/step.js';
+import { logProbability, score, stochasticSteps } from '../../src/schedulers/transition.js';
 import { distance, sd15, wave } from './helpers.js';
 
 const BATCH = 3;
@@ -30,9 +29,9 @@ async function compiledStep() {
   const mean = transitionMean(step, x, out);
   const logProb = logProbability(step, given, mean);
   const [byOut, byX] = grad(sum(logProb), [out, x]);
-  const level = { signal: step.cleanX, noise: step.std };
+  const level = { signal: step.x0FromX, noise: step.std };
   return compile({ outputs: {
-    clean: predictClean(step, x, out), next: takeStep(step, x, out, { noise }), mean,
+    clean: predictX0(step, x, out), next: takeStep(step, x, out, { noise }), mean,
     logProb, total: logProbability(step, given, mean, 'sum'), score: score(step, given, mean), byOut: byOut!, byX: byX!,
     noisy: addNoise(level, x, noise), target: predictionTarget('v', level, x, noise), timestep: step.timestep,
   } }, { threads: 1 });
@@ -47,9 +46,10 @@ const item = (i: number): Values =>
 
 test('one compiled graph serves every one-step sampler and step, items apart, and equals the array form', async () => {
   const exe = await compiledStep();
-  const { schedule } = sd15();
-  for (const [name, { plan }] of Object.entries(samplers)) {
-    const whole = plan(schedule, 6, { eta: 0.7, order: 1 });
+  const { process } = sd15();
+  for (const [name, { plan, kinds }] of Object.entries(samplers)) {
+    if (!kinds.some((kind) => kind === 'variance-preserving')) continue;
+    const whole = plan(process, 6, { eta: 0.7, order: 1 });
     if (isMultistep(whole)) continue;
     const { steps } = whole;
     const chosen = [steps[0]!, steps[3]!, steps[4]!];
@@ -59,11 +59,11 @@ test('one compiled graph serves every one-step sampler and step, items apart, an
       const { x, out, noise } = item(i);
       const part = (key: 'clean' | 'next' | 'noisy' | 'target'): Float32Array =>
         itemOf(got[key].data as Float32Array, i);
-      const clean = predictClean(step, x, out);
+      const clean = predictX0(step, x, out);
       const scale = Math.max(1, ...clean.map(Math.abs));
       expect(distance(part('clean'), clean) / scale, name).toBeLessThan(1e-6);
       expect(distance(part('next'), takeStep(step, x, out, { noise })), name).toBeLessThan(3e-6);
-      const level = { signal: step.cleanX, noise: step.std };
+      const level = { signal: step.x0FromX, noise: step.std };
       expect(distance(part('noisy'), addNoise(level, x, noise)) / scale, name).toBeLessThan(1e-6);
       expect(distance(part('target'), predictionTarget('v', level, x, noise)) / scale, name).toBeLessThan(1e-6);
     });
@@ -75,8 +75,8 @@ test('log-probability, its gradients and the score equal their definitions', asy
   const exe = await compiledStep();
   const config = sd15();
   const plans = [
-    ddim(config.schedule, 10, { ...config.options, eta: 1, lastStep: 'ddpo' }),
-    dpmSolverSde(config.schedule, 10, { ...config.options, finalSigma: 'min' }),
+    ddim(config.process, 10, { ...config.options, eta: 1, lastStep: 'ddpo' }),
+    dpmSolverSde(config.process, 10, { ...config.options, finalSigma: 'min' }),
   ];
   for (const { steps } of plans) {
     const chosen = [steps[2]!, steps[6]!, steps[9]!];
@@ -85,7 +85,7 @@ test('log-probability, its gradients and the score equal their definitions', asy
       const { x, out, given } = item(i);
       // The definition, in float64 and with arrays.
       const mu = (x: ArrayLike<number>, out: ArrayLike<number>): number[] => Array.from(x, (_, k) =>
-        step.meanX * x[k]! + step.meanOut * out[k]!);
+        step.meanFromX * x[k]! + step.meanFromOutput * out[k]!);
       const constant = Math.log(step.std) + Math.log(Math.sqrt(2 * Math.PI));
       const density = (x: ArrayLike<number>, out: ArrayLike<number>): number => mu(x, out).reduce((total, m, k) =>
         total - (given[k]! - m) ** 2 / (2 * step.std ** 2) - constant, 0) / ITEM;
@@ -109,7 +109,7 @@ test('log-probability, its gradients and the score equal their definitions', asy
 });
 
 test('coefficients may also be plain numbers in a graph', async () => {
-  const step = ddim(sd15().schedule, 10, { eta: 1 }).steps[4]!;
+  const step = ddim(sd15().process, 10, { eta: 1 }).steps[4]!;
   const [x, out, noise] = [input('x', SHAPE), input('out', SHAPE), input('noise', SHAPE)];
   const mean = transitionMean(step, x, out);
   const next = takeStep(step, x, out, { noise });
@@ -124,34 +124,35 @@ test('coefficients may also be plain numbers in a graph', async () => {
   const density = -z2 / 2 - Math.log(step.std) - 0.5 * Math.log(2 * Math.PI);
   expect(Math.abs(Number(got.logProb.data[1]) - density)).toBeLessThan(1e-4);
   // x' is held fixed: the gradient does not vanish although x' moves along with μ.
-  const slopes = values.noise.map((z) => ((z / step.std) * step.meanOut) / ITEM);
+  const slopes = values.noise.map((z) => ((z / step.std) * step.meanFromOutput) / ITEM);
   expect(distance(got.byOut.data, slopes)).toBeLessThan(1e-5);
   await exe.release();
 });
 
 test('a missing extra, or a step without density, is an error that says so', () => {
-  const { schedule } = sd15();
-  const second = dpmSolver(schedule, 10).steps[3]!;
+  const { process } = sd15();
+  const second = dpmSolver(process, 10).steps[3]!;
   expect(() => transitionMean(second, values.x, values.out)).toThrow(/order 1/);
-  const noisy = ddim(schedule, 10, { eta: 1 });
+  const noisy = ddim(process, 10, { eta: 1 });
   expect(() => takeStep(noisy.steps[0]!, values.x, values.out)).toThrow(/noise/);
   expect(() => takeStep(noisy.steps[0]!, values.x, values.out.slice(1), { noise: values.noise })).toThrow(/36 and 35/);
-  expect(() => requireStochastic(ddim(schedule, 10))).toThrow(/step 1 of 10.*eta/);
-  expect(() => requireStochastic(dpmSolverSde(schedule, 10))).toThrow(/step 10 of 10.*finalSigma/);
-  requireStochastic(dpmSolverSde(schedule, 10, { finalSigma: 'min' }));
-  requireStochastic(ddim({ ...schedule, finalAlphaCumprod: 1 }, 10, { eta: 1, stepsOffset: 1, lastStep: 'ddpo' }));
-  expect(isMultistep(dpmSolver(schedule, 10))).toBe(true);
-  expect(isMultistep(dpmSolver(schedule, 10, { order: 1 }))).toBe(false);
+  expect(() => stochasticSteps(ddim(process, 10))).toThrow(/none of the 10 steps.*eta/);
+  const all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+  expect(stochasticSteps(dpmSolverSde(process, 10))).toEqual(all.slice(0, 9));
+  expect(stochasticSteps(dpmSolverSde(process, 10, { finalSigma: 'min' }))).toEqual(all);
+  expect(stochasticSteps(ddim({ ...process, finalAlphaCumprod: 1 }, 10, { eta: 1, stepsOffset: 1, lastStep: 'ddpo' }))).toEqual(all);
+  expect(isMultistep(dpmSolver(process, 10))).toBe(true);
+  expect(isMultistep(dpmSolver(process, 10, { order: 1 }))).toBe(false);
 });
 
 test('first order SDE-DPM-Solver++ is the formula of algorithms.md §1.7(5)', () => {
   const config = sd15();
-  for (const step of dpmSolverSde(config.schedule, 8, { ...config.options, order: 1, finalSigma: 'min' }).steps) {
-    const [from, to] = [noiseLevel(step.alphaBar), noiseLevel(step.nextAlphaBar)];
+  for (const step of dpmSolverSde(config.process, 8, { ...config.options, order: 1, finalSigma: 'min' }).steps) {
+    const { from, to } = step;
     const h = Math.log(to.signal / to.noise) - Math.log(from.signal / from.noise);
     const gain = to.signal * (1 - Math.exp(-2 * h));
-    expect(step.meanX).toBeCloseTo((to.noise / from.noise) * Math.exp(-h) + gain / from.signal, 10);
-    expect(step.meanOut).toBeCloseTo((-gain * from.noise) / from.signal, 10);
+    expect(step.meanFromX).toBeCloseTo((to.noise / from.noise) * Math.exp(-h) + gain / from.signal, 10);
+    expect(step.meanFromOutput).toBeCloseTo((-gain * from.noise) / from.signal, 10);
     expect(step.std).toBeCloseTo(to.noise * Math.sqrt(1 - Math.exp(-2 * h)), 10);
   }
 });
@@ -160,8 +161,8 @@ test('linear-Gaussian oracle: the variance that the sampler gives to data N(0, I
   const config = sd15();
   // The exact denoiser is ε = √(1−ā)·x, so that each step scales x and adds noise.
   const variance = (steps: number, sampler: keyof typeof samplers, options: object): number =>
-    samplers[sampler].plan(config.schedule, steps, { ...config.options, ...options }).steps.reduce((v, step) => {
-      const scale = step.meanX + step.meanOut * Math.sqrt(1 - step.alphaBar);
+    samplers[sampler].plan(config.process, steps, { ...config.options, ...options }).steps.reduce((v, step) => {
+      const scale = step.meanFromX + step.meanFromOutput * step.from.noise;
       return scale ** 2 * v + step.std ** 2;
     }, 1);
   const ddpo = { eta: 1, lastStep: 'ddpo' };

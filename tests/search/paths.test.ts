@@ -2,18 +2,18 @@ import { expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import type { Task } from '../../src/methods/task.js';
 import { ddim } from '../../src/schedulers/ddim.js';
-import { dpmSolver } from '../../src/schedulers/dpm-solver-pp.js';
+import { samplers } from '../../src/schedulers/index.js';
 import { combine } from '../../src/schedulers/linear.js';
 import type { Plan } from '../../src/schedulers/plan.js';
-import { predictClean, takeStep } from '../../src/schedulers/step.js';
+import { predictX0, takeStep } from '../../src/schedulers/step.js';
 import { draw } from '../../src/search/candidate.js';
 import type { NoiseKey } from '../../src/search/candidate.js';
 import { openExplorer } from '../../src/search/explorer.js';
 import { paths, stages } from '../../src/search/paths.js';
 import { tinyTask } from '../methods/tiny-task.js';
 
-const { plan, schedule } = await tinyTask();
-const planned = (steps: number): Plan => ddim(schedule, steps, {});
+const { plan, process } = await tinyTask();
+const planned = (steps: number): Plan => ddim(process, steps, {});
 
 test('rounds go back and further on, to the end', () => {
   expect(stages({ n: 4, branches: 3 }, planned(20))).toEqual([
@@ -31,7 +31,7 @@ test('rounds go back and further on, to the end', () => {
 test('what cannot end, has no room or cannot go back is refused', () => {
   expect(() => stages({ n: 1, branches: 1, start: 4 }, plan)).toThrow(/smaller search\.start/);
   expect(() => stages({ n: 1, branches: 1, forward: 2, backward: 2 }, plan)).toThrow(/search\.backward must be more/);
-  expect(() => stages({ n: 1, branches: 1 }, dpmSolver(schedule, 6, {}))).toThrow(/one-step sampler/);
+  expect(() => stages({ n: 1, branches: 1 }, samplers['dpm++2m'].plan(process, 6, {}))).toThrow(/one-step sampler/);
 });
 
 /** A network whose output is known, ε = x, and the samples that were scored. */
@@ -58,12 +58,12 @@ test('branches are what forward process and sampler make of their parents and of
     let [at, clean] = [x, x];
     for (let i = from; i < to; i++) {
       const next = takeStep(steps[i]!, at, at, { noise: draw(key, i + 1, 12) });
-      [clean, at] = [predictClean(steps[i]!, at, at), next];
+      [clean, at] = [predictX0(steps[i]!, at, at), next];
     }
     return { at, clean };
   };
   const back = (x: Float32Array, from: number, to: number, key: NoiseKey): Float32Array => {
-    const kept = steps[to]!.alphaBar / steps[from - 1]!.nextAlphaBar;
+    const kept = (steps[to]!.from.signal / steps[from - 1]!.to.signal) ** 2;
     return combine([Math.sqrt(kept), x], [Math.sqrt(1 - kept), draw(key, 0, 12)]);
   };
   const root = { seed: 9, stream: 'sample', item: 0 };

@@ -3,9 +3,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { ddim } from '../../src/schedulers/ddim.js';
-import { dpmSolver } from '../../src/schedulers/dpm-solver-pp.js';
-import { heun } from '../../src/schedulers/heun.js';
-import { uniPc } from '../../src/schedulers/unipc.js';
+import { samplers } from '../../src/schedulers/index.js';
 import { sample } from '../../src/schedulers/sample.js';
 import { stepFeed, stepInput } from '../../src/schedulers/step.js';
 import { input } from '../../src/graph/tensor.js';
@@ -157,10 +155,10 @@ async function plain(task: Task, seed: number, prompt: string): Promise<HostTens
 }
 
 test.each([
-  ['a stochastic sampler', (task: Task) => ddim(task.schedule, STEPS, { eta: 1, lastStep: 'ddpo' })],
-  ['a multistep sampler', (task: Task) => dpmSolver(task.schedule, STEPS, {})],
-  ['a sampler of two calls a step', (task: Task) => heun(task.schedule, STEPS, { spacing: 'trailing' })],
-  ['a sampler that looks further back', (task: Task) => uniPc(task.schedule, 2 * STEPS, { order: 3 })],
+  ['a stochastic sampler', (task: Task) => ddim(task.process, STEPS, { eta: 1, lastStep: 'ddpo' })],
+  ['a multistep sampler', (task: Task) => samplers['dpm++2m'].plan(task.process, STEPS, {})],
+  ['a sampler of two calls a step', (task: Task) => samplers.heun.plan(task.process, STEPS, { spacing: 'trailing' })],
+  ['a sampler that looks further back', (task: Task) => samplers.unipc.plan(task.process, 2 * STEPS, { order: 3 })],
 ])('best of n makes what plain sampling makes from its seeds, with %s', async (_, planOf) => {
   const tiny = await tinyTask({ batch: 4, seed: 20 });
   const task: Task = { ...tiny, plan: planOf(tiny) };

@@ -36,8 +36,8 @@ async function lcmPipeline(): Promise<Pipeline> {
 }
 
 const pipeline = await lcmPipeline();
-const { schedule } = readSchedulerConfig(pipeline.scheduler, 'fixture');
-const plan = ddim(schedule, 2, { stepsOffset: 1 });
+const { process } = readSchedulerConfig(pipeline.scheduler, 'fixture');
+const plan = ddim(process, 2, { stepsOffset: 1 });
 const reward = await openRewards([parseReward('symmetry')]);
 
 const opened: PipelineTask[] = [];
@@ -47,7 +47,7 @@ afterAll(async () => {
 
 async function open(guidance: number): Promise<PipelineTask> {
   const task = await openPipelineTask(pipeline, {
-    batch: 2, seed: 0, schedule, plan, guidance, negativePrompt: '', ...SIZE,
+    batch: 2, seed: 0, process, plan, guidance, negativePrompt: '', ...SIZE,
     adaptation: { kind: 'lora', options: { rank: 2, targets: ['to_q', 'to_k', 'to_v', 'to_out.0'] } },
     reward, checkpointing: false, compile,
   });

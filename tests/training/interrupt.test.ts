@@ -91,12 +91,12 @@ test('of a training: base evaluation, an evaluation in the middle of a round, fi
 
 test('of sampling', async () => {
   const pipeline = await loadPipeline(tiny);
-  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'fixture');
+  const { process, options } = readSchedulerConfig(pipeline.scheduler, 'fixture');
   expect(latentShape(pipeline, 1, 32, 32)).toHaveLength(4);
   const { after } = await interruptedAt(3, async (signal) => {
     const job = {
       prompts: ['a cat', 'a dog', 'a bird'], seed: 1, negativePrompt: '', guidance: 2, batch: 1, height: 32, width: 32,
-      plan: samplers.ddim.plan(schedule, 3, options), compile: { device: 'cpu', threads: 1, signal },
+      plan: samplers.ddim.plan(process, 3, options), compile: { device: 'cpu', threads: 1, signal },
     } as const;
     for await (const made of sampleImages(pipeline, job)) expect(made).toHaveLength(1);
   });

@@ -25,7 +25,7 @@ import { openPipelineTask } from '../../src/training/pipeline-task.js';
 import type { PipelineTask } from '../../src/training/pipeline-task.js';
 
 const pipeline = await loadPipeline(join(import.meta.dirname, '..', 'fixtures', 'pipeline_sd1'));
-const { schedule } = readSchedulerConfig(pipeline.scheduler, 'fixture');
+const { process } = readSchedulerConfig(pipeline.scheduler, 'fixture');
 const PROMPTS = ['a cat', 'a dog'];
 
 const asked: (readonly string[])[] = [];
@@ -63,7 +63,7 @@ afterAll(async () => {
 
 async function open(reward: Reward, guidance = 3): Promise<PipelineTask> {
   const task = await openPipelineTask(pipeline, {
-    batch: 2, seed: 0, schedule, plan: ddim(schedule, 2, { stepsOffset: 1 }), guidance, negativePrompt: '', height: 64, width: 64,
+    batch: 2, seed: 0, process, plan: ddim(process, 2, { stepsOffset: 1 }), guidance, negativePrompt: '', height: 64, width: 64,
     adaptation: { kind: 'lora', options: { rank: 2, targets: ['to_q', 'to_k', 'to_v', 'to_out.0'] } },
     reward, checkpointing: false, compile: { device: 'cpu', threads: 1 },
   });
@@ -114,8 +114,8 @@ test('a rewarded call is the separate calls: weights, prompts and all', async ()
   expectNear(result.score, score);
   expect(score[0]).not.toBeCloseTo(score[1]!, 3);
   expect(result.loss).toBeCloseTo(-(score[0]! + score[1]!) / 2, 4);
-  const pulled = await backprop.network(x, step, perItem(task, gradient, () => -step.meanOut / 2), PROMPTS);
-  expectNear(result.byX!.data, combine([1, pulled.x.data as Float32Array], [-step.meanX / 2, gradient.data as Float32Array]));
+  const pulled = await backprop.network(x, step, perItem(task, gradient, () => -step.meanFromOutput / 2), PROMPTS);
+  expectNear(result.byX!.data, combine([1, pulled.x.data as Float32Array], [-step.meanFromX / 2, gradient.data as Float32Array]));
   // All as one vector: queries and keys have no gradient but rounding where attention sees a single place.
   const flat = (gradients: ReadonlyMap<string, HostTensor>): number[] =>
     [...task.parameters.keys()].flatMap((name) => Array.from(gradients.get(name)!.data, Number));

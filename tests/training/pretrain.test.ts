@@ -133,9 +133,9 @@ describe('a recipe for each network', () => {
     const alphasCumprod = Float64Array.of(0.95, 0.6, 0.1, 0.01); // SNR 19, 1.5, 0.11, 0.01
     const rows = Array.from({ length: records.length }, (_, i) => latents.data.slice(i * 256, (i + 1) * 256) as Float32Array);
     for (const [predictionType, weights] of [['v', [5 / 20, 1, 1, 1]], ['epsilon', [5 / 19, 1, 1, 1]]] as const) {
-      const schedule = { alphasCumprod, finalAlphaCumprod: 1, predictionType };
+      const process = { kind: 'variance-preserving' as const, alphasCumprod, finalAlphaCumprod: 1, predictionType };
       const { feeds } = denoiser({
-        unet: config as UNetConfig, textEncoder: encoder!.config as ClipTextConfig, tokenizer: encoder!.tokenizer, parameters: new Map(), latents, records, schedule,
+        unet: config as UNetConfig, textEncoder: encoder!.config as ClipTextConfig, tokenizer: encoder!.tokenizer, parameters: new Map(), latents, records, process,
         batch: 4, seed: 0, minSnr: 5, promptDropout: 0,
       });
       const { noisy, target, weight } = feeds(0) as Record<string, HostTensor>;

@@ -40,10 +40,10 @@ test.each(CASES)('%s', async (name, index, sampler, options = {}) => {
   expect(config).toMatchObject({ sampler, warnings: [], instead: null });
   expect(config.options).toEqual({ stepsOffset: 1, ...options });
   // Whatever the file says, its noise schedule is SD 1.5's, and any sampler goes by it.
-  const { schedule } = await read('steps_offset_1');
-  expect(config.schedule.alphasCumprod).toEqual(schedule.alphasCumprod);
-  expect(samplers.ddim.plan(config.schedule, 20, config.options).steps[0]!.timestep).toBe(951);
-  expect(config.schedule.predictionType).toBe(name === 'sd21_flax_ddim' ? 'v' : 'epsilon');
+  const { process } = await read('steps_offset_1');
+  expect(config.process.alphasCumprod).toEqual(process.alphasCumprod);
+  expect(samplers.ddim.plan(config.process, 20, config.options).steps[0]!.timestep).toBe(951);
+  expect(config.process.predictionType).toBe(name === 'sd21_flax_ddim' ? 'v' : 'epsilon');
 });
 
 test('a file of SDXL keeps its offset, and its clipping is warned of', async () => {
@@ -53,9 +53,9 @@ test('a file of SDXL keeps its offset, and its clipping is warned of', async () 
 });
 
 test('single files of SDXL have the schedule of its folder: Euler, leading, offset 1', () => {
-  const { sampler, schedule, options, warnings } = readSchedulerConfig(sdxl.singleFile!.published!.scheduler, 'sdxl');
+  const { sampler, process, options, warnings } = readSchedulerConfig(sdxl.singleFile!.published!.scheduler, 'sdxl');
   expect({ sampler, warnings }).toEqual({ sampler: 'euler', warnings: [] });
-  const { initialStd, steps } = samplers.euler.plan(schedule, 20, options);
+  const { initialStd, steps } = samplers.euler.plan(process, 20, options);
   expect(steps.map((s) => s.timestep)).toEqual(Array.from({ length: 20 }, (_, i) => 951 - 50 * i));
   expect(initialStd).toBe(1);
 });

@@ -16,8 +16,8 @@ import { unet } from '../../models/unet.js';
 import { rootScope, trainableWeights } from '../../nn/scope.js';
 import { normal, uniform } from '../../random/random.js';
 import { addNoise, predictionTarget } from '../../schedulers/forward-process.js';
-import { noiseLevel } from '../../schedulers/noise-schedule.js';
-import type { NoiseSchedule, PredictionType } from '../../schedulers/noise-schedule.js';
+import { levelAt, snrAt, timeAt } from '../../schedulers/process.js';
+import type { PredictionType, Process } from '../../schedulers/process.js';
 import { epochBatch, pickCaption } from './dataset.js';
 import type { DatasetRecord } from './dataset.js';
 import type { Trainable } from './fit.js';
@@ -36,8 +36,7 @@ export interface DenoiserOptions {
   /** Scaled latents of all pictures, [N, C, h, w]. */
   latents: HostTensor;
   records: readonly DatasetRecord[];
-  /** ā_t for t = 0 … T − 1, and what the U-Net predicts. */
-  schedule: NoiseSchedule;
+  process: Process;
   batch: number;
   seed: number;
   /** γ of min-SNR, see `lossWeight`. */
@@ -49,16 +48,19 @@ export interface DenoiserOptions {
 /**
  * The weight of the network's squared error at a noise level. Of noise: min(SNR, γ)/SNR (Hang et al. 2023), which as an
  * error of x̂0 is min(SNR, γ). Of velocity: min(SNR + 1, γ)/(SNR + 1), as an error of x̂0 min(SNR + 1, γ). The paper's
- * min(SNR, γ)/(SNR + 1) would give nothing to the highest noise, where all that can be known comes from the caption.
+ * min(SNR, γ)/(SNR + 1) would give nothing to the highest noise, where all that can be known comes from the caption. Flows
+ * count alike at every level, as they were proposed.
  */
 function lossWeight(type: PredictionType, snr: number, gamma: number): number {
+  if (type === 'flow') return 1;
   const clean = type === 'epsilon' ? snr : snr + 1;
   return Math.min(clean, gamma) / (type === 'sample' ? 1 : clean);
 }
 
 export function denoiser(options: DenoiserOptions): Trainable {
   const { latents, batch, seed, tokenizer, records } = options;
-  const { alphasCumprod, predictionType } = options.schedule;
+  const { process } = options;
+  const { predictionType } = process;
   const shape = [batch, ...latents.shape.slice(1)];
   const symbols = new Map<string, Tensor>();
   const scopeOf = (prefix: string) =>
@@ -88,11 +90,10 @@ export function denoiser(options: DenoiserOptions): Trainable {
       for (let i = 0; i < batch; i++) {
         const index = indices[i]!;
         // One time per batch-th of the range: less variance than independent draws.
-        const t = Math.floor(((i + draws[3 * i]!) / batch) * alphasCumprod.length);
-        const alphaBar = alphasCumprod[t]!;
-        const level = noiseLevel(alphaBar);
+        const t = timeAt(process, (i + draws[3 * i]!) / batch);
+        const level = levelAt(process, t);
         times[i] = t;
-        weights[i] = lossWeight(predictionType, alphaBar / (1 - alphaBar), options.minSnr);
+        weights[i] = lossWeight(predictionType, snrAt(process, t), options.minSnr);
         const clean = all.subarray(index * plane, (index + 1) * plane);
         const drawn = noises.subarray(i * plane, (i + 1) * plane);
         x.set(addNoise(level, clean, drawn), i * plane);

@@ -133,7 +133,7 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
   ]);
   const schedulerFile = join(out, 'scheduler', 'scheduler_config.json');
   await writeAtomic(schedulerFile, `${JSON.stringify(recipe.scheduler, null, 2)}\n`);
-  const { schedule, warnings, instead } = readSchedulerConfig(recipe.scheduler, schedulerFile);
+  const { process: noising, warnings, instead } = readSchedulerConfig(recipe.scheduler, schedulerFile);
   const [problem] = [...warnings, ...(instead === null ? [] : [instead])];
   if (problem !== undefined) throw new FormatError(schedulerFile, problem, 'Mend the scheduler in the recipe.');
   const net = denoiser({
@@ -143,7 +143,7 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
     tokenizer,
     latents,
     records: dataset.records,
-    schedule,
+    process: noising,
     batch: recipe.training.batch,
     seed,
     minSnr: recipe.minSnr,
