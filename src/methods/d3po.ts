@@ -10,7 +10,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { permutation } from '../random/random.js';
 import type { Step } from '../schedulers/plan.js';
 import { stepFeed, stepInput, transitionMean } from '../schedulers/step.js';
-import { logProbability } from '../schedulers/transition.js';
+import { logProbability, stochasticSteps } from '../schedulers/transition.js';
 import { meanOfParts, openLoss } from './loss-graph.js';
 import type { LossValue } from './loss-graph.js';
 import type { Method } from './method.js';
@@ -86,7 +86,8 @@ export const d3po: Method<z.infer<typeof options>> = {
     const roller = await openRoller(task);
     const preference = await openStepPreference(task, beta, epsilon);
     const count = task.plan.steps.length;
-    const trained = Math.max(1, Math.floor(count * timestepFraction));
+    const stochastic = stochasticSteps(task.plan);
+    const trained = Math.max(1, Math.floor(stochastic.length * timestepFraction));
     return {
       async *round(prompts, round) {
         const first = await roller.rollout(prompts, round);
@@ -103,10 +104,10 @@ export const d3po: Method<z.infer<typeof options>> = {
         };
         for (let epoch = 0; epoch < innerEpochs; epoch++) {
           const key = { seed: task.seed, stream: `d3po ${epoch}`, step: round };
-          const orders = prompts.map((_, b) => permutation(key, b, count));
+          const orders = prompts.map((_, b) => permutation(key, b, stochastic.length));
           const total = meanOfParts();
           for (let j = 0; j < trained; j++) {
-            const times = orders.map((order) => order[j]!);
+            const times = orders.map((order) => stochastic[order[j]!]!);
             const steps = times.map((t) => first.steps[t]!);
             total.add(await preference.run(side(best, times), side(worst, times), steps, weights, prompts));
           }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { HostTensor } from '../graph/dtype.js';
 import { permutation } from '../random/random.js';
+import { stochasticSteps } from '../schedulers/transition.js';
 import { advantages } from './advantage.js';
 import { meanOfParts } from './loss-graph.js';
 import type { Method } from './method.js';
@@ -58,8 +59,8 @@ export const ddpo: Method<z.infer<typeof options>> = {
     const roller = await openRoller(task);
     const objective = await openPolicyGradient(task, variant === 'is' ? clip : null);
     const memory = new Map<string, HostTensor>();
-    const count = task.plan.steps.length;
-    const trained = Math.max(1, Math.floor(count * timestepFraction));
+    const stochastic = stochasticSteps(task.plan);
+    const trained = Math.max(1, Math.floor(stochastic.length * timestepFraction));
     const share = rollouts / (updates ?? (variant === 'is' ? rollouts : 1)); // batches an update
     return {
       memory,
@@ -81,10 +82,10 @@ export const ddpo: Method<z.infer<typeof options>> = {
             let [ratios, clipped, ratioError] = [0, 0, 0];
             for (const copy of order.subarray(first, first + share)) {
               const [from, to] = [copy * task.batch, (copy + 1) * task.batch];
-              const times = prompts.map((_, i) => permutation(key, from + i, count));
+              const times = prompts.map((_, i) => permutation(key, from + i, stochastic.length));
               for (const r of rewards.slice(from, to)) used.push(r);
               for (let j = 0; j < trained; j++) {
-                const transition = transitionAt(task, trajectories[copy]!, times.map((t) => t[j]!));
+                const transition = transitionAt(task, trajectories[copy]!, times.map((t) => stochastic[t[j]!]!));
                 const part = await objective.run(transition, all.slice(from, to), prompts);
                 total.add(part);
                 for (const ratio of part.extras.ratio.data as Float32Array) {

@@ -11,19 +11,20 @@ import { bridge, signalPower } from '../schedulers/process.js';
 import type { NoiseLevel } from '../schedulers/process.js';
 import { drawNoise } from '../schedulers/sample.js';
 import { stepFeed, stepInput } from '../schedulers/step.js';
+import { stochasticSteps } from '../schedulers/transition.js';
 import { openCarriedScores } from './carried-scores.js';
 import { balanceLosses } from './detailed-balance.js';
 import { meanOfParts, openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
 import { openRewardGuess } from './reward-guess.js';
 import { perItem } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { forBatch, openRoller } from './rollout.js';
 import type { Trajectory } from './rollout.js';
 import { smoothedGradient } from './smoothed-reward.js';
 import { kept, keep } from './stale.js';
 import { sampleSize, samplesOf } from './task.js';
 import type { SampleReward, Task } from './task.js';
-import { chooseTransitions, pick, transitionAt } from './transitions.js';
+import { chooseTransitions, pick, transitionAt, upTo } from './transitions.js';
 import type { Transition } from './transitions.js';
 
 const options = z.strictObject({
@@ -126,6 +127,7 @@ export const nablaDb: Method<NablaOptions> = {
   needs: { differentiableReward: true, stochasticSampler: true },
   sampler: { eta: 1, lastStep: 'ddpo' },
   async create(task, opts) {
+    const stochastic = stochasticSteps(task.plan);
     const roller = await openRoller(task);
     const guess = opts.guess === 'final' ? null : await openRewardGuess(task, opts.guess === 'base' ? 'reference' : 'tuned');
     const carried = followsPaths(opts) ? await openCarriedScores(task) : null;
@@ -140,7 +142,7 @@ export const nablaDb: Method<NablaOptions> = {
      * βγ∇log R at x and at x', one transition per item.
      *
      * @param reward r and its gradient
-     * @param end ∇r at the finished samples
+     * @param end ∇r at the ends of the trajectories
      * @param stale whether the network has changed since it made the stored outputs
      */
     async function rewardFlow(
@@ -160,6 +162,20 @@ export const nablaDb: Method<NablaOptions> = {
       };
     }
 
+    /**
+     * ∇r where a trajectory ends before the finished sample, which deterministic steps make of it: that of x̂0 there, whole,
+     * so that γ is taken out beforehand. Null where nothing follows, or where the finished sample's own is wanted.
+     */
+    async function decodedEnd(
+      reward: SampleReward['gradient'], whole: Trajectory, { x, steps }: Trajectory, prompts: readonly string[],
+    ): Promise<HostTensor | null> {
+      const next = whole.steps[steps.length];
+      if (!next || !guess) return null;
+      const known = opts.lag || opts.guess === 'base' ? undefined : whole.outputs[steps.length];
+      const gradient = await guess.gradient(reward, x.at(-1)!, forBatch(task, next), prompts, known);
+      return perItem(task, gradient, () => 1 / GAMMA[opts.gamma](steps.at(-1)!.to));
+    }
+
     /** Of the scores at x_0 … x_S those at x and at x'. */
     const ends = ({ indices }: Transition, scores: readonly HostTensor[]): Pick<Scores, 'carriedNow' | 'carriedNext'> =>
       ({ carriedNow: pick(task, scores, indices), carriedNext: pick(task, scores, indices.map((i) => i + 1)) });
@@ -169,16 +185,18 @@ export const nablaDb: Method<NablaOptions> = {
       memory,
       async *round(prompts, round) {
         const sampled = await roller.rollout(prompts, round);
-        const trajectory = opts.lag ? kept(task, memory) : sampled;
+        const whole = opts.lag ? kept(task, memory) : sampled;
         if (opts.lag) keep(memory, sampled);
-        if (!trajectory) return;
+        if (!whole) return;
+        const trajectory = upTo(whole, stochastic.at(-1)! + 1);
         const scored = opts.compat.includes('wrong-prompts') ? prompts : trajectory.prompts;
         const reward = smoothedGradient(task, opts.smoothing, opts.smoothingNoise, round);
-        const { score, gradient: end } = await reward(trajectory.x.at(-1)!, scored);
-        const count = trajectory.steps.length;
+        const { score, gradient } = await reward(whole.x.at(-1)!, scored);
+        const end = (await decodedEnd(reward, whole, trajectory, scored)) ?? gradient;
         const choices = Array.from({ length: opts.updates }, (_, update) => {
           const key = { seed: task.seed, stream: `nabla-db ${update}`, step: round };
-          return trajectory.prompts.map((_, item) => chooseTransitions(count, opts.fraction, opts.subsampling, key, item));
+          return trajectory.prompts.map((_, item) =>
+            chooseTransitions(stochastic.length, opts.fraction, opts.subsampling, key, item).map((i) => stochastic[i]!));
         });
         const known = scaled(end, () => trajectory.steps.at(-1)!.to);
         const scores = await carried?.carry(trajectory, known, Math.min(...choices.flat(2)));

@@ -25,6 +25,10 @@ export function chooseTransitions(
   return [earlier, ...strata.toReversed()];
 }
 
+/** The first `count` steps of a trajectory, and where they lead. */
+export const upTo = ({ prompts, x, outputs, steps }: Trajectory, count: number): Trajectory =>
+  ({ prompts, x: x.slice(0, count + 1), outputs: outputs.slice(0, count), steps: steps.slice(0, count) });
+
 /** Item b of everything is about transition `indices[b]` of the trajectory. */
 export interface Transition {
   readonly indices: readonly number[];
@@ -33,7 +37,7 @@ export interface Transition {
   /** The network's output when the trajectory was sampled. */
   readonly output: HostTensor;
   readonly steps: readonly Step[];
-  /** 1 where x' is the finished sample, 0 elsewhere. */
+  /** 1 where x' is the end of the trajectory, 0 elsewhere. */
   readonly last: readonly number[];
 }
 
