@@ -51,7 +51,7 @@ describe('noise schedules', async () => {
     for (const { plan, kinds } of Object.values(samplers)) {
       if (!kinds.some((kind) => kind === 'variance-preserving')) continue;
       const { steps } = plan(process, 5, { ...options, eta: 1 });
-      const numbers = steps.flatMap(({ past = [], ...s }) => [s, ...past].flatMap((part) => Object.values(part)));
+      const numbers = steps.flatMap(({ past = [], from, to, ...s }) => [s, from, to, ...past].flatMap((part) => Object.values(part)));
       expect(numbers.every(Number.isFinite)).toBe(true);
     }
     const noisy = sd15(zero);
