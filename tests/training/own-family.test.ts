@@ -37,9 +37,9 @@ beforeAll(async () => {
 });
 
 async function pictures(pipeline: Pipeline): Promise<Float32Array> {
-  const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'toy');
+  const { process, options } = readSchedulerConfig(pipeline.scheduler, 'toy');
   const job = {
-    prompts: ['a cat', 'a dog'], seed: 0, negativePrompt: '', guidance: 2, plan: samplers.ddim.plan(schedule, 2, options),
+    prompts: ['a cat', 'a dog'], seed: 0, negativePrompt: '', guidance: 2, plan: samplers.ddim.plan(process, 2, options),
     height: 64, width: 48, batch: 2, compile: { device: 'cpu', threads: 1 } as const,
   };
   for await (const images of sampleImages(pipeline, job)) return Float32Array.from(images.flatMap(({ image }) => [...values(image)]));
@@ -64,8 +64,8 @@ test('it loads by its pipeline class, and brings its own defaults', async () => 
 test('its latents are whole patches', async () => {
   const pipeline = await loadPipeline(model);
   const job = { prompts: ['a cat'], seed: 0, negativePrompt: '', guidance: 1, height: 64, width: 40, batch: 1, compile: {} };
-  const { schedule } = readSchedulerConfig(pipeline.scheduler, 'toy');
-  await expect(sampleImages(pipeline, { ...job, plan: samplers.ddim.plan(schedule, 1, {}) }).next()).rejects.toThrow('multiples of 16');
+  const { process } = readSchedulerConfig(pipeline.scheduler, 'toy');
+  await expect(sampleImages(pipeline, { ...job, plan: samplers.ddim.plan(process, 1, {}) }).next()).rejects.toThrow('multiples of 16');
 });
 
 test('every condition reaches its network: the prompt, and what is made of the settings', async () => {
