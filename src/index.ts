@@ -2,7 +2,7 @@
  * @file What `import … from 'attune'` gives: whole training runs, and the parts of which rewards and methods of one's own
  * are made. `examples/own-reward.mjs` uses it.
  */
-export * as graph from './graph/index.js';
+export * as graph from './graph/files.js';
 export { compile } from './runtime/compile.js';
 export type { CompileOptions, Executable, Feeds } from './runtime/compile.js';
 export { readImage, writePng } from './formats/image.js';

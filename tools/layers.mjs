@@ -1,17 +1,26 @@
 /**
  * @file The layers of src, and that they hold: a folder imports itself and those before it, only src/runtime imports
- * ONNX Runtime, and no file imports itself through others. `npm run lint` runs it.
+ * ONNX Runtime, no file imports itself through others, and what is to run in browsers too keeps to web standards but for
+ * its files about files. `npm run lint` runs it.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import process from 'node:process';
 
 const LAYERS = [
-  'graph', 'runtime', 'random', 'formats', 'nn', 'models', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search', 'runs', 'training',
+  'host', 'graph', 'runtime', 'random', 'formats', 'nn', 'models', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search', 'runs', 'training',
   'comparison', 'cli',
 ];
 /** Packages that one folder alone may import, the reason being that it stands for them. */
 const OWNERS = [[/^onnxruntime-/, 'runtime'], [/^commander$/, 'cli']];
+/** Layers of the core (src/core.ts), and which of their files are about files, processes or the package's place. */
+const CORE = ['host', 'graph', 'random', 'nn', 'models', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search'];
+const ABOUT_FILES = new RegExp(`^(?:${[
+  'graph/onnx/(?:files|import-file)', 'models/(?:load[\\w-]*|save|hub[\\w-]*|find-lora|text-embeddings|[\\w-]+-files|families/bundled)',
+  'rewards/(?:style|reward-model|emoji-clip)',
+].join('|')})\\.ts$`);
+const NODE_ONLY = /\bBuffer\.|\bsetImmediate\(|\bprocess\.(?:env|exit|std|platform|arch|memory|resource|version|cwd|argv|hrtime|nextTick|on)\w*|\b__dirname\b|from 'node:/;
+
 const IMPORT = /^\s*(?:import|export)\s+(type\s)?[^'";]*?from\s+'([^']+)'/gm;
 
 const root = new URL('../src', import.meta.url).pathname;
@@ -23,7 +32,10 @@ const edges = new Map();
 for (const file of files) {
   const layer = LAYERS.indexOf(file.split('/')[0]);
   edges.set(file, []);
-  for (const [, type, from] of readFileSync(join(root, file), 'utf8').matchAll(IMPORT)) {
+  const text = readFileSync(join(root, file), 'utf8');
+  const node = CORE.includes(LAYERS[layer]) && !ABOUT_FILES.test(file) ? NODE_ONLY.exec(text.replaceAll(/^\s*(?:\/?\*|\/\/).*$/gm, '')) : null;
+  if (node) faults.push(`${file}: "${node[0]}" is Node's alone; src/${LAYERS[layer]} runs in browsers too`);
+  for (const [, type, from] of text.matchAll(IMPORT)) {
     if (!from.startsWith('.')) {
       const owner = OWNERS.find(([name]) => name.test(from))?.[1];
       if (owner && LAYERS[layer] !== owner) faults.push(`${file}: only src/${owner} imports ${from}`);

@@ -1,5 +1,6 @@
 /** @file Pictures side by side: the base model's and the tuned one's from the same seed, at any LoRA strength. */
 import { dataUri, EMPTY, Html, html } from './html.js';
+import type { PageScript } from './html.js';
 import { numberText } from './ticks.js';
 
 /** One prompt and seed. */
@@ -22,7 +23,9 @@ export interface Strength {
 }
 
 /** Shows the pictures of the strength that the slider stands at, and says what it scores. */
-export const GALLERY_SCRIPT = `
+export const GALLERY_SCRIPT: PageScript = {
+  sha256: 'lymsX3+40jVpBDfvH3c2+3A8kNnZiOfkq5IJE6Fn1IE=',
+  text: `
 const slider = document.getElementById('strength');
 if (slider) {
   const said = slider.parentElement.querySelector('output');
@@ -34,7 +37,8 @@ if (slider) {
   slider.addEventListener('input', show);
   show();
 }
-`;
+`,
+};
 
 const picture = (bytes: Uint8Array, alt: string, on = false): Html =>
   html`<img${new Html(on ? ' class="on"' : '')} src="${dataUri(bytes)}" alt="${alt}">`;

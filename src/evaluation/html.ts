@@ -1,5 +1,5 @@
 /** @file HTML from templates that escape what is put into them, and the page that reports are written on. */
-import { createHash } from 'node:crypto';
+import { base64 } from '../host/base64.js';
 import { PAGE_STYLE } from './page-style.js';
 
 const ENTITIES: Readonly<Record<string, string>> =
@@ -28,13 +28,20 @@ export function html(parts: TemplateStringsArray, ...values: readonly Content[])
 
 export const EMPTY = new Html('');
 
+/** A script, and the SHA-256 of its text in base64, by which the page allows it: constants, so that pages need no digests. */
+export interface PageScript {
+  readonly text: string;
+  readonly sha256: string;
+}
+
+const NO_SCRIPT: PageScript = { text: '', sha256: '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' };
+
 /**
  * A whole page, in light or dark as the reader's system prefers. Its security policy lets it load nothing and run
  * nothing but `script`.
  */
-export function page(title: string, body: Html, script = ''): string {
-  const hash = createHash('sha256').update(script).digest('base64');
-  const policy = `default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-${hash}'`;
+export function page(title: string, body: Html, script = NO_SCRIPT): string {
+  const policy = `default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-${script.sha256}'`;
   const { markup } = html`<!doctype html>
 <html lang="en">
 <head>
@@ -45,7 +52,7 @@ export function page(title: string, body: Html, script = ''): string {
 <title>${title}</title>
 <style>${new Html(PAGE_STYLE)}</style>
 </head>
-<body><main>${body}</main><script>${new Html(script)}</script></body>
+<body><main>${body}</main><script>${new Html(script.text)}</script></body>
 </html>
 `;
   return markup;
@@ -61,7 +68,7 @@ const MAGIC: readonly [mime: string, test: (bytes: Uint8Array) => boolean][] = [
 export function dataUri(bytes: Uint8Array): string {
   const mime = MAGIC.find(([, test]) => test(bytes))?.[0];
   if (!mime) throw new Error('a report holds PNG, JPEG and WebP pictures only');
-  return `data:${mime};base64,${Buffer.from(bytes).toString('base64')}`;
+  return `data:${mime};base64,${base64(bytes)}`;
 }
 
 /** A table; columns after the first are numbers, set to the right. The row `marked` stands out. */

@@ -1,4 +1,4 @@
-/** @file The graph layer's public face: tensors, operators, gradients, and ONNX files of them. */
+/** @file The graph layer's public face: tensors, operators, gradients, and ONNX models of them. */
 export { bytesPerElement, fromFloat32, host, isFloat, sizeOf, toFloat32, zeros } from './dtype.js';
 export type { DType, HostTensor, Shape, TypedArray } from './dtype.js';
 export { TraceError, describeShape } from './errors.js';
@@ -40,5 +40,5 @@ export { argMax, argMin, topK } from './ops/topk.js';
 
 export { exportOnnx } from './onnx/export.js';
 export type { Graph } from './onnx/export.js';
-export { importOnnx } from './onnx/import.js';
+export { importModel } from './onnx/import.js';
 export type { ImportOptions, OnnxFunction, Port } from './onnx/import.js';

@@ -6,6 +6,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { vjp } from '../graph/grad.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { pause } from '../host/pause.js';
 import { combine } from '../schedulers/linear.js';
 import type { Step } from '../schedulers/plan.js';
 import { stepFeed, stepInput } from '../schedulers/step.js';
@@ -97,7 +98,7 @@ export async function throughSteps(
       const pulled = await backprop.network(x[i]!, step, cotangent, prompts);
       accumulate(total, pulled.parameters);
       if (jacobian) through = pulled.x.data as Float32Array;
-      await new Promise((resolve) => setImmediate(resolve));
+      await pause();
     }
     g = through ? combine([step.meanFromX, g], [1, through]) : combine([step.meanFromX, g]);
   }

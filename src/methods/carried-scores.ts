@@ -2,6 +2,7 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { vjp } from '../graph/grad.js';
 import { input } from '../graph/tensor.js';
+import { pause } from '../host/pause.js';
 import { stepFeed, stepInput, transitionMean } from '../schedulers/step.js';
 import { forBatch } from './rollout.js';
 import type { Trajectory } from './rollout.js';
@@ -43,7 +44,7 @@ export async function openCarriedScores(task: Task): Promise<CarriedScores> {
         const feeds = { x: samples[i]!, cotangent: scores[i + 1]!, step: stepFeed(forBatch(task, steps[i]!)) };
         scores[i] = (await executable.run(feeds, prompts)).pulled;
         task.counts.denoiserCalls += task.batch * task.callsPerSample;
-        await new Promise((resolve) => setImmediate(resolve));
+        await pause();
       }
       return scores;
     },

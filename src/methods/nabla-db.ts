@@ -6,6 +6,7 @@ import { add, mul, square, sub } from '../graph/ops/arithmetic.js';
 import { mean } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { pause } from '../host/pause.js';
 import { normal } from '../random/random.js';
 import { bridge, signalPower } from '../schedulers/process.js';
 import type { NoiseLevel } from '../schedulers/process.js';
@@ -210,7 +211,7 @@ export const nablaDb: Method<NablaOptions> = {
             const part = await loss.run(t, { ...flows, ...(scores && ends(t, scores)) }, trajectory.prompts, round * opts.updates + update, j);
             total.add(part);
             for (const [name, term] of Object.entries(part.extras)) metrics[name] = (metrics[name] ?? 0) + Number(term.data[0]) / draws;
-            await new Promise((resolve) => setImmediate(resolve));
+            await pause();
           }
           const made = { ...total.mean(), rewards: score, metrics };
           if (opts.compat.includes('double-step')) yield { ...made, gradients: copied(made.gradients) };

@@ -1,6 +1,7 @@
 /** @file Sampling without gradients, keeping every latent: memory does not grow with what happens inside the network. */
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
+import { pause } from '../host/pause.js';
 import { normal } from '../random/random.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import { combine } from '../schedulers/linear.js';
@@ -94,7 +95,7 @@ export async function openRoller(
         const fresh = step.std === 0 ? {} : { noise: drawn(i + 1, items, copy) };
         outputs.push(output);
         xs.push(samplesOf(task, takeStep(step, at.data as Float32Array, output.data as Float32Array, fresh)));
-        await new Promise((resolve) => setImmediate(resolve));
+        await pause();
       }
       return { prompts, x: xs, outputs, steps };
     },

@@ -26,7 +26,7 @@ export function normalizeText(text: string): string {
 /** The words of a normalized text, each spelled in byte symbols: "a photo!" -> ["a", "photo", "!"]. */
 export function splitWords(text: string): string[] {
   const words = text.match(WORD) ?? [];
-  return words.map((word) => Array.from(Buffer.from(word, 'utf8'), (byte) => byteSymbols[byte]!).join(''));
+  return words.map((word) => Array.from(new TextEncoder().encode(word), (byte) => byteSymbols[byte]!).join(''));
 }
 
 /** The symbols of a word before any merge: "cat" -> ["c", "a", "t</w>"]. */

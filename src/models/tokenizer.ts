@@ -53,6 +53,8 @@ export interface Tokenizer {
 /** Merging takes quadratic time in the length of a word, so a hostile prompt must have an end. */
 const MAX_TEXT = 8192;
 
+const utf8 = new TextEncoder();
+
 const byteOfSymbol: ReadonlyMap<string, number> = new Map(byteSymbols.map((symbol, byte) => [symbol, byte]));
 
 /** A special token where no file says how it is found. */
@@ -124,17 +126,17 @@ export function createTokenizer(data: TokenizerData): Tokenizer {
       if (token === undefined) throw new RangeError(`token id ${id} is not in the vocabulary`);
       if (specialIds.has(id)) continue;
       if (addedIds.has(token)) {
-        bytes.push(...Buffer.from(`${token} `, 'utf8'));
+        bytes.push(...utf8.encode(`${token} `));
         continue;
       }
       const ends = token.endsWith(END_OF_WORD);
       for (const symbol of ends ? token.slice(0, -END_OF_WORD.length) : token) {
         const byte = byteOfSymbol.get(symbol);
-        bytes.push(...(byte === undefined ? Buffer.from(symbol, 'utf8') : [byte]));
+        bytes.push(...(byte === undefined ? utf8.encode(symbol) : [byte]));
       }
       if (ends) bytes.push(' '.charCodeAt(0));
     }
-    return Buffer.from(bytes).toString('utf8').trim();
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes)).trim();
   }
 
   function encode(text: string): Encoding {

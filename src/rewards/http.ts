@@ -1,11 +1,11 @@
 /** @file Any scorer that answers HTTP: a black box in whatever language, on this machine or another. */
 import { z } from 'zod';
 import { shown } from '../formats/errors.js';
-import { encodePng } from '../formats/image.js';
 import { openAddress, withoutSecrets } from '../formats/url-secrets.js';
 import type { Address } from '../formats/url-secrets.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
+import { base64 } from '../host/base64.js';
 import { RewardError, RewardSpecError } from './reward.js';
 import type { BlackBoxReward } from './reward.js';
 import { takeRows } from './rows.js';
@@ -30,10 +30,13 @@ type Fail = (problem: string, cause?: unknown) => never;
  * Posts `{ "images": [base64 PNG, …], "prompts": [text, …] }` as JSON and takes `{ "scores": [number, …] }`, one for each
  * image in order. The pictures go to the address' own origin only.
  *
+ * @param encodePng images [3, H, W] in [0, 1] as files
  * @throws RewardSpecError if the address names an environment variable that is not set
  * @throws RewardError naming the address if it does not answer in time, or not so
  */
-export function httpReward(name: string, { url, timeout }: HttpRewardOptions): BlackBoxReward {
+export function httpReward(
+  name: string, { url, timeout }: HttpRewardOptions, encodePng: (image: HostTensor) => Promise<Uint8Array>,
+): BlackBoxReward {
   const shownUrl = withoutSecrets(url);
   const address = (() => {
     try {
@@ -51,7 +54,7 @@ export function httpReward(name: string, { url, timeout }: HttpRewardOptions): B
     range: [0, 1],
     differentiable: false,
     async score(images, prompts, stop) {
-      const encoded = await Promise.all(prompts.map(async (_, i) => (await encodePng(imageOf(images, i))).toString('base64')));
+      const encoded = await Promise.all(prompts.map(async (_, i) => base64(await encodePng(imageOf(images, i)))));
       const text = await post(address, JSON.stringify({ images: encoded, prompts }), { timeout, stop }, fail);
       let answer: unknown;
       try {
@@ -77,14 +80,14 @@ async function post(
   const signal = stop ? AbortSignal.any([stop, late]) : late;
   try {
     const response = await ask(url, { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body, signal }, fail);
-    const parts: Uint8Array[] = [];
-    let length = 0;
+    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    let [text, length] = ['', 0];
     for await (const part of response.body ?? []) {
-      parts.push(part as Uint8Array);
       length += (part as Uint8Array).length;
       if (length > ANSWER_BYTES) return fail(`answers more than ${ANSWER_BYTES} bytes`);
+      text += decoder.decode(part as Uint8Array, { stream: true });
     }
-    const text = Buffer.concat(parts).toString('utf8');
+    text += decoder.decode();
     return response.ok ? text : fail(`refuses with status ${response.status}: ${shown(text.slice(0, 200))}`);
   } catch (error) {
     if (error instanceof RewardError) throw error;

@@ -4,7 +4,7 @@ import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { same } from '../graph/onnx/constants.js';
 import { OnnxError } from '../graph/onnx/error.js';
-import { importOnnx } from '../graph/onnx/import.js';
+import { importOnnx } from '../graph/onnx/import-file.js';
 import type { OnnxFunction } from '../graph/onnx/import.js';
 import { declaredInputs } from '../graph/onnx/inspect.js';
 import type { DeclaredPort } from '../graph/onnx/inspect.js';

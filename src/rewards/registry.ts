@@ -1,5 +1,6 @@
 /** @file The rewards by name: what there is, and opening one or a weighted sum as a user writes it. */
 import { z } from 'zod';
+import { encodePng, jpegBytes } from '../formats/image.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { clipHead } from './clip-head.js';
 import { clipScore } from './clip-score.js';
@@ -64,9 +65,9 @@ export const REWARDS: readonly RewardEntry[] = [
   entry('compressibility', 'Minus the estimated kB of a JPEG: simple, smooth pictures.', true, {}, compressibility),
   entry('incompressibility', 'The estimated kB of a JPEG: detail and texture.', true, {}, incompressibility),
   entry('jpeg-compressibility', 'Minus the true kB of a JPEG file of quality 95, as in DDPO.', false, {},
-    (label) => jpegSize(label, -1)),
+    (label) => jpegSize(label, -1, jpegBytes)),
   entry('jpeg-incompressibility', 'The true kB of a JPEG file of quality 95, as in DDPO.', false, {},
-    (label) => jpegSize(label, 1)),
+    (label) => jpegSize(label, 1, jpegBytes)),
   entry('symmetry', 'Correlation of the image with its mirror image.', true,
     { mirror: z.enum(['left-right', 'top-bottom']).default('left-right').describe('left-right or top-bottom') },
     (label, { mirror }) => symmetry(label, mirror)),
@@ -125,7 +126,7 @@ export const REWARDS: readonly RewardEntry[] = [
         + 'passwords and keys as names of environment variables in braces: http://me:{PASSWORD}@host/score'),
       timeout: z.coerce.number().positive().default(120).describe('seconds that an answer may take'),
     },
-    httpReward),
+    (label, options) => httpReward(label, options, encodePng)),
 ];
 
 export { RewardSpecError };

@@ -4,6 +4,7 @@ import { describeShape } from '../graph/errors.js';
 import { exportOnnx, graphInputs } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
 import type { Node, Tensor } from '../graph/tensor.js';
+import { pause } from '../host/pause.js';
 import { blockConvolutions } from './blocked-convolution.js';
 import { channelBlock as machineBlock } from './blocked-layout.js';
 import { createSession, toDevice, toHost } from './device.js';
@@ -62,7 +63,7 @@ export type Execution = Pick<CompileOptions, 'device' | 'threads' | 'signal'>;
  */
 export async function throwIfAborted(signal: AbortSignal | undefined): Promise<void> {
   if (!signal) return;
-  await new Promise((resolve) => setImmediate(resolve));
+  await pause();
   signal.throwIfAborted();
 }
 

@@ -4,6 +4,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { concat } from '../graph/ops/layout.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { pause } from '../host/pause.js';
 import { joinConditions } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
 import { conditionInputs, denoiserOf, latentShape, partScope } from '../models/pipeline.js';
@@ -85,7 +86,7 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
           plan, sampleNoise(seed), items, size,
           async () => {
             job.onStep?.(++done, total);
-            await new Promise((resolve) => setImmediate(resolve)); // signals arrive between steps
+            await pause(); // signals arrive between steps
           },
         );
         const decoded = await decoder.run({ latents: host(x, shape) });

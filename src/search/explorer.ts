@@ -1,6 +1,7 @@
 /** @file Moves candidates through the sampler and scores them, in batches of the task, whatever prompts they are of. */
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
+import { pause } from '../host/pause.js';
 import { forBatch } from '../methods/rollout.js';
 import { sampleSize, samplesOf } from '../methods/task.js';
 import type { Task, Which } from '../methods/task.js';
@@ -82,7 +83,7 @@ export async function openExplorer(task: Task, options: ExplorerOptions = {}): P
         past = [{ x: at, clean }, ...past].slice(0, reach(plan));
         at = next;
         onCalls?.(own.length * callsPerSample);
-        await new Promise((resolve) => setImmediate(resolve)); // signals arrive between steps
+        await pause(); // signals arrive between steps
       }
       const row = (data: Float32Array, i: number): Float32Array => data.slice(i * size, (i + 1) * size);
       const calls = (stop - start) * callsPerSample;

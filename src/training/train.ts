@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { judge } from '../evaluation/hacking-guard.js';
 import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
+import { pause } from '../host/pause.js';
 import { meanOf } from '../methods/reward-loss.js';
 import { applyUpdate } from './apply-update.js';
 import { evaluationDue, spentShare } from './budget.js';
@@ -152,7 +153,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       await checkpoint(stored(parts, state));
       began += performance.now() - pause;
     }
-    await new Promise((resolve) => setImmediate(resolve));
+    await pause();
   }
   return result(ended, state.step);
 }

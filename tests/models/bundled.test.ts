@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { readStatistics } from '../../src/evaluation/frechet.js';
+import { readStatistics } from '../../src/evaluation/statistics-file.js';
 import { openSafetensors } from '../../src/formats/safetensors.js';
 import { emoji } from '../../src/models/families/bundled.js';
 

@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { readImage } from '../../src/formats/image.js';
+import { encodePng } from '../../src/formats/image.js';
 import { httpReward } from '../../src/rewards/http.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { RewardError } from '../../src/rewards/reward.js';
@@ -64,7 +65,7 @@ describe('redirections', () => {
       if (request.url === '/score') response.writeHead(status, { location: '/score/' }).end();
       else response.end(JSON.stringify({ scores: question.images.map((_, i) => i) }));
     });
-    expect(Array.from(await httpReward('mine', { url, timeout: 10 }).score(images, prompts))).toEqual([0, 1, 2]);
+    expect(Array.from(await httpReward('mine', { url, timeout: 10 }, encodePng).score(images, prompts))).toEqual([0, 1, 2]);
   });
 
   test.each(['http', 'https'])('another server gets nothing: %s', async (scheme) => {
@@ -80,7 +81,7 @@ describe('redirections', () => {
     const url = await serve((_question, response) => {
       response.writeHead(307, { location: there.replace('//', '//me:hunter2@') }).end();
     });
-    const scored = httpReward('mine', { url, timeout: 10 }).score(images, prompts);
+    const scored = httpReward('mine', { url, timeout: 10 }, encodePng).score(images, prompts);
     await expect(scored).rejects.toThrow(`redirects to ${there}, another server, which gets neither pictures nor credentials`);
     await expect(scored).rejects.not.toThrow('hunter2');
     expect(asked).toEqual([]);
@@ -91,7 +92,7 @@ describe('redirections', () => {
     const url = await serve((_question, response) => {
       response.writeHead(302, { location: '/score' }).end();
     });
-    await expect(httpReward('mine', { url, timeout: 10 }).score(images, prompts)).rejects.toThrow('redirects more than 5 times');
+    await expect(httpReward('mine', { url, timeout: 10 }, encodePng).score(images, prompts)).rejects.toThrow('redirects more than 5 times');
   });
 });
 
@@ -108,7 +109,7 @@ describe('passwords and keys', () => {
       else response.writeHead(403).end(`bad key ${request.url} ${request.headers.authorization} hunter2 & more`);
     });
     const given = `${url.replace('//', '//me:{SCORER_PASSWORD}@')}?key={SCORER_KEY}`;
-    const reward = httpReward('mine', { url: given, timeout: 10 });
+    const reward = httpReward('mine', { url: given, timeout: 10 }, encodePng);
     await reward.score(images, prompts);
     expect(seen).toEqual(['/score?key=sesame', `Basic ${Buffer.from('me:hunter2 & more').toString('base64')}`]);
     const refusal = await reward.score(images, prompts).then(String, String);
@@ -117,7 +118,7 @@ describe('passwords and keys', () => {
   });
 
   test('a variable that is not set is named', () => {
-    expect(() => httpReward('mine', { url: 'http://me:{NOT_SET_ANYWHERE}@h/', timeout: 1 }))
+    expect(() => httpReward('mine', { url: 'http://me:{NOT_SET_ANYWHERE}@h/', timeout: 1 }, encodePng))
       .toThrow('the environment variable NOT_SET_ANYWHERE, which it names, is not set');
   });
 });
@@ -133,14 +134,14 @@ describe('what goes wrong is said with the address', () => {
     ['silence', () => {}, 'did not answer within 0.2 seconds'],
   ])('%s', async (_, answer, message) => {
     const url = await serve((_question, response) => answer(response));
-    const scored = httpReward('mine', { url, timeout: message.includes('0.2') ? 0.2 : 10 }).score(images, prompts);
+    const scored = httpReward('mine', { url, timeout: message.includes('0.2') ? 0.2 : 10 }, encodePng).score(images, prompts);
     await expect(scored).rejects.toThrow(RewardError);
     await expect(scored).rejects.toThrow(`reward mine: the scorer at ${url} `);
     await expect(scored).rejects.toThrow(message);
   });
 
   test('nobody there; no address', async () => {
-    const scored = httpReward('mine', { url: 'http://127.0.0.1:9/', timeout: 5 }).score(images, prompts);
+    const scored = httpReward('mine', { url: 'http://127.0.0.1:9/', timeout: 5 }, encodePng).score(images, prompts);
     await expect(scored).rejects.toThrow('is it running?');
     expect(() => parseReward('http?url=file:///etc/passwd')).toThrow('option url is "file:///etc/passwd"');
     expect(() => parseReward('http')).toThrow('option url is missing');

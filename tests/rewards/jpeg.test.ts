@@ -6,6 +6,7 @@ import { normal, uniform } from '../../src/random/random.js';
 import { openGradient } from './gradient.js';
 import { compressibility, incompressibility } from '../../src/rewards/jpeg.js';
 import { jpegCoefficients, quantisationTable } from '../../src/rewards/jpeg-graph.js';
+import { jpegBytes } from '../../src/formats/image.js';
 import { jpegSize } from '../../src/rewards/jpeg-size.js';
 import { openScorer } from '../../src/rewards/scorer.js';
 import { compile } from '../../src/runtime/compile.js';
@@ -77,7 +78,7 @@ describe('differentiable JPEG', () => {
     const images = discs(24, 32);
     const prompts = Array.from({ length: 24 }, () => '');
     const estimated = await openScorer(compressibility('c')).score(images, prompts);
-    const true_ = await openScorer(jpegSize('j', -1)).score(images, prompts);
+    const true_ = await openScorer(jpegSize('j', -1, jpegBytes)).score(images, prompts);
     expect(correlation(ranks(estimated), ranks(true_))).toBeGreaterThan(0.97);
     estimated.forEach((kb, i) => expect(kb / true_[i]!).toBeGreaterThan(0.75));
     estimated.forEach((kb, i) => expect(kb / true_[i]!).toBeLessThan(1.3));
@@ -97,7 +98,7 @@ describe('differentiable JPEG', () => {
 
   test('following the gradient makes the true file larger, or smaller', async () => {
     const images = discs(4);
-    const size = openScorer(jpegSize('j', 1));
+    const size = openScorer(jpegSize('j', 1, jpegBytes));
     const prompts = ['', '', '', ''];
     const before = await size.score(images, prompts);
     for (const [reward, sign] of [[incompressibility('i'), 1], [compressibility('c'), -1]] as const) {
@@ -120,12 +121,12 @@ describe('differentiable JPEG', () => {
 
 test('jpeg-size is the kB of a real file, whatever the batch', async () => {
   const images = discs(3, 32);
-  const scores = await openScorer(jpegSize('j', 1)).score(images, ['', '', '']);
-  const second = await openScorer(jpegSize('j', -1)).score(host(images.data.slice(3072, 6144), [1, 3, 32, 32]), ['']);
+  const scores = await openScorer(jpegSize('j', 1, jpegBytes)).score(images, ['', '', '']);
+  const second = await openScorer(jpegSize('j', -1, jpegBytes)).score(host(images.data.slice(3072, 6144), [1, 3, 32, 32]), ['']);
   expect(second[0]).toBeCloseTo(-scores[1]!, 6);
   expect(scores[2]).toBeGreaterThan(scores[0]!);
   // The 8-bit picture is what is measured.
   const rounded = await readImage(await encodePng(host(images.data.slice(0, 3072), [3, 32, 32])));
-  const again = await openScorer(jpegSize('j', 1)).score(host(rounded.data, [1, 3, 32, 32]), ['']);
+  const again = await openScorer(jpegSize('j', 1, jpegBytes)).score(host(rounded.data, [1, 3, 32, 32]), ['']);
   expect(again[0]).toBe(scores[0]);
 });

@@ -5,6 +5,7 @@ import { InferenceSession } from 'onnxruntime-node';
 import { beforeAll, expect, test, vi } from 'vitest';
 import { latentShape } from '../../src/models/pipeline.js';
 import { loadPipeline } from '../../src/models/load.js';
+import { encodePng } from '../../src/formats/image.js';
 import { httpReward } from '../../src/rewards/http.js';
 import { sampleImages } from '../../src/sampling/sampler.js';
 import { samplers } from '../../src/schedulers/index.js';
@@ -132,7 +133,7 @@ test('of a scorer elsewhere that does not answer', async () => {
   const { port } = server.address() as { port: number };
   const stopping = new AbortController();
   server.on('request', () => stopping.abort());
-  const reward = httpReward('http', { url: `http://127.0.0.1:${port}/`, timeout: 120 });
+  const reward = httpReward('http', { url: `http://127.0.0.1:${port}/`, timeout: 120 }, encodePng);
   const error: unknown = await reward.score(host(new Float32Array(12), [1, 3, 2, 2]), ['x'], stopping.signal).catch((e: unknown) => e);
   expect(stopping.signal.aborted && error === stopping.signal.reason).toBe(true);
   server.closeAllConnections();

@@ -16,7 +16,7 @@ import { MOST_BYTES, readText } from '../../src/formats/whole-file.js';
 import { readAll } from '../../src/formats/weights.js';
 import type { WeightSource } from '../../src/formats/weights.js';
 import { parseYaml } from '../../src/formats/yaml.js';
-import { importOnnx } from '../../src/graph/onnx/import.js';
+import { importOnnx } from '../../src/graph/onnx/import-file.js';
 import { declaredInputs } from '../../src/graph/onnx/inspect.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { loadTokenizer } from '../../src/models/tokenizer-files.js';

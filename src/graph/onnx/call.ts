@@ -24,7 +24,8 @@ export interface CallContext {
   afford(elements: number): boolean;
 }
 
-const text = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+const text = (bytes: Uint8Array): string => utf8.decode(bytes);
 
 export class Call {
   private readonly unusedInputs: Set<number>;

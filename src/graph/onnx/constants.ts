@@ -20,7 +20,9 @@ export interface Constants {
 export function same(a: HostTensor, b: HostTensor): boolean {
   if (a === b) return true;
   const bytes = ({ data }: HostTensor): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return a.dtype === b.dtype && a.shape.join() === b.shape.join() && Buffer.compare(bytes(a), bytes(b)) === 0;
+  if (a.dtype !== b.dtype || a.shape.join() !== b.shape.join()) return false;
+  const [x, y] = [bytes(a), bytes(b)];
+  return x.every((byte, i) => byte === y[i]);
 }
 
 /** @param prefix what the names of weights begin with */

@@ -81,17 +81,20 @@ function externalProto(name: string, { shape, dtype, data }: HostTensor): object
 
 function attributeProto(name: string, value: Attribute): object {
   if (typeof value === 'number') return { name, i: value, type: ATTRIBUTE_TYPES.int };
-  if (typeof value === 'string') return { name, s: Buffer.from(value), type: ATTRIBUTE_TYPES.string };
+  if (typeof value === 'string') return { name, s: new TextEncoder().encode(value), type: ATTRIBUTE_TYPES.string };
   if (Array.isArray(value)) return { name, ints: value, type: ATTRIBUTE_TYPES.ints };
   if ('float' in value) return { name, f: value.float, type: ATTRIBUTE_TYPES.float };
   if ('floats' in value) return { name, floats: value.floats, type: ATTRIBUTE_TYPES.floats };
   return { name, i: ELEMENT_TYPES[value.dtype], type: ATTRIBUTE_TYPES.int };
 }
 
+/** A text of one character a byte. */
+const oneByte = new TextDecoder('latin1');
+
 /** Equal small constants are written once. */
 function constantKey(value: HostTensor): string | null {
   if (value.data.length > 64) return null;
-  return `${value.dtype}:${value.shape.join()}:${Buffer.from(value.data.buffer, value.data.byteOffset, value.data.byteLength).toString('latin1')}`;
+  return `${value.dtype}:${value.shape.join()}:${oneByte.decode(new Uint8Array(value.data.buffer, value.data.byteOffset, value.data.byteLength))}`;
 }
 
 /** What a node's values are called in the file; tools that report on operators use the same names. */

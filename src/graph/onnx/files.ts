@@ -1,6 +1,7 @@
 /** @file Reads an `.onnx` file and the tensor data that it keeps in files beside it, and never from anywhere else. */
 import { closeSync, fstatSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, sep, win32 } from 'node:path';
+import type { ExternalData } from './external.js';
 import { LIMITS, OnnxError, quoted } from './error.js';
 
 /** One read call is at most this long: libuv refuses more than 2 GiB. */
@@ -27,12 +28,6 @@ interface OpenFile {
   readonly size: number;
   /** Bytes that may still be read. */
   left: number;
-}
-
-export interface ExternalData {
-  /** `length` bytes from `offset` on of the file `location` in the model's folder, in a buffer of their own. */
-  read(location: string, offset: number, length: number): Uint8Array;
-  close(): void;
 }
 
 const inside = (folder: string, path: string): boolean => {

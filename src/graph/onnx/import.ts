@@ -1,5 +1,4 @@
-/** @file An `.onnx` file as a differentiable function on tensors. */
-import { basename } from 'node:path';
+/** @file The bytes of an `.onnx` file as a differentiable function on tensors. */
 import type { HostTensor } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
 import { input } from '../tensor.js';
@@ -9,7 +8,7 @@ import { allTensors, decodeModel } from './decode.js';
 import type { ModelMessage, TensorMessage } from './decode.js';
 import { OnnxError, shown } from './error.js';
 import { graphInputs } from './export.js';
-import { openExternalData, readModelFile } from './files.js';
+import type { ExternalData } from './external.js';
 import { resolvePorts } from './ports.js';
 import type { ImportOptions, Port } from './ports.js';
 import { checkSupported } from './support.js';
@@ -32,33 +31,41 @@ export interface OnnxFunction {
   call(inputs: Readonly<Record<string, Tensor>>): Record<string, Tensor>;
 }
 
+/** Where a model was read from, for messages, and what lies beside it. */
+export interface ModelPlace {
+  readonly file: string;
+  readonly external: ExternalData | null;
+}
+
 /**
- * Reads an ONNX model (operator sets 7 to 24), with the data files beside it, as a function that can be differentiated
- * by its inputs. All floats are computed in float32: float16, bfloat16 and float64 weights, inputs and outputs become
- * float32, and conversions between float types do nothing.
+ * An ONNX model (operator sets 7 to 24) as a function that can be differentiated by its inputs. All floats are computed in
+ * float32: float16, bfloat16 and float64 weights, inputs and outputs become float32, and conversions between float types
+ * do nothing.
  *
- * @param source the bytes of the file, or its path (needed where data lie in other files)
- * @throws OnnxError if the file cannot be read, is damaged, leaves a dimension open, or uses operators that are not
- *   supported (all of them are listed)
+ * @param bytes of the file
+ * @param place closed when this returns or throws
+ * @throws OnnxError if the file is damaged, leaves a dimension open, or uses operators that are not supported (all of them
+ *   are listed)
  */
-export function importOnnx(source: Uint8Array | { path: string }, options: ImportOptions = {}): OnnxFunction {
-  const path = source instanceof Uint8Array ? null : source.path;
-  const file = path ?? 'ONNX model';
+export function importModel(
+  bytes: Uint8Array, options: ImportOptions = {}, { file, external }: ModelPlace = { file: 'ONNX model', external: null },
+): OnnxFunction {
   try {
-    const bytes = source instanceof Uint8Array ? source : readModelFile(source.path);
-    return importModel(decodeModel(bytes, file), file, path, options);
+    return traced(decodeModel(bytes, file), file, external, options);
   } catch (cause) {
     if (cause instanceof OnnxError) throw cause;
     // For instance an allocation that the machine cannot satisfy.
     throw new OnnxError(file, `cannot be imported (${shown(String(cause))})`, undefined, { cause });
+  } finally {
+    external?.close();
   }
 }
 
-function importModel(model: ModelMessage, file: string, path: string | null, options: ImportOptions): OnnxFunction {
+function traced(model: ModelMessage, file: string, external: ExternalData | null, options: ImportOptions): OnnxFunction {
   checkSupported(model, file);
-  const tensors = readTensors(model, file, path);
+  const tensors = readTensors(model, file, external);
   const inputs = resolvePorts(model, file, options);
-  const constants = createConstants(options.prefix ?? `${path === null ? 'onnx' : basename(path, '.onnx')}/`);
+  const constants = createConstants(options.prefix ?? 'onnx/');
   const program = { file, model, tensors, constants };
 
   // Once on inputs of its own, so that what is wrong with the file shows now.
@@ -88,18 +95,13 @@ function importModel(model: ModelMessage, file: string, path: string | null, opt
 }
 
 /** Takes the numbers out of the messages, so that the bytes of the file can be let go. */
-function readTensors(model: ModelMessage, file: string, path: string | null): Map<TensorMessage, HostTensor> {
-  const external = path === null ? null : openExternalData(path);
-  try {
-    const reader = tensorReader(file, external);
-    const read = new Map<TensorMessage, HostTensor>();
-    for (const message of allTensors(model)) {
-      read.set(message, reader.read(message));
-      message.rawData = new Uint8Array();
-      message.floatData = message.doubleData = message.int32Data = message.int64Data = [];
-    }
-    return read;
-  } finally {
-    external?.close();
+function readTensors(model: ModelMessage, file: string, external: ExternalData | null): Map<TensorMessage, HostTensor> {
+  const reader = tensorReader(file, external);
+  const read = new Map<TensorMessage, HostTensor>();
+  for (const message of allTensors(model)) {
+    read.set(message, reader.read(message));
+    message.rawData = new Uint8Array();
+    message.floatData = message.doubleData = message.int32Data = message.int64Data = [];
   }
+  return read;
 }

@@ -5,7 +5,7 @@ import { describeShape } from '../errors.js';
 import { LIMITS, OnnxError, quoted } from './error.js';
 import { toNumber } from './decode.js';
 import type { Int64, TensorMessage } from './decode.js';
-import type { ExternalData } from './files.js';
+import type { ExternalData } from './external.js';
 import { ELEMENT_TYPES } from './schema.js';
 
 const STORED = new Map<number, DType>(Object.entries(ELEMENT_TYPES).map(([dtype, code]) => [code, dtype as DType]));

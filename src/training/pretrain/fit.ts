@@ -11,6 +11,7 @@ import { readAll } from '../../formats/weights.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { grad } from '../../graph/grad.js';
 import type { Tensor } from '../../graph/tensor.js';
+import { pause } from '../../host/pause.js';
 import { compile, throwIfAborted } from '../../runtime/compile.js';
 import type { Feeds } from '../../runtime/compile.js';
 import { openResources } from '../../runtime/resources.js';
@@ -222,7 +223,7 @@ async function fitLocked(net: Trainable, options: FitOptions, resources: Resourc
     progress.step(state.step, options.steps, `loss ${mean.toPrecision(4)}, ${seconds.toFixed(2)} s/step`);
     if (Date.now() - saved > options.checkpointSeconds * 1000) await checkpoint();
     // Lets signals and messages through between two steps.
-    await new Promise((resolve) => setImmediate(resolve));
+    await pause();
   }
   await checkpoint();
   return { average: state.average, step: state.step };

@@ -4,6 +4,7 @@ import type { HostTensor } from '../../graph/dtype.js';
 import { add, mul, sub } from '../../graph/ops/arithmetic.js';
 import { input } from '../../graph/tensor.js';
 import type { Tensor } from '../../graph/tensor.js';
+import { pause } from '../../host/pause.js';
 import { readComponent } from '../../models/component-files.js';
 import { vaeDecode, vaeEncode } from '../../models/vae.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
@@ -41,7 +42,7 @@ export async function overPictures(
       const rows = (await net.run({ images: pictures(from, indices) })).out.data as Float32Array;
       data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
       progress.step(Math.min(start + EMBED_BATCH, total), total);
-      await new Promise((resolve) => setImmediate(resolve));
+      await pause();
     }
   } finally {
     await net.release();
