@@ -4,6 +4,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 
 const { open } = fs.promises;
+const { openSync, writeSync } = fs;
 
 const sizeOf = (folder) => fs.readdirSync(folder, { withFileTypes: true })
   .reduce((sum, entry) => sum + (entry.isDirectory() ? sizeOf(join(folder, entry.name)) : fs.statSync(join(folder, entry.name)).size), 0);
@@ -24,6 +25,19 @@ export function limitDisk(root, capacity) {
       };
     }
     return handle;
+  };
+  // The log of a run is written without waiting.
+  const files = new Set();
+  fs.openSync = (path, ...options) => {
+    const file = openSync(path, ...options);
+    if (String(path).startsWith(root)) files.add(file);
+    return file;
+  };
+  fs.writeSync = (file, bytes, ...place) => {
+    if (!files.has(file)) return writeSync(file, bytes, ...place);
+    const room = Math.max(0, capacity - sizeOf(root));
+    if (room > 0) return writeSync(file, Buffer.from(bytes).subarray(place[0] ?? 0, (place[0] ?? 0) + room));
+    throw Object.assign(new Error('ENOSPC: no space left on device, write'), { errno: -28, code: 'ENOSPC', syscall: 'write' });
   };
   syncBuiltinESMExports();
 }

@@ -211,7 +211,7 @@ async function runAll(comparison: Comparison, jobs: readonly Job[], root: string
   }
   await writeAtomic(join(root, 'compare.yaml'), stringify(comparison));
   const command = ['attune', ...process.argv.slice(2)].map((a) => (/^[\w./=:,+-]+$/.test(a) ? a : `'${a}'`)).join(' ');
-  const results = await writeComparison(comparison, jobs, root, failures, command);
+  const results = await writeComparison(comparison, jobs, root, failures, command, progress.warn);
   if (asked) {
     progress.phase(`stopped; go on with the same command and --out ${root}`);
     throw new Interrupted(asked);

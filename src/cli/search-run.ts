@@ -5,13 +5,13 @@ import type { Pipeline } from '../models/pipeline.js';
 import type { Reward } from '../rewards/reward.js';
 import { inBatches } from '../rewards/rows.js';
 import { openScorer } from '../rewards/scorer.js';
+import { imageAt } from '../formats/image.js';
 import { openResources } from '../runtime/resources.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import { sampleImages } from '../sampling/sampler.js';
 import type { TraceEntry } from '../search/candidate.js';
 import { openExplorer } from '../search/explorer.js';
 import { openPipelineTask } from '../training/pipeline-task.js';
-import { imageAt } from '../training/sheet.js';
 import type { Progress } from '../runs/progress.js';
 import type { SearchPlan } from './search-plan.js';
 

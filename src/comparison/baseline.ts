@@ -10,8 +10,9 @@ import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
 import { evaluationRow } from '../runs/rows.js';
 import type { RunFolder } from '../runs/folder.js';
+import { savePictures } from '../runs/pictures.js';
+import { firstSeed } from '../training/evaluate.js';
 import type { Session } from '../training/session.js';
-import { saveGrid } from '../training/sheet.js';
 import type { recordSchema } from '../runs/summary.js';
 
 /** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
@@ -43,7 +44,8 @@ export async function measureBaseline(session: Session, folder: RunFolder, n: nu
   const free = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
   const spent = n === 1 ? free : { ...found.counts, seconds: found.seconds };
   await folder.rewind(-1);
-  await saveGrid(folder, shown, 0);
+  // Of the best of several samples the winner's noise is not told.
+  await savePictures(folder, shown, { step: 0, seed: n === 1 ? firstSeed(session) : null });
   await folder.emit({ type: 'evaluation', row: { ...evaluationRow(shown.evaluation), ...spent }, best: 0 });
   const summary: z.input<typeof recordSchema> = {
     peakBytes: peakBytes(), best: 0, ...(n === 1 && { independentFrechet: chosen.evaluation.frechet }),

@@ -31,8 +31,7 @@ ${note(groundText(results))}</header>
 ${gaps(results).map((text) => html`<p class="note">${text}</p>`)}
 <h2>At the end of training</h2>${note(TABLE_NOTE)}${shown(resultTable(results, (e) => e.last))}
 ${note(frechetNote(results))}
-<h2>Pictures</h2>
-${plates.map(plate)}
+${plates.length > 0 ? html`<h2>Pictures</h2>${plates.map(plate)}` : EMPTY}
 <h2>Figures</h2><div class="plots">${figures.map((f) => new Html(f.draw('auto')))}</div>
 <h2>At the best checkpoint</h2>
 ${note(bestNote(results))}${shown(resultTable(results, (e) => e.best))}

@@ -1,8 +1,9 @@
 /** @file From the run folders of a comparison to its report: page, Markdown, numbers, figures. */
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
-import { loadPrompts } from '../training/prompts.js';
-import { sheetColumns } from '../training/sheet.js';
+import { openPicture } from '../formats/image.js';
+import { picturesAt } from '../runs/pictures.js';
+import { readView } from '../runs/view.js';
 import type { Comparison, Job } from './config.js';
 import { entriesOf } from './config.js';
 import { jobState } from './execute.js';
@@ -10,8 +11,7 @@ import { figuresOf } from './figures.js';
 import { renderMarkdown } from './markdown.js';
 import { renderComparison } from './page.js';
 import type { Plate } from './page.js';
-import { cutPictures, pictureTable } from './pictures.js';
-import type { Sheet } from './pictures.js';
+import { pictureTable } from './pictures.js';
 import { gather } from './results.js';
 import type { Failure, Results } from './results.js';
 import { readRun } from './run-record.js';
@@ -30,27 +30,45 @@ function shownRuns(runs: readonly Finished[], comparison: Comparison): Finished[
   return entriesOf(comparison).flatMap((name) => runs.find(({ job }) => job.entry === name) ?? []);
 }
 
-async function sheetOf({ job: { config, folder }, record }: Finished, root: string): Promise<Sheet> {
-  const { promptSet, prompts, images } = config.evaluation;
-  const list = (await loadPrompts(promptSet ?? config.prompts)).prompts.slice(0, prompts);
-  const step = String(record.points.at(-1)!.step).padStart(6, '0');
-  const path = join(root, folder, 'samples', `step-${step}.png`);
-  return { path, prompts: list, images, columns: sheetColumns(images) };
+/** The last pictures of a run, by prompt in the order of its evaluation. */
+interface Shown {
+  readonly entry: string;
+  readonly pictures: ReadonlyMap<string, readonly string[]>;
 }
 
-async function platesOf(runs: readonly Finished[], root: string): Promise<Plate[]> {
-  const sheets = await Promise.all(runs.map((run) => sheetOf(run, root)));
-  const first = sheets[0];
+/** The files of a run's last pictures; null for a run of before single pictures were saved. */
+async function shownOf({ job, record }: Finished, root: string): Promise<Shown | null> {
+  const folder = join(root, job.folder);
+  const view = await readView(folder, { skim: true });
+  const pictures = view ? picturesAt(view, record.points.at(-1)!.step) : [];
+  if (pictures.length === 0) return null;
+  const files = new Map<string, string[]>();
+  for (const { prompt, file } of pictures) files.set(prompt, [...(files.get(prompt) ?? []), join(folder, file)]);
+  return { entry: job.entry, pictures: files };
+}
+
+async function platesOf(runs: readonly Finished[], root: string, warn: (text: string) => void): Promise<Plate[]> {
+  const all = await Promise.all(runs.map((run) => shownOf(run, root)));
+  const old = runs.filter((_, i) => !all[i]).map(({ job }) => job.entry);
+  if (old.length > 0) warn(`no pictures of ${old.join(', ')}: made by a version of Attune that saved none by themselves`);
+  const shown = all.filter((s) => s !== null);
+  const [first] = shown;
   if (!first) return [];
-  const table = async (wanted: readonly (readonly [number, number])[]): Promise<Buffer> => pictureTable(
-    wanted.map(([prompt]) => first.prompts[prompt]!),
-    await Promise.all(runs.map(async ({ job }, i) =>
-      ({ label: job.entry, pictures: await cutPictures(sheets[i]!, wanted) }))),
+  const prompts = [...first.pictures.keys()];
+  const images = first.pictures.get(prompts[0]!)!.length;
+  const table = async (wanted: readonly (readonly [prompt: string, image: number])[]): Promise<Buffer> => pictureTable(
+    wanted.map(([prompt]) => prompt),
+    await Promise.all(shown.map(async ({ entry, pictures }) => ({
+      label: entry,
+      pictures: await Promise.all(wanted.map(async ([prompt, image]) => {
+        const file = pictures.get(prompt)?.[image];
+        return file === undefined ? null : (await openPicture(file)).toBuffer();
+      })),
+    }))),
   );
-  const many = first.prompts.slice(0, MOST_PROMPTS).map((_, p) => [p, 0] as const);
-  const perPrompt = Math.max(1, Math.floor(MOST_PROMPTS / first.images));
-  const all = Array.from({ length: first.images }, (_, i) => i);
-  const few = first.prompts.slice(0, perPrompt).flatMap((_, p) => all.map((i) => [p, i] as const));
+  const many = prompts.slice(0, MOST_PROMPTS).map((prompt) => [prompt, 0] as const);
+  const perPrompt = Math.max(1, Math.floor(MOST_PROMPTS / images));
+  const few = prompts.slice(0, perPrompt).flatMap((prompt) => Array.from({ length: images }, (_, i) => [prompt, i] as const));
   return [
     {
       name: 'pictures',
@@ -69,9 +87,11 @@ async function platesOf(runs: readonly Finished[], root: string): Promise<Plate[
  * Writes `report.html`, `results.md`, `results.json` and `figures/` from the runs that are finished.
  *
  * @param command what the user typed, for the Markdown
+ * @param warn told of what the report is without
  */
 export async function writeComparison(
   comparison: Comparison, jobs: readonly Job[], root: string, failures: readonly Failure[], command: string,
+  warn: (text: string) => void,
 ): Promise<Results> {
   const states = await Promise.all(jobs.map((job) => jobState(job, root)));
   const done = jobs.filter((_, i) => states[i] === 'done');
@@ -85,7 +105,7 @@ export async function writeComparison(
     missing: jobs.length - done.length - failures.length,
   });
   const figures = figuresOf(results);
-  const plates = await platesOf(shownRuns(runs, comparison), root);
+  const plates = await platesOf(shownRuns(runs, comparison), root, warn);
   for (const f of figures) await writeAtomic(join(root, 'figures', `${f.name}.svg`), f.draw('light'));
   for (const p of plates) await writeAtomic(join(root, 'figures', `${p.name}.png`), p.png);
   await writeAtomic(join(root, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);

@@ -4,9 +4,11 @@ import type { z } from 'zod';
 import type { Compared } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import { FormatError } from '../formats/errors.js';
+import { logPath } from '../runs/event-log.js';
 import { evaluationOf, parseRows } from '../runs/rows.js';
 import type { MetricsRow } from '../runs/rows.js';
 import { recordSchema } from '../runs/summary.js';
+import { readView } from '../runs/view.js';
 import { MOST_BYTES, readText, readTextIfThere } from '../formats/whole-file.js';
 
 /** An evaluation, and what training had cost until then. */
@@ -52,26 +54,29 @@ function parsed<T>(schema: z.ZodType<T>, value: unknown, path: string): T {
   throw new FormatError(path, `${key.join('.')}: ${message}`, REMEDY);
 }
 
-async function rowsOf(folder: string): Promise<MetricsRow[]> {
+/** Evaluations and the last row, with the file that they are from; of a run of before there was a log all rows. */
+async function rowsOf(folder: string): Promise<{ rows: readonly MetricsRow[]; path: string }> {
+  const view = await readView(folder, { skim: true });
+  if (view) return { rows: view.rows, path: logPath(folder) };
   const path = join(folder, 'metrics.jsonl');
-  return parseRows((await readTextIfThere(path, MOST_BYTES.log)) ?? '', path, REMEDY);
+  return { rows: parseRows((await readTextIfThere(path, MOST_BYTES.log)) ?? '', path, REMEDY), path };
 }
 
-/** What a run has spent so far, from its last line. */
+/** What a run has spent so far, from its last row. */
 export async function spentSoFar(folder: string): Promise<{ step: number; rewardQueries: number; seconds: number }> {
-  const { step = 0, rewardQueries = 0, seconds = 0 } = (await rowsOf(folder).catch(() => [])).at(-1) ?? {};
+  const { step = 0, rewardQueries = 0, seconds = 0 } = (await rowsOf(folder).then(({ rows }) => rows.at(-1), () => null)) ?? {};
   return { step, rewardQueries, seconds };
 }
 
 /** A finished run. @throws FormatError naming the file and field that is missing or wrong */
 export async function readRun(folder: string, entry: string, seed: number): Promise<RunRecord> {
-  const metrics = join(folder, 'metrics.jsonl');
+  const { rows, path: metrics } = await rowsOf(folder);
   const cost = (row: MetricsRow, name: 'rewardQueries' | 'denoiserCalls' | 'seconds'): number => {
     const value = row[name];
     if (value === undefined) throw new FormatError(metrics, `the evaluation at step ${row.step} has no ${name}`, REMEDY);
     return value;
   };
-  const points = (await rowsOf(folder)).flatMap((row): RunPoint[] => {
+  const points = rows.flatMap((row): RunPoint[] => {
     const evaluation = evaluationOf(row);
     return evaluation === null ? [] : [{
       ...evaluation, rewardQueries: cost(row, 'rewardQueries'), denoiserCalls: cost(row, 'denoiserCalls'), seconds: cost(row, 'seconds'),

@@ -21,6 +21,11 @@ export function writeAtomic(
   return tellFullDisk(path, bytes, () => replace(path, content));
 }
 
+/** As `writeAtomic`, without waiting for the disk: after a power cut it may be missing. For what can be done without. */
+export function writeWhole(path: string, content: Uint8Array): Promise<void> {
+  return tellFullDisk(path, content.length, () => replace(path, content, false));
+}
+
 /**
  * Appends all of `content` to a file, which is made if it is missing; on failure nothing.
  *
@@ -61,7 +66,7 @@ export async function sweepUnfinished(folder: string): Promise<number> {
   return removed;
 }
 
-async function replace(path: string, content: string | Uint8Array | ((sink: Sink) => Promise<void>)): Promise<void> {
+async function replace(path: string, content: string | Uint8Array | ((sink: Sink) => Promise<void>), durable = true): Promise<void> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true });
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
@@ -70,7 +75,7 @@ async function replace(path: string, content: string | Uint8Array | ((sink: Sink
     try {
       if (typeof content === 'function') await content((bytes) => handle.writeFile(bytes));
       else await handle.writeFile(content);
-      await handle.sync();
+      if (durable) await handle.sync();
     } finally {
       await handle.close();
     }
@@ -79,7 +84,7 @@ async function replace(path: string, content: string | Uint8Array | ((sink: Sink
     await rm(temporary, { force: true });
     throw error;
   }
-  await syncFolder(folder);
+  if (durable) await syncFolder(folder);
 }
 
 /** Makes the rename durable. Windows and some network file systems cannot sync a folder: there it is a no-op. */

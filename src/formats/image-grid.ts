@@ -18,7 +18,6 @@ export interface GridOptions {
 
 const FONT_PIXELS = 12;
 const LABEL_PIXELS = 18;
-const GAP = 4;
 
 /**
  * Lays pictures out in rows on white.
@@ -26,7 +25,7 @@ const GAP = 4;
  * @returns float32 [3, H', W']
  */
 export async function imageGrid(images: readonly HostTensor[], options: GridOptions = {}): Promise<HostTensor> {
-  const { gap = GAP, labels = [], minWidth = 0, kernel } = options;
+  const { gap = 4, labels = [], minWidth = 0, kernel } = options;
   if (images.length === 0) throw new Error('a grid needs at least one image');
   const { width: w, height: h } = imageSize(images[0]!);
   const factor = Math.max(1, Math.round(minWidth / w));
@@ -48,30 +47,6 @@ export async function imageGrid(images: readonly HostTensor[], options: GridOpti
     paste(sheet, factor === 1 ? image : resizeImage(image, width, height, kernel), cells[i]!);
   }
   return labels.length > 0 ? overlaySvg(sheet, labelSvg(sheet, labels, cells, width, height)) : sheet;
-}
-
-/** A rectangle of a sheet, in pixels. */
-export interface PictureBox {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
-}
-
-/**
- * Where the pictures lie on a sheet that `imageGrid` made with labels and the default gap.
- *
- * @param size of the sheet
- * @param count of the pictures
- */
-export function pictureBoxes(size: { width: number; height: number }, count: number, columns: number): PictureBox[] {
-  const across = Math.min(columns, count);
-  const pitchX = (size.width - GAP) / across;
-  const pitchY = (size.height - GAP) / Math.ceil(count / across);
-  return Array.from({ length: count }, (_, i) => ({
-    left: GAP + (i % across) * pitchX, top: GAP + Math.floor(i / across) * pitchY,
-    width: pitchX - GAP, height: pitchY - GAP - LABEL_PIXELS,
-  }));
 }
 
 interface Point {

@@ -46,7 +46,7 @@ const eventSchema = z.discriminatedUnion('type', [
     /** Of its noise, as `attune sample --seed` counts; not there if it is one of several that were tried. */
     seed: z.number().optional(),
     /** Below the run's folder, with slashes. */
-    file: z.string(),
+    file: z.string().regex(/^samples\/(?!.*\.\.)[\w.+/-]+\.png$/),
   }),
   z.object({ type: z.literal('checkpoint'), time, step, path: z.string() }),
   z.object({ type: z.literal('warning'), time, text: z.string() }),

@@ -55,8 +55,8 @@ export interface RunFolder {
   check(): Promise<void>;
   /** What was logged. */
   rows(): Promise<readonly MetricsRow[]>;
-  /** Writes a sheet of pictures. */
-  sheet(name: string, png: Uint8Array, width: number, height: number, step: number): Promise<void>;
+  /** Writes a sheet of pictures, a PNG file below the folder. */
+  sheet(file: string, png: Uint8Array, width: number, height: number, step: number): Promise<void>;
   /** Lets go of the folder; one that was made and never became a run is removed. */
   close(): Promise<void>;
 }
@@ -178,9 +178,9 @@ export async function openRunFolder(path: string, config: object, { resume, list
     },
     check: () => lock.check(),
     rows: async () => (await readView(path))?.rows ?? [],
-    async sheet(name, png, width, height, step) {
+    async sheet(file, png, width, height, step) {
       await lock.check();
-      await writeAtomic(join(path, 'samples', `${name}.png`), png);
+      await writeAtomic(join(path, file), png);
       await scalars?.image('samples', png, width, height, step);
     },
     async close() {

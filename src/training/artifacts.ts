@@ -7,7 +7,7 @@ import { guardText, judge } from '../evaluation/hacking-guard.js';
 import { renderReport } from '../evaluation/report.js';
 import type { StepMetrics } from '../evaluation/report.js';
 import { writeAtomic } from '../formats/atomic.js';
-import { encodePng } from '../formats/image.js';
+import { encodePng, imageAt } from '../formats/image.js';
 import { imageGrid } from '../formats/image-grid.js';
 import { hasEffect } from '../formats/lora.js';
 import { readLora, writeLora } from '../formats/lora-file.js';
@@ -22,7 +22,6 @@ import { loadParameters, values } from './parameters.js';
 import { barePaths } from './paths.js';
 import type { Session } from './session.js';
 import type { MetricsRow } from '../runs/rows.js';
-import { imageAt } from './sheet.js';
 import type { Exported } from '../runs/summary.js';
 import type { TrainResult } from './train.js';
 

@@ -11,6 +11,7 @@ import { meanOf } from '../methods/reward-loss.js';
 import { joinRows, takeRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';
 import type { Plan } from '../schedulers/plan.js';
+import type { RunConfig } from './config.js';
 import type { PipelineTask } from './pipeline-task.js';
 import type { Progress } from '../runs/progress.js';
 
@@ -95,6 +96,10 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
     measure: async (step, base, set = selection) => assess(await sampleImages(task, roller, set, progress), step, base, set),
   };
 }
+
+/** The seed of the selection's first picture, as `attune sample` counts. */
+export const firstSeed = ({ config, evaluator }: { config: RunConfig; evaluator: Evaluator }): number =>
+  config.evaluation.seed + evaluator.selection.first;
 
 /** One image per prompt, each from its own item's noise, whatever the batch. */
 async function sampleImages(

@@ -6,6 +6,8 @@ import { evaluationSchema } from '../evaluation/evaluation.js';
 import { bestText, guardText } from '../evaluation/hacking-guard.js';
 import { writeAtomic } from '../formats/atomic.js';
 import { shownBy } from '../runs/listeners.js';
+import { savePictures } from '../runs/pictures.js';
+import { firstSeed } from './evaluate.js';
 import { openResources } from '../runtime/resources.js';
 import type { Resources } from '../runtime/resources.js';
 import { beforeAfter, writeReport, writeWeights } from './artifacts.js';
@@ -21,7 +23,6 @@ import type { RunFolder } from '../runs/folder.js';
 import { drawPrompts } from './prompts.js';
 import { namedConfig, openSession } from './session.js';
 import type { Own, Session } from './session.js';
-import { saveGrid } from './sheet.js';
 import { openRun } from './stored-config.js';
 import type { Exported, Summary } from '../runs/summary.js';
 import { train } from './train.js';
@@ -115,7 +116,10 @@ async function runSession(session: Session, folder: RunFolder, { resume, signal,
   const selectedOn = setFacts(session, evaluator.selection);
   if (session.reported.length > 0) progress.phase('measuring base and best on prompts and noise that did not choose it');
   const reported = await measureReported(session, best);
-  await saveGrid(folder, tuned, tuned.evaluation.step);
+  // The base model's are those of step 0.
+  for (const { strength, measured } of swept.filter((s) => s.strength !== 0)) {
+    await savePictures(folder, measured, { step: best, strength, seed: firstSeed(session) });
+  }
   await writeAtomic(join(path, 'before-after.png'), await beforeAfter(base, tuned));
   await writeReport(session, path, {
     result, rows: await folder.rows(), before: base, after: tuned, swept, selectedOn, reported, exported,

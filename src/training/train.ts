@@ -10,13 +10,14 @@ import { evaluationDue, spentShare } from './budget.js';
 import type { Spent } from './budget.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { RunState } from './checkpoint.js';
+import { firstSeed } from './evaluate.js';
 import type { Evaluator, Measured } from './evaluate.js';
 import { copyOf, loadParameters } from './parameters.js';
 import { drawPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
+import { savePictures } from '../runs/pictures.js';
 import { evaluationRow } from '../runs/rows.js';
 import type { RunFolder } from '../runs/folder.js';
-import { saveGrid } from './sheet.js';
 import { checkFits, freshState, peakOf, restored, roundStart, stored } from './train-state.js';
 import type { RoundStart, Trained } from './train-state.js';
 
@@ -75,7 +76,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     const { best, stop } = judge(state.evaluations, config.guard);
     if (best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
     loadParameters(task.parameters, own);
-    await saveGrid(folder, measured, state.step);
+    await savePictures(folder, measured, { step: state.step, seed: firstSeed(parts) });
     const row = { ...evaluationRow(measured.evaluation), ...costs() };
     await folder.emit({ type: 'evaluation', row, best: state.evaluations[best]!.step, ...(stop && { stop: stop.reason }) });
   }

@@ -5,10 +5,12 @@ import { stringify } from 'yaml';
 import { jobsOf, parseComparison } from '../../src/comparison/config.js';
 import type { Comparison, Job } from '../../src/comparison/config.js';
 import { encodePng } from '../../src/formats/image.js';
-import { imageGrid } from '../../src/formats/image-grid.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { sheetColumns } from '../../src/training/sheet.js';
+import { eventText } from '../../src/runs/events.js';
+import type { NewEvent, RunEvent } from '../../src/runs/events.js';
+import { rowEvents } from '../../src/runs/old-log.js';
+import type { MetricsRow } from '../../src/runs/rows.js';
 
 export const comparison = (changes: object = {}): Comparison => parseComparison({
   title: 'Trial',
@@ -36,7 +38,9 @@ export interface FakeRun {
   readonly diversity?: ((k: number) => number) | null;
   /** Index of the evaluation that the run chose; its highest reward by default. */
   readonly best?: number;
-  /** Grey levels of the last sheet's four pictures. */
+  /** Whether it is of before there was a log. */
+  readonly old?: boolean;
+  /** Grey levels of the last evaluation's four pictures. */
   readonly levels?: readonly number[];
   readonly finished?: boolean;
   readonly summary?: object;
@@ -44,7 +48,7 @@ export interface FakeRun {
 
 export async function writeRun(root: string, job: Job, run: FakeRun): Promise<void> {
   const folder = join(root, job.folder);
-  const { rewards, queriesAnUpdate = 8, diversity = () => 0.5, levels = [0.1, 0.3, 0.5, 0.7], finished = true } = run;
+  const { rewards, queriesAnUpdate = 8, diversity = () => 0.5, levels = [0.1, 0.3, 0.5, 0.7], finished = true, old = false } = run;
   const best = run.best ?? rewards.indexOf(Math.max(...rewards));
   await mkdir(join(folder, 'samples'), { recursive: true });
   await writeFile(join(folder, 'config.yaml'), stringify(job.config));
@@ -57,10 +61,17 @@ export async function writeRun(root: string, job: Job, run: FakeRun): Promise<vo
   ]);
   // The last line was cut short by a crash.
   await writeFile(join(folder, 'metrics.jsonl'), `${rows.map((r) => JSON.stringify(r)).join('\n')}\n{"step": 9`);
-  const columns = sheetColumns(2);
-  const sheet = await imageGrid(levels.map(grey), { columns, labels: ['a', 'a', 'b', 'b'], minWidth: 32 });
-  const last = String(10 * (rewards.length - 1)).padStart(6, '0');
-  await writeFile(join(folder, 'samples', `step-${last}.png`), await encodePng(sheet));
+  const step = 10 * (rewards.length - 1);
+  const samples = `samples/step-${String(step).padStart(6, '0')}`;
+  const pictures = levels.map((level, index): [NewEvent, number] =>
+    [{ type: 'image', step, strength: 1, index, prompt: index < 2 ? 'a' : 'b', file: `${samples}/00${index}.png` }, level]);
+  if (!old) {
+    await mkdir(join(folder, samples), { recursive: true });
+    for (const [{ file }, level] of pictures as [{ file: string }, number][]) await writeFile(join(folder, file), await encodePng(grey(level)));
+    const opened: NewEvent = { type: 'opened', version: 1, session: 'x', resumed: false, attune: '0', host: 'x', pid: 1 };
+    const events = [opened, ...(rows as MetricsRow[]).flatMap(rowEvents), ...pictures.map(([e]) => e)].map((e) => ({ ...e, time: 1 }) as RunEvent);
+    await writeFile(join(folder, 'events.jsonl'), `${events.map(eventText).join('')}{"type":"st`);
+  }
   if (!finished) return;
   const sweep = [0, 0.5, 1].map((strength) =>
     ({ strength, step: 10 * best, reward: strength, heldOutReward: 0.1, heldOutError: 0.01, ...(diversity && { diversity: 0.5, frechet: strength / 10 }) }));

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, describe, expect, test } from 'vitest';
 import { jobsOf } from '../../src/comparison/config.js';
-import { cutPictures } from '../../src/comparison/pictures.js';
 import { writeComparison } from '../../src/comparison/report.js';
 import { gather } from '../../src/comparison/results.js';
 import { readRun } from '../../src/comparison/run-record.js';
@@ -15,6 +14,7 @@ const root = await mkdtemp(join(tmpdir(), 'attune-comparison-'));
 afterAll(() => rm(root, { recursive: true, force: true }));
 
 const of = comparison();
+const unwarned = (text: string): never => expect.unreachable(text);
 const jobs = jobsOf(of);
 await writeRun(root, jobOf(of, 'base', 0), { rewards: [0.1] });
 for (const seed of [0, 1]) await writeRun(root, jobOf(of, 'best-of-4', seed), { rewards: [0.3] });
@@ -24,7 +24,7 @@ await writeRun(root, jobOf(of, 'fast', 1), { rewards: [0.1, 0.3, 0.8], diversity
 await writeRun(root, jobOf(of, 'slow', 0), { rewards: [0.1, 0.15, 0.2], queriesAnUpdate: 1 });
 
 const failure = { entry: 'slow', seed: 1, reason: 'no <memory>' };
-const results = await writeComparison(of, jobs, root, [failure], 'attune compare --config trial.yaml');
+const results = await writeComparison(of, jobs, root, [failure], 'attune compare --config trial.yaml', unwarned);
 const entry = (name: string) => results.entries.find((e) => e.name === name)!;
 const read = (name: string): Promise<string> => readFile(join(root, name), 'utf8');
 
@@ -80,7 +80,7 @@ describe('the best checkpoint', () => {
     const reported = [{ on, base: at(0.11, 0.4), tuned: at(0.77, 0.2), gainInDeviations: 2, gainError: 0.1 }];
     await writeRun(folder, jobOf(of, 'base', 0), { rewards: [0.1] });
     await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], summary: { reported } });
-    await writeComparison(of, jobs, folder, [], 'attune compare');
+    await writeComparison(of, jobs, folder, [], 'attune compare', unwarned);
     const text = (await readFile(join(folder, 'results.md'), 'utf8')).split('### Where nothing chose it')[1]!.split('### ')[0]!;
     expect(text).toContain('16 prompts of heldout that are not trained on');
     expect(text).toContain('| base | 1 | 0.110 | 0.600 | 0.400 | 100% |');
@@ -92,7 +92,7 @@ describe('the best checkpoint', () => {
     const folder = await mkdtemp(join(root, 'bare-'));
     await writeRun(folder, jobOf(of, 'base', 0), { rewards: [0.1], diversity: null });
     await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], diversity: null });
-    await writeComparison(of, jobs, folder, [], 'attune compare');
+    await writeComparison(of, jobs, folder, [], 'attune compare', unwarned);
     const text = await readFile(join(folder, 'results.md'), 'utf8');
     expect(text).toContain('| fast | 1 | 0.300 | 0.150 | 10 |');
     for (const word of ['diversity', 'Fréchet', 'NaN']) expect(text.includes(word), word).toBe(false);
@@ -131,24 +131,36 @@ describe('files', () => {
 });
 
 describe('run folders', () => {
-  test('pictures are cut from the sheet where they lie', async () => {
-    const path = join(root, jobOf(of, 'fast', 0).folder, 'samples', 'step-000020.png');
-    const sheet = { path, prompts: ['a', 'b'], images: 2, columns: 6 };
-    const cut = await cutPictures(sheet, [[1, 0], [0, 1]]);
-    const stats = await Promise.all(cut.map(async (png) => (await sharp(png).stats()).channels[0]!));
-    // Enlarging rounds; a picture cut in the wrong place would have white in it.
-    expect(stats.map((s) => s.max)).toEqual([128, 77]);
-    expect(stats.every((s) => s.max - s.min <= 1)).toBe(true);
-    expect(await sharp(cut[0]).metadata()).toMatchObject({ width: 32, height: 32 });
+  test('pictures are those that each run saved, at their place; a run of before there was a log has none, which is told', async () => {
+    const folder = await mkdtemp(join(root, 'old-'));
+    const some = jobs.filter(({ entry, seed }) => seed === 0 && entry !== 'best-of-4');
+    for (const job of some) {
+      await writeRun(folder, job, { rewards: [0.1, 0.2], old: job.entry === 'slow', levels: job.entry === 'fast' ? [0, 0.4, 0.6, 1] : [0.5, 0.5, 0.5, 0.5] });
+    }
+    const told: string[] = [];
+    const { entries } = await writeComparison(of, some, folder, [], 'attune compare', (text) => told.push(text));
+    expect(entries.map((e) => [e.name, e.last.reward!.mean])).toEqual([['base', 0.2], ['fast', 0.2], ['slow', 0.2]]);
+    expect(told).toEqual(['no pictures of slow: made by a version of Attune that saved none by themselves']);
+    const file = join(folder, 'figures', 'pictures-of-a-prompt.png');
+    const { width, height } = await sharp(file).metadata();
+    // Two rows of four pictures, 96 pixels wide with 4 between, from the lower right.
+    const grey = async (column: number, row: number): Promise<number> => {
+      const [left, top] = [width - (4 - column) * 100 + 40, height - (2 - row) * 100 + 40];
+      return (await sharp(file).extract({ left, top, width: 1, height: 1 }).removeAlpha().raw().toBuffer())[0]!;
+    };
+    for (const [i, level] of [0, 0.4, 0.6, 1].entries()) {
+      expect(Math.abs(await grey(i, 1) / 255 - level)).toBeLessThan(0.02);
+      expect(Math.abs(await grey(i, 0) / 255 - 0.5)).toBeLessThan(0.02);
+    }
   });
 
   test('damage is reported by file and field', async () => {
     const job = jobOf(of, 'slow', 1);
     const folder = join(root, job.folder);
     await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/metrics\.jsonl.*holds no evaluation/);
-    await writeRun(root, job, { rewards: [0.1, 0.2], summary: { peakBytes: 'much' } });
+    await writeRun(root, job, { rewards: [0.1, 0.2], old: true, summary: { peakBytes: 'much' } });
     await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/summary\.json.*peakBytes/);
-    await writeRun(root, job, { rewards: [0.1, 0.2], summary: { best: 7 } });
+    await writeRun(root, job, { rewards: [0.1, 0.2], old: true, summary: { best: 7 } });
     await expect(readRun(folder, 'slow', 1)).rejects.toThrow(/summary\.json.*best: there is no evaluation at step 7/);
     const costs = '"rewardQueries": 0, "denoiserCalls": 0, "seconds": 0';
     await writeFile(join(folder, 'metrics.jsonl'), '{"step": 0, "evalReward": 1}\n');

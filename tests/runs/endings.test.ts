@@ -9,7 +9,7 @@ import { silent } from '../../src/runs/progress.js';
 import { holderOf } from '../../src/runs/lock.js';
 import { standingOf } from '../../src/runs/state.js';
 import { attune, killAll } from '../cli-process.js';
-import { scratch, tiny } from '../cli/helpers.js';
+import { fixtures, scratch, tiny } from '../cli/helpers.js';
 
 const root = scratch();
 const prompts = join(root, 'prompts.txt');
@@ -63,13 +63,19 @@ test('finished, stopped by the guard, failed with an error: each says so', { tim
   expect(await told(at('finished'))).toEqual({ state: 'finished', reason: null, step: 4, checkpoint: 4 });
   const { view } = await standingOf(at('finished'), false);
   const log = readFileSync(join(at('finished'), 'events.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { type: string });
-  expect(new Set(log.map((e) => e.type))).toEqual(new Set(['opened', 'phase', 'heartbeat', 'step', 'evaluation', 'checkpoint', 'ended', 'warning']));
+  expect(new Set(log.map((e) => e.type))).toEqual(new Set(['opened', 'phase', 'heartbeat', 'step', 'evaluation', 'image', 'checkpoint', 'ended', 'warning']));
   expect(log[0]!.type).toBe('opened');
   // Metrics are what the log says, line by line.
   const lines = readFileSync(join(at('finished'), 'metrics.jsonl'), 'utf8').trim().split('\n');
   expect(lines).toEqual(view!.rows.map((row) => JSON.stringify(row)));
   expect(Object.keys(JSON.parse(lines.at(-1)!) as object).slice(-3)).toEqual(['rewardQueries', 'denoiserCalls', 'seconds']);
   expect(lines.map((line) => (JSON.parse(line) as { step: number }).step)).toEqual([0, 1, 2, 3, 4]);
+
+  const guarded = resolveConfig({
+    ...settings, evaluation: { ...settings.evaluation, features: join(fixtures, 'clip_clip'), every: 1 }, guard: { maxFrechet: 1e-12, patience: 1 },
+  }, []);
+  expect(await runTraining(guarded, at('guarded'))).toMatchObject({ ended: { guard: expect.stringContaining('Fréchet') as string } });
+  expect(await told(at('guarded'))).toMatchObject({ state: 'finished', reason: expect.stringMatching(/^stopped by the guard: .*Fréchet/) as string });
 
   const failing = { ...config, clip: null, lr: 1e30, steps: 50 };
   await expect(runTraining(failing, at('failed'))).rejects.toThrow();

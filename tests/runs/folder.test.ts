@@ -7,8 +7,10 @@ import { openEventWriter } from '../../src/formats/tfevents.js';
 import { resolveConfig } from '../../src/training/config.js';
 import type { MetricsRow } from '../../src/runs/rows.js';
 import type { RunConfig } from '../../src/training/config.js';
+import type { RunEvent } from '../../src/runs/events.js';
 import type { RunFolder } from '../../src/runs/folder.js';
 import type { Manifest } from '../../src/runs/manifest.js';
+import { readView } from '../../src/runs/view.js';
 import { openRun } from '../../src/training/stored-config.js';
 import { scratch } from '../cli/helpers.js';
 import { limitDisk } from '../small-disk.mjs';
@@ -132,6 +134,45 @@ test('a bad line of the log costs that line, and is told; what a killed process 
   await update(folder, { step: 4 });
   expect((await folder.rows()).map(({ step }) => step)).toEqual([1, 3, 4]);
   await folder.close();
+});
+
+describe('without a checkpoint', () => {
+  test('a folder of settings alone is refused, and told how a run of them is begun', async () => {
+    const path = join(root, 'settings alone');
+    mkdirSync(path);
+    writeFileSync(join(path, 'config.yaml'), '{}\n');
+    await expect(open(path, true)).rejects.toThrow(/holds settings, but no checkpoint and no log .*attune train --config .*config\.yaml$/);
+    expect(readdirSync(path)).toEqual(['config.yaml']);
+  });
+
+  test('a run that ended before its first one begins again and says so; one whose checkpoints are gone is refused', async () => {
+    const path = await run('early', 1);
+    const phases: string[] = [];
+    const listeners = [(event: RunEvent) => void (event.type === 'phase' && phases.push(event.text))];
+    const folder = await openRun(path, config, { resume: true, warn, listeners });
+    expect(phases).toEqual([`${path} ended before its first checkpoint, so it begins again at its first step`]);
+    await folder.begin({});
+    await folder.rewind(-1);
+    expect(await folder.rows()).toEqual([]);
+    await folder.emit({ type: 'checkpoint', step: 3, path: 'checkpoints/step-000003' });
+    await folder.close();
+    await expect(open(path, true)).rejects.toThrow(/the checkpoint of step 3 was saved, and none is there any more/);
+    expect(existsSync(join(path, '.lock'))).toBe(false);
+  });
+
+  test('what a run of before there was a log has measured is in its log once it goes on', async () => {
+    const path = join(root, 'old run');
+    mkdirSync(join(path, 'checkpoints', 'step-000002'), { recursive: true });
+    writeFileSync(join(path, 'config.yaml'), '{}\n');
+    const lines = ['{"step":0,"evalReward":0.5,"seconds":0}', '{"step":1,"reward":1,"loss":2,"seconds":1}', '{"step":2,"reward":1,"loss":2,"evalReward":3,"seconds":2}', '{"step":3,"reward":9,"seconds":3}'];
+    writeFileSync(join(path, 'metrics.jsonl'), `${lines.join('\n')}\n`);
+    const folder = await open(path, true);
+    await folder.begin({});
+    await folder.rewind(2);
+    await folder.close();
+    expect(readFileSync(join(path, 'metrics.jsonl'), 'utf8')).toBe(`${lines.slice(0, 3).join('\n')}\n`);
+    expect((await readView(path))!.evaluations.map((e) => e.row)).toEqual([{ step: 0, evalReward: 0.5, seconds: 0 }, { step: 2, evalReward: 3, seconds: 2 }]);
+  });
 });
 
 test('the temporary files of killed writes are swept when a run goes on', async () => {

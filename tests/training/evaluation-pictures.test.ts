@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { sampleCommand } from '../../src/cli/sample.js';
-import { readImage } from '../../src/formats/image.js';
+import { imageAt, readImage } from '../../src/formats/image.js';
 import { normal } from '../../src/random/random.js';
 import { remakeCommand, writeWeights } from '../../src/training/artifacts.js';
 import { resolveConfig } from '../../src/training/config.js';
@@ -12,7 +12,6 @@ import { values } from '../../src/training/parameters.js';
 import { silent } from '../../src/runs/progress.js';
 import { openSession } from '../../src/training/session.js';
 import type { Session } from '../../src/training/session.js';
-import { imageAt } from '../../src/training/sheet.js';
 import { run, scratch, tiny } from '../cli/helpers.js';
 
 const PROMPTS = ['a cat', 'a dog'];

@@ -22,7 +22,7 @@ async function essence(folder: string): Promise<Record<string, string>> {
   const hash = async (path: string): Promise<string> => createHash('sha256').update(await readFile(path)).digest('hex');
   const rows = (await readFile(join(folder, 'metrics.jsonl'), 'utf8')).trim().split('\n')
     .map((line) => ({ ...(JSON.parse(line) as object), seconds: 0 }));
-  const samples = await readdir(join(folder, 'samples'));
+  const samples = (await readdir(join(folder, 'samples'), { recursive: true })).filter((name) => name.endsWith('.png'));
   const state = join(folder, 'checkpoints', (await readdir(join(folder, 'checkpoints'))).toSorted().at(-1)!, 'state.safetensors');
   return {
     metrics: JSON.stringify(rows),
