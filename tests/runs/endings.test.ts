@@ -72,7 +72,7 @@ test('finished, stopped by the guard, failed with an error: each says so', { tim
   expect(lines.map((line) => (JSON.parse(line) as { step: number }).step)).toEqual([0, 1, 2, 3, 4]);
 
   const guarded = resolveConfig({
-    ...settings, evaluation: { ...settings.evaluation, features: join(fixtures, 'clip_clip'), every: 1 }, guard: { maxFrechet: 1e-12, patience: 1 },
+    ...settings, evaluation: { ...settings.evaluation, features: join(fixtures, 'preference_pickscore'), every: 1 }, guard: { maxFrechet: 1e-12, patience: 1 },
   }, []);
   expect(await runTraining(guarded, at('guarded'))).toMatchObject({ ended: { guard: expect.stringContaining('Fréchet') as string } });
   expect(await told(at('guarded'))).toMatchObject({ state: 'finished', reason: expect.stringMatching(/^stopped by the guard: .*Fréchet/) as string });
