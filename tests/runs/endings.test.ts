@@ -28,7 +28,7 @@ async function told(folder: string): Promise<{ state: string; reason: string | n
   return { state, reason, step: view?.rows.at(-1)?.step, checkpoint: view?.checkpoints.at(-1)?.step };
 }
 
-test('killed with kill -9: running until then, crashed after, at which step, with which checkpoint; and the resumed run is one', { timeout: 240_000 }, async () => {
+test('killed with kill -9: running until then, crashed after, at which step, with which checkpoint; and the resumed run is one', { timeout: 600_000 }, async () => {
   const folder = at('killed');
   const file = at('killed.json');
   writeFileSync(file, JSON.stringify({ ...settings, steps: 1e6, evaluation: { ...settings.evaluation, every: 3 } }));
@@ -58,7 +58,7 @@ test('killed with kill -9: running until then, crashed after, at which step, wit
   expect(lines).toEqual(steps);
 });
 
-test('finished, stopped by the guard, failed with an error: each says so', { timeout: 240_000 }, async () => {
+test('finished, stopped by the guard, failed with an error: each says so', { timeout: 600_000 }, async () => {
   expect(await runTraining(config, at('finished'))).toMatchObject({ ended: 'finished' });
   expect(await told(at('finished'))).toEqual({ state: 'finished', reason: null, step: 4, checkpoint: 4 });
   const { view } = await standingOf(at('finished'), false);
@@ -82,7 +82,7 @@ test('finished, stopped by the guard, failed with an error: each says so', { tim
   expect(await told(at('failed'))).toMatchObject({ state: 'crashed', reason: expect.stringMatching(/^error: .+/) as string });
 });
 
-test('from another machine it runs as long as its lock is touched, and is silent after', async () => {
+test('from another machine it runs as long as its lock is touched, and is silent after', { timeout: 300_000 }, async () => {
   const folder = at('afar');
   await runTraining({ ...config, steps: 1 }, folder);
   const lines = readFileSync(join(folder, 'events.jsonl'), 'utf8').trim().split('\n');
