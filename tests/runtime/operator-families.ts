@@ -83,6 +83,7 @@ export const FAMILIES: Readonly<Record<string, readonly Case[]>> = {
   ],
   norms: [
     one('layer', [[2, 3, 8], [8], [8]], (x, s, b) => g.layerNorm(x!, s!, b)),
+    one('layer, far from zero', [between(19, 21, [2, 3, 8]), [8], [8]], (x, s, b) => g.layerNorm(x!, s!, b)),
     one('group', [picture, [8], [8]], (x, s, b) => g.groupNorm(x!, 4, s!, b!)),
     one('batch', [picture, [8], [8], [8], between(0.5, 2, [8])], (x, s, b, m, v) => g.batchNorm(x!, s!, b!, m!, v!)),
     one('root mean square', [[2, 3, 8], [8]], (x, s) => g.rmsNorm(x!, s!)),
