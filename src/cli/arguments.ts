@@ -6,6 +6,13 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
+/** A finite number that is not negative. */
+export function parseStrength(text: string): number {
+  const value = parseNumber(text);
+  if (value < 0) throw new InvalidArgumentError(`"${text}" is below 0.`);
+  return value;
+}
+
 /** A finite number, in decimal or scientific notation. */
 export function parseNumber(text: string): number {
   const value = Number(text);

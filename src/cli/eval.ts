@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { evaluationSchema } from '../evaluation/evaluation.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
+import { parseRewards } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { trainedGuidance } from '../sampling/defaults.js';
 import type { Pipeline } from '../models/pipeline.js';
@@ -32,6 +33,7 @@ async function run(flags: Flags): Promise<void> {
   const loras = await loadLoras(flags.lora, progress);
   const guidance = trainedGuidance(loras.map((l) => l.lora));
   const config = await configFromFlags(flags, guidance === undefined ? {} : { guidance });
+  parseRewards(config.rewards); // its mistakes need not wait for the model
   const base = await loadModel(config.model, progress, { ...config, embedding: config.embeddings });
   progress.phase('measuring the base model');
   const before = await measured(config, base, 'self', progress);

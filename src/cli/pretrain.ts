@@ -2,6 +2,7 @@
 import { basename, extname, join } from 'node:path';
 import { Command } from 'commander';
 import { isObject } from '../formats/json.js';
+import { problemOf } from '../formats/plain-issues.js';
 import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
 import { parseYaml } from '../formats/yaml.js';
@@ -41,10 +42,11 @@ async function readRecipe(path: string, flags: Flags): Promise<Recipe> {
   const { steps, batch, lr } = flags;
   const given = Object.fromEntries(Object.entries({ steps, batch, lr }).filter(([, v]) => v !== undefined));
   const worse = flags.worse.length > 0 ? { worse: flags.worse } : {};
-  const result = recipeSchema.safeParse({ ...raw, ...worse, training: { ...training, ...given } });
+  const recipe = { ...raw, ...worse, training: { ...training, ...given } };
+  const result = recipeSchema.safeParse(recipe);
   if (!result.success) {
-    const issue = result.error.issues[0]!;
-    throw new UsageError(`${path}: ${issue.path.join('.') || 'recipe'}: ${issue.message}`);
+    const problem = problemOf(result.error, recipe, recipeSchema);
+    throw new UsageError(`${path}: ${problem.path || 'recipe'}: ${problem.text}`);
   }
   return result.data;
 }

@@ -17,11 +17,12 @@ import type { SamplerName } from '../schedulers/index.js';
 import type { Progress } from '../runs/progress.js';
 import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
+import { generationParameters, madeBy, withoutFolders } from './made-by.js';
+import type { MadeBy } from './made-by.js';
 import { wholeNumber } from './option-values.js';
-import type { LoraArgument } from './option-values.js';
 import { inLine } from './output.js';
-import { chosenPrompts, samplingSettings, stem, withPromptFlags, withSamplerFlags } from './sampling-options.js';
-import type { SamplingFlags } from './sampling-options.js';
+import { chosenPrompts, samplingSettings, withPromptFlags, withSamplerFlags } from './sampling-options.js';
+import type { SamplingFlags, SamplingSettings } from './sampling-options.js';
 import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -30,9 +31,7 @@ interface Flags extends SamplingFlags {
 }
 
 /** What was made, as `--json` prints it. */
-interface Result {
-  model: string;
-  loras: readonly LoraArgument[];
+interface Result extends MadeBy {
   sampler: SamplerName;
   steps: number;
   guidance: number;
@@ -53,7 +52,7 @@ function planJob(pipeline: Pipeline, prompts: readonly string[], flags: Flags, p
   if (flags.seed > highest) {
     throw new UsageError(`--seed ${flags.seed} leaves no seeds for ${prompts.length} images; take at most ${highest}`);
   }
-  const job: SampleJob = {
+  const job: SampleJob & SamplingSettings = {
     ...settings, prompts, seed: flags.seed,
     batch: Math.min(flags.batch ?? defaultBatch(prompts.length, height, width), prompts.length),
     onStep: (done, total) => progress.step(done, total, 'steps'),
@@ -69,19 +68,17 @@ async function run(flags: Flags): Promise<void> {
     throw new UsageError(`--count ${flags.count} of ${texts.length} prompt(s) is more than ${MOST_IMAGES} images; make them in parts, with other --seed and --out`);
   }
   const prompts = texts.flatMap((text) => Array.from({ length: flags.count }, () => text));
-  const given = flags.lora ?? [];
-  const loras = await loadLoras(given, progress);
+  const loras = await loadLoras(flags.lora ?? [], progress);
   let pipeline = await loadModel(flags.model, progress, flags);
   const { job, sampler, steps } = planJob(pipeline, prompts, flags, progress, loras);
   pipeline = await applyLoras(pipeline, loras);
 
   const { negativePrompt, guidance, width, height } = job;
-  const names = given.map(({ path, strength }) => ({ name: stem(path), strength }));
+  const made = madeBy(flags);
+  const how = { sampler, steps, guidance, negativePrompt, width, height };
   const about = (prompt: string, seed: number): Record<string, string> => ({
-    parameters: parametersText({
-      prompt, seed, negativePrompt, steps, sampler, guidance, width, height,
-      model: stem(flags.model), loras: names, version: `attune ${packageVersion}`,
-    }),
+    parameters: parametersText(generationParameters(made, job, prompt, seed, `attune ${packageVersion}`)),
+    attune: JSON.stringify({ attune: packageVersion, ...withoutFolders(made), ...how, prompt, seed }),
   });
   const size = `${width} x ${height}`;
   progress.phase(`sampling ${prompts.length} image(s) of ${size}: ${sampler}, ${steps} steps, guidance ${guidance}`);
@@ -89,8 +86,8 @@ async function run(flags: Flags): Promise<void> {
   const images: Result['images'] = [];
   const sheet: HostTensor[] = [];
   try {
-    for await (const made of sampleImages(pipeline, job)) {
-      for (const { index, seed, prompt, image } of made) {
+    for await (const batch of sampleImages(pipeline, job)) {
+      for (const { index, seed, prompt, image } of batch) {
         const file = join(flags.out, `${String(index).padStart(5, '0')}.png`);
         await writePng(file, image, about(prompt, seed));
         images.push({ file, prompt, seed });
@@ -106,7 +103,7 @@ async function run(flags: Flags): Promise<void> {
   if (sheet.length < images.length) progress.warn(`${grid} shows the first ${sheet.length} of ${images.length} images`);
   await writePng(grid, await contactSheet(sheet, prompts, flags.count), about(images[0]!.prompt, images[0]!.seed));
   const result: Result = {
-    model: flags.model, loras: given, sampler, steps, guidance, negativePrompt, width, height, seconds, grid, images,
+    ...made, ...how, seconds, grid, images,
   };
   process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${inLine(grid)}\n`);
 }
@@ -138,7 +135,7 @@ const EXAMPLES = `
 Image i depends on its prompt and on seed + i alone: --seed 7 --count 1 makes image 7 of --seed 0 again. The same
 command makes the same files byte for byte; another number of images or threads, another --batch or processor adds the
 same numbers up in another order, and single values may then differ by a level of 255.
-Files of the same name in the output folder are replaced. Each PNG tells how it was made, as A1111 writes it.
+Files of the same name in the output folder are replaced. Each PNG tells how it was made, as A1111 writes it, and in full as JSON under "attune".
 
 Examples:
   attune sample --prompt "a red apple, 3d" --count 16

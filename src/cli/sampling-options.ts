@@ -1,5 +1,4 @@
-/** @file What the commands that make images share: their flags, the checks of them, names for metadata, stopping. */
-import { basename, extname } from 'node:path';
+/** @file What the commands that make images share: their flags, the checks of them, stopping. */
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { latentShape } from '../models/pipeline.js';
@@ -18,7 +17,8 @@ import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-
 import { lateStart } from '../schedulers/timesteps.js';
 import type { Progress } from '../runs/progress.js';
 import { loadPrompts } from '../training/prompts.js';
-import { parseNumber, UsageError } from './arguments.js';
+import { problemOf } from '../formats/plain-issues.js';
+import { parseNumber, parseStrength, UsageError } from './arguments.js';
 import { collect, collectLora, loraFlag, wholeNumber, withLoadFlags, withTextFlags } from './option-values.js';
 import type { LoraArgument, ModelFlags } from './option-values.js';
 import { stopSignal } from './supervise.js';
@@ -48,7 +48,7 @@ export interface SamplingFlags extends ModelFlags {
 /** Reads `WIDTHxHEIGHT`, or one number for a square. */
 function parseSize(text: string): [width: number, height: number] {
   const [, width, height = width] = /^(\d{1,5})(?:x(\d{1,5}))?$/i.exec(text.trim()) ?? [];
-  if (!width) throw new InvalidArgumentError(`"${text}" is no size; give 512 or 768x512 (width x height).`);
+  if (!width || Number(width) === 0 || Number(height) === 0) throw new InvalidArgumentError(`"${text}" is no size; give 512 or 768x512 (width x height).`);
   return [Number(width), Number(height)];
 }
 
@@ -71,7 +71,7 @@ export function withPromptFlags(command: Command): Command {
 export function withSamplerFlags(command: Command, seed: string, out: string): Command {
   return command
     .option('--seed <n>', seed, wholeNumber(0), 0)
-    .option('--guidance <x>', 'strength of the prompt; up to 1 is no guidance (default: the LoRA\'s, or the model family\'s)', parseNumber)
+    .option('--guidance <x>', 'strength of the prompt; up to 1 is no guidance (default: the LoRA\'s, or the model family\'s)', parseStrength)
     .addOption(new Option('--sampler <name>', 'see attune list samplers (default: the model\'s own)')
       .choices(Object.keys(samplers)))
     .option('--sampling-steps <n>', 'sampler steps of an image (default: 20; of lcm and tcd 4)', wholeNumber(1))
@@ -90,8 +90,10 @@ export function withSamplerFlags(command: Command, seed: string, out: string): C
     .option('--quiet', 'no progress');
 }
 
-/** @throws UsageError for none */
-export async function chosenPrompts({ prompt = [], prompts }: SamplingFlags): Promise<readonly string[]> {
+/** @throws UsageError for no prompt, and for what can be seen to be wrong before the model is loaded */
+export async function chosenPrompts(flags: SamplingFlags): Promise<readonly string[]> {
+  const { prompt = [], prompts } = flags;
+  checkSamplerFlags(flags);
   const list = prompts === undefined ? prompt : (await loadPrompts(prompts)).prompts;
   if (list.length > 0) return list;
   throw new UsageError('no prompt; give --prompt TEXT ("" for none) or --prompts LIST (attune list prompts)');
@@ -107,6 +109,22 @@ export interface SamplingSettings {
   readonly width: number;
   readonly height: number;
   readonly compile: Execution;
+}
+
+/** Flags of a sampler that is not named yet, since the model names it, must suit one of them. @throws UsageError */
+function checkSamplerFlags(flags: SamplingFlags): void {
+  const names = flags.sampler ? [flags.sampler] : Object.keys(samplers) as SamplerName[];
+  let first: unknown;
+  for (const name of names) {
+    try {
+      samplerFlags(name, flags);
+      return;
+    } catch (error) {
+      // What is out of range says more than what another sampler does not have.
+      if (!first || /and must be/.test(String(error))) first = error;
+    }
+  }
+  throw first;
 }
 
 /**
@@ -125,7 +143,8 @@ function samplerFlags(sampler: SamplerName, flags: SamplingFlags): SamplerOption
   }
   const parsed = allowed.safeParse(given);
   if (parsed.success) return parsed.data;
-  throw new UsageError(`--${parsed.error.issues[0]!.path.join('.')}: ${parsed.error.issues[0]!.message}`);
+  const { path, text } = problemOf(parsed.error, given);
+  throw new UsageError(`--${path}: ${text}`);
 }
 
 /**
@@ -156,10 +175,4 @@ export function samplingSettings(
     sampler, steps, plan, guidance, negativePrompt, width, height, process: scheduler.process,
     compile: { device: flags.device, signal: stopSignal, ...(threads !== undefined && { threads }) },
   };
-}
-
-/** A file's or model's name without folder and ending. */
-export function stem(path: string): string {
-  const name = basename(path);
-  return /^\.(safetensors|ckpt|pt|pth|bin)$/i.test(extname(name)) ? name.slice(0, -extname(name).length) : name;
 }

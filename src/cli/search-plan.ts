@@ -1,6 +1,5 @@
 /** @file From the flags of `attune search` to what is computed; mistakes are found here, before the work begins. */
 import type { Pipeline } from '../models/pipeline.js';
-import { suggestion } from '../rewards/nearest.js';
 import { isGuided } from '../sampling/conditions.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
@@ -10,6 +9,8 @@ import { findSearch } from '../search/index.js';
 import { withinBudget } from '../search/search.js';
 import type { Search } from '../search/search.js';
 import { ConfigError } from '../formats/errors.js';
+import { suggestion } from '../formats/nearest.js';
+import { problemOf } from '../formats/plain-issues.js';
 import { parseAssignment } from '../training/config.js';
 import type { Progress } from '../runs/progress.js';
 import { UsageError } from './arguments.js';
@@ -56,8 +57,8 @@ export function chosenSearch({ search: name, set = [], budget }: SearchFlags): P
   }
   const parsed = search.options.safeParse(given);
   if (parsed.success) return { search, options: parsed.data };
-  const issue = parsed.error.issues[0]!;
-  throw new ConfigError(`search.${issue.path.join('.')}: ${issue.message} (search ${name})`);
+  const { path, text } = problemOf(parsed.error, given, search.options);
+  throw new ConfigError(`search.${path}: ${text} (search ${name})`);
 }
 
 /** The options with the effort that a budget of denoiser calls a prompt allows. */

@@ -1,20 +1,21 @@
 /** @file `attune search`: better samples of an unchanged model, by spending more on each prompt. */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Command, Option } from 'commander';
 import { writeAtomic } from '../formats/atomic.js';
 import { writePng } from '../formats/image.js';
 import { packageVersion } from '../formats/package-root.js';
 import { checkWritable } from '../formats/writable.js';
 import { bundledModel } from '../models/families/bundled.js';
-import { openRewards, parseReward } from '../rewards/registry.js';
+import { mapRewardPaths, openRewards, parseRewards } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { parametersText } from '../sampling/parameters-text.js';
 import { SEARCHES } from '../search/index.js';
 import { UsageError } from './arguments.js';
 import { loadLoras, loadModel } from './load-model.js';
+import { generationParameters, madeBy, withoutFolders } from './made-by.js';
 import { collect, wholeNumber } from './option-values.js';
 import { inLine } from './output.js';
-import { chosenPrompts, stem, withPromptFlags, withSamplerFlags } from './sampling-options.js';
+import { chosenPrompts, withPromptFlags, withSamplerFlags } from './sampling-options.js';
 import { change, pairsOnSheet, writeSheet, writeTrace } from './search-output.js';
 import type { Found, Pair } from './search-output.js';
 import { chosenSearch, planSearch } from './search-plan.js';
@@ -35,23 +36,19 @@ function chosenRewards({ reward = [], model }: SearchFlags): readonly string[] {
 function settings(flags: SearchFlags, how: SearchPlan, rewards: readonly string[]) {
   const { search, options, sampler, steps, guidance, negativePrompt, width, height, seed } = how;
   return {
-    attune: packageVersion, model: flags.model, loras: flags.lora ?? [], search: search.name, options, rewards,
+    attune: packageVersion, ...madeBy(flags), search: search.name, options, rewards,
     sampler, steps, guidance, negativePrompt, width, height, seed,
   };
 }
 
 /** Text for a picture. Only one that comes from fresh noise can be made again by other programs. */
 function pictureText(
-  about: ReturnType<typeof settings>, prompt: string, { score, winner }: Best,
+  about: ReturnType<typeof settings>, how: SearchPlan, prompt: string, { score, winner }: Best,
 ): Record<string, string> {
-  const { model, loras, ...rest } = about;
-  const again = {
-    ...rest, prompt, seed: winner.seed, model: stem(model), version: `attune ${packageVersion}`,
-    loras: loras.map(({ path, strength }) => ({ name: stem(path), strength })),
-  };
+  const again = generationParameters(about, how, prompt, winner.seed, `attune ${packageVersion}`);
   return {
     ...(winner.noise === null && { parameters: parametersText(again) }),
-    attune: JSON.stringify({ ...about, prompt, score, winner }),
+    attune: JSON.stringify({ ...about, ...withoutFolders(about), rewards: about.rewards.map((r) => mapRewardPaths(r, basename)), prompt, score, winner }),
   };
 }
 
@@ -60,7 +57,7 @@ async function run(flags: SearchFlags): Promise<void> {
   await checkWritable(flags.out, 'folder');
   const prompts = await chosenPrompts(flags);
   const rewards = chosenRewards(flags);
-  const specs = rewards.map(parseReward);
+  const specs = parseRewards(rewards);
   chosenSearch(flags); // its mistakes need not wait for the model
   const loras = await loadLoras(flags.lora ?? [], progress);
   const model = await loadModel(flags.model, progress, flags);
@@ -79,7 +76,7 @@ async function run(flags: SearchFlags): Promise<void> {
     for await (const best of findBest(pipeline, how, reward, progress)) {
       const { item, score, winner, trace } = best;
       const [file, prompt] = [join(flags.out, `${String(item).padStart(5, '0')}.png`), prompts[item]!];
-      await writePng(file, best.image, pictureText(about, prompt, best));
+      await writePng(file, best.image, pictureText(about, how, prompt, best));
       const { denoiserCalls, rewardQueries } = trace.at(-1)!;
       const found = { file, prompt, score, baseScore: base[item]!.score, winner, denoiserCalls, rewardQueries };
       images.push(found);

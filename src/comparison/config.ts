@@ -1,6 +1,7 @@
 /** @file The configuration of a comparison: what is compared, on what common ground, under which budget. */
 import { z } from 'zod';
 import { ConfigError } from '../formats/errors.js';
+import { problemOf } from '../formats/plain-issues.js';
 import type { ModelFamily } from '../models/families/family.js';
 import { resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
@@ -61,14 +62,13 @@ export interface Job {
 export function parseComparison(value: unknown): Comparison {
   const parsed = comparisonSchema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const { issues } = parsed.error;
-  const issue = issues.find((i) => i.code === 'unrecognized_keys') ?? issues[0]!;
-  const keys = Object.keys(comparisonSchema.shape).join(', ');
-  if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
-    const key = issue.keys[0]!;
-    throw new ConfigError(`a comparison has no "${key}"; it has ${keys}. Settings of runs belong under settings`);
+  const unknown = parsed.error.issues.find((i) => i.code === 'unrecognized_keys');
+  if (unknown && unknown.path.length === 0) {
+    const keys = Object.keys(comparisonSchema.shape).join(', ');
+    throw new ConfigError(`a comparison has no "${unknown.keys[0]!}"; it has ${keys}. Settings of runs belong under settings`);
   }
-  throw new ConfigError(`${issue.path.join('.') || 'comparison'}: ${issue.message}`);
+  const { path, text } = problemOf(parsed.error, value, comparisonSchema);
+  throw new ConfigError(`${path || 'comparison'}: ${text}`);
 }
 
 const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { Compared } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import { FormatError } from '../formats/errors.js';
+import { problemOf } from '../formats/plain-issues.js';
 import { logPath } from '../runs/event-log.js';
 import { evaluationOf, parseRows } from '../runs/rows.js';
 import type { MetricsRow } from '../runs/rows.js';
@@ -50,8 +51,8 @@ const json = (text: string, path: string): unknown => {
 function parsed<T>(schema: z.ZodType<T>, value: unknown, path: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const { path: key, message } = result.error.issues[0]!;
-  throw new FormatError(path, `${key.join('.')}: ${message}`, REMEDY);
+  const { path: key, text } = problemOf(result.error, value);
+  throw new FormatError(path, `${key}: ${text}`, REMEDY);
 }
 
 /** Evaluations and the last row, with the file that they are from; of a run of before there was a log all rows. */

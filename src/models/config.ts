@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { FormatError, shown } from '../formats/errors.js';
+import { wanted } from '../formats/plain-issues.js';
 import {
   dropped, eachBlock, evenWidth, inert, none, oddKernel, off, only, perBlock, repeats, side, TRAINING_KEYS, width, words,
 } from './config-values.js';
@@ -285,7 +286,9 @@ export function parseConfig<T extends z.ZodType>(schema: T, value: unknown, wher
   const problems = result.error.issues.map((issue) => {
     const key = issue.path.join('.');
     if (issue.code === 'unrecognized_keys') return `unknown key ${issue.keys.map((k) => `"${shown(k)}"`).join(', ')}`;
-    return `"${key}": ${shown(JSON.stringify(at(value, issue.path)) ?? 'missing')} is not supported (${issue.message})`;
+    const given = at(value, issue.path);
+    const needed = issue.code === 'custom' ? issue.message : `supported: ${wanted(issue, given)}`;
+    return `"${key}": ${shown(JSON.stringify(given) ?? 'missing')} is not supported (${needed})`;
   });
   const remedy = 'This model uses something Attune does not have; see `attune list models` for what works.';
   throw new FormatError(where, problems.join('; '), remedy);

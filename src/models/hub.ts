@@ -208,9 +208,11 @@ async function store(path: string, content: Blob, entry: ListFileEntry, onBytes:
     const hash = createHash('sha256');
     let size = 0;
     for await (const chunk of content.stream() as unknown as AsyncIterable<Uint8Array>) {
+      size += chunk.length;
+      if (size > entry.size) throw new FormatError(entry.path, `is longer than the ${entry.size} bytes that the hub announces`, 'Try again later.');
       hash.update(chunk);
       await sink(chunk);
-      onBytes((size += chunk.length));
+      onBytes(size);
     }
     if (size !== entry.size || (entry.lfs && hash.digest('hex') !== entry.lfs.oid)) {
       throw new FormatError(entry.path, `arrived damaged (${size} of ${entry.size} bytes)`,

@@ -1,5 +1,6 @@
 /** @file Any scorer that answers HTTP: a black box in whatever language, on this machine or another. */
 import { z } from 'zod';
+import { readBounded, TooLongError } from '../formats/bounded-answer.js';
 import { shown } from '../formats/errors.js';
 import { openAddress, withoutSecrets } from '../formats/url-secrets.js';
 import type { Address } from '../formats/url-secrets.js';
@@ -80,17 +81,11 @@ async function post(
   const signal = stop ? AbortSignal.any([stop, late]) : late;
   try {
     const response = await ask(url, { method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body, signal }, fail);
-    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-    let [text, length] = ['', 0];
-    for await (const part of response.body ?? []) {
-      length += (part as Uint8Array).length;
-      if (length > ANSWER_BYTES) return fail(`answers more than ${ANSWER_BYTES} bytes`);
-      text += decoder.decode(part as Uint8Array, { stream: true });
-    }
-    text += decoder.decode();
+    const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readBounded(response, ANSWER_BYTES));
     return response.ok ? text : fail(`refuses with status ${response.status}: ${shown(text.slice(0, 200))}`);
   } catch (error) {
     if (error instanceof RewardError) throw error;
+    if (error instanceof TooLongError) return fail(`answers more than ${ANSWER_BYTES} bytes`);
     stop?.throwIfAborted();
     if (late.aborted) return fail(`did not answer within ${timeout} seconds; give it more with the option timeout`);
     const { cause } = error as { cause?: { code?: string; message?: string } };

@@ -12,7 +12,9 @@ import { imageReward } from './image-reward.js';
 import { compressibility, incompressibility } from './jpeg.js';
 import { jpegSize } from './jpeg-size.js';
 import { httpReward } from './http.js';
-import { editDistance, suggestion } from './nearest.js';
+import { problemOf } from '../formats/plain-issues.js';
+import { shown } from '../formats/errors.js';
+import { editDistance, suggestion } from '../formats/nearest.js';
 import { LAYOUTS, onnxReward, PIXELS } from './onnx.js';
 import { mapPaths, pathText } from './path-option.js';
 import { pickScore } from './pickscore.js';
@@ -142,10 +144,14 @@ export interface RewardSpec {
   readonly options: Readonly<Record<string, string>>;
 }
 
+/** What is said of each reward, its options included: a word of it may be what was meant. */
+const TEXTS: ReadonlyMap<string, string> = new Map(REWARDS.map(({ name, description, options }) =>
+  [name, [description, ...Object.values(options.shape).map((o) => (o as z.ZodType).description ?? '')].join(' ')]));
+
 function entryOf(name: string): RewardEntry {
   const found = REWARDS.find((r) => r.name === name);
   if (found) return found;
-  throw new RewardSpecError(`There is no reward "${name}". ${suggestion(name, REWARDS.map((r) => r.name))}`);
+  throw new RewardSpecError(`There is no reward "${shown(name)}". ${suggestion(name, REWARDS.map((r) => r.name), TEXTS)}`);
 }
 
 /** A reward as a user writes it, with every path among its options replaced. @throws RewardSpecError */
@@ -172,10 +178,8 @@ function checkSpec(spec: RewardSpec): RewardSpec {
   }
   const parsed = shape.safeParse(options);
   if (!parsed.success) {
-    const { path, message } = parsed.error.issues[0]!;
-    const key = String(path[0]);
-    const given = Object.hasOwn(options, key) ? `"${options[key]}"` : 'missing';
-    throw new RewardSpecError(`Reward ${name}, option ${key} is ${given}: ${message}. It takes: `
+    const { path: key, text: problem } = problemOf(parsed.error, options);
+    throw new RewardSpecError(`Reward ${name}, option ${key} ${problem}. It takes: `
       + `${(shape.shape[key] as z.ZodType).description ?? 'a text'}.`);
   }
   for (const key of ['weight', 'mean', 'std'] as const) {
@@ -228,6 +232,16 @@ export function parseReward(text: string): RewardSpec {
     return result;
   };
   return checkSpec({ name, weight: number('weight', weight, 1), mean: number('mean', mean, 0), std: number('std', std, 1), options: own });
+}
+
+/** Rewards that are used together, as a user writes them. @throws RewardSpecError also if all have the weight 0 */
+export function parseRewards(texts: readonly string[]): RewardSpec[] {
+  const specs = texts.map(parseReward);
+  if (specs.length > 0 && specs.every(({ weight }) => weight === 0)) {
+    throw new RewardSpecError(`Reward ${specs.map(({ name }) => name).join(' + ')} has the weight 0, so nothing would be asked for. `
+      + 'Give a weight, or leave ":0" out. Beside another reward the weight 0 only measures.');
+  }
+  return specs;
 }
 
 /**

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { sweepUnfinished, writeAtomic } from '../formats/atomic.js';
 import { tellFullDisk } from '../formats/disk-full.js';
-import { ConfigError } from '../formats/errors.js';
+import { ConfigError, FormatError } from '../formats/errors.js';
 import { packageVersion } from '../formats/package-root.js';
 import { openEventWriter } from '../formats/tfevents.js';
 import type { EventWriter } from '../formats/tfevents.js';
@@ -141,7 +141,12 @@ export async function openRunFolder(path: string, config: object, { resume, list
     progress: progressOf(emit),
     async begin(manifest, force = false) {
       await lock.check();
-      const stored = resume ? (await readManifest(path)) ?? {} : null;
+      const read = resume ? await readManifest(path).catch((error: unknown) => {
+        if (!force || !(error instanceof FormatError)) throw error;
+        warn(error.message);
+        return null;
+      }) : null;
+      const stored = resume ? read ?? {} : null;
       const merged = mergedManifest(stored, manifest, { path, force, warn });
       changes = stored && merged.changes !== stored.changes ? merged.changes?.at(-1)?.changed : undefined;
       await writeAtomic(join(path, 'manifest.json'), `${JSON.stringify(merged, null, 2)}\n`);

@@ -1,7 +1,15 @@
 /** @file What a run is computed with, kept beside it: a run that goes on is compared with how it was begun. */
 import { join } from 'node:path';
-import { readJsonFile } from '../formats/json.js';
-import { ConfigError } from '../formats/errors.js';
+import { z } from 'zod';
+import { ConfigError, FormatError } from '../formats/errors.js';
+import { parseObject } from '../formats/json.js';
+import { problemOf } from '../formats/plain-issues.js';
+import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
+
+const texts = z.record(z.string(), z.string());
+const storedSchema = z.looseObject({
+  inputs: texts.optional(), place: texts.optional(), changes: z.array(z.object({ time: z.string(), changed: texts })).optional(),
+});
 
 /** Names of inputs (weights, files, versions, the processor) with their digests or values. */
 export type Inputs = Readonly<Record<string, string>>;
@@ -20,13 +28,23 @@ export interface Manifest extends Readonly<Record<string, unknown>> {
   readonly changes?: readonly Change[];
 }
 
-/** The manifest in a run's folder; null if there is none that can be read. */
+const REMEDY = 'What the run was begun with can no longer be compared: bring the file back, or go on all the same with --force.';
+
+/** The manifest in a run's folder; null if there is none. @throws FormatError if it is damaged */
 export async function readManifest(folder: string): Promise<Manifest | null> {
+  const path = join(folder, 'manifest.json');
+  const text = await readTextIfThere(path, MOST_BYTES.json);
+  if (text === null) return null;
+  let value: Record<string, unknown>;
   try {
-    return await readJsonFile(join(folder, 'manifest.json'));
-  } catch {
-    return null;
+    value = parseObject(text, path);
+  } catch (cause) {
+    throw new FormatError(path, 'is damaged', REMEDY, { cause });
   }
+  const parsed = storedSchema.safeParse(value);
+  if (parsed.success) return parsed.data as Manifest;
+  const problem = problemOf(parsed.error, value);
+  throw new FormatError(path, `is damaged (${problem.path} ${problem.text})`, REMEDY);
 }
 
 const short = (value: string | undefined): string =>

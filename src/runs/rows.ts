@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { evaluationFields, withHeldOutError } from '../evaluation/evaluation.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import { FormatError } from '../formats/errors.js';
+import { problemOf } from '../formats/plain-issues.js';
 
 const measure = z.number().optional();
 const { heldOutReward, heldOutError, diversity, frechet } = evaluationFields.shape;
@@ -84,7 +85,7 @@ export function parseRows(
     }
     const parsed = rowSchema.safeParse(value);
     if (parsed.success) return [value as MetricsRow]; // its keys in their order
-    const { path: key, message } = parsed.error.issues[0]!;
-    return bad(`is no line of a run: ${key.join('.')}: ${message}`);
+    const { path: key, text } = problemOf(parsed.error, value);
+    return bad(`is no line of a run: ${key}: ${text}`);
   });
 }

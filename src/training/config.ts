@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
 import { ConfigError } from '../formats/errors.js';
+import { suggestion } from '../formats/nearest.js';
+import { problemOf } from '../formats/plain-issues.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { parseYaml } from '../formats/yaml.js';
@@ -10,7 +12,6 @@ import type { ModelFamily } from '../models/families/family.js';
 import { sd1 } from '../models/families/sd.js';
 import { UNET_LAYERS } from '../models/families/unet.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
-import { suggestion } from '../rewards/nearest.js';
 import { samplerOptions } from '../schedulers/plan.js';
 
 const positive = z.number().positive();
@@ -261,13 +262,14 @@ export function resolveConfig(
       + 'is another model. attune list rewards shows all.');
   }
   refuseSecrets(tree);
-  const result = configSchema.safeParse(other ? over({ ...OTHER_MODELS, ...(family ?? sd1).defaults.training }, tree) : tree);
+  const settings = other ? over({ ...OTHER_MODELS, ...(family ?? sd1).defaults.training }, tree) : tree;
+  const result = configSchema.safeParse(settings);
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  const path = issue.path.join('.');
-  if (issue.code === 'unrecognized_keys') {
-    const key = [...issue.path, issue.keys[0]!].join('.');
+  const unknown = result.error.issues.find((i) => i.code === 'unrecognized_keys');
+  if (unknown) {
+    const key = [...unknown.path, unknown.keys[0]!].join('.');
     throw new ConfigError(`there is no setting "${key}". ${suggestion(key, knownPaths(configSchema))}`);
   }
-  throw new ConfigError(`${path}: ${issue.message}`);
+  const { path, text } = problemOf(result.error, settings);
+  throw new ConfigError(`${path}: ${text}`);
 }

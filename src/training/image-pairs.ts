@@ -3,6 +3,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { z } from 'zod';
 import { readImage } from '../formats/image.js';
+import { problemOf } from '../formats/plain-issues.js';
 import { readRecords } from '../formats/records.js';
 import { MOST_PROMPT } from '../formats/whole-file.js';
 import { host } from '../graph/dtype.js';
@@ -43,8 +44,8 @@ export async function readPairs(path: string): Promise<ImagePair[]> {
   for (const { where, value } of rows) {
     const parsed = row.safeParse(value);
     if (!parsed.success) {
-      const issue = parsed.error.issues[0]!;
-      throw new DatasetError(`${where}: ${issue.path.join('.') || 'the line'}: ${issue.message}`);
+      const { path, text } = problemOf(parsed.error, value, row);
+      throw new DatasetError(`${where}: ${path || 'the line'}: ${text}`);
     }
     const { prompt, winner, loser } = parsed.data;
     pairs.push({ prompt, winner: await inside(winner, where), loser: await inside(loser, where) });

@@ -2,12 +2,12 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { ConfigError, shown } from '../formats/errors.js';
+import { suggestion } from '../formats/nearest.js';
 import { readRecords, RECORD_ENDINGS } from '../formats/records.js';
 import { linesOf, readTextFile } from '../formats/text-file.js';
 import { MOST_BYTES, MOST_PROMPT } from '../formats/whole-file.js';
 import { emoji } from '../models/families/bundled.js';
 import { uniform } from '../random/random.js';
-import { suggestion } from '../rewards/nearest.js';
 
 export interface PromptSet {
   readonly name: string;

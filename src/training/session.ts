@@ -12,8 +12,7 @@ import { loadPipeline } from '../models/load.js';
 import { nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { unmatchedTargets } from '../nn/lora.js';
-import { openRewards, parseReward } from '../rewards/registry.js';
-import { suggestion } from '../rewards/nearest.js';
+import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
 import type { Execution } from '../runtime/compile.js';
@@ -27,6 +26,8 @@ import { stochasticSteps } from '../schedulers/transition.js';
 import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
 import { lateStart } from '../schedulers/timesteps.js';
 import { ConfigError } from '../formats/errors.js';
+import { suggestion } from '../formats/nearest.js';
+import { problemOf } from '../formats/plain-issues.js';
 import type { RunConfig } from './config.js';
 import { openEvaluator } from './evaluate.js';
 import type { EvaluationSet, Evaluator } from './evaluate.js';
@@ -70,9 +71,8 @@ export function chosenMethod(config: RunConfig, own?: Method<never>): { method: 
   if (!method) throw new ConfigError(`there is no method "${name}". ${suggestion(name, METHODS.map((m) => m.name))}`);
   const parsed = method.options.safeParse(given);
   if (parsed.success) return { method, options: parsed.data };
-  const issue = parsed.error.issues[0]!;
-  const field = issue.code === 'unrecognized_keys' ? issue.keys[0]! : issue.path.join('.');
-  throw new ConfigError(`method.${field}: ${issue.message} (method ${name}; see attune list methods)`);
+  const { path, text } = problemOf(parsed.error, given, method.options);
+  throw new ConfigError(`method.${path}: ${text} (method ${name}; see attune list methods)`);
 }
 
 async function heldOutReward(
@@ -132,7 +132,7 @@ async function open(
     device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
   };
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
-  const reward = resources.use(own.reward ?? (await openRewards(config.rewards.map(parseReward), { compile })));
+  const reward = resources.use(own.reward ?? (await openRewards(parseRewards(config.rewards), { compile })));
   if (purpose === 'train' && method.needs.differentiableReward && !reward.differentiable) {
     throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
   }

@@ -146,7 +146,7 @@ describe('convert', () => {
     const tensors = await readAll(source);
     await source.close();
     await writeSafetensors(path, tensors.set('bundle_emb.style.clip_l', host(new Float32Array(6), [2, 3])));
-    const { stderr } = await run(convertCommand(), path, '--to', 'diffusers', '--out', join(folder, 'no-bundle'));
+    const { stderr } = await run(convertCommand(), path, '--to', 'diffusers', '--out', join(folder, 'no-bundle.safetensors'));
     expect(stderr).toMatch(/its embeddings \(1\) have no place in the dialect diffusers/);
     expect((await run(inspectCommand(), path)).stdout).toMatch(/embeddings.*:\n +style: 2 x 3 for text_encoder\n/);
     expect(json((await run(inspectCommand(), path, '--json')).stdout)).toMatchObject(
@@ -186,7 +186,7 @@ describe('convert', () => {
 });
 
 test.each([['kohya', kohya], ['peft', peft]])('scale multiplies the effect of a %s LoRA', async (dialect, path) => {
-  const out = join(folder, `scaled-${dialect}`);
+  const out = join(folder, dialect === 'peft' ? 'scaled' : 'scaled.safetensors');
   await run(scaleCommand(), path, '--by', '-0.7', '--out', out);
   expect((await readLora(out)).dialect).toBe(dialect);
   expectEffect(await read(out), [[await read(path), -0.7]]);
@@ -246,6 +246,13 @@ test.each([
   [['convert', kohya, '--to', 'kohya', '--out', fixtures], 'FormatError', /is a folder, not a file/],
   [['convert', kohya, '--to', 'peft', '--out', fixtures], 'UsageError', /is not empty/],
   [['inspect', 'nowhere'], 'FormatError', /nowhere: does not exist/],
+  [['convert', kohya, '--to', 'kohya', '--out', 'x.txt'], 'UsageError', /is a safetensors file; name it x\.safetensors/],
+  [['convert', kohya, '--to', 'diffusers', '--out', 'x'], 'UsageError', /name it x\.safetensors/],
+  [['convert', kohya, '--to', 'peft', '--out', 'x.safetensors'], 'UsageError', /is a folder; name it x$/],
+  [['scale', kohya, '--by', '2', '--out', 'x.pt'], 'UsageError', /is a folder; name it x$/],
+  [['scale', kohya, '--by', '2', '--out', 'x'], 'UsageError', /dialect kohya is a safetensors file; name it x\.safetensors/],
+  [['scale', peft, '--by', '2', '--out', 'x.safetensors'], 'UsageError', /dialect peft is a folder; name it x$/],
+  [['merge', '--lora', kohya, '--lora', wide, '--out', 'x.ckpt'], 'UsageError', /name it x\.safetensors/],
   [['merge', '--out', 'x'], 'UsageError', /no LoRA; give --lora/],
   [['merge', '--lora', kohya, '--out', 'x'], 'UsageError', /give --model to merge it into/],
   [['merge', '--model', tiny, '--to', 'peft', '--lora', kohya, '--out', 'x'], 'CommanderError', /cannot be used with/],

@@ -41,6 +41,7 @@ const COMMANDS: [name: string, command: () => Command, args: string[], outs: typ
   ['pretrain', pretrainCommand, ['--recipe', recipe, '--data', '/no/data'], FOLDERS],
   ['lora convert', loraCommand, ['convert', '/no/lora', '--to', 'kohya'], OUTS],
   ['lora convert --to peft', loraCommand, ['convert', '/no/lora', '--to', 'peft'], FOLDERS],
+  ['lora scale', loraCommand, ['scale', '/no/lora', '--by', '2'], FOLDERS],
   ['lora merge', loraCommand, ['merge', '--model', '/no/model', '--lora', '/no/lora'], FOLDERS],
 ];
 

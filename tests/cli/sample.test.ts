@@ -8,6 +8,7 @@ import { attune } from '../cli-process.js';
 import { fixtures, run, scratch, tiny } from './helpers.js';
 
 const folder = scratch();
+const embedding = join(fixtures, 'embedding_diffusers.bin');
 let made = 0;
 
 interface Result {
@@ -53,6 +54,35 @@ test('images are files that tell how they were made, and a sheet', async () => {
   const sheet = imageSize(await readImage(grid));
   expect(sheet.width).toBeGreaterThan(2 * 128); // two columns, enlarged
   expect(sheet.width).toBeLessThan(3 * 128);
+});
+
+test('pictures tell everything that decided them, without the folders of their maker', async () => {
+  const vae = join(tiny, 'vae');
+  const { images, ...told } = await sample('--prompt', 'a cat', '--vae', vae, '--clip-skip', '1', '--embedding', `${embedding}:toy`,
+    '--sampler', 'dpm++2m', '--sigmas', 'karras', '--spacing', 'trailing', '--lora', join(fixtures, 'lora_sd1_kohya.safetensors:0.5'));
+  expect(told).toMatchObject({
+    vae, clipSkip: 1, embeddings: [`${embedding}:toy`], sigmas: 'karras', spacing: 'trailing', sampler: 'dpm++2m',
+  });
+  const png = await readFile(images[0]!.file, 'latin1');
+  expect(png).toContain('Model: pipeline_sd1, VAE: vae, Clip skip: 2, Schedule type: Karras, Version: attune');
+  expect(JSON.parse(/tEXtattune\0(\{.*?\})[^\x20-\x7e]/s.exec(png)![1]!)).toMatchObject({
+    model: 'pipeline_sd1', vae: 'vae', clipSkip: 1, embeddings: [`${embedding.split('/').at(-1)}:toy`], sigmas: 'karras',
+    spacing: 'trailing', sampler: 'dpm++2m', steps: 2, guidance: 2, width: 64, height: 64, prompt: 'a cat', seed: 0,
+    loras: [{ path: 'lora_sd1_kohya.safetensors', strength: 0.5 }],
+  });
+  expect(png).not.toContain(tiny);
+});
+
+test.each([
+  [['--size', '0'], /"0" is no size/],
+  [['--size', '64x0'], /"64x0" is no size/],
+  [['--guidance', '-1'], /"-1" is below 0/],
+  [['--eta', '2'], /--eta: is 2, and must be at most 1/],
+  [['--sampler', 'ddim', '--sigmas', 'karras'], /--sigmas is nothing to the sampler ddim/],
+  [['--eta', '0.5', '--sigmas', 'karras'], /is nothing to the sampler/],
+])('%j is refused before the model is loaded', async (args, message) => {
+  const given = ['--model', '/no/model', '--prompt', 'a cat', '--out', join(folder, 'never'), ...args];
+  await expect(run(sampleCommand(), ...given)).rejects.toThrow(message);
 });
 
 test('the same command makes the same files; every image depends on its own seed alone, but for rounding', async () => {

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { fetchConfigs, fetchFiles, fetchSnapshot, pipelineFiles } from '../../src/models/hub.js';
+import { hubFetch } from '../../src/models/hub-fetch.js';
+import type { Bounds } from '../../src/models/hub-fetch.js';
 import { loadPipeline } from '../../src/models/load.js';
 
 const pipeline = fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url));
@@ -165,6 +167,67 @@ describe('a model of the hub', () => {
     await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/Check the network, HTTPS_PROXY and HF_ENDPOINT/);
     vi.stubEnv('HF_HUB_OFFLINE', 'true');
     await expect(fetchSnapshot(REPOSITORY)).rejects.toThrow(/HF_HUB_OFFLINE is set/);
+  });
+});
+
+describe('answers are bounded', () => {
+  /** A hub that answers with endless bytes, or with a few and then none. */
+  async function wild(answer: 'endless' | 'silent' | 'dripping' | 'pages', bounds: Bounds): Promise<unknown> {
+    const wildServer = createServer((request, response) => {
+      const link = /cursor=(\d+)/.exec(request.url!)?.[1] ?? '0';
+      response.on('error', () => {});
+      if (answer === 'pages') {
+        const next = `<http://${request.headers.host!}/api/models/a/b/tree/main?cursor=${Number(link) + 1}>; rel="next"`;
+        response.writeHead(200, { 'content-type': 'application/json', link: next }).end('[]');
+        return;
+      }
+      response.writeHead(200, { 'content-type': 'application/json' }).write('[');
+      if (answer === 'silent') return;
+      const piece = ' '.repeat(answer === 'endless' ? 65536 : 1);
+      const timer = setInterval(() => response.write(piece), 20);
+      response.on('close', () => clearInterval(timer));
+    });
+    await new Promise<void>((resolve) => wildServer.listen(0, '127.0.0.1', resolve));
+    const endpoint = `http://127.0.0.1:${(wildServer.address() as AddressInfo).port}`;
+    try {
+      const send = await hubFetch(endpoint, undefined, bounds);
+      if (answer !== 'pages') return await (await send(`${endpoint}/api/models/a/b`)).json();
+      const { listFiles } = await import('@huggingface/hub');
+      for await (const _ of listFiles({ repo: 'a/b', hubUrl: endpoint, fetch: send })) throw new Error('there are none');
+      return undefined;
+    } finally {
+      wildServer.closeAllConnections();
+      await new Promise((resolve) => wildServer.close(resolve));
+    }
+  }
+  const bounds = { answerBytes: 100_000, answers: 5, seconds: 0.3 };
+
+  test.each([
+    ['endless', /longer than 100000 bytes/], ['silent', /nothing came for 0.3 seconds/], ['dripping', /nothing came for 0.3 seconds/],
+    ['pages', /does not come to an end after 5 answers/],
+  ] as const)('%s', async (kind, message) => {
+    await expect(wild(kind, bounds)).rejects.toThrow(message);
+  });
+
+  test('a file may take any time as long as it goes on, and no longer than that', async () => {
+    let silent = false;
+    const slow = createServer((_, response) => {
+      let left = 20;
+      response.writeHead(200, { 'content-length': '20' });
+      const timer = setInterval(() => {
+        if (!silent || left > 10) response.write('x');
+        if (--left === 0) clearInterval(timer);
+      }, 30);
+      response.on('close', () => clearInterval(timer));
+    });
+    await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve));
+    const endpoint = `http://127.0.0.1:${(slow.address() as AddressInfo).port}`;
+    const send = await hubFetch(endpoint, undefined, { ...bounds, seconds: 0.4 });
+    expect(await (await send(`${endpoint}/a/b/resolve/main/file`)).text()).toBe('x'.repeat(20)); // 0.6 s in all
+    silent = true;
+    await expect((await send(`${endpoint}/a/b/resolve/main/file`)).text()).rejects.toThrow(/nothing came for 0.4 seconds/);
+    slow.closeAllConnections();
+    await new Promise((resolve) => slow.close(resolve));
   });
 });
 

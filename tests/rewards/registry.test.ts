@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { openRewards, parseReward, RewardSpecError, REWARDS } from '../../src/rewards/registry.js';
+import { openRewards, parseReward, parseRewards, RewardSpecError, REWARDS } from '../../src/rewards/registry.js';
 import { openScorer } from '../../src/rewards/scorer.js';
 import { resolveConfig } from '../../src/training/config.js';
 import { pictures } from './helpers.js';
@@ -66,6 +66,23 @@ describe('opening', () => {
     const sum = await score('symmetry:2', 'color?property=red&std=0.5&mean=0.1');
     sum.forEach((s, i) => expect(s).toBeCloseTo(2 * symmetry[i]! + (red[i]! - 0.1) / 0.5, 5));
     expect((await score('symmetry:3'))[1]).toBeCloseTo(3 * symmetry[1]!, 5);
+  });
+
+  test('weights that are all zero ask for nothing; one beside another measures alone', () => {
+    expect(() => parseRewards(['symmetry:0'])).toThrow(/Reward symmetry has the weight 0.*Give a weight/);
+    expect(() => parseRewards(['symmetry:0', 'color:-0'])).toThrow(/Reward symmetry \+ color has the weight 0/);
+    expect(parseRewards(['symmetry:0', 'color']).map((r) => r.weight)).toEqual([0, 1]);
+  });
+
+  test.each([
+    ['jpeg-size', /Did you mean jpeg-compressibility or jpeg-incompressibility\?$/],
+    ['mirror', /Did you mean symmetry\?$/],
+    ['brightness', /Did you mean color\?$/],
+    ['laion', /Did you mean aesthetic/],
+    ['my_reward.onnx', /Did you mean onnx/],
+    ['taste', /Did you mean reward-model/],
+  ])('%s is near to what is said of a reward', (name, message) => {
+    expect(() => parseReward(name)).toThrow(message);
   });
 
   test('the same reward twice gets two names', async () => {

@@ -240,6 +240,20 @@ describe('what a run computes with', () => {
     await expect(open(path, true, { ...config, lr: 1 })).rejects.toThrow(/holds a run of other settings/);
   });
 
+  test.each([
+    ['no JSON', '{"inputs":', /manifest\.json: is damaged\. What the run was begun with.*--force/],
+    ['no object', '[]', /is damaged/],
+    ['inputs that are none', '{"inputs": "abc"}', /is damaged \(inputs is "abc", and must be a group of settings/],
+    ['a digest that is none', '{"inputs": {"node": {}}}', /is damaged \(inputs\.node is \{\}, and must be a text\)/],
+    ['changes that are none', '{"inputs": {}, "changes": 5}', /is damaged \(changes is 5, and must be a list: \[5\]\)/],
+  ])('is damaged (%s): refused, unless forced', async (name, text, message) => {
+    const path = await run(`damaged ${name}`, 1, { inputs, place });
+    writeFileSync(join(path, 'manifest.json'), text);
+    await expect(goOn(path, { inputs, place })).rejects.toThrow(message);
+    expect(await goOn(path, { inputs, place }, true)).toEqual({ inputs, place });
+    expect(told[0]).toMatch(message);
+  });
+
   test('is not known of an older run: told, not refused', async () => {
     const path = await run('old', 1, {});
     expect(await goOn(path, { inputs, place })).toEqual({ inputs, place });

@@ -127,6 +127,9 @@ test('generation parameters are quoted where they would end early', () => {
   } as const;
   expect(parametersText({ ...base, prompt: 'a: b, c', model: 'one, two' })).toBe(
     'a: b, c\nSteps: 4, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 1, Size: 8x16, Model: "one, two", Version: x');
+  expect(parametersText({ ...base, prompt: 'a', model: 'm', vae: 'v', clipSkip: 1, sigmas: 'exponential', eta: 0.5 })).toBe(
+    'a\nSteps: 4, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: 1, Size: 8x16, Model: m, VAE: v, Clip skip: 2, Schedule type: Exponential, Eta: 0.5, Version: x');
+  expect(parametersText({ ...base, prompt: 'a', model: 'm', clipSkip: 0, sigmas: 'plain' })).not.toMatch(/Clip|Schedule/);
   const lora = { name: 'l', strength: -0.5 };
   expect(parametersText({ ...base, prompt: '', model: 'm', loras: [lora] })).toMatch(/^<lora:l:-0.5>\nSteps/);
 });

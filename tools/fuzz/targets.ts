@@ -1,5 +1,6 @@
 /** @file Every reader of foreign files, with small files that it reads. */
-import { copyFile, cp, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import type { Sharp } from 'sharp';
@@ -21,6 +22,8 @@ import { declaredInputs } from '../../src/graph/onnx/inspect.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { loadTokenizer } from '../../src/models/tokenizer-files.js';
 import { loadWordPiece } from '../../src/models/wordpiece.js';
+import { lockFolder } from '../../src/runs/lock.js';
+import { mergedManifest, readManifest } from '../../src/runs/manifest.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
 import { readCheckpoint } from '../../src/training/checkpoint.js';
 import { readConfigFile, resolveConfig } from '../../src/training/config.js';
@@ -174,6 +177,27 @@ export const TARGETS: readonly Target[] = [
     'metrics.jsonl': `${row(0)}\n${row(1)}\n`,
     'summary.json': JSON.stringify({ peakBytes: 1, best: 1, sweep: [{ step: 1, strength: 1, reward: 1, diversity: 0.5, frechet: 0.1 }] }),
   }, (folder) => readRun(folder, 'a', 0)),
+  texts('manifest', {
+    'manifest.json': JSON.stringify({
+      attune: '0.1.0', seed: 0, inputs: { 'model unet': 'a'.repeat(64), node: 'v20.0.0' }, place: { device: 'cpu', threads: '2' },
+      changes: [{ time: '2026-11-30', changed: { node: 'v20.0.0 → v22.0.0' } }],
+    }),
+  }, async (folder) => mergedManifest(await readManifest(folder), { inputs: { node: 'v20.0.0' }, place: { device: 'cpu' } },
+    { path: folder, force: true, warn: () => {} })),
+  {
+    name: 'lock',
+    files: ['.lock'],
+    // Of a process that has ended.
+    make: async (folder) => writeFile(join(folder, '.lock'), `${JSON.stringify({
+      host: hostname(), space: await readlink('/proc/self/ns/pid').catch(() => ''), pid: 2 ** 22 + 1, born: '', since: 'then', nonce: 'abc123',
+    })}\n`),
+    read: async (folder) => {
+      const given = await readFile(join(folder, '.lock'));
+      // A lock that is taken over is gone.
+      const back = (): Promise<void> => writeFile(join(folder, '.lock'), given);
+      await lockFolder(folder, () => {}).then((lock) => lock.release()).finally(back);
+    },
+  },
   texts('json', { 'a.json': '{"a": [1, {"b": Infinity}], "c": "\\u00e9"}' }, (folder, file) => readJsonFile(join(folder, file))),
 ];
 

@@ -8,8 +8,7 @@ import { loraAs, scaledLora } from '../../sampling/lora-edit.js';
 import { parseNumber, UsageError } from '../arguments.js';
 import { loadLora } from '../load-model.js';
 import { terminalProgress } from '../terminal.js';
-import { checkTarget } from '../staged.js';
-import { dialectOption, dtypeOption, exportKind, exportLora, sameDialect, tellExport } from './export.js';
+import { checkExport, dialectOption, dtypeOption, exportLora, sameDialect, tellExport } from './export.js';
 
 const input = (): Argument =>
   new Argument('<file>', 'LoRA of any dialect: .safetensors, .pt, .bin, a folder of PEFT or diffusers, or hub id');
@@ -37,7 +36,7 @@ Example:
   attune lora convert pytorch_lora_weights.safetensors --to kohya --out style.safetensors --dtype float16
 `)
     .action(async (path: string, { to, out, base, dtype, json }: ConvertFlags) => {
-      await checkTarget(out, exportKind(to));
+      await checkExport(out, to);
       const progress = terminalProgress(false);
       const lora = withBase(path, (await loadLora(path, progress)).lora, base);
       if (lora.baseModel === undefined) {
@@ -73,7 +72,9 @@ export function scaleCommand(): Command {
     .option('--json', 'the result as JSON')
     .addHelpText('after', '\nExample:\n  attune lora scale style.safetensors --by 0.7 --out style-70.safetensors\n')
     .action(async (path: string, { by, out, json }: ScaleFlags) => {
+      await checkExport(out);
       const reading = await loadLora(path, terminalProgress(false));
+      await checkExport(out, sameDialect(reading));
       const scaled = scaledLora(reading.lora, by);
       tellExport(await exportLora(out, scaled, scaled, sameDialect(reading)), json === true);
     });

@@ -1,12 +1,14 @@
 /** @file Writing a LoRA, reading it back through its own names, and telling the result. */
+import { extname } from 'node:path';
 import { Option } from 'commander';
 import { LORA_DIALECTS, asWritten, readLora, writeLora } from '../../formats/lora-file.js';
 import type { LoraDialect, LoraReading } from '../../formats/lora-file.js';
 import type { LoraFile } from '../../formats/lora.js';
 import type { StoredType } from '../../graph/dtype.js';
 import { compareLoras } from '../../sampling/read-back.js';
+import { UsageError } from '../arguments.js';
 import { inLine } from '../output.js';
-import { staged } from '../staged.js';
+import { checkTarget, staged } from '../staged.js';
 
 const STORED_TYPES: readonly StoredType[] = ['float32', 'float16', 'bfloat16'];
 
@@ -24,6 +26,25 @@ export const sameDialect = ({ dialect }: LoraReading): LoraDialect => (dialect =
 
 /** What a LoRA of a dialect is on disk. */
 export const exportKind = (dialect: LoraDialect): 'file' | 'folder' => (dialect === 'peft' ? 'folder' : 'file');
+
+/**
+ * Checks what a LoRA is to be written to, before anything is read.
+ *
+ * @param dialect undefined where the file that is read will tell
+ * @throws UsageError for a name that says another kind of file; as `checkTarget`
+ */
+export async function checkExport(out: string, dialect?: LoraDialect): Promise<void> {
+  const named = extname(out).toLowerCase();
+  const kind = dialect ? exportKind(dialect) : named === '.safetensors' ? 'file' : 'folder';
+  await checkTarget(out, kind);
+  if (kind === 'file' && named !== '.safetensors') {
+    const stem = named === '' ? out : out.slice(0, -named.length);
+    throw new UsageError(`--out ${out}: a LoRA of the dialect ${dialect} is a safetensors file; name it ${stem}.safetensors`);
+  }
+  if (kind === 'folder' && /^\.(safetensors|ckpt|pt|pth|bin)$/.test(named)) {
+    throw new UsageError(`--out ${out}: a LoRA of the dialect ${dialect ?? 'peft'} is a folder; name it ${out.slice(0, -named.length)}`);
+  }
+}
 
 export interface Exported {
   readonly out: string;

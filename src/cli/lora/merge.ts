@@ -14,7 +14,7 @@ import type { LoraArgument, ModelFlags } from '../option-values.js';
 import { inLine } from '../output.js';
 import { checkTarget, staged } from '../staged.js';
 import { terminalProgress } from '../terminal.js';
-import { dialectOption, dtypeOption, exportKind, exportLora, tellExport } from './export.js';
+import { checkExport, dialectOption, dtypeOption, exportLora, tellExport } from './export.js';
 
 interface Flags extends ModelFlags {
   model?: string;
@@ -54,7 +54,7 @@ async function joinIntoOne(loras: readonly LoraArgument[], flags: Flags): Promis
   if (loras.length < 2) {
     throw new UsageError('one LoRA alone: give --model to merge it into, or others to join it with');
   }
-  await checkTarget(out, exportKind(to));
+  await checkExport(out, to);
   const joined = joinLoras(await loadLoras(loras, terminalProgress(flags.quiet === true)));
   tellExport(await exportLora(out, joined, loraAs(joined, dtype), to), flags.json === true);
 }

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { shown } from '../../formats/errors.js';
 import { readImage, resizeImage } from '../../formats/image.js';
 import { isObject } from '../../formats/json.js';
+import { problemOf } from '../../formats/plain-issues.js';
 import { jsonLines } from '../../formats/records.js';
 import { linesOf, readTextFile } from '../../formats/text-file.js';
 import { MOST_BYTES, MOST_PROMPT } from '../../formats/whole-file.js';
@@ -64,8 +65,8 @@ async function readMetadata(folder: string, { captioned = true, onWarning }: Rea
   return jsonLines(await readTextFile(path, MOST_BYTES.list), path).map(({ where, value }) => {
     const parsed = line.safeParse(renamed(value));
     if (!parsed.success) {
-      const issue = parsed.error.issues[0]!;
-      throw new DatasetError(`${where}: ${issue.path.join('.') || 'the line'}: ${issue.message}`);
+      const problem = problemOf(parsed.error, renamed(value), line);
+      throw new DatasetError(`${where}: ${problem.path || 'the line'}: ${problem.text}`);
     }
     const { captions, weights } = parsed.data;
     if (captioned && captions.length === 0) {
