@@ -41,6 +41,6 @@ export function generationParameters(
 const bare = (name: string): string => (HUB_ID.test(name) ? name : basename(name));
 
 /** A file's or model's name without folder and ending. */
-export function stem(path: string): string {
+function stem(path: string): string {
   return basename(path).replace(/\.(safetensors|ckpt|pt|pth|bin)$/i, '');
 }

@@ -27,6 +27,15 @@ export async function smallRun(folder: string): Promise<string[]> {
   ];
 }
 
+/** The text chunk of a PNG under a keyword, in ASCII. */
+export function pngText(png: Buffer, keyword: string): string | undefined {
+  for (let at = 8; at < png.length; at += 12 + png.readUInt32BE(at)) {
+    const body = png.toString('latin1', at + 8, at + 8 + png.readUInt32BE(at));
+    if (png.toString('latin1', at + 4, at + 8) === 'tEXt' && body.startsWith(`${keyword}\0`)) return body.slice(keyword.length + 1);
+  }
+  return undefined;
+}
+
 export interface Output {
   readonly stdout: string;
   readonly stderr: string;

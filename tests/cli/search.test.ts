@@ -6,7 +6,7 @@ import { sampleCommand } from '../../src/cli/sample.js';
 import { searchCommand } from '../../src/cli/search.js';
 import { imageSize, readImage } from '../../src/formats/image.js';
 import { attune } from '../cli-process.js';
-import { fixtures, run, scratch, tiny } from './helpers.js';
+import { fixtures, pngText, run, scratch, tiny } from './helpers.js';
 
 const folder = scratch();
 let made = 0;
@@ -85,10 +85,10 @@ test('paths with a black box in a weighted sum, a LoRA and a budget', async () =
   expect(denoiserCalls).toBe(36);
   expect(trace.map((t) => t.steps)).toEqual([...new Array<number>(8).fill(2), ...new Array<number>(8).fill(3)]);
   expect(images[0]!.score).toBe(Math.max(...trace.slice(8).map((t) => t.score)));
-  const png = await readFile(images[0]!.file, 'latin1');
-  const told = JSON.parse(/tEXtattune\0(\{.*?\})[^\x20-\x7e]/s.exec(png)![1]!) as object; // without folders
+  const png = await readFile(images[0]!.file);
+  const told = JSON.parse(pngText(png, 'attune')!) as object; // without folders
   expect(told).toMatchObject({ model: 'pipeline_sd1', loras: [{ path: 'lora_sd1_kohya.safetensors', strength: 0.5 }], search: 'paths' });
-  expect(png).not.toContain('parameters'); // no seed makes it again
+  expect(pngText(png, 'parameters')).toBeUndefined(); // no seed makes it again
 });
 
 test.each([

@@ -25,7 +25,7 @@ export const dtypeOption = (description: string): Option =>
 export const sameDialect = ({ dialect }: LoraReading): LoraDialect => (dialect === 'comfy' ? 'kohya' : dialect);
 
 /** What a LoRA of a dialect is on disk. */
-export const exportKind = (dialect: LoraDialect): 'file' | 'folder' => (dialect === 'peft' ? 'folder' : 'file');
+const exportKind = (dialect: LoraDialect): 'file' | 'folder' => (dialect === 'peft' ? 'folder' : 'file');
 
 /**
  * Checks what a LoRA is to be written to, before anything is read.
