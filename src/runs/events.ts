@@ -3,6 +3,7 @@
  * run (terminal, metrics, TensorBoard, report, comparison, `attune runs`) is made of them.
  */
 import { z } from 'zod';
+import { problemOf } from '../formats/plain-issues.js';
 import { rowSchema } from './rows.js';
 
 /** Raised when a reader of before would misread what is written now; new types and fields alone do not. */
@@ -85,6 +86,6 @@ export function parseEvent(line: string): RunEvent | string | null {
   if (parsed.success) return value as RunEvent; // a row's keys in their order
   const { type } = (value ?? {}) as { type?: unknown };
   if (typeof type === 'string' && !TYPES.has(type)) return null;
-  const { path, message } = parsed.error.issues[0]!;
-  return `is no event of a run: ${path.join('.')}: ${message}`;
+  const { path, text } = problemOf(parsed.error, value);
+  return `is no event of a run: ${path}: ${text}`;
 }
