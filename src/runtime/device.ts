@@ -1,4 +1,7 @@
-/** @file The one place that imports ONNX Runtime: devices, sessions and values. */
+/**
+ * @file The one place that imports ONNX Runtime: devices, sessions and values. Bundlers for browsers put onnxruntime-web in
+ * its place (package.json, `browser`), which has another name for the CPU and no list of devices.
+ */
 import './telemetry.js';
 import * as ort from 'onnxruntime-node';
 import type { DType, HostTensor } from '../graph/dtype.js';
@@ -24,8 +27,12 @@ const REMEDIES: Readonly<Record<Device, string>> = {
     'ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node; otherwise use --device webgpu or cpu',
 };
 
+/** In a browser: WebAssembly is the CPU. */
+const web = !('listSupportedBackends' in ort);
+
 /** The devices that this build of ONNX Runtime can be asked for (a driver or library may still be missing). */
 export function availableDevices(): Device[] {
+  if (web) return 'gpu' in navigator ? ['cpu', 'webgpu'] : ['cpu'];
   const names = ort.listSupportedBackends().map((b) => b.name);
   return (['cpu', 'webgpu', 'cuda'] as const).filter((d) => names.includes(d));
 }
@@ -36,7 +43,7 @@ export async function createSession(model: Uint8Array, device: Device, options: 
     throw new DeviceError(`This build of ONNX Runtime has no ${device} provider. ${REMEDIES[device]}.`);
   }
   try {
-    return await ort.InferenceSession.create(model, { ...options, executionProviders: [device] });
+    return await ort.InferenceSession.create(model, { ...options, executionProviders: [web && device === 'cpu' ? 'wasm' : device] });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     if (device === 'cpu' || !/adapter|shared library|CUDA|driver|device/i.test(reason)) throw error;
