@@ -12,6 +12,7 @@ import { loraCommand } from './lora.js';
 import { clipped, guardOutput } from './output.js';
 import { planCommand } from './plan.js';
 import { pretrainCommand } from './pretrain.js';
+import { runsCommand } from './runs.js';
 import { sampleCommand } from './sample.js';
 import { searchCommand } from './search.js';
 import { trainCommand } from './train.js';
@@ -29,7 +30,7 @@ function program(): Command {
     .exitOverride();
   const commands = [
     trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
-    compareCommand(), listCommand(),
+    compareCommand(), runsCommand(), listCommand(),
   ];
   // An option that may be repeated starts out empty, which need not be told.
   const optionDescription = (option: Option): string => new Help().optionDescription(option).replace(' (default: [])', '');

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ConfigError } from '../formats/errors.js';
 import { problemOf } from '../formats/plain-issues.js';
+import { leaves } from '../runs/settings.js';
 import type { ModelFamily } from '../models/families/family.js';
 import { resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
@@ -139,11 +140,6 @@ export function jobsOf(comparison: Comparison, family?: ModelFamily): Job[] {
 /** Entries in the order of the report: baselines first. */
 export const entriesOf = (comparison: Comparison): string[] =>
   ['base', ...comparison.bestOf.map((n) => `best-of-${n}`), ...Object.keys(comparison.entries)];
-
-function leaves(value: unknown, path: string): [string, unknown][] {
-  if (!isTree(value)) return [[path, value]];
-  return Object.entries(value).flatMap(([k, v]) => leaves(v, path ? `${path}.${k}` : k));
-}
 
 /** Settings that do not change what a run computes. */
 const IDLE = new Set(['threads']);

@@ -1,0 +1,34 @@
+/** @file The settings of a run as its `config.yaml` has them, by any version: a tree, looked at without a schema. */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { FormatError } from '../formats/errors.js';
+import { MOST_BYTES, readText } from '../formats/whole-file.js';
+import { parseYaml } from '../formats/yaml.js';
+
+/** What a run is listed by. */
+const schema = z.looseObject({
+  method: z.looseObject({ name: z.string() }),
+  model: z.string(),
+  rewards: z.array(z.string()),
+  steps: z.number(),
+  seed: z.number(),
+});
+
+export type Settings = Readonly<z.infer<typeof schema>>;
+
+/** @throws FormatError if it is missing, or not that of a run */
+export async function readSettings(folder: string): Promise<Settings> {
+  const path = join(folder, 'config.yaml');
+  const parsed = schema.safeParse(parseYaml(await readText(path, MOST_BYTES.settings), path));
+  if (parsed.success) return parsed.data;
+  const { path: key, message } = parsed.error.issues[0]!;
+  throw new FormatError(path, `is not that of a run: ${key.join('.')}: ${message}`, 'Check that the folder is a run.');
+}
+
+const isTree = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** The values of a tree by their dotted names; a list is a value. */
+export function leaves(value: unknown, path = ''): [path: string, value: unknown][] {
+  if (!isTree(value)) return [[path, value]];
+  return Object.entries(value).flatMap(([k, v]) => leaves(v, path ? `${path}.${k}` : k));
+}
