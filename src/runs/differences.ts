@@ -35,7 +35,7 @@ function resultsOf({ state, step, base, best, guard }: Overview): Map<string, nu
 
 export async function differencesOf(a: Overview, b: Overview): Promise<Differences> {
   const [then, now] = [resultsOf(a), resultsOf(b)];
-  const inputs = async (run: Overview): Promise<Map<string, string>> => new Map(Object.entries((await readManifest(run.folder))?.inputs ?? {}));
+  const inputs = async (run: Overview): Promise<Map<string, string>> => new Map(Object.entries((await readManifest(run.folder).catch(() => null))?.inputs ?? {}));
   return {
     settings: different(new Map(leaves(a.settings)), new Map(leaves(b.settings))),
     inputs: different(await inputs(a), await inputs(b)),

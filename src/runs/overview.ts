@@ -54,7 +54,7 @@ export async function overviewOf(folder: string): Promise<Overview & { readonly 
   return {
     folder, state, reason, settings, standing,
     step: (rows.at(-1) as MetricsRow | undefined)?.step ?? 0,
-    checkpoint: view?.checkpoints.at(-1)?.step ?? null,
+    checkpoint: view ? view.checkpoints.at(-1)?.step ?? null : await newestCheckpoint(folder),
     base: evaluations[0] ?? null,
     best: evaluations.findLast((e) => e.step === best) ?? null,
     last: evaluations.at(-1) ?? null,
@@ -63,6 +63,12 @@ export async function overviewOf(folder: string): Promise<Overview & { readonly 
     began: view?.opened[0]?.time ?? null,
     time: view?.time ?? (await stat(join(folder, 'config.yaml'))).mtimeMs,
   };
+}
+
+/** By the names of the checkpoints' folders. */
+async function newestCheckpoint(folder: string): Promise<number | null> {
+  const names = await readdir(join(folder, 'checkpoints')).catch(() => [] as string[]);
+  return names.reduce<number | null>((newest, name) => (/^step-\d{6,}$/.test(name) ? Math.max(newest ?? 0, Number(name.slice(5))) : newest), null);
 }
 
 const isFile = (path: string): Promise<boolean> => stat(path).then((s) => s.isFile(), () => false);

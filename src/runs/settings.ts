@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { FormatError } from '../formats/errors.js';
+import { problemOf } from '../formats/plain-issues.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { parseYaml } from '../formats/yaml.js';
 
@@ -19,10 +20,11 @@ export type Settings = Readonly<z.infer<typeof schema>>;
 /** @throws FormatError if it is missing, or not that of a run */
 export async function readSettings(folder: string): Promise<Settings> {
   const path = join(folder, 'config.yaml');
-  const parsed = schema.safeParse(parseYaml(await readText(path, MOST_BYTES.settings), path));
+  const value = parseYaml(await readText(path, MOST_BYTES.settings), path);
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const { path: key, message } = parsed.error.issues[0]!;
-  throw new FormatError(path, `is not that of a run: ${key.join('.')}: ${message}`, 'Check that the folder is a run.');
+  const problem = problemOf(parsed.error, value);
+  throw new FormatError(path, `is not that of a run: ${problem.path} ${problem.text}`, 'Check that the folder is a run.');
 }
 
 const isTree = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

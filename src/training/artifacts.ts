@@ -192,7 +192,9 @@ export async function writeReport(session: Session, folder: string, findings: Fi
     config,
     files: [
       ...files.map((f) => [f, 'trained weights'] as const),
+      ['events.jsonl', 'the log: all that happened, in order'],
       ['metrics.jsonl', 'every update and evaluation'],
+      ['samples/', 'every evaluation picture by itself, and sheets of them'],
       ['config.yaml', 'the resolved configuration'],
       ['manifest.json', 'hashes, versions, seed'],
       ['checkpoints/', 'to go on with --resume'],

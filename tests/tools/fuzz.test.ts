@@ -30,6 +30,6 @@ describe('changes of a file', () => {
 it('every kind of file has a target', () => {
   expect(TARGETS.map((t) => t.name)).toEqual(expect.arrayContaining([
     'weights', 'shards', 'lora', 'lora-folder', 'onnx', 'onnx-external', 'picture', 'model', 'tokenizer', 'wordpiece', 'prompts',
-    'pairs', 'dataset', 'settings', 'recipe', 'checkpoint', 'run', 'json',
+    'pairs', 'dataset', 'settings', 'recipe', 'checkpoint', 'run', 'log of a run', 'json',
   ]));
 });

@@ -6,6 +6,7 @@ import sharp from 'sharp';
 import type { Sharp } from 'sharp';
 import { stringify } from 'yaml';
 import { readRun } from '../../src/comparison/run-record.js';
+import { readView } from '../../src/runs/view.js';
 import { readImage } from '../../src/formats/image.js';
 import { readJsonFile } from '../../src/formats/json.js';
 import { readLora } from '../../src/formats/lora-file.js';
@@ -198,6 +199,14 @@ export const TARGETS: readonly Target[] = [
       await lockFolder(folder, () => {}).then((lock) => lock.release()).finally(back);
     },
   },
+  texts('log of a run', {
+    'events.jsonl': [
+      '{"type":"opened","time":1,"version":1,"session":"a","resumed":false,"attune":"0","host":"h","pid":1}', '{"type":"resumed","time":1,"step":-1}',
+      `{"type":"step","time":1,"row":${row(1)}}`, `{"type":"evaluation","time":1,"row":${row(1)},"best":1}`,
+      '{"type":"image","time":1,"step":1,"strength":1,"index":0,"prompt":"a","seed":1,"file":"samples/step-000001/000.png"}',
+      '{"type":"ended","time":1,"how":"guard","reason":"r"}', '',
+    ].join('\n'),
+  }, (folder) => readView(folder)),
   texts('json', { 'a.json': '{"a": [1, {"b": Infinity}], "c": "\\u00e9"}' }, (folder, file) => readJsonFile(join(folder, file))),
 ];
 
