@@ -85,8 +85,8 @@ function watched(task: Task, spent: Spent): Task {
   };
   return {
     ...task,
-    async compile(outputs) {
-      const executable = await task.compile(outputs);
+    async compile(outputs, facts) {
+      const executable = await task.compile(outputs, facts);
       const backward = Object.keys(outputs).some((name) => name.startsWith('grad/') || name === 'pulled');
       const what = 'extra/score' in outputs ? 'rewarded' : backward ? 'backward' : 'sampling';
       return { ...executable, run: (feeds, prompts) => timed(what, () => executable.run(feeds, prompts)) };
@@ -112,7 +112,7 @@ async function openCase({ settings }: Case) {
   const states = groups.map((g) => initAdamW(g));
   /** Runs a round; seconds of each of its updates. */
   const round = async (index: number): Promise<number[]> => {
-    const prompts = drawPrompts(session.prompts, config.seed, index, task.batch);
+    const prompts = drawPrompts(session.prompts, config.seed, index, config.batch);
     const seconds: number[] = [];
     let began = performance.now();
     for await (const { gradients } of stepper.round(prompts, index)) {

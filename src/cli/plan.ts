@@ -19,6 +19,9 @@ interface Flags extends TrainFlags {
 
 interface Plan {
   trainedNumbers: number;
+  batch: number;
+  /** Images that go through the network together. */
+  microbatch: number;
   secondsPerUpdate: number;
   secondsPerEvaluation: number;
   totalSeconds: number;
@@ -42,7 +45,7 @@ async function measured(session: Session, progress: Progress): Promise<Plan> {
   const { config } = session;
   const { task } = session;
   const stepper = await session.method.create(task, session.methodOptions);
-  const prompts = drawPrompts(session.prompts, config.seed, 0, task.batch);
+  const prompts = drawPrompts(session.prompts, config.seed, 0, config.batch);
   progress.phase('trying one round, twice: the first is slower');
   let updates = 0;
   let seconds = 0;
@@ -61,9 +64,11 @@ async function measured(session: Session, progress: Progress): Promise<Plan> {
   await stepper.release();
   return {
     trainedNumbers: trained / 4,
-    secondsPerUpdate: seconds * config.accumulate,
+    batch: config.batch,
+    microbatch: task.microbatch,
+    secondsPerUpdate: seconds,
     secondsPerEvaluation: evaluationSeconds,
-    totalSeconds: seconds * config.accumulate * config.steps + evaluationSeconds * evaluations,
+    totalSeconds: seconds * config.steps + evaluationSeconds * evaluations,
     peakMemoryBytes: peakBytes(),
     // Five copies in each of three checkpoints (two and the one being written), and four LoRA files each of best and last.
     diskBytes: trained * (5 * 3 + 2 * 4),
@@ -74,6 +79,7 @@ function told(plan: Plan, steps: number): string {
   const mb = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   return [
     `trains       ${plan.trainedNumbers.toLocaleString('en')} numbers`,
+    `a round      ${plan.batch} images, ${plan.microbatch === plan.batch ? 'all' : plan.microbatch} at a time`,
     `an update    ${plan.secondsPerUpdate.toFixed(2)} s`,
     `${String(steps).padEnd(12)} updates and their evaluations: about ${(plan.totalSeconds / 60).toFixed(1)} min`,
     `memory       ${mb(plan.peakMemoryBytes)} at the peak so far`,

@@ -3,7 +3,6 @@ import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Reward } from '../rewards/reward.js';
-import { inBatches } from '../rewards/rows.js';
 import { openScorer } from '../rewards/scorer.js';
 import { imageAt } from '../formats/image.js';
 import { openResources } from '../runtime/resources.js';
@@ -61,7 +60,7 @@ export async function* findBest(
   // The adapter of the task is never used: LoRAs are merged into the weights.
   const adaptation = { kind: 'lora', options: { rank: 1, targets: pipeline.family.lora.attention } } as const;
   const resources = openResources();
-  const task = resources.use(await openPipelineTask(pipeline, { ...plan, adaptation, reward, checkpointing: false }));
+  const task = resources.use(await openPipelineTask(pipeline, { ...plan, microbatch: plan.batch, adaptation, reward, checkpointing: false }));
   const total = prompts.length * callsPerPrompt;
   let calls = 0;
   const onCalls = (made: number): void => progress.step(calls += made, total, 'denoiser calls');
@@ -73,7 +72,7 @@ export async function* findBest(
       const part = prompts.slice(first, first + group);
       const items = part.map((_, i) => first + i);
       const { samples, scores, winners, traces } = await search.run(explorer, options, { prompts: part, items });
-      const images = await inBatches(samples, task.batch, task.decode);
+      const images = await task.decode(samples);
       for (const [i, item] of items.entries()) {
         yield { item, image: imageAt(images, i), score: scores[i]!, winner: winners[i]!, trace: traces[i]! };
       }

@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import type { HostTensor } from '../graph/dtype.js';
-import type { Counts } from '../methods/task.js';
-import { inBatches } from '../rewards/rows.js';
+import type { Counts } from '../methods/counted.js';
 import { peakBytes } from '../runtime/memory.js';
 import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
@@ -26,7 +25,7 @@ async function bestImages(
   const items = prompts.map((_, i) => (config.seed + 1) * prompts.length + i);
   const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items }).finally(() => explorer.release());
   const seconds = (performance.now() - began) / 1000;
-  return { images: await inBatches(samples, task.batch, task.decode), counts, seconds };
+  return { images: await task.decode(samples), counts, seconds };
 }
 
 /**

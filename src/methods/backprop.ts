@@ -4,15 +4,14 @@
  */
 import type { HostTensor } from '../graph/dtype.js';
 import { vjp } from '../graph/grad.js';
-import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { pause } from '../host/pause.js';
 import { combine } from '../schedulers/linear.js';
 import type { Step } from '../schedulers/plan.js';
-import { stepFeed, stepInput } from '../schedulers/step.js';
-import { forBatch } from './rollout.js';
+import { stepFeed } from '../schedulers/step.js';
+import { forItems } from './rollout.js';
 import type { Trajectory } from './rollout.js';
-import { samplesOf } from './task.js';
+import { sampleInput, samplesOf, stepsInput } from './task.js';
 import type { Task } from './task.js';
 
 export interface Pullback {
@@ -35,19 +34,18 @@ export interface Backprop {
  * @param guided whether the network's output is guided, as in sampling
  */
 export async function openBackprop(task: Task, { jacobian = true, guided = true } = {}): Promise<Backprop> {
-  const shape = [task.batch, ...task.sampleShape];
-  const x = input('x', shape);
-  const cotangent = input('cotangent', shape);
-  const output = task.network(x, stepInput('step', task.batch), 'tuned', { guided });
+  const [x, cotangent] = [sampleInput(task, 'x'), sampleInput(task, 'cotangent')];
+  const output = task.network(x, stepsInput(task, 'step'), 'tuned', { guided });
   const names = [...task.symbols.keys()];
   const wrt = [...task.symbols.values(), ...(jacobian ? [x] : [])];
   const grads = vjp([output], wrt, [cotangent]);
   const outputs: Record<string, Tensor> = Object.fromEntries(names.map((name, i) => [`grad/${name}`, grads[i]!]));
+  const over = new Map(Object.keys(outputs).map((name) => [name, 'sum' as const]));
   if (jacobian) outputs['grad/x'] = grads.at(-1)!;
-  const executable = await task.compile(outputs);
+  const executable = await task.compile(outputs, { over });
   return {
     async network(at, steps, g, prompts) {
-      const results = await executable.run({ x: at, step: stepFeed(forBatch(task, steps)), cotangent: g }, prompts);
+      const results = await executable.run({ x: at, step: stepFeed(forItems(prompts.length, steps)), cotangent: g }, prompts);
       const gx = results['grad/x'] ?? samplesOf(task, new Float32Array(at.data.length));
       return { x: gx, parameters: new Map(names.map((name) => [name, results[`grad/${name}`]!])) };
     },

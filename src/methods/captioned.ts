@@ -26,8 +26,8 @@ export async function openCaptioned(task: Task, pictures: string | null, which: 
   }
   const given = await task.data.pictures(pictures);
   return {
-    async next(_prompts, round) {
-      const indices = [...integers({ seed: task.seed, stream, step: round }, 0, task.batch, given.prompts.length)];
+    async next({ length }, round) {
+      const indices = [...integers({ seed: task.seed, stream, step: round }, 0, length, given.prompts.length)];
       return { clean: await given.samples(indices), prompts: indices.map((i) => given.prompts[i]!) };
     },
     release: async () => {},

@@ -1,11 +1,11 @@
 /** @file Scores of the residual flow, carried back from the finished sample along the trajectory that led to it. */
 import type { HostTensor } from '../graph/dtype.js';
 import { vjp } from '../graph/grad.js';
-import { input } from '../graph/tensor.js';
 import { pause } from '../host/pause.js';
-import { stepFeed, stepInput, transitionMean } from '../schedulers/step.js';
-import { forBatch } from './rollout.js';
+import { stepFeed, transitionMean } from '../schedulers/step.js';
+import { forItems } from './rollout.js';
 import type { Trajectory } from './rollout.js';
+import { sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 
 export interface CarriedScores {
@@ -32,18 +32,16 @@ export interface CarriedScores {
  * That is the lean adjoint of Domingo-Enrich et al. 2025 (arXiv 2409.08861) for a chain of S transitions.
  */
 export async function openCarriedScores(task: Task): Promise<CarriedScores> {
-  const shape = [task.batch, ...task.sampleShape];
-  const [x, cotangent, step] = [input('x', shape), input('cotangent', shape), stepInput('step', task.batch)];
+  const [x, cotangent, step] = [sampleInput(task, 'x'), sampleInput(task, 'cotangent'), stepsInput(task, 'step')];
   const mu = transitionMean(step, x, task.network(x, step, 'reference'));
-  const executable = await task.compile({ pulled: vjp([mu], [x], [cotangent])[0]! });
+  const executable = await task.compile({ pulled: vjp([mu], [x], [cotangent])[0]! }, { calls: task.callsPerSample });
   return {
     async carry({ x: samples, steps, prompts }, end, from) {
       const scores: HostTensor[] = [];
       scores[steps.length] = end;
       for (let i = steps.length - 1; i >= from; i--) {
-        const feeds = { x: samples[i]!, cotangent: scores[i + 1]!, step: stepFeed(forBatch(task, steps[i]!)) };
+        const feeds = { x: samples[i]!, cotangent: scores[i + 1]!, step: stepFeed(forItems(prompts.length, steps[i]!)) };
         scores[i] = (await executable.run(feeds, prompts)).pulled;
-        task.counts.denoiserCalls += task.batch * task.callsPerSample;
         await pause();
       }
       return scores;

@@ -5,11 +5,10 @@ import { host } from '../graph/dtype.js';
 import { stopGradient } from '../graph/grad.js';
 import { clip, logSigmoid, mul, neg, sub } from '../graph/ops/arithmetic.js';
 import { sum } from '../graph/ops/reduce.js';
-import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { permutation } from '../random/random.js';
 import type { Step } from '../schedulers/plan.js';
-import { stepFeed, stepInput, transitionMean } from '../schedulers/step.js';
+import { stepFeed, transitionMean } from '../schedulers/step.js';
 import { logProbability, stochasticSteps } from '../schedulers/transition.js';
 import { meanOfParts, openLoss } from './loss-graph.js';
 import type { LossValue } from './loss-graph.js';
@@ -17,6 +16,7 @@ import type { Method } from './method.js';
 import { decidedWeights, rank } from './preference.js';
 import { meanOf } from './reward-loss.js';
 import { openRoller } from './rollout.js';
+import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 import { pick } from './transitions.js';
 
@@ -50,21 +50,20 @@ export interface StepPreference {
 
 /** −Σ wᵢ log σ(β (log ρ_winner − log ρ_loser)), ρ = clamp(p_θ/p_ref, 1 ± ε) of one step, the clamp taken on logarithms. */
 export async function openStepPreference(task: Task, beta: number, epsilon: number): Promise<StepPreference> {
-  const shape = [task.batch, ...task.sampleShape];
-  const step = stepInput('step', task.batch);
-  const weights = input('weights', [task.batch]);
+  const step = stepsInput(task, 'step');
+  const weights = itemInput(task, 'weights');
   const logRatio = (who: string): Tensor => {
-    const [x, next] = [input(`${who}/x`, shape), input(`${who}/next`, shape)];
+    const [x, next] = [sampleInput(task, `${who}/x`), sampleInput(task, `${who}/next`)];
     const logp = (which: 'tuned' | 'reference'): Tensor =>
       logProbability(step, next, transitionMean(step, x, task.network(x, step, which)));
     return clip(sub(logp('tuned'), stopGradient(logp('reference'))), Math.log(1 - epsilon), Math.log(1 + epsilon));
   };
   const margin = mul(sub(logRatio('winner'), logRatio('loser')), beta);
-  const graph = await openLoss(task, neg(sum(mul(weights, logSigmoid(margin)))), { margin }, 4 * task.callsPerSample);
+  const graph = await openLoss(task, neg(sum(mul(weights, logSigmoid(margin)))), { over: 'sum', extras: { margin }, calls: 4 * task.callsPerSample });
   return {
     run: (winner, loser, steps, w, prompts) => graph.run({
       'winner/x': winner.x, 'winner/next': winner.next, 'loser/x': loser.x, 'loser/next': loser.next,
-      step: stepFeed(steps), weights: host(w, [task.batch]),
+      step: stepFeed(steps), weights: host(w, [w.length]),
     }, prompts),
     release: () => graph.release(),
   };

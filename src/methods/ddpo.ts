@@ -75,13 +75,13 @@ export const ddpo: Method<z.infer<typeof options>> = {
         const all = advantages(rewards, trajectories.flatMap(() => prompts), memory, perPrompt, advantageClip);
         for (let epoch = 0; epoch < innerEpochs; epoch++) {
           const key = { seed: task.seed, stream: `ddpo ${epoch}`, step: round };
-          const order = permutation(key, rollouts * task.batch, rollouts);
+          const order = permutation(key, rollouts * prompts.length, rollouts);
           for (let first = 0; first < rollouts; first += share) {
             const total = meanOfParts();
             const used: number[] = [];
             let [ratios, clipped, ratioError] = [0, 0, 0];
             for (const copy of order.subarray(first, first + share)) {
-              const [from, to] = [copy * task.batch, (copy + 1) * task.batch];
+              const [from, to] = [copy * prompts.length, (copy + 1) * prompts.length];
               const times = prompts.map((_, i) => permutation(key, from + i, stochastic.length));
               for (const r of rewards.slice(from, to)) used.push(r);
               for (let j = 0; j < trained; j++) {

@@ -3,17 +3,16 @@ import type { HostTensor } from '../graph/dtype.js';
 import { mul, square, sub } from '../graph/ops/arithmetic.js';
 import { flatten } from '../graph/ops/layout.js';
 import { mean } from '../graph/ops/reduce.js';
-import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { normal } from '../random/random.js';
 import { ddimStep } from '../schedulers/ddim.js';
 import { addNoise, predictionTarget } from '../schedulers/forward-process.js';
 import type { Step } from '../schedulers/plan.js';
 import { randomTimes } from '../schedulers/process.js';
-import { stepFeed, stepInput } from '../schedulers/step.js';
+import { stepFeed } from '../schedulers/step.js';
 import { openLoss } from './loss-graph.js';
 import type { LossGraph } from './loss-graph.js';
-import { sampleSize, samplesOf } from './task.js';
+import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
 import type { Task, Which } from './task.js';
 
 /**
@@ -34,23 +33,23 @@ export interface Corruption {
   readonly noise: HostTensor; // [B, C, h, w]
 }
 
-export function drawCorruption(task: Task, stream: string, round: number): Corruption {
+/** For `count` items. */
+export function drawCorruption(task: Task, count: number, stream: string, round: number): Corruption {
   const key = { seed: task.seed, stream, step: round };
   return {
     // Only the time and its noise level count here; where the step would lead does not.
-    steps: randomTimes(task.process, key, 0, task.batch).map((t) => ddimStep(task.process, t, -1)),
-    noise: samplesOf(task, normal(key, 1, task.batch * sampleSize(task))),
+    steps: randomTimes(task.process, key, 0, count).map((t) => ddimStep(task.process, t, -1)),
+    noise: samplesOf(task, normal(key, 1, count * sampleSize(task))),
   };
 }
 
-/** weight · the mean of `denoisingError` over a batch, compiled. */
+/** weight · the mean of `denoisingError` over a round, compiled. */
 export async function openDenoisingLoss(task: Task, weight = 1): Promise<{
   run(clean: HostTensor, corruption: Corruption, prompts: readonly string[]): ReturnType<LossGraph<never>['run']>;
   release(): Promise<void>;
 }> {
-  const shape = [task.batch, ...task.sampleShape];
-  const error = denoisingError(task, input('clean', shape), input('noise', shape), stepInput('step', task.batch), 'tuned');
-  const graph = await openLoss<never>(task, mul(mean(error), weight), {}, 1);
+  const error = denoisingError(task, sampleInput(task, 'clean'), sampleInput(task, 'noise'), stepsInput(task, 'step'), 'tuned');
+  const graph = await openLoss(task, mul(mean(error), weight), { over: 'mean', calls: 1 });
   return {
     run: (clean, { steps, noise }, prompts) => graph.run({ clean, noise, step: stepFeed(steps) }, prompts),
     release: () => graph.release(),

@@ -5,11 +5,10 @@ import { host } from '../graph/dtype.js';
 import { stopGradient } from '../graph/grad.js';
 import { logSigmoid, mul, neg, sub } from '../graph/ops/arithmetic.js';
 import { sum } from '../graph/ops/reduce.js';
-import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { integers } from '../random/random.js';
 import { pathText } from '../rewards/path-option.js';
-import { stepFeed, stepInput } from '../schedulers/step.js';
+import { stepFeed } from '../schedulers/step.js';
 import { emptySome } from './captioned.js';
 import { denoisingError, drawCorruption } from './denoising-error.js';
 import type { Corruption } from './denoising-error.js';
@@ -19,6 +18,7 @@ import type { Method } from './method.js';
 import { decidedWeights, rank } from './preference.js';
 import { meanOf } from './reward-loss.js';
 import { openRoller } from './rollout.js';
+import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task, Which } from './task.js';
 import { pick } from './transitions.js';
 
@@ -55,17 +55,16 @@ export interface PairLoss {
 
 /** −Σ wᵢ log σ(−½β [(e_θ(winner) − e_θ(loser)) − (e_ref(winner) − e_ref(loser))]), one time and noise for both. */
 export async function openPairLoss(task: Task, beta: number): Promise<PairLoss> {
-  const shape = [task.batch, ...task.sampleShape];
-  const [winners, losers, noise] = ['winners', 'losers', 'noise'].map((n) => input(n, shape)) as [Tensor, Tensor, Tensor];
-  const weights = input('weights', [task.batch]);
-  const step = stepInput('step', task.batch);
+  const [winners, losers, noise] = [sampleInput(task, 'winners'), sampleInput(task, 'losers'), sampleInput(task, 'noise')];
+  const weights = itemInput(task, 'weights');
+  const step = stepsInput(task, 'step');
   const difference = (which: Which): Tensor =>
     sub(denoisingError(task, winners, noise, step, which), denoisingError(task, losers, noise, step, which));
   const inside = mul(sub(difference('tuned'), stopGradient(difference('reference'))), -0.5 * beta);
-  const graph = await openLoss(task, neg(sum(mul(weights, logSigmoid(inside)))), { inside }, 4);
+  const graph = await openLoss(task, neg(sum(mul(weights, logSigmoid(inside)))), { over: 'sum', extras: { inside }, calls: 4 });
   return {
     run: ({ winners: w, losers: l, prompts, weights: each }, corruption) => graph.run({
-      winners: w, losers: l, noise: corruption.noise, step: stepFeed(corruption.steps), weights: host(each, [task.batch]),
+      winners: w, losers: l, noise: corruption.noise, step: stepFeed(corruption.steps), weights: host(each, [each.length]),
     }, prompts),
     release: () => graph.release(),
   };
@@ -82,12 +81,12 @@ interface PairSource {
 async function givenPairs(task: Task, path: string, emptyPrompts: number): Promise<PairSource> {
   const given = await task.data.pairs(path);
   return {
-    async next(_prompts, round) {
-      const indices = [...integers({ seed: task.seed, stream: 'dpo pairs', step: round }, 0, task.batch, given.prompts.length)];
+    async next({ length }, round) {
+      const indices = [...integers({ seed: task.seed, stream: 'dpo pairs', step: round }, 0, length, given.prompts.length)];
       const { winners, losers } = await given.samples(indices);
       const prompts = indices.map((i) => given.prompts[i]!);
       const rewards = await task.reward.score(winners, prompts);
-      const weights = new Float32Array(task.batch).fill(1 / task.batch);
+      const weights = new Float32Array(length).fill(1 / length);
       return { winners, losers, prompts: emptySome(task, prompts, emptyPrompts, 'dpo', round), weights, rewards };
     },
     release: async () => {},
@@ -134,7 +133,7 @@ export const dpo: Method<z.infer<typeof options>> = {
       async *round(prompts, round) {
         const { rewards, ...batch } = await source.next(prompts, round);
         for (let update = 0; update < updates; update++) {
-          const { extras, ...value } = await loss.run(batch, drawCorruption(task, `dpo ${update}`, round));
+          const { extras, ...value } = await loss.run(batch, drawCorruption(task, batch.prompts.length, `dpo ${update}`, round));
           const decided = (extras.inside.data as Float32Array).filter((_, i) => batch.weights[i]! > 0);
           const agree = decided.map((v) => (v > 0 ? 1 : 0));
           yield { ...value, rewards, ...(agree.length > 0 && { metrics: { implicitAccuracy: meanOf(agree) } }) };

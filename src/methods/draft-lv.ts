@@ -37,13 +37,13 @@ export const draftLv: Method<z.infer<typeof options>> = {
       async *round(prompts, round) {
         const parts = meanOfParts();
         const { x: way } = await roller.rollout(prompts, round, { stop: ownGradient ? last : last + 1 });
-        const own = ownGradient ? await call.run(way.at(-1)!, step, prompts, roller.noise(round, last)) : null;
+        const own = ownGradient ? await call.run(way.at(-1)!, step, prompts, roller.noise(prompts, round, last)) : null;
         if (own) parts.add(own);
         const sample = own?.sample ?? way.at(-1)!;
         const rewards = own?.score ?? (await task.reward.score(sample, prompts));
         for (let i = 0; i < n; i++) {
           const key = { seed: task.seed, stream: 'draft-lv', step: round };
-          const noise = normal(key, i, task.batch * sampleSize(task));
+          const noise = normal(key, i, prompts.length * sampleSize(task));
           const x = samplesOf(task, addNoise(step.from, sample.data as Float32Array, noise));
           parts.add(await call.run(x, toX0(step), prompts));
         }

@@ -52,7 +52,7 @@ export const drtune: Method<z.infer<typeof options>> = {
         const x = trajectory.x.at(-1)!;
         const clean = x0Sample(task, step, x, await roller.predict(x, step, prompts));
         const { score, gradient } = await task.reward.gradient(clean, prompts);
-        const slope = (i: number): number => (ceiling === null || score[i]! < ceiling ? -1 / task.batch : 0);
+        const slope = (i: number): number => (ceiling === null || score[i]! < ceiling ? -1 / prompts.length : 0);
         const g = perItem(task, gradient, slope).data as Float32Array;
         // x̂0 = x0FromX · x_stop + x0FromOutput · ε_θ(sg(x_stop))
         const alongX = samplesOf(task, combine([step.x0FromX, g]));

@@ -4,6 +4,7 @@ import { grad } from '../graph/grad.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
 import { accumulate } from './backprop.js';
+import type { GraphFacts } from './cuts.js';
 import type { Task } from './task.js';
 
 export interface LossValue<E extends string> {
@@ -18,25 +19,35 @@ export interface LossGraph<E extends string> {
   release(): Promise<void>;
 }
 
-/**
- * @param loss [] in `symbols`
- * @param extras further outputs of the same graph
- * @param calls how often a sample goes forward through the network in it, guidance counted twice
- * @param symbols what is trained; the task's parameters, unless a method has more
- */
-export async function openLoss<E extends string>(
-  task: Task, loss: Tensor, extras: Readonly<Record<E, Tensor>>, calls: number, symbols = task.symbols,
+export interface LossFacts<E extends string> extends Pick<GraphFacts, 'calls' | 'feeds'> {
+  /** What the loss is over the items of the graph, and so over those of a round. */
+  readonly over: 'sum' | 'mean';
+  /** Further outputs of the same graph: rows for items, or numbers [] over the items as the loss is. */
+  readonly extras?: Readonly<Record<E, Tensor>>;
+  /** What is trained; the task's parameters, unless a method has more. */
+  readonly symbols?: ReadonlyMap<string, Tensor>;
+  /** Inputs with a value for each item whose gradients are wanted too, by name. */
+  readonly byItem?: ReadonlyMap<string, Tensor>;
+}
+
+/** @param loss [] in `symbols` */
+export async function openLoss<E extends string = never>(
+  task: Task, loss: Tensor,
+  { over, extras = {} as Readonly<Record<E, Tensor>>, symbols = task.symbols, byItem = new Map(), ...facts }: LossFacts<E>,
 ): Promise<LossGraph<E>> {
-  const names = [...symbols.keys()];
-  const gradients = grad(loss, [...symbols.values()]);
+  const names = [...symbols.keys(), ...byItem.keys()];
+  const gradients = grad(loss, [...symbols.values(), ...byItem.values()]);
   const byName = Object.fromEntries(names.map((name, i) => [`grad/${name}`, gradients[i]!]));
   const others = Object.entries<Tensor>(extras);
   const outputs = { loss, ...byName, ...Object.fromEntries(others.map(([name, t]) => [`extra/${name}`, t])) };
-  const executable = await task.compile<string>(outputs);
+  const shared = ['loss', ...[...symbols.keys()].map((name) => `grad/${name}`), ...others.filter(([, t]) => t.rank === 0).map(([name]) => `extra/${name}`)];
+  const executable = await task.compile<string>(outputs, { ...facts, over: new Map(shared.map((name) => [name, over])) });
   return {
     async run(feeds, prompts) {
       const results = await executable.run(feeds, prompts);
-      task.counts.denoiserCalls += calls * task.batch;
+      // A mean over the graph's items, of which the round has more.
+      const share = over === 'mean' ? task.microbatch / prompts.length : 1;
+      if (share !== 1) for (const name of byItem.keys()) results[`grad/${name}`] = scaled(results[`grad/${name}`]!, share);
       return {
         loss: results['loss']!.data[0] as number,
         gradients: new Map(names.map((name) => [name, results[`grad/${name}`]!])),
@@ -46,6 +57,8 @@ export async function openLoss<E extends string>(
     release: () => executable.release(),
   };
 }
+
+const scaled = (t: HostTensor, factor: number): HostTensor => ({ ...t, data: (t.data as Float32Array).map((v) => v * factor) });
 
 /** Mean loss and gradients of the parts of an update, added as they come. */
 export function meanOfParts(): { add(part: Pick<LossValue<never>, 'loss' | 'gradients'>): void; mean(): { loss: number; gradients: Map<string, HostTensor> } } {

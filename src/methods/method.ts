@@ -33,7 +33,7 @@ export interface Stepper {
    * One round: samples for the prompts, and the updates made from them. The caller applies each update before it asks
    * for the next. All randomness comes from (task.seed, round).
    *
-   * @param prompts task.batch prompts
+   * @param prompts one for each item of the round; however these are cut to be computed, the method sees all of them
    */
   round(prompts: readonly string[], round: number): AsyncGenerator<Update>;
   release(): Promise<void>;

@@ -4,14 +4,13 @@ import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { add, mul, square, sub } from '../graph/ops/arithmetic.js';
 import { mean } from '../graph/ops/reduce.js';
-import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { pause } from '../host/pause.js';
 import { normal } from '../random/random.js';
 import { bridge, signalPower } from '../schedulers/process.js';
 import type { NoiseLevel } from '../schedulers/process.js';
 import { drawNoise } from '../schedulers/sample.js';
-import { stepFeed, stepInput } from '../schedulers/step.js';
+import { stepFeed } from '../schedulers/step.js';
 import { stochasticSteps } from '../schedulers/transition.js';
 import { openCarriedScores } from './carried-scores.js';
 import { balanceLosses } from './detailed-balance.js';
@@ -23,7 +22,7 @@ import { forBatch, openRoller } from './rollout.js';
 import type { Trajectory } from './rollout.js';
 import { smoothedGradient } from './smoothed-reward.js';
 import { kept, keep } from './stale.js';
-import { sampleSize, samplesOf } from './task.js';
+import { itemInput, sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
 import type { SampleReward, Task } from './task.js';
 import { chooseTransitions, pick, transitionAt, upTo } from './transitions.js';
 import type { Transition } from './transitions.js';
@@ -232,8 +231,8 @@ const copied = (gradients: ReadonlyMap<string, HostTensor>): Map<string, HostTen
   new Map([...gradients].map(([name, g]) => [name, { ...g, data: g.data.slice() } as HostTensor]));
 
 /** Noise for new x', of the tuned model and of the prior, for `fresh-next`. */
-function freshNoise(task: Task, update: number, draw: number): Record<string, HostTensor> {
-  const items = Array.from({ length: task.batch }, (_, i) => i);
+function freshNoise(task: Task, count: number, update: number, draw: number): Record<string, HostTensor> {
+  const items = Array.from({ length: count }, (_, i) => i);
   const of = (name: string): HostTensor => samplesOf(task, drawNoise(
     (_, item, count) => normal({ seed: task.seed, stream: `${name} ${draw}`, step: update }, item, count), 0, items, sampleSize(task)));
   return { 'fresh tuned': of('fresh tuned'), 'fresh prior': of('fresh prior') };
@@ -259,14 +258,13 @@ const followsPaths = ({ path, flow, residual, reverseGradient, compat }: NablaOp
  * @param paths whether carried scores will be given
  */
 export async function openTransitionLoss(task: Task, opts: NablaOptions, paths = false) {
-  const shape = [task.batch, ...task.sampleShape];
-  const at = (name: string): Tensor => input(name, shape);
+  const at = (name: string): Tensor => sampleInput(task, name);
   const flow = opts.flow ? task.auxiliary('flow', { prompted: !opts.compat.includes('promptless-flow') }) : null;
   const [x, next, output, rewardNow, rewardNext] = ['x', 'next', 'output', 'reward now', 'reward next'].map(at) as [Tensor, Tensor, Tensor, Tensor, Tensor];
-  const [last, noisedMean, noisedStd, power] = ['last', 'noised mean', 'noised std', 'power'].map((name) => input(name, [task.batch, 1, 1, 1])) as [Tensor, Tensor, Tensor, Tensor];
+  const [last, noisedMean, noisedStd, power] = ['last', 'noised mean', 'noised std', 'power'].map((name) => itemInput(task, name, [1, 1, 1])) as [Tensor, Tensor, Tensor, Tensor];
   const fresh = opts.compat.includes('fresh-next') ? ([at('fresh tuned'), at('fresh prior')] as const) : null;
   const carried = paths ? { now: at('carried now'), next: at('carried next') } : null;
-  const [step, after] = [stepInput('step', task.batch), stepInput('after', task.batch)];
+  const [step, after] = [stepsInput(task, 'step'), stepsInput(task, 'after')];
   const { forward, reverse, terminal, tuned } = balanceLosses(
     task, flow, opts, { x, next, step, after, last, rewardNow, rewardNext, carried, fresh, power, noised: { mean: noisedMean, std: noisedStd } },
   );
@@ -280,7 +278,7 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions, paths =
   // Forward through the tuned network, through the reference where it is balanced against, and through g_φ at x' and x.
   const networks = opts.residual || fresh ? 2 : 1;
   const flows = flow ? (reverse ? 2 : 1) : 0;
-  const graph = await openLoss(task, total, terms, networks * task.callsPerSample + flows, symbols);
+  const graph = await openLoss(task, total, { over: 'mean', extras: terms, calls: networks * task.callsPerSample + flows, symbols });
 
   const column = (values: readonly number[]): HostTensor => host(Float32Array.from(values), [task.batch, 1, 1, 1]);
   return {
@@ -295,7 +293,7 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions, paths =
         ...(paths && { power: column(t.steps.map(({ to }) => signalPower(to))) }),
         ...(!opts.residual && { 'noised mean': column(noised.map(({ mean }) => mean)), 'noised std': column(noised.map(({ std }) => std)) }),
         step: stepFeed(t.steps), after: stepFeed(ends),
-        ...(fresh && freshNoise(task, update, draw)),
+        ...(fresh && freshNoise(task, prompts.length, update, draw)),
         ...Object.fromEntries(flow?.parameters ?? []),
       }, prompts);
     },

@@ -3,12 +3,11 @@ import { host } from '../graph/dtype.js';
 import { stopGradient } from '../graph/grad.js';
 import { clip, exp, maximum, mul, neg, sub } from '../graph/ops/arithmetic.js';
 import { mean } from '../graph/ops/reduce.js';
-import { input } from '../graph/tensor.js';
-import type { Tensor } from '../graph/tensor.js';
-import { stepFeed, stepInput, transitionMean } from '../schedulers/step.js';
+import { stepFeed, transitionMean } from '../schedulers/step.js';
 import { logProbability } from '../schedulers/transition.js';
 import { openLoss } from './loss-graph.js';
 import type { LossValue } from './loss-graph.js';
+import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 import type { Transition } from './transitions.js';
 
@@ -24,10 +23,9 @@ export interface PolicyGradient {
  * means over an item's elements.
  */
 export async function openPolicyGradient(task: Task, clipRange: number | null): Promise<PolicyGradient> {
-  const shape = [task.batch, ...task.sampleShape];
-  const [x, next, output] = ['x', 'next', 'output'].map((name) => input(name, shape)) as [Tensor, Tensor, Tensor];
-  const advantage = input('advantage', [task.batch]);
-  const step = stepInput('step', task.batch);
+  const [x, next, output] = [sampleInput(task, 'x'), sampleInput(task, 'next'), sampleInput(task, 'output')];
+  const advantage = itemInput(task, 'advantage');
+  const step = stepsInput(task, 'step');
   const now = logProbability(step, next, transitionMean(step, x, task.network(x, step, 'tuned')));
   const before = logProbability(step, next, transitionMean(step, x, output));
   const ratio = exp(sub(now, stopGradient(before)));
@@ -35,10 +33,10 @@ export async function openPolicyGradient(task: Task, clipRange: number | null): 
   const loss = clipRange === null
     ? mul(cost, now)
     : maximum(mul(cost, ratio), mul(cost, clip(ratio, 1 - clipRange, 1 + clipRange)));
-  const graph = await openLoss(task, mean(loss), { ratio }, task.callsPerSample);
+  const graph = await openLoss(task, mean(loss), { over: 'mean', extras: { ratio }, calls: task.callsPerSample });
   return {
     run: ({ x: at, next: to, output: was, steps }, weights, prompts) =>
-      graph.run({ x: at, next: to, output: was, step: stepFeed(steps), advantage: host(weights, [task.batch]) }, prompts),
+      graph.run({ x: at, next: to, output: was, step: stepFeed(steps), advantage: host(weights, [weights.length]) }, prompts),
     release: () => graph.release(),
   };
 }

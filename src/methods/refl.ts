@@ -66,7 +66,7 @@ export const refl: Method<z.infer<typeof options>> = {
         const sequential = pretrain!.update === 'sequential';
         if (sequential) yield reward;
         const pictures = await captioned.next(prompts, round);
-        const { loss, gradients } = await denoising.run(pictures.clean, drawCorruption(task, 'refl pretrain', round), pictures.prompts);
+        const { loss, gradients } = await denoising.run(pictures.clean, drawCorruption(task, pictures.prompts.length, 'refl pretrain', round), pictures.prompts);
         const own: Update = { gradients, loss, rewards, metrics: { pretrainLoss: loss } };
         if (sequential) return yield own;
         accumulate(gradients, reward.gradients);

@@ -4,12 +4,11 @@
  */
 import type { HostTensor } from '../graph/dtype.js';
 import { vjp } from '../graph/grad.js';
-import { input } from '../graph/tensor.js';
-import { stepFeed, stepInput } from '../schedulers/step.js';
+import { stepFeed } from '../schedulers/step.js';
 import type { Step } from '../schedulers/plan.js';
 import { perItem } from './reward-loss.js';
 import { openRoller } from './rollout.js';
-import { sampleSize, samplesOf } from './task.js';
+import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
 import type { SampleReward, Task, Which } from './task.js';
 
 export interface RewardGuess {
@@ -27,9 +26,8 @@ export interface RewardGuess {
 
 /** Compiles the guess with the tuned network or the reference. */
 export async function openRewardGuess(task: Task, which: Which): Promise<RewardGuess> {
-  const shape = [task.batch, ...task.sampleShape];
-  const [x, cotangent] = [input('x', shape), input('cotangent', shape)];
-  const output = task.network(x, stepInput('step', task.batch), which);
+  const [x, cotangent] = [sampleInput(task, 'x'), sampleInput(task, 'cotangent')];
+  const output = task.network(x, stepsInput(task, 'step'), which);
   const jacobian = await task.compile({ pulled: vjp([output], [x], [cotangent])[0]! });
   const roller = await openRoller(task, which);
   const size = sampleSize(task);

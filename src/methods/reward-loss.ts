@@ -1,6 +1,6 @@
 /** @file From rewards and their gradients to losses that are descended. */
 import type { HostTensor } from '../graph/dtype.js';
-import { samplesOf } from './task.js';
+import { samplesOf, sampleSize } from './task.js';
 import type { Task } from './task.js';
 
 export function meanOf(values: ArrayLike<number>): number {
@@ -12,9 +12,9 @@ export function meanOf(values: ArrayLike<number>): number {
 /** Scales each item's gradient by its own factor: the chain rule of a loss Σ f(r_i). */
 export function perItem(task: Task, gradient: HostTensor, factor: (item: number) => number): HostTensor {
   const g = gradient.data as Float32Array;
-  const size = g.length / task.batch;
+  const size = sampleSize(task);
   const out = new Float32Array(g.length);
-  for (let i = 0; i < task.batch; i++) {
+  for (let i = 0; i * size < g.length; i++) {
     const f = factor(i);
     for (let k = i * size; k < (i + 1) * size; k++) out[k] = f * g[k]!;
   }

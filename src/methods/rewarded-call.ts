@@ -6,14 +6,13 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { neg } from '../graph/ops/arithmetic.js';
 import { mean } from '../graph/ops/reduce.js';
-import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { SamplingError } from '../schedulers/errors.js';
 import type { Step } from '../schedulers/plan.js';
-import { stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import { stepFeed, takeStep } from '../schedulers/step.js';
 import { openLoss } from './loss-graph.js';
-import { forBatch } from './rollout.js';
-import { sampleSize, samplesOf } from './task.js';
+import { forItems } from './rollout.js';
+import { sampleInput, samplesOf, stepsInput } from './task.js';
 import type { Task } from './task.js';
 
 export interface RewardedCallOptions {
@@ -53,19 +52,19 @@ const X = 'x';
 export async function openRewardedCall(
   task: Task, { loss = neg, byX = false }: RewardedCallOptions = {},
 ): Promise<RewardedCall> {
-  const shape = [task.batch, ...task.sampleShape];
-  const [x, noise, step] = [input(X, shape), input('noise', shape), stepInput('step', task.batch)];
+  const [x, noise, step] = [sampleInput(task, X), sampleInput(task, 'noise'), stepsInput(task, 'step')];
   const output = task.network(x, step, 'tuned');
   const sample = takeStep(step, x, output, { noise });
   const score = task.reward.trace(sample);
-  const symbols = new Map([...task.symbols, ...(byX ? [[X, x] as const] : [])]);
-  const graph = await openLoss(task, mean(loss(score)), { score, sample }, task.callsPerSample, symbols);
-  const still = samplesOf(task, new Float32Array(task.batch * sampleSize(task)));
+  const graph = await openLoss(task, mean(loss(score)), {
+    over: 'mean', extras: { score, sample }, calls: task.callsPerSample, feeds: task.reward.feeds, ...(byX && { byItem: new Map([[X, x]]) }),
+  });
 
   return {
     async run(at, taken, prompts, z) {
       if (!z && taken.std !== 0) throw new SamplingError('this step needs noise, and got none');
-      const feeds = { [X]: at, step: stepFeed(forBatch(task, taken)), noise: z ?? still, ...(await task.reward.feeds(prompts)) };
+      const still = samplesOf(task, new Float32Array(at.data.length));
+      const feeds = { [X]: at, step: stepFeed(forItems(prompts.length, taken)), noise: z ?? still };
       const { loss: value, gradients, extras } = await graph.run(feeds, prompts);
       const gradientByX = gradients.get(X) ?? null;
       gradients.delete(X);

@@ -26,7 +26,7 @@ export async function openRewardedSampling(task: Task, earliest: number, loss?: 
   return {
     async run(prompts, round, from) {
       const trajectory = await roller.rollout(prompts, round, { stop: last });
-      const rewarded = await end.run(trajectory.x.at(-1)!, task.plan.steps[last]!, prompts, roller.noise(round, last));
+      const rewarded = await end.run(trajectory.x.at(-1)!, task.plan.steps[last]!, prompts, roller.noise(prompts, round, last));
       if (backprop) {
         const trained = (i: number): boolean => i >= from;
         accumulate(rewarded.gradients, await throughSteps(task, backprop, trajectory, rewarded.byX!, { trained, jacobian: true }));

@@ -1,14 +1,13 @@
 /** @file Sampling without gradients, keeping every latent: memory does not grow with what happens inside the network. */
 import type { HostTensor } from '../graph/dtype.js';
-import { input } from '../graph/tensor.js';
 import { pause } from '../host/pause.js';
 import { normal } from '../random/random.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import { combine } from '../schedulers/linear.js';
 import { drawNoise } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
-import { isMultistep, predictX0, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
-import { sampleSize, samplesOf } from './task.js';
+import { isMultistep, predictX0, stepFeed, takeStep } from '../schedulers/step.js';
+import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
 import type { Task, Which } from './task.js';
 
 /** x_0 is the noise that sampling starts from, x_S the finished sample (S = number of steps taken). */
@@ -25,7 +24,7 @@ export interface RolloutOptions {
   readonly stop?: number;
   /** Start from these [B, C, h, w] instead of fresh noise. */
   readonly start?: HostTensor;
-  /** The items that the batch is, for their noise; by default those of the round, counted through the whole training. */
+  /** Numbers of the items, for their noise; by default those of the round, counted through the whole training. */
   readonly items?: readonly number[];
   /** Rollouts of one round with different copies share no noise, where it comes from a stream; 0 by default. */
   readonly copy?: number;
@@ -44,13 +43,13 @@ export interface Roller {
   /** Samples, by default from fresh noise and to the end of the plan. */
   rollout(prompts: readonly string[], round: number, options?: RolloutOptions): Promise<Trajectory>;
   /** The z that a rollout of this round adds in step i, if that has noise [B, C, h, w]. */
-  noise(round: number, i: number): HostTensor;
+  noise(prompts: readonly string[], round: number, i: number): HostTensor;
   release(): Promise<void>;
 }
 
-/** The same step for every item. */
-export function forBatch(task: Task, steps: Step | readonly Step[]): readonly Step[] {
-  return Array.isArray(steps) ? (steps as readonly Step[]) : new Array<Step>(task.batch).fill(steps as Step);
+/** The same step for every one of `count` items. */
+export function forItems(count: number, steps: Step | readonly Step[]): readonly Step[] {
+  return Array.isArray(steps) ? (steps as readonly Step[]) : new Array<Step>(count).fill(steps as Step);
 }
 
 /**
@@ -63,8 +62,8 @@ export async function openRoller(
 ): Promise<Roller> {
   const { plan = task.plan, guided = true } = options;
   if (isMultistep(plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
-  const x = input('x', [task.batch, ...task.sampleShape]);
-  const executable = await task.compile({ output: task.network(x, stepInput('step', task.batch), which, { guided }) });
+  const output = task.network(sampleInput(task, 'x'), stepsInput(task, 'step'), which, { guided });
+  const executable = await task.compile({ output }, { calls: guided ? task.callsPerSample : 1 });
   const size = sampleSize(task);
 
   const noiseOf = (copy: number): NoiseSource => {
@@ -73,19 +72,17 @@ export async function openRoller(
     return (draw, item, count) => normal({ seed: task.seed, stream, step: draw }, item, count);
   };
   // Items are numbered through the whole training, so that no two start from the same noise.
-  const itemsOf = (round: number): number[] => Array.from({ length: task.batch }, (_, i) => round * task.batch + i);
+  const itemsOf = (prompts: readonly string[], round: number): number[] => prompts.map((_, i) => round * prompts.length + i);
   const drawn = (draw: number, items: readonly number[], copy: number): Float32Array =>
     drawNoise(noiseOf(copy), draw, items, size);
 
   async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
-    const { output } = await executable.run({ x: samples, step: stepFeed(forBatch(task, steps)) }, prompts);
-    task.counts.denoiserCalls += task.batch * (guided ? task.callsPerSample : 1);
-    return output;
+    return (await executable.run({ x: samples, step: stepFeed(forItems(prompts.length, steps)) }, prompts)).output;
   }
 
   return {
     predict,
-    async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0, items = itemsOf(round) } = {}) {
+    async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0, items = itemsOf(prompts, round) } = {}) {
       const steps = plan.steps.slice(0, stop);
       const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawn(0, items, copy)]))];
       const outputs: HostTensor[] = [];
@@ -99,7 +96,7 @@ export async function openRoller(
       }
       return { prompts, x: xs, outputs, steps };
     },
-    noise: (round, i) => samplesOf(task, drawn(i + 1, itemsOf(round), 0)),
+    noise: (prompts, round, i) => samplesOf(task, drawn(i + 1, itemsOf(prompts, round), 0)),
     release: () => executable.release(),
   };
 }

@@ -77,7 +77,7 @@ export const sharpenRlhf: Method<Options> = {
     return {
       async *round(prompts, round) {
         const key = { seed: task.seed, stream: 'sharpen', step: round };
-        const times = randomTimes(task.process, key, 0, task.batch);
+        const times = randomTimes(task.process, key, 0, prompts.length);
         const walks: Walk[] = [];
         for (let copy = 0; copy < n; copy++) {
           const { x } = await roller.rollout(prompts, round, { copy });

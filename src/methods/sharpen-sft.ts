@@ -52,15 +52,15 @@ export const sharpenSft: Method<z.infer<typeof options>> = {
         const { clean, prompts } = await source.next(given, round);
         const conditions = pictures === null ? prompts : emptySome(task, prompts, emptyPrompts, 'sharpen', round);
         const key = { seed: task.seed, stream: 'sharpen', step: round };
-        const times = randomTimes(task.process, key, 0, task.batch);
+        const times = randomTimes(task.process, key, 0, prompts.length);
         const walks: Walk[] = [];
         for (let i = 0; i < n; i++) {
-          const noise = samplesOf(task, normal(key, 1 + i, task.batch * sampleSize(task)));
+          const noise = samplesOf(task, normal(key, 1 + i, prompts.length * sampleSize(task)));
           walks.push(await stepRewards.walk(clean, noise, times, prompts, conditions));
         }
         const { best, gap } = rank(walks.map((w) => w.reward));
         const chosen = pickWalk(task, walks, best);
-        const weights = new Float32Array(task.batch).fill(1 / task.batch);
+        const weights = new Float32Array(prompts.length).fill(1 / prompts.length);
         yield {
           gradients: await stepRewards.gradient(chosen, weights, conditions),
           loss: meanOf(chosen.loss),

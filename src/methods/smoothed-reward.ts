@@ -16,10 +16,10 @@ export function smoothedGradient(
   task: Task, draws: number, deviation: number, round: number,
 ): SampleReward['gradient'] {
   if (draws === 1) return task.reward.gradient;
-  const items = Array.from({ length: task.batch }, (_, i) => i);
   let drawn = 0;
   return async (samples, prompts) => {
-    const score = new Float32Array(task.batch);
+    const items = prompts.map((_, i) => i);
+    const score = new Float32Array(items.length);
     const gradient = new Float32Array(samples.data.length);
     for (let k = 0; k < draws; k++) {
       const noise = drawNoise(

@@ -67,8 +67,8 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
   /** Linear combination with factors of its own for each item. */
   function mix(...terms: readonly (readonly [(item: number) => number, HostTensor])[]): HostTensor {
     const size = sampleSize(task);
-    const out = new Float32Array(task.batch * size);
-    for (let i = 0; i < task.batch; i++) {
+    const out = new Float32Array(terms[0]![1].data.length);
+    for (let i = 0; i * size < out.length; i++) {
       const factors = terms.map(([factor]) => factor(i));
       for (let k = i * size; k < (i + 1) * size; k++) {
         out[k] = terms.reduce((sum, [, t], j) => sum + factors[j]! * (t.data as Float32Array)[k]!, 0);
@@ -81,7 +81,7 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
   function errors(target: HostTensor, output: HostTensor): number[] {
     const size = sampleSize(task);
     const [a, b] = [target.data as Float32Array, output.data as Float32Array];
-    return Array.from({ length: task.batch }, (_, i) => {
+    return Array.from({ length: a.length / size }, (_, i) => {
       let total = 0;
       for (let k = i * size; k < (i + 1) * size; k++) total += (a[k]! - b[k]!) ** 2;
       return total / size;
@@ -91,7 +91,7 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
   /** The target of each item in its own noise level, from the sample and noise that the walk began with. */
   function targets(clean: HostTensor, noise: HostTensor, steps: readonly Step[]): HostTensor {
     const size = sampleSize(task);
-    const out = new Float32Array(task.batch * size);
+    const out = new Float32Array(clean.data.length);
     steps.forEach((step, i) => {
       const of = (t: HostTensor): Float32Array => (t.data as Float32Array).subarray(i * size, (i + 1) * size);
       out.set(predictionTarget(task.process.predictionType, step.from, of(clean), of(noise)), i * size);
@@ -103,7 +103,7 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
     async walk(clean, noise, times, prompts, conditions) {
       const level = times.map((t) => levelAt(task.process, t));
       const lengths = times.map(stopsOf);
-      const [reward, loss, referenceLoss] = [0, 0, 0].map(() => new Float32Array(task.batch)) as [Float32Array, Float32Array, Float32Array];
+      const [reward, loss, referenceLoss] = [0, 0, 0].map(() => new Float32Array(times.length)) as [Float32Array, Float32Array, Float32Array];
       const stops: Stop[] = [];
       let x = mix([(i) => level[i]!.signal, clean], [(i) => level[i]!.noise, noise]);
       for (let k = 0; k < Math.max(...lengths); k++) {
@@ -130,7 +130,7 @@ export async function openStepRewards(task: Task, { m, gridSteps, detach, refere
     async gradient({ stops }, weights, conditions) {
       const total = new Map<string, HostTensor>();
       const lengths = Array.from(weights, (_, i) => stops.filter((stop) => stop.steps[i]).length);
-      let g = samplesOf(task, new Float32Array(task.batch * sampleSize(task))); // ∂ / ∂ x of the stop after
+      let g = samplesOf(task, new Float32Array(weights.length * sampleSize(task))); // ∂ / ∂ x of the stop after
       for (let k = stops.length - 1; k >= 0; k--) {
         const { x, output, target, steps } = stops[k]!;
         const slope = (i: number): number => (steps[i] ? (2 * weights[i]!) / (sampleSize(task) * lengths[i]!) : 0);

@@ -4,24 +4,16 @@
  */
 import type { HostTensor, Shape } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import type { Process } from '../schedulers/process.js';
+import { stepInput } from '../schedulers/step.js';
+import type { GraphFacts } from './cuts.js';
 
 /** The network as it is being trained, or as it was before. */
 export type Which = 'tuned' | 'reference';
-
-/** What was spent so far. */
-export interface Counts {
-  /** Images scored. */
-  rewardQueries: number;
-  /**
-   * Items that went forward through the network or one beside it (`Task.auxiliary`, though that is smaller);
-   * classifier-free guidance counts twice, a backward pass not at all.
-   */
-  denoiserCalls: number;
-}
 
 export interface ScoredGradient {
   /** [B] */
@@ -41,7 +33,7 @@ export interface SampleReward {
   /** What such a graph must be fed for the reward's part. */
   feeds(prompts: readonly string[]): Promise<Feeds>;
   /**
-   * Counts the scores that such a graph gave, and returns them.
+   * Takes note of the scores that such a graph gave, and returns them.
    *
    * @throws Error if they are not one finite number for each prompt
    */
@@ -50,7 +42,11 @@ export interface SampleReward {
 
 /** A compiled graph that gets weights, trained parameters and conditions by itself. */
 export interface TaskExecutable<O extends string> {
-  /** @param prompts whose conditions to feed; none if the graph calls no network */
+  /**
+   * Runs it over any number of items, however many the graph holds at once (cuts.ts).
+   *
+   * @param prompts one for each item
+   */
   run(feeds: Feeds, prompts: readonly string[]): Promise<Record<O, HostTensor>>;
   release(): Promise<void>;
 }
@@ -93,16 +89,15 @@ export interface NetworkOptions {
 export interface Task {
   /** [C, h, w] */
   readonly sampleShape: Shape;
-  /** Items a compiled graph works on at once; methods get prompts in this number. */
-  readonly batch: number;
-  /** What one sample costs in `Counts.denoiserCalls` each time it goes through the network: 2 with guidance. */
+  /** Items that a graph holds at once: what `sampleInput` and its like trace with. Rounds are of any multiple of it. */
+  readonly microbatch: number;
+  /** Network calls (NFE) of one sample each time it goes through the network: 2 with guidance. */
   readonly callsPerSample: number;
   readonly seed: number;
   readonly process: Process;
   readonly plan: Plan;
   readonly reward: SampleReward;
   readonly data: TaskData;
-  readonly counts: Counts;
   /** Trained numbers by input name; changed in place between updates. */
   readonly parameters: ReadonlyMap<string, HostTensor>;
   /** Their graph inputs. */
@@ -121,15 +116,24 @@ export interface Task {
    */
   auxiliary(name: string, options?: { readonly prompted?: boolean }): Auxiliary;
   /** Knows the values of everything that the networks and the reward are frozen with. */
-  compile<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>>;
+  compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, facts?: GraphFacts<O>): Promise<TaskExecutable<O>>;
 }
 
 /** [B, C, h, w] from numbers. */
-export function samplesOf(task: Task, data: Float32Array): HostTensor {
-  return host(data, [task.batch, ...task.sampleShape]);
+export function samplesOf(task: Pick<Task, 'sampleShape'>, data: Float32Array): HostTensor {
+  return host(data, [data.length / sampleSize(task), ...task.sampleShape]);
 }
 
+/** A graph input of samples, [B, C, h, w]. */
+export const sampleInput = (task: Task, name: string): Tensor => input(name, [task.microbatch, ...task.sampleShape]);
+
+/** A graph input with a value, or values of the shape `rest`, for each item, [B, …]. */
+export const itemInput = (task: Task, name: string, rest: Shape = []): Tensor => input(name, [task.microbatch, ...rest]);
+
+/** A graph input of steps, one for each item. */
+export const stepsInput = (task: Task, name: string): Step<Tensor> => stepInput(name, task.microbatch);
+
 /** Numbers in one sample, C·h·w. */
-export function sampleSize(task: Task): number {
+export function sampleSize(task: Pick<Task, 'sampleShape'>): number {
   return task.sampleShape.reduce((a, b) => a * b, 1);
 }

@@ -55,7 +55,7 @@ export function transitionAt(task: Task, { x, outputs, steps }: Trajectory, indi
 /** Item b of the tensor `from[indices[b]]`, for all b. */
 export function pick(task: Task, from: readonly HostTensor[], indices: readonly number[]): HostTensor {
   const size = sampleSize(task);
-  const data = new Float32Array(task.batch * size);
+  const data = new Float32Array(indices.length * size);
   indices.forEach((i, b) => data.set((from[i]!.data as Float32Array).subarray(b * size, (b + 1) * size), b * size));
   return samplesOf(task, data);
 }

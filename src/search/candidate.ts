@@ -2,7 +2,8 @@
  * @file The candidates of a search and the account that is kept for each prompt. A candidate knows the noise it was
  * made of, so any of them can be made again, and none depends, but for rounding, on what it was computed together with.
  */
-import type { Counts, Task } from '../methods/task.js';
+import type { Counts } from '../methods/counted.js';
+import type { Task } from '../methods/task.js';
 import { sampleSize } from '../methods/task.js';
 import { normal } from '../random/random.js';
 import { combine } from '../schedulers/linear.js';

@@ -1,11 +1,9 @@
-/** @file Moves candidates through the sampler and scores them, in batches of the task, whatever prompts they are of. */
-import type { HostTensor } from '../graph/dtype.js';
-import { input } from '../graph/tensor.js';
+/** @file Moves candidates through the sampler and scores them, some at a time, whatever prompts they are of. */
 import { pause } from '../host/pause.js';
-import { forBatch } from '../methods/rollout.js';
-import { sampleSize, samplesOf } from '../methods/task.js';
+import { forItems } from '../methods/rollout.js';
+import { sampleInput, samplesOf, sampleSize, stepsInput } from '../methods/task.js';
 import type { Task, Which } from '../methods/task.js';
-import { predictX0, reach, stepFeed, stepInput, takeStep } from '../schedulers/step.js';
+import { predictX0, reach, stepFeed, takeStep } from '../schedulers/step.js';
 import type { Call } from '../schedulers/step.js';
 import { bookCalls, bookScore, draw } from './candidate.js';
 import type { Candidate } from './candidate.js';
@@ -29,35 +27,29 @@ export interface Explorer {
 export interface ExplorerOptions {
   /** Default: the network as it is trained now. */
   readonly which?: Which;
-  /** Called after each step of a batch with the denoiser calls it took; an error thrown here ends the search. */
+  /** Called after each step with the denoiser calls it took; an error thrown here ends the search. */
   readonly onCalls?: (calls: number) => void;
 }
 
-/**
- * Compiles a task's network for searching. The accounts of the prompts hold what their candidates cost; `task.counts`
- * has in addition what fills incomplete batches.
- */
+/** Compiles a task's network for searching. The accounts of the prompts hold what their candidates cost. */
 export async function openExplorer(task: Task, options: ExplorerOptions = {}): Promise<Explorer> {
   const { which = 'tuned', onCalls } = options;
-  const { batch, plan, counts, callsPerSample } = task;
+  const { microbatch, plan, callsPerSample } = task;
   const size = sampleSize(task);
-  const x = input('x', [batch, ...task.sampleShape]);
-  const network = await task.compile({ output: task.network(x, stepInput('step', batch), which) });
+  const output = task.network(sampleInput(task, 'x'), stepsInput(task, 'step'), which);
+  const network = await task.compile({ output }, { calls: callsPerSample });
 
   const stack = (rows: readonly Float32Array[]): Float32Array => {
-    const data = new Float32Array(batch * size);
+    const data = new Float32Array(rows.length * size);
     rows.forEach((row, i) => data.set(row, i * size));
     return data;
   };
 
-  /** Calls `work` on `batch` candidates at a time, the last ones filled up with copies, and joins what it returns. */
-  async function inBatches<T>(
-    candidates: readonly Candidate[], work: (filled: readonly Candidate[], own: readonly Candidate[]) => Promise<T[]>,
-  ): Promise<T[]> {
+  /** Calls `work` on as many candidates as are computed at once, so that there is progress to tell, and joins what it returns. */
+  async function inBatches<T>(candidates: readonly Candidate[], work: (some: readonly Candidate[]) => Promise<T[]>): Promise<T[]> {
     const all: T[] = [];
-    for (let first = 0; first < candidates.length; first += batch) {
-      const own = candidates.slice(first, first + batch);
-      all.push(...await work(Array.from({ length: batch }, (_, i) => own[i] ?? own.at(-1)!), own));
+    for (let first = 0; first < candidates.length; first += microbatch) {
+      all.push(...await work(candidates.slice(first, first + microbatch)));
     }
     return all;
   }
@@ -66,18 +58,17 @@ export async function openExplorer(task: Task, options: ExplorerOptions = {}): P
 
   return {
     task,
-    advance: (candidates, start, stop) => inBatches(candidates, async (filled, own) => {
-      let at = stack(filled.map((c) => c.x));
+    advance: (candidates, start, stop) => inBatches(candidates, async (own) => {
+      let at = stack(own.map((c) => c.x));
       let clean: Float32Array | null = null;
       let past: readonly Call<Float32Array>[] = [];
       for (let i = start; i < stop; i++) {
         const step = plan.steps[i]!;
-        const feeds: Record<string, HostTensor> = { x: samplesOf(task, at), step: stepFeed(forBatch(task, step)) };
-        const output = (await network.run(feeds, promptsOf(filled))).output.data as Float32Array;
-        counts.denoiserCalls += batch * callsPerSample;
+        const feeds = { x: samplesOf(task, at), step: stepFeed(forItems(own.length, step)) };
+        const output = (await network.run(feeds, promptsOf(own))).output.data as Float32Array;
         const next: Float32Array = takeStep(step, at, output, {
           past,
-          ...(step.std !== 0 && { noise: stack(filled.map(({ path }) => draw(path, i + 1, size))) }),
+          ...(step.std !== 0 && { noise: stack(own.map(({ path }) => draw(path, i + 1, size))) }),
         });
         clean = predictX0(step, at, output);
         past = [{ x: at, clean }, ...past].slice(0, reach(plan));
@@ -89,10 +80,10 @@ export async function openExplorer(task: Task, options: ExplorerOptions = {}): P
       const calls = (stop - start) * callsPerSample;
       return own.map((c, i) => ({ ...c, x: row(at, i), clean: clean && row(clean, i), calls: c.calls + calls }));
     }),
-    score: (candidates, round, steps) => inBatches(candidates, async (filled, own) => {
+    score: (candidates, round, steps) => inBatches(candidates, async (own) => {
       const finished = steps === plan.steps.length;
-      const samples = samplesOf(task, stack(filled.map((c) => (finished ? c.x : c.clean!))));
-      const scores = await task.reward.score(samples, promptsOf(filled));
+      const samples = samplesOf(task, stack(own.map((c) => (finished ? c.x : c.clean!))));
+      const scores = await task.reward.score(samples, promptsOf(own));
       return own.map((c, i) => {
         const booked = bookCalls(c);
         bookScore(booked, scores[i]!, round, steps, finished);

@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { sampleSize } from '../methods/task.js';
-import type { Counts } from '../methods/task.js';
+import type { Counts } from '../methods/counted.js';
 import type { Plan } from '../schedulers/plan.js';
 import { openLedger } from './candidate.js';
 import type { Ledger, TraceEntry } from './candidate.js';

@@ -108,10 +108,10 @@ export const configSchema = z.strictObject({
     .describe('Updates of the optimiser.'),
   budget: budgetSchema.prefault({})
     .describe('Ends the run before its steps are done. Schedules of the learning rate go by steps all the same.'),
-  batch: whole.max(4096).default(8)
-    .describe('Images per update; for more than 4,096 there is `accumulate`.'),
-  accumulate: whole.max(100_000).default(1)
-    .describe('Updates\' gradients averaged into one step of the optimiser.'),
+  batch: whole.max(100_000).default(8)
+    .describe('Images of a round: what the statistics of a method and an update are made from.'),
+  microbatch: whole.max(4096).optional()
+    .describe('Images that go through the network together, a divisor of `batch`; as many as fit into memory by default.'),
   lr: positive.default(5e-4)
     .describe('Learning rate of AdamW; 4e-4 by default for models other than the bundled one (DRaFT\'s LoRAs).'),
   schedule: z.enum(['constant', 'cosine', 'linear']).default('constant')
@@ -245,6 +245,22 @@ function refuseSecrets(value: unknown, path = ''): void {
   for (const [key, inner] of Object.entries(value)) refuseSecrets(inner, path === '' ? key : `${path}.${key}`);
 }
 
+/** What earlier versions called the number of batches in an update. @throws ConfigError saying what to write instead */
+function refuseAccumulate(tree: Tree): void {
+  const { accumulate, batch = 8 } = tree;
+  if (accumulate === undefined) return;
+  const [before, now] = [Number(accumulate), Number(batch)];
+  const instead = before > 0 && now > 0 ? `batch: ${before * now} and microbatch: ${now}` : 'batch and microbatch';
+  throw new ConfigError(`accumulate is no setting any more: an update is made from \`batch\` images, computed \`microbatch\` at a time. Write ${instead} instead`);
+}
+
+/** @throws ConfigError if the batch cannot be cut into equal parts */
+function cuttable(config: RunConfig): RunConfig {
+  const { batch, microbatch = batch } = config;
+  if (batch % microbatch === 0) return config;
+  throw new ConfigError(`microbatch: ${batch} images (batch) cannot be cut into parts of ${microbatch}; take a divisor of ${batch}`);
+}
+
 /**
  * The full configuration from layers of settings, later ones winning.
  *
@@ -262,9 +278,10 @@ export function resolveConfig(
       + 'is another model. attune list rewards shows all.');
   }
   refuseSecrets(tree);
+  refuseAccumulate(tree);
   const settings = other ? over({ ...OTHER_MODELS, ...(family ?? sd1).defaults.training }, tree) : tree;
   const result = configSchema.safeParse(settings);
-  if (result.success) return result.data;
+  if (result.success) return cuttable(result.data);
   const unknown = result.error.issues.find((i) => i.code === 'unrecognized_keys');
   if (unknown) {
     const key = [...unknown.path, unknown.keys[0]!].join('.');

@@ -8,7 +8,7 @@ import type { Judged, Measures } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Roller } from '../methods/rollout.js';
 import { meanOf } from '../methods/reward-loss.js';
-import { joinRows, takeRows } from '../rewards/rows.js';
+import { joinRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';
 import type { Plan } from '../schedulers/plan.js';
 import type { RunConfig } from './config.js';
@@ -101,18 +101,15 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
 export const firstSeed = ({ config, evaluator }: { config: RunConfig; evaluator: Evaluator }): number =>
   config.evaluation.seed + evaluator.selection.first;
 
-/** One image per prompt, each from its own item's noise, whatever the batch. */
+/** One image per prompt, each from its own item's noise. */
 async function sampleImages(
   task: PipelineTask, roller: Roller, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
 ): Promise<HostTensor> {
   const parts: HostTensor[] = [];
-  for (let start = 0; start < prompts.length; start += task.batch) {
-    const part = prompts.slice(start, start + task.batch);
-    // The last batch is filled up with its own last prompt.
-    const full = [...part, ...new Array<string>(task.batch - part.length).fill(part.at(-1)!)];
-    const items = full.map((_, i) => first + start + i);
-    const { x } = await roller.rollout(full, start / task.batch, { items });
-    parts.push(takeRows(await task.decode(x.at(-1)!), 0, part.length));
+  for (let start = 0; start < prompts.length; start += task.microbatch) {
+    const part = prompts.slice(start, start + task.microbatch);
+    const { x } = await roller.rollout(part, 0, { items: part.map((_, i) => first + start + i) });
+    parts.push(await task.decode(x.at(-1)!));
     progress.step(start + part.length, prompts.length, 'images sampled');
   }
   return joinRows(parts);

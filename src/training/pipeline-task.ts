@@ -1,12 +1,16 @@
 /** @file A loaded text-to-image pipeline, an adapter and a reward as the task that methods train on. */
 import type { HostTensor } from '../graph/dtype.js';
-import { host, scalarHost } from '../graph/dtype.js';
-import { grad } from '../graph/grad.js';
+import { scalarHost } from '../graph/dtype.js';
+import { grad, vjp } from '../graph/grad.js';
+import { liveBytes } from '../graph/live-bytes.js';
+import { graphInputs } from '../graph/onnx/export.js';
 import { concat } from '../graph/ops/layout.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
-import type { Counts, NetworkOptions, SampleReward, Task, TaskExecutable, Which } from '../methods/task.js';
+import { cutsOf, inCuts } from '../methods/cuts.js';
+import type { Executor, GraphFacts } from '../methods/cuts.js';
+import type { NetworkOptions, SampleReward, Task, TaskExecutable, Which } from '../methods/task.js';
 import { joinConditions } from '../models/denoiser.js';
 import type { Condition } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
@@ -18,13 +22,15 @@ import { initialLora } from '../nn/lora-values.js';
 import { frozenWeights, trainableWeights } from '../nn/scope.js';
 import type { Adapter, WeightSource } from '../nn/scope.js';
 import { checkScores, RewardError } from '../rewards/reward.js';
+import { takeRows } from '../rewards/rows.js';
 import type { BlackBoxReward, DifferentiableReward, Reward } from '../rewards/reward.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
 import { openRuntime } from '../runtime/runtime.js';
-import { isGuided, openConditions } from '../sampling/conditions.js';
+import { isGuided, NEGATIVE, openConditions, POSITIVE } from '../sampling/conditions.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { Process } from '../schedulers/process.js';
 import type { Plan, Step } from '../schedulers/plan.js';
+import { stepInput } from '../schedulers/step.js';
 import { ConfigError } from '../formats/errors.js';
 import { auxiliaryNetwork, promptless } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
@@ -33,7 +39,8 @@ import { openTaskData } from './task-data.js';
 export type Adaptation = { readonly kind: 'lora'; readonly options: LoraOptions } | { readonly kind: 'full' };
 
 export interface PipelineTaskOptions {
-  batch: number;
+  /** Items that a compiled graph holds at once. */
+  microbatch: number;
   seed: number;
   process: Process;
   plan: Plan;
@@ -47,6 +54,8 @@ export interface PipelineTaskOptions {
   /** Recompute the inside of each block in backward passes. */
   checkpointing: boolean;
   compile: Execution;
+  /** Who computes the cuts of a round, and when; default: this process, in order. */
+  executor?: Executor;
   /** Told of captions that are cut and files that are passed over. */
   warn?: (text: string) => void;
 }
@@ -57,7 +66,7 @@ export interface PipelineTask extends Task {
   readonly adapter: LoraAdapter | null;
   /** [3, H, W] */
   readonly imageShape: readonly number[];
-  /** Images of samples [B, C, h, w] → [B, 3, H, W] in [0, 1]. */
+  /** Images of any number of samples [B, C, h, w] → [B, 3, H, W] in [0, 1]. */
   decode(samples: HostTensor): Promise<HostTensor>;
   readonly parameters: Map<string, HostTensor>;
   /** How strongly the adapter acts from now on; 0 is the base model. */
@@ -91,6 +100,41 @@ function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boo
   return { frozen, symbols, adapter, layers, reference, tuned: build(frozen, [adapter]) };
 }
 
+/** The networks for `count` items, guidance included as in sampling, and the inputs that their prompts come in through. */
+function guidedNetwork(
+  pipeline: Pipeline, { tuned, reference }: Pick<ReturnType<typeof networks>, Which>, count: number, guidance: number,
+): { network: Task['network']; positive: Condition } {
+  const guided = isGuided(pipeline, guidance);
+  const positive = conditionInputs(pipeline, count, POSITIVE);
+  const negative = conditionInputs(pipeline, count, NEGATIVE);
+  function network(x: Tensor, step: Step<Tensor>, which: Which, { guided: wanted = true }: NetworkOptions = {}): Tensor {
+    const f = which === 'tuned' ? tuned : reference;
+    if (!guided || !wanted) return f(x, step.timestep, positive);
+    // One pass over [unconditional, conditional], the usual order.
+    const times = concat([step.timestep, step.timestep], 0);
+    const [uncond, cond] = splitGuided(f(concat([x, x], 0), times, joinConditions(negative, positive)));
+    return guide(uncond, cond, guidance);
+  }
+  return { network, positive };
+}
+
+/**
+ * Bytes that an update needs for each item that a graph holds, estimated from the graphs: through network, decoder and
+ * reward and back.
+ */
+export function updateBytes(pipeline: Pipeline, options: Omit<PipelineTaskOptions, 'microbatch'>): number {
+  const [, ...sampleShape] = latentShape(pipeline, 1, options.height, options.width);
+  const nets = networks(pipeline, options.adaptation, options.checkpointing);
+  const [x, cotangent] = [input('x', [1, ...sampleShape]), input('cotangent', [1, ...sampleShape])];
+  const output = guidedNetwork(pipeline, nets, 1, options.guidance).network(x, stepInput('step', 1), 'tuned');
+  const trained = nets.adapter ? [...loraParameters(nets.adapter).values()] : [...nets.symbols.values()];
+  const pulled = vjp([output], [x, ...trained], [cotangent]);
+  const network = liveBytes(Object.fromEntries(pulled.map((t, i) => [`${i}`, t])));
+  if (!options.reward.differentiable) return network;
+  const images = decodeImages(partScope('vae', frozenWeights()), pipeline.vae, x, { checkpointing: options.checkpointing });
+  return network + liveBytes({ gradient: grad(sum(options.reward.trace(images)), [x])[0]! });
+}
+
 /** @param layers paths of all layers that could be adapted @throws ConfigError for targets or ranks that make no sense */
 function checkLora(adapter: LoraAdapter, { rank, targets }: LoraOptions, layers: ReadonlySet<string>): void {
   if (adapter.layers.size === 0) {
@@ -104,26 +148,17 @@ function checkLora(adapter: LoraAdapter, { rank, targets }: LoraOptions, layers:
 
 /** Opens a task. A prompt that was not prepared is encoded on first use and then remembered. */
 export async function openPipelineTask(pipeline: Pipeline, options: PipelineTaskOptions): Promise<PipelineTask> {
-  const { batch, guidance, plan, adaptation, reward } = options;
+  const { microbatch, guidance, plan, adaptation, reward } = options;
   const guided = isGuided(pipeline, guidance);
-  const [, ...sampleShape] = latentShape(pipeline, batch, options.height, options.width);
+  const [, ...sampleShape] = latentShape(pipeline, microbatch, options.height, options.width);
   const factor = latentFactor(pipeline);
-  const imageShape = [batch, 3, sampleShape[1]! * factor, sampleShape[2]! * factor];
+  const imageShape = [3, sampleShape[1]! * factor, sampleShape[2]! * factor];
   const { frozen, symbols, adapter, layers, reference, tuned } = networks(pipeline, adaptation, options.checkpointing);
-  const positive: Condition = conditionInputs(pipeline, batch, 'condition/');
-  const negative: Condition = conditionInputs(pipeline, batch, 'negative/');
-  function network(x: Tensor, step: Step<Tensor>, which: Which, { guided: wanted = true }: NetworkOptions = {}): Tensor {
-    const f = which === 'tuned' ? tuned : reference;
-    if (!guided || !wanted) return f(x, step.timestep, positive);
-    // One pass over [unconditional, conditional], the usual order.
-    const times = concat([step.timestep, step.timestep], 0);
-    const [uncond, cond] = splitGuided(f(concat([x, x], 0), times, joinConditions(negative, positive)));
-    return guide(uncond, cond, guidance);
-  }
+  const { network, positive } = guidedNetwork(pipeline, { tuned, reference }, microbatch, guidance);
 
   // Tracing once tells which layers the adapter sits on.
-  const probe = { timestep: input('t', [batch]) } as unknown as Step<Tensor>;
-  network(input('x', [batch, ...sampleShape]), probe, 'tuned');
+  const probe = { timestep: input('t', [microbatch]) } as unknown as Step<Tensor>;
+  network(input('x', [microbatch, ...sampleShape]), probe, 'tuned');
   if (adapter) for (const [name, t] of loraParameters(adapter)) symbols.set(name, t);
   if (adapter && adaptation.kind === 'lora') checkLora(adapter, adaptation.options, layers);
   const conditions = await openConditions(pipeline, { ...options, negativePrompt: guided ? options.negativePrompt : null });
@@ -137,40 +172,41 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
 
   const decodeLatents = (latents: Tensor): Tensor =>
     decodeImages(partScope('vae', frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
-  const latents = input('latents', [batch, ...sampleShape]);
+  const latents = input('latents', [microbatch, ...sampleShape]);
   const images = decodeLatents(latents);
   // A reward knows its weights once it has been traced; further traces read the same ones.
   const score = reward.differentiable ? reward.trace(images) : null;
   const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
 
   const runtime = openRuntime(options.compile);
-  async function compileGraph<O extends string>(outputs: Readonly<Record<O, Tensor>>): Promise<TaskExecutable<O>> {
+  async function compileGraph<O extends string>(
+    outputs: Readonly<Record<O, Tensor>>, facts?: GraphFacts<O>,
+  ): Promise<TaskExecutable<O>> {
     const executable = await runtime.compile(outputs, { weights, hideShapes: options.checkpointing });
-    return {
-      async run(feeds, prompts) {
-        const conditioned = prompts.length > 0 ? await conditions.feeds(prompts) : {};
-        return executable.run({ ...Object.fromEntries(parameters), ...strength, ...conditioned, ...feeds });
-      },
-      release: () => executable.release(),
+    const readsPrompts = [...graphInputs({ outputs }).keys()].some((name) => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE));
+    const held: TaskExecutable<O>['run'] = async (feeds, prompts) => {
+      const conditioned = readsPrompts ? await conditions.feeds(prompts) : {};
+      return executable.run({ ...Object.fromEntries(parameters), ...strength, ...conditioned, ...feeds });
     };
+    return { run: inCuts(outputs, held, microbatch, facts, options.executor), release: () => executable.release() };
   }
 
-  const counts: Counts = { rewardQueries: 0, denoiserCalls: 0 };
   const decoder = await compileGraph({ images });
   const { data, release: releaseData } = openTaskData(pipeline, {
-    batch, seed: options.seed, size: options.height, compile: compileGraph, warn: options.warn ?? (() => {}),
+    microbatch, seed: options.seed, size: options.height, compile: compileGraph, warn: options.warn ?? (() => {}),
   });
   const record: SampleReward['record'] = (scores, prompts) => {
     checkScores(reward.name, scores, prompts);
-    counts.rewardQueries += prompts.length;
     return scores;
   };
+  const decode = async (samples: HostTensor): Promise<HostTensor> =>
+    (await decoder.run({ latents: samples }, new Array<string>(samples.shape[0]!).fill(''))).images;
   const rewards = reward.differentiable
     ? openTracedReward(reward, latents, score!, decodeLatents, compileGraph, record)
-    : { reward: blackBoxReward(reward, decoder, record, options.compile.signal), release: async () => {} };
+    : { reward: blackBoxReward(reward, decode, microbatch, record, options.compile.signal), release: async () => {} };
 
   return {
-    pipeline, adapter, imageShape: imageShape.slice(1), sampleShape, batch, plan, counts, parameters, symbols, network, data,
+    pipeline, adapter, imageShape, sampleShape, microbatch, plan, parameters, symbols, network, data,
     auxiliary: (name, { prompted = true } = {}) =>
       auxiliaryNetwork(pipeline, name, prompted ? positive : promptless(pipeline, positive), options.seed),
     seed: options.seed,
@@ -178,10 +214,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     process: options.process,
     reward: rewards.reward,
     compile: compileGraph,
-    async decode(samples) {
-      const { images: decoded } = await decoder.run({ latents: samples }, []);
-      return host(decoded.data, imageShape);
-    },
+    decode,
     prepare: conditions.prepare,
     get sessions() {
       return runtime.opened;
@@ -209,7 +242,8 @@ function once<O extends string>(make: () => Promise<TaskExecutable<O>>) {
 
 /** The reward of latents by decoding them and asking the black box. */
 function blackBoxReward(
-  reward: BlackBoxReward, decoder: TaskExecutable<'images'>, record: SampleReward['record'], signal: AbortSignal | undefined,
+  reward: BlackBoxReward, decode: (samples: HostTensor) => Promise<HostTensor>, microbatch: number, record: SampleReward['record'],
+  signal: AbortSignal | undefined,
 ): SampleReward {
   const refuse = (): never => {
     throw new RewardError(`reward ${reward.name} is a black box: it has no gradient. Use ddpo, d3po, dpo or sharpen-rlhf`);
@@ -217,8 +251,13 @@ function blackBoxReward(
   return {
     differentiable: false,
     async score(samples, prompts) {
-      const { images } = await decoder.run({ latents: samples }, []);
-      return record(await reward.score(images, prompts, signal), prompts);
+      const scores = new Float32Array(prompts.length);
+      // No more images at a time than a graph makes: they are large.
+      for (const { from, count } of cutsOf(prompts.length, microbatch)) {
+        const own = prompts.slice(from, from + count);
+        scores.set(record(await reward.score(await decode(takeRows(samples, from, count)), own, signal), own), from);
+      }
+      return scores;
     },
     gradient: async () => refuse(),
     trace: refuse,
@@ -234,17 +273,17 @@ function openTracedReward(
 ): { reward: SampleReward; release(): Promise<void> } {
   const gradient = grad(sum(score), [latents])[0]!;
   // Compiled when first asked for: searches never need the gradient, some methods neither.
-  const both = once(() => compileGraph({ score, gradient }));
-  const forward = once(() => compileGraph({ score }));
+  const both = once(() => compileGraph({ score, gradient }, { feeds: (prompts) => reward.feeds(prompts) }));
+  const forward = once(() => compileGraph({ score }, { feeds: (prompts) => reward.feeds(prompts) }));
   return {
     reward: {
       differentiable: true,
       async score(samples, prompts) {
-        const result = await (await forward.get()).run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
+        const result = await (await forward.get()).run({ latents: samples }, prompts);
         return record(result.score.data, prompts);
       },
       async gradient(samples, prompts) {
-        const result = await (await both.get()).run({ latents: samples, ...(await reward.feeds(prompts)) }, []);
+        const result = await (await both.get()).run({ latents: samples }, prompts);
         return { score: record(result.score.data, prompts), gradient: result.gradient };
       },
       trace: (samples) => reward.trace(decode(samples)),

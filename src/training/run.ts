@@ -5,6 +5,7 @@ import { compared } from '../evaluation/compared.js';
 import { evaluationSchema } from '../evaluation/evaluation.js';
 import { bestText, guardText } from '../evaluation/hacking-guard.js';
 import { writeAtomic } from '../formats/atomic.js';
+import { counted } from '../methods/counted.js';
 import { shownBy } from '../runs/listeners.js';
 import { savePictures } from '../runs/pictures.js';
 import { firstSeed } from './evaluate.js';
@@ -100,8 +101,9 @@ async function runSession(session: Session, folder: RunFolder, { resume, signal,
   tellGuard(session, progress);
   progress.phase('encoding the prompts');
   await task.prepare(upcomingPrompts(session));
-  const stepper = resources.use(await session.method.create(task, session.methodOptions));
-  const result = await train({ config, task, stepper, prompts, evaluator, folder, resume, signal });
+  const { task: counting, counts } = counted(task); // measuring costs the method nothing
+  const stepper = resources.use(await session.method.create(counting, session.methodOptions));
+  const result = await train({ config, task, counts, stepper, prompts, evaluator, folder, resume, signal });
   if (result.ended === 'interrupted') {
     progress.phase(`stopped at step ${result.step}; go on with: ${again}`);
     return null;
@@ -129,7 +131,7 @@ async function runSession(session: Session, folder: RunFolder, { resume, signal,
   const { gainInDeviations, gainError } = reported[0] ?? chosen;
   const summary: Summary = {
     folder: path, steps: result.step, best, selectedOn, base: chosen.base, tuned: chosen.tuned, reported, gainInDeviations, gainError,
-    rewardQueries: task.counts.rewardQueries, seconds: result.seconds, peakBytes: result.peakBytes, ended: result.ended,
+    rewardQueries: counts.rewardQueries, seconds: result.seconds, peakBytes: result.peakBytes, ended: result.ended,
     sweep: swept.map(({ strength, measured }) => ({ strength, ...evaluationSchema.parse(measured.evaluation) })),
     exported, lora: files.get(exported[0]!.path)!.map((f) => join(path, f)), report: join(path, 'report.html'),
   };

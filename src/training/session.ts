@@ -33,8 +33,9 @@ import { openEvaluator } from './evaluate.js';
 import type { EvaluationSet, Evaluator } from './evaluate.js';
 import { evaluationSets } from './evaluation-sets.js';
 import { barePaths } from './paths.js';
-import { openPipelineTask } from './pipeline-task.js';
-import type { PipelineTask } from './pipeline-task.js';
+import { largestThatFits } from './microbatch.js';
+import { openPipelineTask, updateBytes } from './pipeline-task.js';
+import type { PipelineTask, PipelineTaskOptions } from './pipeline-task.js';
 import type { Progress } from '../runs/progress.js';
 import { loadPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
@@ -162,8 +163,7 @@ async function open(
   const measured = [selection, ...reported].flatMap((set) => set.prompts);
   checkPrompts(pipeline, [...prompts.prompts, ...measured, config.negativePrompt], warn);
   progress.phase('compiling');
-  const task = resources.use(await openPipelineTask(pipeline, {
-    batch: config.batch,
+  const parts: Omit<PipelineTaskOptions, 'microbatch'> = {
     seed: config.seed,
     process: scheduler.process,
     plan,
@@ -176,7 +176,9 @@ async function open(
     checkpointing: config.checkpointing,
     compile,
     warn,
-  }));
+  };
+  const microbatch = config.microbatch ?? (config.device === 'cpu' ? largestThatFits(config.batch, updateBytes(pipeline, parts)) : config.batch);
+  const task = resources.use(await openPipelineTask(pipeline, { ...parts, microbatch }));
   const idle = task.adapter ? unmatchedTargets(task.adapter, config.lora.targets) : [];
   if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);
   const { eta, seed } = config.evaluation;

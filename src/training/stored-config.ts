@@ -12,7 +12,9 @@ import { absolutePaths } from './paths.js';
 
 /** The configuration that a run was started with, its paths absolute. @throws ConfigError if there is none */
 export async function storedConfig(path: string): Promise<RunConfig> {
-  return absolutePaths(resolveConfig(await readConfigFile(join(path, 'config.yaml')), []));
+  const { accumulate, ...settings } = await readConfigFile(join(path, 'config.yaml'));
+  // Earlier versions wrote it down in every run; 1 was nothing.
+  return absolutePaths(resolveConfig(accumulate === 1 ? settings : { ...settings, ...(accumulate !== undefined && { accumulate }) }, []));
 }
 
 /** Whether two configurations compute the same but for rounding. */

@@ -7,13 +7,13 @@ import { partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { uniform } from '../random/random.js';
-import { inBatches } from '../rewards/rows.js';
 import { checkPrompts } from '../sampling/conditions.js';
 import { readPairs, readPictures } from './image-pairs.js';
 import { loadDataset, pickCaption, pictures } from './pretrain/dataset.js';
 
 export interface TaskDataOptions {
-  batch: number;
+  /** Pictures that the encoder holds at once. */
+  microbatch: number;
   seed: number;
   /** Side of the pictures in pixels. */
   size: number;
@@ -25,14 +25,14 @@ export interface TaskDataOptions {
 
 /** Compiles the encoder when it is first needed. */
 export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { data: TaskData; release(): Promise<void> } {
-  const { batch, seed, size, warn = () => {} } = options;
+  const { microbatch, seed, size, warn = () => {} } = options;
   let encoder: Promise<TaskExecutable<'latents'>> | null = null;
 
   /** Pictures [N, 3, S, S] in [0, 1] → the means of their latents [N, C, h, w]. */
-  function encode(images: HostTensor): Promise<HostTensor> {
-    const pixels = input('pixels', [batch, 3, size, size]);
+  async function encode(images: HostTensor): Promise<HostTensor> {
+    const pixels = input('pixels', [microbatch, 3, size, size]);
     encoder ??= options.compile({ latents: encodeImages(partScope('vae', frozenWeights()), pipeline.vae, pixels).mean });
-    return inBatches(images, batch, async (rows) => (await (await encoder!).run({ pixels: rows }, [])).latents);
+    return (await (await encoder).run({ pixels: images }, new Array<string>(images.shape[0]!).fill(''))).latents;
   }
 
   return {

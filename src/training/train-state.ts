@@ -4,6 +4,7 @@ import type { GaussianStatistics } from '../evaluation/frechet.js';
 import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
+import type { Counts } from '../methods/counted.js';
 import type { Stepper } from '../methods/method.js';
 import { peakBytes } from '../runtime/memory.js';
 import { initAdamW } from './adamw.js';
@@ -17,26 +18,14 @@ import type { PipelineTask } from './pipeline-task.js';
 export interface Trained {
   config: RunConfig;
   task: PipelineTask;
+  /** What the method has spent. */
+  counts: Counts;
   stepper: Stepper;
 }
-
-const total = z.object({ sum: z.number(), count: z.int().nonnegative() });
-
-/** A mean that is not finished. */
-export type Total = z.infer<typeof total>;
-
-const pending = z.object({ parts: z.int().nonnegative(), reward: total, loss: total, metrics: z.record(z.string(), total) });
-
-/** What is known of a step that waits for the rest of its updates. */
-export type Pending = z.infer<typeof pending>;
-
-export const nothingPending = (): Pending =>
-  ({ parts: 0, reward: { sum: 0, count: 0 }, loss: { sum: 0, count: 0 }, metrics: {} });
 
 const storedValues = z.object({
   evaluations: z.array(z.custom<Judged>()),
   baseCount: z.number(),
-  pending,
   seconds: z.number().default(0),
   peakBytes: z.number().default(0),
 });
@@ -50,9 +39,6 @@ export interface TrainState {
   /** For the method's own parameters, if it has some. */
   ownOptimizer: AdamWState | null;
   average: Map<string, HostTensor> | null;
-  /** Gradients of updates that wait for the rest of their accumulation. */
-  gradients: Map<string, HostTensor>;
-  pending: Pending;
   evaluations: Judged[];
   best: Map<string, HostTensor>;
   base: GaussianStatistics | null;
@@ -68,16 +54,14 @@ export function freshState(parts: Trained): TrainState {
     optimizer: initAdamW(task.parameters),
     ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
     average: config.ema === null ? null : copyOf(task.parameters),
-    gradients: new Map(),
-    pending: nothingPending(),
     evaluations: [],
     best: copyOf(task.parameters),
     base: null,
   };
 }
 
-export function stored({ task, stepper }: Trained, state: TrainState): RunState {
-  const { optimizer, ownOptimizer, average, gradients, best, base } = state;
+export function stored({ task, counts, stepper }: Trained, state: TrainState): RunState {
+  const { optimizer, ownOptimizer, average, best, base } = state;
   const statistics = base && new Map([
     ['mean', host(base.mean, [base.mean.length], 'float64')],
     ['covariance', host(base.covariance, [base.mean.length, base.mean.length], 'float64')],
@@ -85,17 +69,16 @@ export function stored({ task, stepper }: Trained, state: TrainState): RunState 
   return {
     step: state.step,
     round: state.round,
-    rewardQueries: task.counts.rewardQueries,
-    denoiserCalls: task.counts.denoiserCalls,
+    ...counts,
     tensors: {
-      parameters: task.parameters, m: optimizer.m, v: optimizer.v, gradients, best,
+      parameters: task.parameters, m: optimizer.m, v: optimizer.v, best,
       ...(ownOptimizer && { own: stepper.own!.parameters, ownM: ownOptimizer.m, ownV: ownOptimizer.v }),
       ...(stepper.memory && { memory: stepper.memory }),
       ...(average && { average }),
       ...(statistics && { base: statistics }),
     },
     values: {
-      evaluations: state.evaluations, baseCount: base?.count ?? 0, pending: state.pending,
+      evaluations: state.evaluations, baseCount: base?.count ?? 0,
       seconds: state.seconds, peakBytes: peakOf(state),
     },
   };
@@ -110,7 +93,7 @@ export interface RoundStart {
 }
 
 /** Sets whose tensors updates change in place; of the others only which tensors they hold changes. */
-const CHANGING = new Set(['parameters', 'm', 'v', 'gradients', 'average', 'own', 'ownM', 'ownV']);
+const CHANGING = new Set(['parameters', 'm', 'v', 'average', 'own', 'ownM', 'ownV']);
 
 /** Keeps nothing of full fine-tuning: that would be three more copies of the model in memory. */
 export function roundStart(parts: Trained, state: TrainState): RoundStart {
@@ -153,18 +136,17 @@ export function checkFits({ task, stepper, config }: Trained, { tensors, values:
   if (config.ema !== null) check('average', task.parameters);
   const own = stepper.own?.parameters ?? new Map<string, HostTensor>();
   for (const set of ['own', 'ownM', 'ownV']) check(set, own);
-  if (kept.data.pending.parts > 0) check('gradients', new Map([...task.parameters, ...own]));
 }
 
 /** Takes up a checkpoint: sets what the task and the method hold, and gives the rest. */
 export function restored(parts: Trained, run: RunState): TrainState {
-  const { task, stepper } = parts;
+  const { task, counts, stepper } = parts;
   const kept = storedValues.parse(run.values);
   const set = (name: string): Map<string, HostTensor> => new Map(run.tensors[name] ?? []);
   for (const [name, t] of set('parameters')) task.parameters.set(name, t);
   for (const [name, t] of set('own')) values(stepper.own!.parameters.get(name)!).set(values(t));
   for (const [name, t] of set('memory')) stepper.memory!.set(name, t);
-  Object.assign(task.counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
+  Object.assign(counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
   const base = run.tensors['base'];
   return {
     step: run.step,
@@ -174,8 +156,6 @@ export function restored(parts: Trained, run: RunState): TrainState {
     optimizer: { step: run.step, m: set('m'), v: set('v') },
     ownOptimizer: stepper.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
     average: run.tensors['average'] ? set('average') : null,
-    gradients: set('gradients'),
-    pending: kept.pending,
     evaluations: kept.evaluations,
     best: set('best'),
     base: base ? {

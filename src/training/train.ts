@@ -51,7 +51,7 @@ export interface TrainResult {
 
 /** Runs until the steps or the budget are used up, an interruption or the guard. */
 export async function train(parts: TrainParts): Promise<TrainResult> {
-  const { config, task, stepper, folder, evaluator } = parts;
+  const { config, task, counts, stepper, folder, evaluator } = parts;
   const { progress } = folder;
   const checkpoints = join(folder.path, 'checkpoints');
   const found = parts.resume ? await loadCheckpoint(checkpoints, progress.warn, (run) => checkFits(parts, run)) : null;
@@ -59,17 +59,15 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   await folder.rewind(found ? state.step : -1);
   let before: Measured | null = null;
   const recent: number[] = [];
-  const spent = (): Spent => ({ step: state.step, rewardQueries: task.counts.rewardQueries, seconds: state.seconds });
-  const over = (): boolean => state.pending.parts === 0 && spentShare(config, spent()) >= 1;
+  const spent = (): Spent => ({ step: state.step, rewardQueries: counts.rewardQueries, seconds: state.seconds });
+  const over = (): boolean => spentShare(config, spent()) >= 1;
 
   /** Evaluates with the averaged weights if there are any: they are what is saved. */
   async function evaluate(): Promise<void> {
     progress.phase(state.step === 0 ? 'evaluating the base model' : `evaluating at step ${state.step}`);
     const own = copyOf(task.parameters);
     if (state.average) loadParameters(task.parameters, state.average);
-    const counts = { ...task.counts };
     const measured = await evaluator.measure(state.step, state.step === 0 ? 'self' : state.base);
-    Object.assign(task.counts, counts); // what measuring costs is not the method's
     state.base ??= measured.statistics;
     state.evaluations.push(measured.evaluation);
     if (state.step === 0) before = measured;
@@ -103,7 +101,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   }
 
   let ended: TrainResult['ended'] = 'finished';
-  const costs = () => ({ ...task.counts, seconds: state.seconds });
+  const costs = () => ({ ...counts, seconds: state.seconds });
   if (state.evaluations.length === 0) {
     try {
       await evaluate();
@@ -120,13 +118,12 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
 
   /** The updates of a round, up to the end of the run or the guard's word. */
   async function round(start: RoundStart): Promise<void> {
-    const names = drawPrompts(parts.prompts, config.seed, state.round, task.batch);
+    const names = drawPrompts(parts.prompts, config.seed, state.round, config.batch);
     for await (const update of stepper.round(names, state.round)) {
       start.keep();
       const row = applyUpdate(parts, state, update);
       state.seconds += (performance.now() - began) / 1000;
       began = performance.now();
-      if (!row) continue;
       const due = evaluationDue(config, last, spent());
       last = spent();
       recent.push(row.reward!);

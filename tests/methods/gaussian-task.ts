@@ -10,16 +10,23 @@ import { reshape } from '../../src/graph/ops/layout.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
+import { counted } from '../../src/methods/counted.js';
+import { inCuts } from '../../src/methods/cuts.js';
+import type { Executor } from '../../src/methods/cuts.js';
 import type { Task } from '../../src/methods/task.js';
 import { compile } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
 import type { Plan, Step } from '../../src/schedulers/plan.js';
 import { NO_DATA, tracedReward } from './tiny-task.js';
+import type { TestTask } from './tiny-task.js';
 
 export interface GaussianOptions {
   steps?: number;
   batch?: number;
+  /** Items that a graph holds; all of the batch by default. */
+  microbatch?: number;
+  executor?: Executor;
   /** Numbers in a sample; they are independent of each other. */
   size?: number;
   eta?: number;
@@ -29,10 +36,10 @@ export interface GaussianOptions {
   plan?: (process: Task['process'], steps: number) => Plan;
 }
 
-export type GaussianTask = Task & { readonly parameters: Map<string, HostTensor> };
+export type GaussianTask = TestTask & { readonly parameters: Map<string, HostTensor> };
 
 export async function gaussianTask(options: GaussianOptions = {}): Promise<GaussianTask> {
-  const { steps = 50, batch = 64, size = 16, eta = 1, mean = 2, seed = 1 } = options;
+  const { steps = 50, batch = 64, microbatch = batch, size = 16, eta = 1, mean = 2, seed = 1 } = options;
   const alphasCumprod = cumulativeAlphas(makeBetas('scaled_linear', 1000, 0.00085, 0.012));
   const process = { kind: 'variance-preserving' as const, alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType: 'epsilon' as const };
   const plan = options.plan?.(process, steps) ?? ddim(process, steps, { eta, lastStep: 'ddpo', stepsOffset: 1 });
@@ -44,22 +51,21 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
   const affine = (prefix: string) => {
     const symbols = new Map(['a', 'b'].map((name) => [prefix + name, input(prefix + name, [entries])]));
     const parameters = new Map([...symbols.keys()].map((name) => [name, host(new Float32Array(entries), [entries])]));
-    const at = (name: string, step: Step<Tensor>): Tensor => reshape(gather(symbols.get(prefix + name)!, entry(step)), [batch, 1, 1, 1]);
+    const at = (name: string, step: Step<Tensor>): Tensor => reshape(gather(symbols.get(prefix + name)!, entry(step)), [microbatch, 1, 1, 1]);
     const output = (x: Tensor, step: Step<Tensor>): Tensor => add(mul(x, at('a', step)), at('b', step));
     return { symbols, parameters, output };
   };
   const tuned = affine('');
-  const counts = { rewardQueries: 0, denoiserCalls: 0 };
-  const taskCompile: Task['compile'] = async (outputs) => {
+  const taskCompile: Task['compile'] = async (outputs, facts) => {
     const executable = await compile({ outputs }, { threads: 1 });
     return {
-      run: (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), ...feeds }),
+      run: inCuts(outputs, (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), ...feeds }), microbatch, facts, options.executor),
       release: () => executable.release(),
     };
   };
   const reward = (samples: Tensor): Tensor => mul(sum(square(sub(samples, mean)), { axes: [1, 2, 3] }), -0.5);
-  return {
-    sampleShape, batch, seed, process, plan, counts,
+  const { task, counts } = counted({
+    sampleShape, microbatch, seed, process, plan,
     callsPerSample: 1,
     parameters: tuned.parameters,
     symbols: tuned.symbols,
@@ -70,8 +76,9 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
     auxiliary: (name) => affine(`${name}/`),
     compile: taskCompile,
     data: NO_DATA,
-    reward: await tracedReward(reward, [batch, ...sampleShape], taskCompile, counts),
-  };
+    reward: await tracedReward(reward, [microbatch, ...sampleShape], taskCompile),
+  } satisfies Task);
+  return { ...task, counts, batch };
 }
 
 /** x' = A·x + B + σ·z: what a step does, given ε = √(1 − ā)·x + a·x + b. */

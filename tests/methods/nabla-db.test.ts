@@ -14,6 +14,7 @@ import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { directionalError, firstUpdate } from './gradients.js';
 import { tinyTask } from './tiny-task.js';
+import type { TestTask } from './tiny-task.js';
 import { balanced, optimise, PROMPTS } from './gaussian-balance.js';
 import { affineStep, finalMoments, gaussianTask, tunedMoments } from './gaussian-task.js';
 import type { GaussianTask } from './gaussian-task.js';
@@ -204,7 +205,7 @@ describe('with a flow network', () => {
 describe('on a small network', () => {
   const prompts = ['a cat', 'a much longer prompt'];
   const options = (given: object = {}): NablaOptions => nablaDb.options.parse({ beta: 1, trust: 1, fraction: 0.5, ...given });
-  const tiny = (): Promise<Task> => tinyTask({ eta: 1, lastStep: 'ddpo' });
+  const tiny = (): Promise<TestTask> => tinyTask({ eta: 1, lastStep: 'ddpo' });
   const allOf = async (task: Task, given: object, rounds = 1): Promise<Update[]> => {
     const stepper = await nablaDb.create(task, options(given));
     const updates: Update[] = [];

@@ -23,7 +23,7 @@ describe('ReFL with the pre-training loss', () => {
     const both = await firstUpdate(refl, task, { pretrain: { pictures, weight: 0.5, update: 'summed' } }, PROMPTS);
     const clean = pictures ? given : (await (await openRoller(task, 'reference', 'refl pictures')).rollout(PROMPTS, 0)).x.at(-1)!;
     const denoising = await openDenoisingLoss(task);
-    const corruption = drawCorruption(task, 'refl pretrain', 0);
+    const corruption = drawCorruption(task, task.batch, 'refl pretrain', 0);
     const anchor = await denoising.run(clean, corruption, pictures ? ['same', 'same'] : PROMPTS);
     expect(both.loss).toBeCloseTo(alone.loss + 0.5 * anchor.loss, 5);
     expect(both.metrics!['pretrainLoss']).toBeCloseTo(0.5 * anchor.loss, 5);

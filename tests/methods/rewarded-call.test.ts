@@ -29,7 +29,7 @@ async function separately(task: Task, step: Step, x: HostTensor, noise: HostTens
   const output = await roller.predict(x, step, PROMPTS);
   const sample = samplesOf(task, takeStep(step, numbers(x), numbers(output), noise ? { noise: numbers(noise) } : {}));
   const { score, gradient } = await task.reward.gradient(sample, PROMPTS);
-  const bySample = perItem(task, gradient, (i) => (ceiling === null || score[i]! < ceiling ? -1 / task.batch : 0));
+  const bySample = perItem(task, gradient, (i) => (ceiling === null || score[i]! < ceiling ? -1 / PROMPTS.length : 0));
   const pulled = await backprop.network(x, step, samplesOf(task, combine([step.meanFromOutput, numbers(bySample)])), PROMPTS);
   const byX = samplesOf(task, combine([step.meanFromX, numbers(bySample)], [1, numbers(pulled.x)]));
   const losses = Array.from(score, (r) => (ceiling === null ? -r : Math.max(0, ceiling - r)));
@@ -46,7 +46,7 @@ describe('a rewarded call', () => {
         const [x, next] = [way[AT]!, way[AT + 1]!];
         const taken = task.plan.steps[AT]!;
         expect(taken.std).toBeGreaterThan(0);
-        const [step, noise] = of === 'the next sample' ? [taken, roller.noise(0, AT)] : [toX0(taken), undefined];
+        const [step, noise] = of === 'the next sample' ? [taken, roller.noise(PROMPTS, 0, AT)] : [toX0(taken), undefined];
         const expected = await separately(task, step, x, noise, ceiling);
         for (const byX of [false, true]) {
           const call = await openRewardedCall(task, { loss: (score) => (ceiling === null ? neg(score) : relu(sub(ceiling, score))), byX });

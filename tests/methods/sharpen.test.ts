@@ -179,7 +179,7 @@ describe('RLHF-Sharpening', { timeout: 60_000 }, () => {
 
 test('times and noise of a round are its own', async () => {
   const task = await tinyTask();
-  const [a, b] = [drawCorruption(task, 's', 0), drawCorruption(task, 's', 1)];
+  const [a, b] = [drawCorruption(task, 2, 's', 0), drawCorruption(task, 2, 's', 1)];
   expect(a.noise.data).not.toEqual(b.noise.data);
-  expect(drawCorruption(task, 's', 0)).toEqual(a);
+  expect(drawCorruption(task, 2, 's', 0)).toEqual(a);
 });

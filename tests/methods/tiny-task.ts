@@ -8,6 +8,10 @@ import { linear } from '../../src/graph/ops/matmul.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
+import { counted } from '../../src/methods/counted.js';
+import type { Counts } from '../../src/methods/counted.js';
+import { inCuts } from '../../src/methods/cuts.js';
+import type { Executor } from '../../src/methods/cuts.js';
 import type { Task } from '../../src/methods/task.js';
 import { normal } from '../../src/random/random.js';
 import { checkScores } from '../../src/rewards/reward.js';
@@ -21,6 +25,9 @@ export interface TinyOptions {
   eta?: number;
   lastStep?: 'diffusers' | 'ddpo';
   batch?: number;
+  /** Items that a graph holds; all of the batch by default. */
+  microbatch?: number;
+  executor?: Executor;
   seed?: number;
   predictionType?: VariancePreserving['predictionType'];
   differentiable?: boolean;
@@ -48,14 +55,13 @@ export const NO_DATA: Task['data'] = {
 
 /** The reward that `trace` makes of samples of `shape`; what it needs from the prompts `taskCompile` feeds. */
 export async function tracedReward(
-  trace: (samples: Tensor) => Tensor, shape: readonly number[], taskCompile: Task['compile'], counts: Task['counts'], differentiable = true,
+  trace: (samples: Tensor) => Tensor, shape: readonly number[], taskCompile: Task['compile'], differentiable = true,
 ): Promise<Task['reward']> {
   const samples = input('samples', shape);
   const traced = trace(samples);
   const both = await taskCompile({ score: traced, gradient: grad(sum(traced), [samples])[0]! });
   const record: Task['reward']['record'] = (scores, prompts) => {
     checkScores('test', scores, prompts);
-    counts.rewardQueries += prompts.length;
     return scores;
   };
   return {
@@ -71,8 +77,11 @@ export async function tracedReward(
   };
 }
 
-export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
-  const { steps = 4, eta = 0, lastStep = 'diffusers', batch = 2, seed = 1, predictionType = 'epsilon' } = options;
+/** A task that counts, and the size of its rounds. */
+export type TestTask = Task & { readonly counts: Counts; readonly batch: number };
+
+export async function tinyTask(options: TinyOptions = {}): Promise<TestTask> {
+  const { steps = 4, eta = 0, lastStep = 'diffusers', batch = 2, microbatch = batch, seed = 1, predictionType = 'epsilon' } = options;
   const alphasCumprod = cumulativeAlphas(makeBetas('scaled_linear', 1000, 0.00085, 0.012));
   const process = { kind: 'variance-preserving' as const, alphasCumprod, finalAlphaCumprod: alphasCumprod[0]!, predictionType };
   const plan = ddim(process, steps, { eta, lastStep, stepsOffset: 1 });
@@ -85,28 +94,26 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
     return [name, given ? { ...given, data: given.data.slice() } : host(normal({ seed: 3, stream: name, step: 0 }, 0, size).map((v) => v * 0.4), shape)];
   }));
   const reference = new Map([...parameters].map(([name, t]) => [`reference/${name}`, { ...t, data: t.data.slice() }]));
-  const target = input('target', [batch, 1]);
+  const target = input('target', [microbatch, 1]);
   const network: Task['network'] = (x, step, which) => {
     const p = (name: string): Tensor => (which === 'tuned' ? symbols.get(name)! : frozen.get(name)!);
-    const flat = reshape(x, [batch, 12]);
-    const clock = mul(reshape(step.timestep, [batch, 1]), 1e-3);
+    const flat = reshape(x, [microbatch, 12]);
+    const clock = mul(reshape(step.timestep, [microbatch, 1]), 1e-3);
     const hidden = tanh(add(add(linear(flat, p('w1'), p('b1')), mul(clock, p('time'))), mul(target, 0.1)));
     return add(reshape(linear(hidden, p('w2')), x.shape), mul(x, 0.5));
   };
   const frozen = new Map(Object.entries(shapes).map(([name, shape]) => [name, input(`reference/${name}`, shape)]));
-  const counts = { rewardQueries: 0, denoiserCalls: 0 };
-  const taskCompile: Task['compile'] = async (outputs) => {
+  const taskCompile: Task['compile'] = async (outputs, facts) => {
     const executable = await compile({ outputs }, { threads: 1 });
     return {
-      run: (feeds, prompts) => executable.run({
-        ...Object.fromEntries(parameters), ...Object.fromEntries(reference),
-        ...(prompts.length > 0 && { target: targetsOf(prompts) }), ...feeds,
-      }),
+      run: inCuts(outputs, (feeds, prompts) => executable.run({
+        ...Object.fromEntries(parameters), ...Object.fromEntries(reference), target: targetsOf(prompts), ...feeds,
+      }), microbatch, facts, options.executor),
       release: () => executable.release(),
     };
   };
-  return {
-    sampleShape: [3, 2, 2], batch, seed, process, plan, counts, callsPerSample: 1, parameters, symbols, network,
+  const { task, counts } = counted<Task>({
+    sampleShape: [3, 2, 2], microbatch, seed, process, plan, callsPerSample: 1, parameters, symbols, network,
     compile: taskCompile,
     auxiliary(name) {
       const matrix = input(`${name}/w`, [12, 12]);
@@ -114,11 +121,12 @@ export async function tinyTask(options: TinyOptions = {}): Promise<Task> {
       return {
         parameters: new Map([[`${name}/w`, weights]]),
         symbols: new Map([[`${name}/w`, matrix]]),
-        output: (x) => reshape(linear(reshape(x, [batch, 12]), matrix), x.shape),
+        output: (x) => reshape(linear(reshape(x, [microbatch, 12]), matrix), x.shape),
       };
     },
     data: options.data ?? NO_DATA,
-    reward: await tracedReward((x) => tinyReward(x, target), [batch, 3, 2, 2], taskCompile, counts, options.differentiable),
-  };
+    reward: await tracedReward((x) => tinyReward(x, target), [microbatch, 3, 2, 2], taskCompile, options.differentiable),
+  });
+  return { ...task, counts, batch };
 }
 

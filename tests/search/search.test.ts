@@ -16,7 +16,7 @@ import { withinBudget } from '../../src/search/search.js';
 import type { Search, SearchResult } from '../../src/search/search.js';
 import { zeroOrder } from '../../src/search/zero-order.js';
 import { tinyTask } from '../methods/tiny-task.js';
-import type { TinyOptions } from '../methods/tiny-task.js';
+import type { TestTask, TinyOptions } from '../methods/tiny-task.js';
 
 const PROMPTS = ['a cat', 'two dogs in the rain', 'x'];
 const STEPS = 5;
@@ -25,12 +25,12 @@ interface Settings extends TinyOptions {
   prompts?: readonly string[];
   items?: readonly number[];
   callsPerSample?: number;
-  task?: Task;
+  task?: TestTask;
 }
 
 async function search<O>(
   which: Search<O>, given: Partial<O>, settings: Settings = {},
-): Promise<SearchResult & { task: Task }> {
+): Promise<SearchResult & { task: TestTask }> {
   const { prompts = PROMPTS, items = prompts.map((_, i) => i), callsPerSample = 1, ...tiny } = settings;
   const task = settings.task ?? (await tinyTask({ steps: STEPS, seed: 5, batch: 4, ...tiny }));
   const explorer = await openExplorer({ ...task, callsPerSample });
@@ -57,9 +57,9 @@ async function rescored(task: Task, samples: HostTensor, prompts: readonly strin
   const size = samples.data.length / prompts.length;
   const scores: number[] = [];
   for (const [i, prompt] of prompts.entries()) {
-    const batch = new Float32Array(task.batch * size);
+    const batch = new Float32Array(task.microbatch * size);
     batch.set((samples.data as Float32Array).subarray(i * size, (i + 1) * size));
-    const [score] = await task.reward.score(samplesOf(task, batch), new Array<string>(task.batch).fill(prompt));
+    const [score] = await task.reward.score(samplesOf(task, batch), new Array<string>(task.microbatch).fill(prompt));
     scores.push(score!);
   }
   return scores;
@@ -85,7 +85,7 @@ test.each(SMALL)('%s counts every denoiser call and every query', async (_, whic
   const { counts, traces, task } = await search(which, options, { batch: 1 });
   const { denoiserCalls, rewardQueries } = which.cost(which.options.parse(options), PLAN);
   expect(counts).toEqual({ denoiserCalls: 3 * denoiserCalls, rewardQueries: 3 * rewardQueries });
-  expect(task.counts).toEqual(counts); // nothing fills a batch of one
+  expect(task.counts).toEqual(counts);
   for (const trace of traces) {
     expect(trace).toHaveLength(rewardQueries);
     expect(trace.map((t) => t.rewardQueries)).toEqual(trace.map((__, i) => i + 1));
@@ -137,15 +137,15 @@ test.each(SMALL)('the largest effort within a budget', (_, which, options) => {
 
 /** Samples from the noise of a seed with the plain sampling loop, one by one. */
 async function plain(task: Task, seed: number, prompt: string): Promise<HostTensor> {
-  const x = input('x', [task.batch, ...task.sampleShape]);
-  const network = await task.compile({ output: task.network(x, stepInput('step', task.batch), 'tuned') });
+  const x = input('x', [task.microbatch, ...task.sampleShape]);
+  const network = await task.compile({ output: task.network(x, stepInput('step', task.microbatch), 'tuned') });
   const result = await sample(
     async (values, step) => {
-      const batch = new Float32Array(task.batch * 12);
+      const batch = new Float32Array(task.microbatch * 12);
       batch.set(values);
-      const steps = stepFeed(new Array<typeof step>(task.batch).fill(step));
+      const steps = stepFeed(new Array<typeof step>(task.microbatch).fill(step));
       const feeds = { x: samplesOf(task, batch), step: steps };
-      const { output } = await network.run(feeds, new Array<string>(task.batch).fill(prompt));
+      const { output } = await network.run(feeds, new Array<string>(task.microbatch).fill(prompt));
       return (output.data as Float32Array).slice(0, 12);
     },
     task.plan, (draw, item, count) => normal({ seed: item, stream: 'sample', step: draw }, 0, count), [seed], 12,

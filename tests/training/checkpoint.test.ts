@@ -10,7 +10,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.js';
 import type { RunState } from '../../src/training/checkpoint.js';
 import { resolveConfig } from '../../src/training/config.js';
-import { checkFits, nothingPending } from '../../src/training/train-state.js';
+import { checkFits } from '../../src/training/train-state.js';
 import type { Trained } from '../../src/training/train-state.js';
 import { scratch } from '../cli/helpers.js';
 
@@ -21,7 +21,7 @@ const weights = (value: number): Map<string, HostTensor> => new Map([
 const stateAt = (step: number): RunState => ({
   step, round: step, rewardQueries: 8 * step, denoiserCalls: 16 * step,
   tensors: { parameters: weights(step), m: weights(0.1), v: weights(0.2), best: weights(0.3) },
-  values: { evaluations: [{ step: 0, reward: 0.25 }], baseCount: 4, pending: nothingPending(), seconds: 1.5, peakBytes: 0 },
+  values: { evaluations: [{ step: 0, reward: 0.25 }], baseCount: 4, seconds: 1.5, peakBytes: 0 },
 });
 const trained = { task: { parameters: weights(0) }, stepper: {}, config: resolveConfig({}, []) } as unknown as Trained;
 

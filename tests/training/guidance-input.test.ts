@@ -4,6 +4,8 @@ import { afterAll, describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { host } from '../../src/graph/dtype.js';
 import { draft } from '../../src/methods/draft.js';
+import { counted } from '../../src/methods/counted.js';
+import type { Counts } from '../../src/methods/counted.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { componentShapes } from '../../src/models/components.js';
 import type { UNetConfig } from '../../src/models/config.js';
@@ -45,14 +47,15 @@ afterAll(async () => {
   for (const task of opened) await task.release();
 });
 
-async function open(guidance: number): Promise<PipelineTask> {
+async function open(guidance: number): Promise<PipelineTask & { counts: Counts }> {
   const task = await openPipelineTask(pipeline, {
-    batch: 2, seed: 0, process, plan, guidance, negativePrompt: '', ...SIZE,
+    microbatch: 2, seed: 0, process, plan, guidance, negativePrompt: '', ...SIZE,
     adaptation: { kind: 'lora', options: { rank: 2, targets: ['to_q', 'to_k', 'to_v', 'to_out.0'] } },
     reward, checkpointing: false, compile,
   });
   opened.push(task);
-  return task;
+  const counting = counted(task);
+  return { ...counting.task, counts: counting.counts };
 }
 
 /** What training samples, as pictures. */

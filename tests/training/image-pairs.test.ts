@@ -74,7 +74,7 @@ describe('a list of image pairs', () => {
 test('a task gets pairs as latents, winners and losers apart', async () => {
   const pipeline = await loadPipeline(join(import.meta.dirname, '..', 'fixtures', 'pipeline_sd1'));
   const { data, release } = openTaskData(pipeline, {
-    batch: 2, seed: 1, size: 32,
+    microbatch: 2, seed: 1, size: 32,
     async compile(outputs) {
       const executable = await compile({ outputs }, { threads: 1, weights: pipeline.weights });
       return { run: (feeds) => executable.run(feeds), release: () => executable.release() };

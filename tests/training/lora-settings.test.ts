@@ -16,7 +16,7 @@ const { process, options } = readSchedulerConfig(pipeline.scheduler, 'fixture');
 const reward = await openRewards([parseReward('symmetry')]);
 
 const open = ({ rank, targets = [...pipeline.family.lora.attention] }: { rank: number; targets?: string[] }) => openPipelineTask(pipeline, {
-  batch: 1, seed: 0, process, plan: samplers.ddim.plan(process, 2, options), guidance: 2, negativePrompt: '', height: 32, width: 32,
+  microbatch: 1, seed: 0, process, plan: samplers.ddim.plan(process, 2, options), guidance: 2, negativePrompt: '', height: 32, width: 32,
   adaptation: { kind: 'lora', options: { rank, targets } }, reward, checkpointing: false, compile: { device: 'cpu', threads: 1 },
 });
 

@@ -6,6 +6,8 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { mul, square } from '../../src/graph/ops/arithmetic.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input, weight } from '../../src/graph/tensor.js';
+import { counted } from '../../src/methods/counted.js';
+import type { Counts } from '../../src/methods/counted.js';
 import { openBackprop } from '../../src/methods/backprop.js';
 import { perItem } from '../../src/methods/reward-loss.js';
 import { openRewardedCall } from '../../src/methods/rewarded-call.js';
@@ -61,14 +63,15 @@ afterAll(async () => {
   for (const task of opened) await task.release();
 });
 
-async function open(reward: Reward, guidance = 3): Promise<PipelineTask> {
+async function open(reward: Reward, guidance = 3): Promise<PipelineTask & { counts: Counts }> {
   const task = await openPipelineTask(pipeline, {
-    batch: 2, seed: 0, process, plan: ddim(process, 2, { stepsOffset: 1 }), guidance, negativePrompt: '', height: 64, width: 64,
+    microbatch: 2, seed: 0, process, plan: ddim(process, 2, { stepsOffset: 1 }), guidance, negativePrompt: '', height: 64, width: 64,
     adaptation: { kind: 'lora', options: { rank: 2, targets: ['to_q', 'to_k', 'to_v', 'to_out.0'] } },
     reward, checkpointing: false, compile: { device: 'cpu', threads: 1 },
   });
   opened.push(task);
-  return task;
+  const counting = counted(task);
+  return { ...counting.task, counts: counting.counts };
 }
 
 const noiseFor = (task: PipelineTask): HostTensor =>
