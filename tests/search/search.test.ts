@@ -161,7 +161,7 @@ test.each([
   ['a sampler that looks further back', (task: Task) => samplers.unipc.plan(task.process, 2 * STEPS, { order: 3 })],
 ])('best of n makes what plain sampling makes from its seeds, with %s', async (_, planOf) => {
   const tiny = await tinyTask({ batch: 4, seed: 20 });
-  const task: Task = { ...tiny, plan: planOf(tiny) };
+  const task = { ...tiny, plan: planOf(tiny) };
   const { samples, winners, traces } = await search(bestOfN, { n: 3 }, { task });
   expect(traces.map((trace) => trace.map((t) => t.seed))).toEqual([20, 21, 22].map((s) => [s, s + 1e6, s + 2e6]));
   for (const [i, { seed }] of winners.entries()) {
