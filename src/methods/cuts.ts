@@ -24,7 +24,7 @@ export interface Cut {
 export type Executor = <T>(cuts: readonly Cut[], work: (cut: Cut) => Promise<T>, take: (cut: Cut, result: T) => void) => Promise<void>;
 
 /** Here, one after the other. */
-export const inOrder: Executor = async (cuts, work, take) => {
+const inOrder: Executor = async (cuts, work, take) => {
   for (const cut of cuts) take(cut, await work(cut));
 };
 

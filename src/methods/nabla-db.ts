@@ -18,7 +18,7 @@ import { meanOfParts, openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
 import { openRewardGuess } from './reward-guess.js';
 import { perItem } from './reward-loss.js';
-import { forBatch, openRoller } from './rollout.js';
+import { forItems, openRoller } from './rollout.js';
 import type { Trajectory } from './rollout.js';
 import { smoothedGradient } from './smoothed-reward.js';
 import { kept, keep } from './stale.js';
@@ -172,7 +172,7 @@ export const nablaDb: Method<NablaOptions> = {
       const next = whole.steps[steps.length];
       if (!next || !guess) return null;
       const known = opts.lag || opts.guess === 'base' ? undefined : whole.outputs[steps.length];
-      const gradient = await guess.gradient(reward, x.at(-1)!, forBatch(task, next), prompts, known);
+      const gradient = await guess.gradient(reward, x.at(-1)!, forItems(prompts.length, next), prompts, known);
       return perItem(task, gradient, () => 1 / GAMMA[opts.gamma](steps.at(-1)!.to));
     }
 
@@ -280,7 +280,7 @@ export async function openTransitionLoss(task: Task, opts: NablaOptions, paths =
   const flows = flow ? (reverse ? 2 : 1) : 0;
   const graph = await openLoss(task, total, { over: 'mean', extras: terms, calls: networks * task.callsPerSample + flows, symbols });
 
-  const column = (values: readonly number[]): HostTensor => host(Float32Array.from(values), [task.batch, 1, 1, 1]);
+  const column = (values: readonly number[]): HostTensor => host(Float32Array.from(values), [values.length, 1, 1, 1]);
   return {
     flow,
     run(t: Transition, scores: Scores, prompts: readonly string[], update: number, draw: number) {

@@ -5,7 +5,7 @@ import { totalmem } from 'node:os';
 const SHARE = 0.5;
 
 /** Bytes of this machine, or those that this process is confined to. The same at every start: a run must not depend on what else runs. */
-export function memoryBytes(): number {
+function memoryBytes(): number {
   const most = totalmem();
   const confined = process.constrainedMemory?.() ?? 0;
   return confined > 0 && confined < most ? confined : most;

@@ -9,6 +9,8 @@ import { reshape } from '../../src/graph/ops/layout.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
+import { counted } from '../../src/methods/counted.js';
+import { inCuts } from '../../src/methods/cuts.js';
 import type { Task } from '../../src/methods/task.js';
 import { compile } from '../../src/runtime/compile.js';
 import { samplers } from '../../src/schedulers/index.js';
@@ -17,6 +19,7 @@ import type { SamplerOptions, Step } from '../../src/schedulers/plan.js';
 import type { RectifiedFlow } from '../../src/schedulers/process.js';
 import { finalMoments } from './gaussian-task.js';
 import { NO_DATA, tracedReward } from './tiny-task.js';
+import type { TestTask } from './tiny-task.js';
 
 /** s², the variance of the data. */
 export const VARIANCE = 0.25;
@@ -32,7 +35,7 @@ export interface FlowOptions {
   linear?: boolean;
 }
 
-export type FlowTask = Task & { readonly parameters: Map<string, HostTensor> };
+export type FlowTask = TestTask & { readonly parameters: Map<string, HostTensor> };
 
 export async function flowTask({ sampler = 'ddim', steps = 10, options = { shift: 3 }, batch = 16, size = 16, linear = false }: FlowOptions = {}): Promise<FlowTask> {
   const process: RectifiedFlow = { kind: 'rectified-flow', predictionType: 'flow' };
@@ -52,18 +55,17 @@ export async function flowTask({ sampler = 'ddim', steps = 10, options = { shift
     return { symbols, parameters, output };
   };
   const tuned = affine('');
-  const counts = { rewardQueries: 0, denoiserCalls: 0 };
-  const taskCompile: Task['compile'] = async (outputs) => {
+  const taskCompile: Task['compile'] = async (outputs, facts) => {
     const executable = await compile({ outputs }, { threads: 1 });
     return {
-      run: (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), visited, ...feeds }),
+      run: inCuts(outputs, (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), visited, ...feeds }), batch, facts),
       release: () => executable.release(),
     };
   };
   const reward = (samples: Tensor): Tensor =>
     linear ? sum(samples, { axes: [1, 2, 3] }) : mul(sum(square(sub(samples, 2)), { axes: [1, 2, 3] }), -0.5);
-  return {
-    sampleShape, batch, process, plan, counts,
+  const { task, counts } = counted({
+    sampleShape, microbatch: batch, process, plan,
     seed: 1,
     callsPerSample: 1,
     parameters: tuned.parameters,
@@ -76,8 +78,9 @@ export async function flowTask({ sampler = 'ddim', steps = 10, options = { shift
     auxiliary: (name) => affine(`${name}/`),
     compile: taskCompile,
     data: NO_DATA,
-    reward: await tracedReward(reward, [batch, ...sampleShape], taskCompile, counts),
-  };
+    reward: await tracedReward(reward, [batch, ...sampleShape], taskCompile),
+  } satisfies Task);
+  return { ...task, counts, batch };
 }
 
 /** v/x of the exact velocity. */
