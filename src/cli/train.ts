@@ -25,7 +25,7 @@ export interface TrainFlags {
 }
 
 const FIELDS: Readonly<Record<string, string>> = {
-  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', lr: 'lr', seed: 'seed',
+  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', microbatch: 'microbatch', lr: 'lr', seed: 'seed',
   guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
 
@@ -52,7 +52,8 @@ export function withRunFlags(command: Command): Command {
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
     .option('--prompts <name>', 'bundled list, or a .txt, .csv, .tsv, .json or .jsonl file (default: people)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
-    .option('--batch <n>', 'images an update', parseNumber)
+    .option('--batch <n>', 'images of a round, from which updates are made', parseNumber)
+    .option('--microbatch <n>', 'images computed together (default: as many of the batch as fit into memory)', parseNumber)
     .option('--lr <x>', `learning rate (default: ${configSchema.parse({}).lr}, or 4e-4 for other models)`, parseNumber)
     .option('--guidance <x>', `classifier-free guidance; up to 1 is none (default: ${configSchema.parse({}).guidance}, or 5 for other models)`, parseNumber)
     .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde (default: ddim)')

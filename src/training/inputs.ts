@@ -113,5 +113,7 @@ function named(entries: Entries): Inputs {
 }
 
 /** Where a run is computed; another place gives other rounding. */
-export const placeOf = ({ device, threads }: RunConfig): Record<string, string> =>
-  ({ device, threads: String(threads ?? `all of ${availableParallelism()}`) });
+export const placeOf = ({ config: { device, threads, batch }, task: { microbatch } }: Pick<Session, 'config' | 'task'>): Record<string, string> => ({
+  device, threads: String(threads ?? `all of ${availableParallelism()}`),
+  ...(microbatch !== batch && { microbatch: String(microbatch) }),
+});

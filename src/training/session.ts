@@ -33,7 +33,7 @@ import { openEvaluator } from './evaluate.js';
 import type { EvaluationSet, Evaluator } from './evaluate.js';
 import { evaluationSets } from './evaluation-sets.js';
 import { barePaths } from './paths.js';
-import { largestThatFits } from './microbatch.js';
+import { defaultMicrobatch } from './microbatch.js';
 import { openPipelineTask, updateBytes } from './pipeline-task.js';
 import type { PipelineTask, PipelineTaskOptions } from './pipeline-task.js';
 import type { Progress } from '../runs/progress.js';
@@ -177,7 +177,9 @@ async function open(
     compile,
     warn,
   };
-  const microbatch = config.microbatch ?? (config.device === 'cpu' ? largestThatFits(config.batch, updateBytes(pipeline, parts)) : config.batch);
+  // How much memory a GPU has is not known here.
+  const microbatch = config.microbatch
+    ?? (config.device === 'cpu' ? defaultMicrobatch(config.batch, size * size, () => updateBytes(pipeline, parts)) : config.batch);
   const task = resources.use(await openPipelineTask(pipeline, { ...parts, microbatch }));
   const idle = task.adapter ? unmatchedTargets(task.adapter, config.lora.targets) : [];
   if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);

@@ -11,5 +11,7 @@ test('a plan tells what a run will take, from the run\'s own settings', async ()
   expect(wide['trainedNumbers']).toBe(2 * narrow['trainedNumbers']!);
   expect(wide['diskBytes']).toBe(2 * narrow['diskBytes']!);
   expect(narrow['totalSeconds']).toBeGreaterThanOrEqual(10 * narrow['secondsPerUpdate']!);
+  expect(narrow).toMatchObject({ batch: 1, microbatch: 1 });
+  expect(await plan('--batch', '4', '--microbatch', '2')).toMatchObject({ batch: 4, microbatch: 2 });
   await expect(plan('--set', 'method.kk=2')).rejects.toThrow(/kk/);
 });
