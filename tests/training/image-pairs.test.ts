@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { inCuts } from '../../src/methods/cuts.js';
 import { writePng } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
 import { loadPipeline } from '../../src/models/load.js';
@@ -77,7 +78,7 @@ test('a task gets pairs as latents, winners and losers apart', async () => {
     microbatch: 2, seed: 1, size: 32,
     async compile(outputs) {
       const executable = await compile({ outputs }, { threads: 1, weights: pipeline.weights });
-      return { run: (feeds) => executable.run(feeds), release: () => executable.release() };
+      return { run: inCuts(outputs, (feeds) => executable.run(feeds), 2), release: () => executable.release() };
     },
   });
   const pairs = await data.pairs(await list('csv', 'prompt,winner,loser\na,white.png,black.png\nb,black.png,white.png\n'));
