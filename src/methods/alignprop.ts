@@ -45,8 +45,8 @@ export const alignprop: Method<z.infer<typeof options>> = {
   summary: 'back-propagates the reward through sampling from a random step on',
   paper: 'Prabhudesai et al. 2023, Aligning Text-to-Image Diffusion Models with Reward Backpropagation, arXiv 2310.03739',
   options,
-  needs: { differentiableReward: true, stochasticSampler: false },
-  sampler: { eta: 1, lastStep: 'diffusers' },
+  needs: { differentiableReward: true, density: false },
+  sampling: { noise: 1, noisyEnd: false },
   async create(task, given) {
     const { truncation, target, scale } = given;
     const count = task.plan.steps.length;

@@ -79,8 +79,8 @@ export const d3po: Method<z.infer<typeof options>> = {
   summary: 'preferences between pairs of own samples, step by step; any reward',
   paper: 'Yang et al. 2024, Using Human Feedback to Fine-tune Diffusion Models without Any Reward Model, arXiv 2311.13231',
   options,
-  needs: { differentiableReward: false, stochasticSampler: true },
-  sampler: { eta: 1, lastStep: 'ddpo' },
+  needs: { differentiableReward: false, density: true },
+  sampling: { noise: 1, noisyEnd: true },
   async create(task, { beta, epsilon, innerEpochs, timestepFraction }) {
     const roller = await openRoller(task);
     const preference = await openStepPreference(task, beta, epsilon);

@@ -53,8 +53,8 @@ export const ddpo: Method<z.infer<typeof options>> = {
   summary: 'policy gradients on the denoising steps; any reward, also black boxes',
   paper: 'Black et al. 2024, Training Diffusion Models with Reinforcement Learning, arXiv 2305.13301',
   options,
-  needs: { differentiableReward: false, stochasticSampler: true },
-  sampler: { eta: 1, lastStep: 'ddpo' },
+  needs: { differentiableReward: false, density: true },
+  sampling: { noise: 1, noisyEnd: true },
   async create(task, { variant, rollouts, updates, innerEpochs, timestepFraction, clip, advantageClip, perPrompt }) {
     const roller = await openRoller(task);
     const objective = await openPolicyGradient(task, variant === 'is' ? clip : null);

@@ -124,8 +124,8 @@ export const dpo: Method<z.infer<typeof options>> = {
   summary: 'Diffusion-DPO on pairs of pictures from a file, or on own samples ranked by any reward',
   paper: 'Wallace et al. 2024, Diffusion Model Alignment Using Direct Preference Optimization, arXiv 2311.12908',
   options,
-  needs: { differentiableReward: false, stochasticSampler: false },
-  sampler: { eta: 0, lastStep: 'diffusers' },
+  needs: { differentiableReward: false, density: false },
+  sampling: { noise: 0, noisyEnd: false },
   async create(task, { pairs, beta, samples, from, updates, emptyPrompts }) {
     const source = await (pairs === null ? ownPairs(task, from, samples) : givenPairs(task, pairs, emptyPrompts));
     const loss = await openPairLoss(task, beta);

@@ -26,8 +26,8 @@ export const draftLv: Method<z.infer<typeof options>> = {
   summary: 'DRaFT-1 averaged over n re-noised copies of each sample: less variance for the same sampling',
   paper: 'Clark et al. 2024, Directly Fine-Tuning Diffusion Models on Differentiable Rewards, arXiv 2309.17400, §3.2',
   options,
-  needs: { differentiableReward: true, stochasticSampler: false },
-  sampler: { eta: 0, lastStep: 'diffusers' },
+  needs: { differentiableReward: true, density: false },
+  sampling: { noise: 0, noisyEnd: false },
   async create(task, { n, ownGradient }) {
     const roller = await openRoller(task);
     const call = await openRewardedCall(task);

@@ -17,8 +17,8 @@ export const draft: Method<z.infer<typeof options>> = {
   summary: 'back-propagates the reward through the last K sampling steps (or all)',
   paper: 'Clark et al. 2024, Directly Fine-Tuning Diffusion Models on Differentiable Rewards, arXiv 2309.17400',
   options,
-  needs: { differentiableReward: true, stochasticSampler: false },
-  sampler: { eta: 0, lastStep: 'diffusers' },
+  needs: { differentiableReward: true, density: false },
+  sampling: { noise: 0, noisyEnd: false },
   async create(task, { k }) {
     const from = k === 'all' ? 0 : Math.max(0, task.plan.steps.length - k);
     const sampling = await openRewardedSampling(task, from);

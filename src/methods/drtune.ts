@@ -34,8 +34,8 @@ export const drtune: Method<z.infer<typeof options>> = {
   summary: 'gradient along the sampler only, never through the network\'s input; a few steps, random early stop',
   paper: 'Wu et al. 2024, Deep Reward Supervisions for Tuning Text-to-Image Diffusion Models, arXiv 2405.00760',
   options,
-  needs: { differentiableReward: true, stochasticSampler: false },
-  sampler: { eta: 0, lastStep: 'diffusers' },
+  needs: { differentiableReward: true, density: false },
+  sampling: { noise: 0, noisyEnd: false },
   async create(task, { k, earlyStop, ceiling }) {
     const roller = await openRoller(task);
     const backprop = await openBackprop(task, { jacobian: false });

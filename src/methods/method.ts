@@ -50,10 +50,13 @@ export interface Method<O = unknown> {
   readonly options: z.ZodType<O>;
   readonly needs: {
     readonly differentiableReward: boolean;
-    /** Only samplers whose steps have noise give transitions a density. */
-    readonly stochasticSampler: boolean;
+    /** Of transitions: only steps that add noise have one, and only these are learnt from. */
+    readonly density: boolean;
   };
-  /** Sampler settings that the paper trains with. */
-  readonly sampler: { readonly eta: number; readonly lastStep: 'diffusers' | 'ddpo' };
+  /**
+   * How the paper samples, as far as the sampler has a say in it: the share of fresh noise in each step, from 0 (an ODE) to
+   * 1 (the posterior of the noising process), and whether the last step adds some as well.
+   */
+  readonly sampling: { readonly noise: number; readonly noisyEnd: boolean };
   create(task: Task, options: O): Promise<Stepper>;
 }

@@ -44,8 +44,8 @@ export const refl: Method<z.infer<typeof options>> = {
   summary: 'reward of the clean image predicted at a random late step, through one network call',
   paper: 'Xu et al. 2023, ImageReward, arXiv 2304.05977, Algorithm 1',
   options,
-  needs: { differentiableReward: true, stochasticSampler: false },
-  sampler: { eta: 1, lastStep: 'diffusers' },
+  needs: { differentiableReward: true, density: false },
+  sampling: { noise: 1, noisyEnd: false },
   async create(task, { window, ceiling, scale, pretrain }) {
     const roller = await openRoller(task);
     const call = await openRewardedCall(task, {

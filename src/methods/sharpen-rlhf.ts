@@ -69,8 +69,8 @@ export const sharpenRlhf: Method<Options> = {
   summary: 'prefers the best of n short trajectories of own samples to the worst; any reward',
   paper: 'Tian et al. 2025, Diffusion-Sharpening, arXiv 2502.12146',
   options,
-  needs: { differentiableReward: false, stochasticSampler: false },
-  sampler: { eta: 0, lastStep: 'diffusers' },
+  needs: { differentiableReward: false, density: false },
+  sampling: { noise: 0, noisyEnd: false },
   async create(task, { n, m, gridSteps, detach, beta, modulation, gapScale, reference, guided }) {
     const roller = await openRoller(task, 'tuned', 'rollout', { guided });
     const stepRewards = await openStepRewards(task, { m, gridSteps, detach, reference });

@@ -42,8 +42,8 @@ export const sharpenSft: Method<z.infer<typeof options>> = {
   summary: 'denoising loss along the best of n short trajectories of a picture or own sample; any reward',
   paper: 'Tian et al. 2025, Diffusion-Sharpening, arXiv 2502.12146',
   options,
-  needs: { differentiableReward: false, stochasticSampler: false },
-  sampler: { eta: 0, lastStep: 'diffusers' },
+  needs: { differentiableReward: false, density: false },
+  sampling: { noise: 0, noisyEnd: false },
   async create(task, { n, m, gridSteps, detach, pictures, emptyPrompts }) {
     const source = await openCaptioned(task, pictures, 'tuned', 'sharpen pictures');
     const stepRewards = await openStepRewards(task, { m, gridSteps, detach, reference: 'none' });

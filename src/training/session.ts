@@ -158,7 +158,7 @@ async function open(
   const plan = samplers[config.sampler].plan(scheduler.process, config.samplingSteps, planned);
   const late = lateStart(scheduler.process, plan.steps[0]!.timestep);
   if (late) progress.warn(late);
-  if (purpose === 'train' && method.needs.stochasticSampler) stochasticSteps(plan);
+  if (purpose === 'train' && method.needs.density) stochasticSteps(plan);
   const warn = (text: string): void => progress.warn(text);
   const measured = [selection, ...reported].flatMap((set) => set.prompts);
   checkPrompts(pipeline, [...prompts.prompts, ...measured, config.negativePrompt], warn);
@@ -211,8 +211,8 @@ async function open(
 }
 
 /** What the method's paper says of the sampler; every step must be a step of its own, with a density where that is needed. */
-function samplerOptions({ sampler }: RunConfig, { sampler: wanted }: Method<never>): SamplerOptions {
-  if (sampler === 'ddim') return wanted;
+function samplerOptions({ sampler }: RunConfig, { sampling: { noise, noisyEnd } }: Method<never>): SamplerOptions {
+  if (sampler === 'ddim') return { eta: noise, lastStep: noisyEnd ? 'ddpo' : 'diffusers' };
   return sampler === 'dpm++2m-sde' ? { order: 1, finalSigma: 'min' } : {};
 }
 

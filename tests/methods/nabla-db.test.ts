@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import type { Update } from '../../src/methods/method.js';
 import { openCarriedScores } from '../../src/methods/carried-scores.js';
-import { nablaDb, openTransitionLoss } from '../../src/methods/nabla-db.js';
+import { openBalance } from '../../src/methods/detailed-balance.js';
+import { nablaDb } from '../../src/methods/nabla-db.js';
 import type { NablaOptions } from '../../src/methods/nabla-db.js';
 import { chooseTransitions, transitionAt } from '../../src/methods/transitions.js';
 import { samplers } from '../../src/schedulers/index.js';
@@ -62,18 +63,6 @@ const exactFlow = (plan: Plan, beta: number): { mean: number; variance: number }
     return { k1: (beta * alphaBar) / scale, k0: (beta * Math.sqrt(alphaBar) * M) / scale };
   });
 
-/** RSM: ∇r at the end of the trajectory, E[m − z0 | x] with z0 = P·x' + Q by the steps that follow. */
-function finalGuess({ steps }: Plan, beta: number): { mean: number; variance: number } {
-  let [P, Q] = [1, 0];
-  return finalMoments([...steps].toReversed().map((step) => {
-    const { A, std } = affineStep(step, 0, 0);
-    const scale = 1 + std ** 2 * beta * P;
-    const solved = { A: A / scale, B: (std ** 2 * beta * (M - Q)) / scale, std };
-    [P, Q] = [P * solved.A, P * solved.B + Q];
-    return solved;
-  }).toReversed());
-}
-
 /** Non-residual, guess of the base model, γ = 1: 0 = r(x − r·μ)/(1 − r²) − k1·μ + k0 with r = √(ā/ā'). */
 function nonResidual({ steps }: Plan, beta: number): { mean: number; variance: number } {
   return finalMoments(steps.map((step, i) => {
@@ -115,7 +104,6 @@ describe('on the Gaussian oracle', () => {
     ['the base model, trusting the sampler of the trajectories', 20, baseGuess, { guess: 'base', trust: 0.1, updates: 2 }],
     // This reward's gradient is linear, so its average is that at the middle.
     ['the tuned model, averaged over perturbations', 20, tunedGuess, { guess: 'tuned', smoothing: 2, smoothingNoise: 0.3 }],
-    ['the final latent, steps evened out', 20, finalGuess, { guess: 'final', gamma: 'one', weighting: 'sigma' }],
     ['the base model, with the prior forgotten', 20, nonResidual, { guess: 'base', gamma: 'one', residual: false, beta: 1 }],
   ] as const)('without flow, the guess of %s lands on its closed form', async (_, steps, goal, given) => {
     const task = await gaussianTask({ batch: 16, size: 64, steps });
@@ -219,13 +207,13 @@ describe('on a small network', () => {
   ])('gradients by both networks are those of the loss, %o', async (given) => {
     const task = await tiny();
     const opts = options(given);
-    const loss = await openTransitionLoss(task, opts);
+    const loss = await openBalance(task, opts);
     const { x, outputs, steps } = await (await openRoller(task)).rollout(prompts, 0);
     const t = transitionAt(task, { prompts, x, outputs, steps }, [1, 2]);
     const noise = (stream: string): HostTensor => samplesOf(task, normal({ seed: 5, stream, step: 0 }, 0, 24));
     // Away from the start, where many terms vanish.
     for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.05 * normal({ seed: 6, stream: name, step: 0 }, 0, i + 1)[i]!));
-    const run = () => loss.run(t, { now: noise('now'), next: noise('next') }, prompts, 0, 0);
+    const run = () => loss.run(t, { now: noise('now'), next: noise('next') }, prompts);
     const { gradients, extras } = await run();
     const parameters = new Map([...task.parameters, ...(loss.flow?.parameters ?? [])]);
     const wrong = opts.reverseGradient === 'flow-only' && opts.flow;
@@ -236,17 +224,8 @@ describe('on a small network', () => {
     expect(extras['trust']!.data[0]).toBeGreaterThan(0);
   });
 
-  test('at the start the residual is the reward flow alone, and the pull to the sampler nothing', async () => {
-    const task = await tiny();
-    const [update] = await allOf(task, { flow: false, guess: 'final', gamma: 'one', fraction: 0.1 });
-    const trajectory = await (await openRoller(task)).rollout(prompts, 0);
-    const g = (await task.reward.gradient(trajectory.x.at(-1)!, prompts)).gradient.data as Float32Array;
-    expect(update!.metrics!['forward']).toBeCloseTo(g.reduce((s, v) => s + v * v, 0) / g.length, 4);
-    expect(update!.metrics!['trust']).toBeLessThan(1e-12);
-  });
-
   test.each([
-    [{ flow: false }, 3], [{ flow: false, guess: 'final' }, 1], [{}, 5], [{ smoothing: 3 }, 15],
+    [{ flow: false }, 3], [{}, 5], [{ smoothing: 3 }, 15],
   ])('every reward query is counted, and finished samples are scored once: %o', async (given, queries) => {
     const task = await tiny();
     await allOf(task, given); // two transitions beside the last one
@@ -271,53 +250,39 @@ describe('on a small network', () => {
     expect(smoothedGradient(task, 1, 0.5, 0)).toBe(task.reward.gradient);
   });
 
+  test.each([
+    [{ compat: ['double-step'] }, /mistakes of the published code are no options/],
+    [{ guess: 'final' }, /--method rsm/],
+    [{ guess: 'other' }, /"tuned"\|"base"/],
+    [{ shiny: 1 }, /Unrecognized key: "shiny"/],
+  ])('what is no option any more says what to use instead: %o', (given, message) => {
+    const parsed = nablaDb.options.safeParse(given);
+    expect(parsed.error!.issues).toHaveLength(1);
+    expect(parsed.error!.issues[0]!.message).toMatch(message);
+  });
+
   test('without reward nothing is learnt at the start', async () => {
     const [update] = await allOf(await tiny(), { beta: 0, flow: false });
     const [other] = await allOf(await tiny(), { flow: false });
     for (const name of update!.gradients.keys()) expect(sizeOf(update!, name)).toBeLessThan(1e-3 * sizeOf(other!, name));
   });
 
-  test('lag learns from the round before, whose prompts it scores with unless told to be wrong', async () => {
+  test('lag learns from the round before, whose prompts it scores with', async () => {
     const lagged = await allOf(await tiny(), { lag: true, flow: false }, 2);
     const [first] = await allOf(await tiny(), { flow: false });
     expect(lagged).toHaveLength(1);
     expect([...lagged[0]!.rewards]).toEqual([...first!.rewards]);
-    const task = await tiny();
-    const stepper = await nablaDb.create(task, options({ lag: true, flow: false, compat: ['wrong-prompts'] }));
+    const stepper = await nablaDb.create(await tiny(), options({ lag: true, flow: false }));
     for await (const _ of stepper.round(prompts, 0)) throw new Error('the first round only samples');
     expect(stepper.memory!.size).toBe(2 * 4 + 2);
-    for await (const update of stepper.round([...prompts].toReversed(), 1)) expect([...update.rewards]).not.toEqual([...first!.rewards]);
-  });
-
-  test('mistakes of the published code change what they say', async () => {
-    const [right] = await allOf(await tiny(), {});
-    const twice = await allOf(await tiny(), { compat: ['double-step'] });
-    expect(twice).toHaveLength(2);
-    expect(twice[0]!.gradients).toEqual(twice[1]!.gradients);
-    expect(twice[0]!.gradients).toEqual(right!.gradients);
-    const [fresh] = await allOf(await tiny(), { compat: ['fresh-next'] });
-    expect(fresh!.metrics!['forward']).toBeGreaterThan(2 * right!.metrics!['forward']!);
-    const [scaled] = await allOf(await tiny(), { compat: ['scaled-reverse'], priorStrength: 0.5 });
-    const [unscaled] = await allOf(await tiny(), { priorStrength: 0.5 });
-    expect(scaled!.metrics!['reverse']).not.toBeCloseTo(unscaled!.metrics!['reverse']!, 6);
-  });
-
-  test('the flow network may be kept from the prompt', async () => {
-    const task = await tiny();
-    const asked: unknown[] = [];
-    const watched: Task = { ...task, auxiliary: (name, how) => {
-      asked.push(how?.prompted);
-      return task.auxiliary(name);
-    } };
-    for (const compat of [[], ['promptless-flow']]) await (await openTransitionLoss(watched, options({ compat }))).release();
-    expect(asked).toEqual([true, false]);
+    for await (const update of stepper.round([...prompts].toReversed(), 1)) expect([...update.rewards]).toEqual([...first!.rewards]);
   });
 
   test.each([
     [{}, 4], [{ flow: false }, 2], [{ residual: false }, 3], [{ residual: false, flow: false }, 1], [{ reverse: 0 }, 3],
   ])('network calls with %o: %i for each transition', async (given, calls) => {
     const task = await tinyTask({ steps: 4, eta: 1, lastStep: 'ddpo' });
-    await firstUpdate(nablaDb, task, { guess: 'final', path: 0, fraction: 1, ...given }, ['a cat', 'a dog']);
+    await firstUpdate(nablaDb, task, { path: 0, fraction: 1, ...given }, ['a cat', 'a dog']);
     const steps = task.plan.steps.length;
     expect(task.counts.denoiserCalls).toBe(2 * (steps + steps * calls)); // the rollout, and all its transitions
   });

@@ -30,7 +30,7 @@ await writeFile(other, 'a house\na cat\na tree\n');
 /** Moves all that is trained one way: no gradient is needed to see what is measured and written. */
 const nudge = (sign: number): Method<never> => ({
   name: 'nudge', summary: '', paper: 'none', options: z.any() as unknown as z.ZodType<never>,
-  needs: { differentiableReward: false, stochasticSampler: false }, sampler: { eta: 0, lastStep: 'diffusers' },
+  needs: { differentiableReward: false, density: false }, sampling: { noise: 0, noisyEnd: false },
   create: async (task) => ({
     async *round() {
       const gradients = new Map([...task.parameters].map(([name, { shape, data }]) =>

@@ -1,4 +1,4 @@
-"""nabla_losses.safetensors: the losses of ∇-DB on a batch of transitions, in float64 on the network of method_losses.
+"""nabla_losses.safetensors: the losses of ∇-DB and RSM on a batch of transitions, in float64 on the network of method_losses.
 
 Scores are derivatives of log densities taken by autograd, not the formulae that the TypeScript has written out.
 """
@@ -16,6 +16,7 @@ CASES = {
     "no-flow": {"flow": False},
     "weak-prior": {"flow": False, "priorStrength": 0.5},
     "sigma": {"flowGradient": "both", "reverseGradient": "full", "weighting": "sigma"},
+    "rsm": {"flow": False, "weighting": "sigma"},
     "non-residual": {"flowGradient": "both", "reverseGradient": "full", "residual": False},
 }
 STRENGTH = {"trust": 3.0, "reverse": 0.5}
