@@ -20,7 +20,7 @@ import { openConditions, POSITIVE } from '../src/sampling/conditions.js';
 import { ddimStep } from '../src/schedulers/ddim.js';
 import { addNoise } from '../src/schedulers/forward-process.js';
 import { vpLevel } from '../src/schedulers/process.js';
-import { readSchedulerConfig } from '../src/schedulers/scheduler-config.js';
+import { readVpConfig } from '../src/schedulers/scheduler-config.js';
 import { predictX0 } from '../src/schedulers/step.js';
 import { loadDataset, pictures } from '../src/training/pretrain/dataset.js';
 import type { DatasetRecord } from '../src/training/pretrain/dataset.js';
@@ -51,7 +51,7 @@ export async function benchCaptions(args: readonly string[]): Promise<void> {
   const order = permutation({ seed: 3, stream: 'bench captions', step: 0 }, 0, dataset.records.length);
   const chosen = [...order.subarray(0, count)];
   const pipeline = await loadPipeline(root);
-  const { process } = readSchedulerConfig(pipeline.scheduler, root);
+  const { process } = readVpConfig(pipeline.scheduler, root);
   const { weights } = pipeline;
 
   const images = input('images', [count, 3, SIDE, SIDE]);

@@ -1,17 +1,18 @@
 /**
- * @file Reads a diffusers `scheduler_config.json`: noise schedule, default sampler and its options. The noise schedule must
+ * @file Reads a diffusers `scheduler_config.json`: noise process, default sampler and its options. The noise schedule must
  * be understood; of the rest is taken what is known here, and what is not is told.
  */
 import { z } from 'zod';
 import { FormatError, shown } from '../formats/errors.js';
 import { parseConfig } from '../models/config.js';
+import { FLOW_SCHEDULER, readFlowConfig } from './flow-config.js';
 import type { SamplerName } from './index.js';
 import { cumulativeAlphas, makeBetas, rescaleZeroTerminalSnr } from './noise-schedule.js';
 import type { SamplerOptions } from './plan.js';
-import type { VariancePreserving } from './process.js';
+import type { Process, VariancePreserving } from './process.js';
 
-export interface SchedulerConfig {
-  readonly process: VariancePreserving;
+export interface SchedulerConfig<P extends Process = Process> {
+  readonly process: P;
   /** The sampler that the checkpoint names; DDIM in place of PNDM, whose configuration it inherits, and of unknown ones. */
   readonly sampler: SamplerName;
   /** What the file says about sampling, whichever sampler is used. What it leaves out is the sampler's own default. */
@@ -127,12 +128,18 @@ function readSampling(json: Readonly<Record<string, unknown>>, leastLambda: numb
 }
 
 /**
- * The noise schedule and sampling defaults that a parsed `scheduler_config.json` describes.
+ * The noise process and sampling defaults that a parsed `scheduler_config.json` describes.
  *
  * @param where the file's name, for messages
  * @throws FormatError if its noise schedule cannot be told or is of another kind
  */
 export function readSchedulerConfig(file: Readonly<Record<string, unknown>>, where: string): SchedulerConfig {
+  if (file['_class_name'] !== FLOW_SCHEDULER) return readVpConfig(file, where);
+  return { ...readFlowConfig(file, where), sampler: 'flow-euler', warnings: [], instead: null };
+}
+
+/** The same for what only takes variance-preserving processes. @throws FormatError also for a flow */
+export function readVpConfig(file: Readonly<Record<string, unknown>>, where: string): SchedulerConfig<VariancePreserving> {
   // Keys whose values are only the defaults of the class that wrote them; another class has its own.
   const { _use_default_values: given } = file;
   const defaults = new Set<unknown>(Array.isArray(given) ? given : []);
@@ -143,7 +150,7 @@ export function readSchedulerConfig(file: Readonly<Record<string, unknown>>, whe
   if (!known && !telling) {
     throw new FormatError(where, `"_class_name": ${shown(JSON.stringify(json['_class_name']) ?? 'missing')} is not known, and no ` +
       'noise schedule stands beside it (beta_schedule, beta_start, beta_end)',
-      'Models of flow matching and EDM are trained on another process, which Attune does not have.');
+      'Models of EDM are trained on another process, which Attune does not have.');
   }
   const config = parseConfig(processSchema, json, where);
   if (json['timestep_type'] === 'continuous' && config.prediction_type === 'v_prediction') {

@@ -1,6 +1,7 @@
 /** @file Schedules and numbers shared by the tests of this folder. */
-import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { readVpConfig } from '../../src/schedulers/scheduler-config.js';
 import type { SchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import type { VariancePreserving } from '../../src/schedulers/process.js';
 
 /** Stable Diffusion 1.5's `scheduler_config.json`. */
 export const SD15 = {
@@ -17,8 +18,8 @@ export const SD15 = {
   clip_sample: false,
 };
 
-export const sd15 = (changes: Record<string, unknown> = {}): SchedulerConfig =>
-  readSchedulerConfig({ ...SD15, ...changes }, 'scheduler_config.json');
+export const sd15 = (changes: Record<string, unknown> = {}): SchedulerConfig<VariancePreserving> =>
+  readVpConfig({ ...SD15, ...changes }, 'scheduler_config.json');
 
 /** Arbitrary numbers of about unit size. */
 export const wave = (count: number, phase: number): Float32Array =>

@@ -6,7 +6,7 @@ import { vpLevel } from '../../src/schedulers/process.js';
 import type { VariancePreserving } from '../../src/schedulers/process.js';
 import { samplers } from '../../src/schedulers/index.js';
 import { SamplingError } from '../../src/schedulers/errors.js';
-import { readSchedulerConfig, schedulerWarnings } from '../../src/schedulers/scheduler-config.js';
+import { readVpConfig, schedulerWarnings } from '../../src/schedulers/scheduler-config.js';
 import { loadFixture } from '../models/fixture.js';
 import { distance, SD15, sd15 } from './helpers.js';
 
@@ -16,7 +16,7 @@ describe('noise schedules', async () => {
   const floats = (key: string): Float32Array => fixture.get(key).data as Float32Array;
 
   test.each(cases)('%s: ā is that of torch; noise and velocity agree', (name, config) => {
-    const { process } = readSchedulerConfig({ _class_name: 'DDPMScheduler', clip_sample: false, ...config }, name);
+    const { process } = readVpConfig({ _class_name: 'DDPMScheduler', clip_sample: false, ...config }, name);
     const expected = floats(`${name}/alphas_cumprod`);
     // Bit for bit, unless cosines and float32 roots come in, which differ in the last digit between libraries.
     if (name === 'sd15' || name === 'linear') expect(process.alphasCumprod).toEqual(Float64Array.from(expected));
@@ -125,17 +125,17 @@ describe('scheduler_config.json', () => {
     const sdxl = { ...SD15, _class_name: 'EulerDiscreteScheduler', interpolation_type: 'linear', sample_max_value: 1,
       prediction_type: 'epsilon', timestep_spacing: 'leading', use_karras_sigmas: false };
     const leading = { spacing: 'leading', stepsOffset: 1 };
-    expect(readSchedulerConfig(sdxl, 'f')).toMatchObject({ sampler: 'euler', options: leading });
+    expect(readVpConfig(sdxl, 'f')).toMatchObject({ sampler: 'euler', options: leading });
     const turbo = { ...sdxl, _class_name: 'EulerAncestralDiscreteScheduler', timestep_spacing: 'trailing',
       sigma_min: null, sigma_max: null, timestep_type: 'discrete', rescale_betas_zero_snr: false };
-    expect(readSchedulerConfig(turbo, 'f').sampler).toBe('euler-a');
+    expect(readVpConfig(turbo, 'f').sampler).toBe('euler-a');
     const tiny = { ...SD15, _class_name: 'DPMSolverMultistepScheduler', algorithm_type: 'sde-dpmsolver++',
       solver_order: 2, solver_type: 'midpoint', lower_order_final: true, lambda_min_clipped: -Infinity,
       thresholding: false, dynamic_thresholding_ratio: 0.995, variance_type: null, final_sigmas_type: 'sigma_min' };
     const second = { order: 2, finalSigma: 'min' };
-    expect(readSchedulerConfig(tiny, 'f')).toMatchObject({ sampler: 'dpm++2m-sde', options: second });
+    expect(readVpConfig(tiny, 'f')).toMatchObject({ sampler: 'dpm++2m-sde', options: second });
     const lcm = { _class_name: 'LCMScheduler', original_inference_steps: 40, timestep_scaling: 5 };
-    expect(readSchedulerConfig(lcm, 'f').options).toMatchObject({ originalSteps: 40, timestepScaling: 5 });
+    expect(readVpConfig(lcm, 'f').options).toMatchObject({ originalSteps: 40, timestepScaling: 5 });
   });
 
   test.each([
@@ -147,7 +147,7 @@ describe('scheduler_config.json', () => {
     ['another noise schedule', { beta_schedule: 'sigmoid' }, /"beta_schedule": "sigmoid"/],
     ['a wild size', { num_train_timesteps: 1e12 }, /"num_train_timesteps"/],
   ])('%s is an error that names the key', (_, change, message) => {
-    const read = (): unknown => readSchedulerConfig(JSON.parse(JSON.stringify({ ...SD15, ...change })), 'f.json');
+    const read = (): unknown => readVpConfig(JSON.parse(JSON.stringify({ ...SD15, ...change })), 'f.json');
     expect(read).toThrow(FormatError);
     expect(read).toThrow(message);
   });
@@ -166,7 +166,7 @@ describe('scheduler_config.json', () => {
     ['a clip that cuts nothing off', { lambda_min_clipped: -5.1 }, []],
   ])('%s: taken what is known, told what is not', (_, change, warnings) => {
     const json = JSON.parse(JSON.stringify({ ...SD15, ...change })) as Record<string, unknown>;
-    const read = readSchedulerConfig(json, 'f.json');
+    const read = readVpConfig(json, 'f.json');
     expect(read.warnings).toEqual(warnings);
     expect(read.process).toEqual(sd15().process);
     expect(read.instead).toBeNull();

@@ -1,4 +1,4 @@
-/** @file A family of one's own, registered and no more: loads, samples, trains a LoRA and is what its files say, by the code of all. */
+/** @file A family of one's own, a flow model, registered and no more: loads, samples, trains a LoRA and is what its files say, by the code of all. */
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
@@ -31,7 +31,7 @@ beforeAll(async () => {
   const own = initialWeights(componentShapes('ToyTransformer', config), 0);
   const others = [...base.weights].filter(([name]) => !name.startsWith('unet.'));
   await savePipeline(model, {
-    ...base, family: toy as ModelFamily, denoiser: { kind: 'ToyTransformer', config },
+    ...base, scheduler: { _class_name: 'FlowMatchEulerDiscreteScheduler', shift: 3 }, family: toy as ModelFamily, denoiser: { kind: 'ToyTransformer', config },
     weights: new Map([...others, ...[...own].map(([name, t]) => [`transformer.${name}`, t] as const)]),
   }, 'float32');
 });

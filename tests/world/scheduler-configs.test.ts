@@ -6,13 +6,13 @@ import { pipelineScheduler } from '../../src/models/load-folder.js';
 import { sdxl } from '../../src/models/families/sdxl.js';
 import { samplers } from '../../src/schedulers/index.js';
 import type { SamplerOptions } from '../../src/schedulers/plan.js';
-import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';
+import { readVpConfig } from '../../src/schedulers/scheduler-config.js';
 
 const folder = join(import.meta.dirname, 'scheduler_configs');
 const read = async (name: string, index?: string, pipeline = 'StableDiffusionPipeline') => {
   const file = JSON.parse(await readFile(join(folder, `${name}.json`), 'utf8')) as Record<string, unknown>;
   const scheduler = ['diffusers', index ?? file['_class_name']];
-  return readSchedulerConfig(pipelineScheduler({ _class_name: pipeline, scheduler }, file), name);
+  return readVpConfig(pipelineScheduler({ _class_name: pipeline, scheduler }, file), name);
 };
 
 /** File, class of the index if it is another, the sampler, and what is read of sampling beside an offset of 1. */
@@ -53,7 +53,7 @@ test('a file of SDXL keeps its offset, and its clipping is warned of', async () 
 });
 
 test('single files of SDXL have the schedule of its folder: Euler, leading, offset 1', () => {
-  const { sampler, process, options, warnings } = readSchedulerConfig(sdxl.singleFile!.published!.scheduler, 'sdxl');
+  const { sampler, process, options, warnings } = readVpConfig(sdxl.singleFile!.published!.scheduler, 'sdxl');
   expect({ sampler, warnings }).toEqual({ sampler: 'euler', warnings: [] });
   const { initialStd, steps } = samplers.euler.plan(process, 20, options);
   expect(steps.map((s) => s.timestep)).toEqual(Array.from({ length: 20 }, (_, i) => 951 - 50 * i));

@@ -15,7 +15,7 @@ import { small } from '../../models/families/small.js';
 import { initialWeights } from '../../models/init.js';
 import { modelIndex } from '../../models/save.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
-import { readSchedulerConfig } from '../../schedulers/scheduler-config.js';
+import { readVpConfig } from '../../schedulers/scheduler-config.js';
 import type { Progress } from '../../runs/progress.js';
 import { autoencoder } from './autoencoder.js';
 import { captionTokenizer } from './caption-tokenizer.js';
@@ -133,7 +133,7 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
   ]);
   const schedulerFile = join(out, 'scheduler', 'scheduler_config.json');
   await writeAtomic(schedulerFile, `${JSON.stringify(recipe.scheduler, null, 2)}\n`);
-  const { process: noising, warnings, instead } = readSchedulerConfig(recipe.scheduler, schedulerFile);
+  const { process: noising, warnings, instead } = readVpConfig(recipe.scheduler, schedulerFile);
   const [problem] = [...warnings, ...(instead === null ? [] : [instead])];
   if (problem !== undefined) throw new FormatError(schedulerFile, problem, 'Mend the scheduler in the recipe.');
   const net = denoiser({
