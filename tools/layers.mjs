@@ -28,6 +28,8 @@ const files = readdirSync(root, { recursive: true }).filter((f) => f.endsWith('.
 const faults = [];
 /** Imports that are there when the program runs, file by file. */
 const edges = new Map();
+/** Files that import a module of Node. */
+const ofNode = new Set();
 
 for (const file of files) {
   const layer = LAYERS.indexOf(file.split('/')[0]);
@@ -37,6 +39,7 @@ for (const file of files) {
   if (node) faults.push(`${file}: "${node[0]}" is Node's alone; src/${LAYERS[layer]} runs in browsers too`);
   for (const [, type, from] of text.matchAll(IMPORT)) {
     if (!from.startsWith('.')) {
+      if (from.startsWith('node:')) ofNode.add(file);
       const owner = OWNERS.find(([name]) => name.test(from))?.[1];
       if (owner && LAYERS[layer] !== owner) faults.push(`${file}: only src/${owner} imports ${from}`);
       continue;
@@ -61,6 +64,13 @@ function visit(file, path) {
   state.set(file, 'done');
 }
 for (const file of files) visit(file, []);
+
+/** What src/core.ts draws in, and through what. package.json leaves the telemetry's switch out for browsers. */
+const through = new Map([['core.ts', []]]);
+for (const [file, way] of through) {
+  if (ofNode.has(file) && file !== 'runtime/telemetry.ts') faults.push(`${file} needs Node, and attune/core draws it in: ${[...way, file].join(' -> ')}`);
+  for (const next of edges.get(file) ?? []) if (!through.has(next)) through.set(next, [...way, file]);
+}
 
 for (const fault of faults) process.stderr.write(`${fault}\n`);
 process.exitCode = faults.length > 0 ? 1 : 0;

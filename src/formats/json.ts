@@ -3,7 +3,6 @@
  * with duplicate keys found.
  */
 import { FormatError, shown } from './errors.js';
-import { MOST_BYTES, readText } from './whole-file.js';
 
 const REMEDY = 'The file is damaged: download or export it again.';
 
@@ -15,11 +14,6 @@ const MOST_LEVELS = 64;
 
 /** Keys or numbers in one of `flatEntries`: a hundred times what trainers note about a LoRA. */
 const MOST_ITEMS = 10_000;
-
-/** Parses a JSON file that must hold an object. */
-export async function readJsonFile(path: string): Promise<Record<string, unknown>> {
-  return parseObject(await readText(path, MOST_BYTES.json), path);
-}
 
 /**
  * Parses a text that must be a JSON object. `Infinity`, `-Infinity` and `NaN`, which Python's `json` writes though JSON

@@ -2,7 +2,8 @@
 import { access } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { FormatError, shown } from './errors.js';
-import { isObject, readJsonFile } from './json.js';
+import { isObject } from './json.js';
+import { readJsonFile } from './json-file.js';
 import { openWeights } from './open-weights.js';
 import { tensorInfo, type TensorInfo, type WeightSource } from './weights.js';
 

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
-import { readJsonFile } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import { textFromClip } from '../formats/names/ldm-text.js';
 import { presentVae } from '../formats/names/ldm-vae.js';
 import { renamedSource } from '../formats/names/renamed-source.js';

@@ -1,7 +1,7 @@
 /** @file Loads a pipeline from a folder in diffusers layout: `model_index.json` and a folder for each component. */
 import { join } from 'node:path';
 import { FormatError, shown } from '../formats/errors.js';
-import { readJsonFile } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import { byteLength } from '../formats/weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import type { HostTensor } from '../graph/dtype.js';

@@ -1,7 +1,7 @@
 /** @file Loads a pipeline from one checkpoint with the names of the original code. */
 import { join } from 'node:path';
 import { FormatError, shown } from '../formats/errors.js';
-import { readJsonFile } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import { detectSingleFile, refuseEdm, singleFileComponent } from '../formats/names/single-file.js';
 import type { Component, Family as OriginalNames } from '../formats/names/single-file.js';
 import { openWeights } from '../formats/open-weights.js';

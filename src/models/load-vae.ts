@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError, shown } from '../formats/errors.js';
-import { readJsonFile } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import { vaeFromFile } from '../formats/names/ldm-vae.js';
 import { openWeights } from '../formats/open-weights.js';
 import { openComponentFolder } from './component-files.js';

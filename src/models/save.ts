@@ -2,7 +2,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../formats/atomic.js';
-import { pythonJson, readJsonFile } from '../formats/json.js';
+import { pythonJson } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import { MOST_BYTES, readWhole } from '../formats/whole-file.js';
 import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 
 import { fileSource, readBytes } from '../formats/byte-source.js';
 import { FormatError, shown } from '../formats/errors.js';
-import { isObject, readJsonFile } from '../formats/json.js';
+import { isObject } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import type { AddedToken } from './added-tokens.js';
 import { END_OF_WORD } from './bpe.js';
 import { createTokenizer, type Tokenizer, type TokenizerData } from './tokenizer.js';

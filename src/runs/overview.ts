@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Evaluation } from '../evaluation/evaluation.js';
-import { readJsonFile } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import { oldRows } from './old-log.js';
 import { evaluationOf } from './rows.js';
 import type { MetricsRow } from './rows.js';

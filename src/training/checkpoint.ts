@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import { DiskFullError, tellFullDisk } from '../formats/disk-full.js';
 import { FormatError } from '../formats/errors.js';
-import { readJsonFile } from '../formats/json.js';
+import { readJsonFile } from '../formats/json-file.js';
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import { readAll } from '../formats/weights.js';
 import type { HostTensor } from '../graph/dtype.js';

@@ -8,7 +8,7 @@ import { stringify } from 'yaml';
 import { readRun } from '../../src/comparison/run-record.js';
 import { readView } from '../../src/runs/view.js';
 import { readImage } from '../../src/formats/image.js';
-import { readJsonFile } from '../../src/formats/json.js';
+import { readJsonFile } from '../../src/formats/json-file.js';
 import { readLora } from '../../src/formats/lora-file.js';
 import { openWeights } from '../../src/formats/open-weights.js';
 import { packageRoot } from '../../src/formats/package-root.js';

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { HostTensor } from '../../graph/dtype.js';
 import { FormatError, shown } from '../errors.js';
-import { readJsonFile } from '../json.js';
+import { readJsonFile } from '../json-file.js';
 import type { LoraComponent, LoraLayer } from '../lora.js';
 import { alphaFromConfig, configOf, sortedJson, withoutTextModel } from './peft-config.js';
 
