@@ -121,6 +121,14 @@ async function complaint(folder: string, began: number): Promise<string> {
   return (at < 0 ? lines.slice(-1) : lines.slice(at, at + 1)).join(' ').replace('attune: ', '') + ` (log: ${log})`;
 }
 
+/** The command of a run whose configuration lies beside its folder. Only what goes on can be forced to. */
+export function runArguments({ kind }: Pick<Job, 'kind'>, folder: string, { resume, force }: { resume: boolean; force: boolean }): string[] {
+  const anew = ['--config', `${folder}.yaml`, '--out', folder];
+  const forced = force && resume ? ['--force'] : [];
+  if (kind.name === 'train') return ['train', ...(resume ? ['--resume', folder] : anew), ...forced];
+  return ['compare', 'baseline', ...anew, '--n', String(kind.name === 'best-of' ? kind.n : 1), ...forced];
+}
+
 /** Starts runs as processes: memory is each one's own, and a message stops them, not the terminal's signal. */
 function launcher(root: string, children: Set<ChildProcess>, force: boolean): (job: Job, resume: boolean) => Running {
   return (job, resume) => {
@@ -134,13 +142,7 @@ function launcher(root: string, children: Set<ChildProcess>, force: boolean): (j
     async function run(): Promise<string | null> {
       const config = `${folder}.yaml`;
       await writeAtomic(config, stringify(job.config));
-      const where = resume ? ['--resume', folder] : ['--config', config, '--out', folder];
-      const { kind } = job;
-      const n = kind.name === 'best-of' ? kind.n : 1;
-      const args = [
-        ...(kind.name === 'train' ? ['train', ...where] : ['compare', 'baseline', '--config', config, '--out', folder, '--n', String(n)]),
-        ...(force && resume ? ['--force'] : []),
-      ];
+      const args = runArguments(job, folder, { resume, force });
       // The configuration holds what the environment says already.
       const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ATTUNE_SET_'));
       if (stopped) return null;

@@ -2,7 +2,7 @@ import { access, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { parseEntry } from '../../src/cli/compare.js';
+import { parseEntry, runArguments } from '../../src/cli/compare.js';
 import type { Results } from '../../src/comparison/results.js';
 import { attune } from '../cli-process.js';
 
@@ -28,6 +28,14 @@ describe('attune compare', { timeout: 300_000 }, () => {
     expect(parseEntry('a=draft?method.k=all&lr=1e-3&lora.rank=2'))
       .toEqual(['a', { method: { name: 'draft', k: 'all' }, lr: 1e-3, lora: { rank: 2 } }]);
     expect(() => parseEntry('=draft')).toThrow(/\[NAME=\]METHOD/);
+  });
+
+  test('--force reaches the runs that go on, of every kind, and no new one', () => {
+    const of = (name: 'train' | 'base', resume: boolean, force: boolean): string => runArguments({ kind: { name } }, 'a/b', { resume, force }).join(' ');
+    expect(of('train', true, true)).toBe('train --resume a/b --force');
+    expect(of('train', true, false)).toBe('train --resume a/b');
+    expect(of('train', false, true)).toBe('train --config a/b.yaml --out a/b');
+    expect(of('base', true, true)).toBe('compare baseline --config a/b.yaml --out a/b --n 1 --force');
   });
 
   test('starts two methods from the identical base model; runs nothing twice, and no other settings', async () => {
