@@ -109,12 +109,8 @@ export interface Task {
    * @param x [B, C, h, w]
    */
   network(x: Tensor, step: Step<Tensor>, which: Which, options?: NetworkOptions): Tensor;
-  /**
-   * Makes a small network beside the denoiser; its inputs begin with `name`.
-   *
-   * @param options.prompted whether it reads the prompt (default); else it gets a text embedding of zeros
-   */
-  auxiliary(name: string, options?: { readonly prompted?: boolean }): Auxiliary;
+  /** Makes a small network beside the denoiser; its inputs begin with `name`. */
+  auxiliary(name: string): Auxiliary;
   /** Knows the values of everything that the networks and the reward are frozen with. */
   compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, facts?: GraphFacts<O>): Promise<TaskExecutable<O>>;
 }

@@ -1,6 +1,5 @@
 /** @file A small network beside the denoiser: ∇-DB's flow network g_φ (algorithms.md §1.3). */
 import type { HostTensor } from '../graph/dtype.js';
-import { mul } from '../graph/ops/arithmetic.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Auxiliary } from '../methods/task.js';
 import { componentShapes } from '../models/components.js';
@@ -8,11 +7,6 @@ import type { Condition } from '../models/denoiser.js';
 import { initialWeights } from '../models/init.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { rootScope, trainableWeights } from '../nn/scope.js';
-
-/** A condition with text embeddings of zeros; its inputs stay. */
-export function promptless({ family }: Pick<Pipeline, 'family'>, condition: Condition): Condition {
-  return { ...condition, ...Object.fromEntries(family.conditions.prompted.map((name) => [name, mul(condition[name]!, 0)])) };
-}
 
 /** Zero at first: what makes its output starts at zero, as intended (but not done) in the published code. */
 export function auxiliaryNetwork(pipeline: Pipeline, name: string, condition: Condition, seed: number): Auxiliary {

@@ -32,7 +32,7 @@ import type { Process } from '../schedulers/process.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import { stepInput } from '../schedulers/step.js';
 import { ConfigError } from '../formats/errors.js';
-import { auxiliaryNetwork, promptless } from './auxiliary.js';
+import { auxiliaryNetwork } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
 
 /** What is trained: a LoRA on the denoiser, or all of its weights. */
@@ -207,8 +207,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
 
   return {
     pipeline, adapter, imageShape, sampleShape, microbatch, plan, parameters, symbols, network, data,
-    auxiliary: (name, { prompted = true } = {}) =>
-      auxiliaryNetwork(pipeline, name, prompted ? positive : promptless(pipeline, positive), options.seed),
+    auxiliary: (name) => auxiliaryNetwork(pipeline, name, positive, options.seed),
     seed: options.seed,
     callsPerSample: guided ? 2 : 1,
     process: options.process,

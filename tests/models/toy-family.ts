@@ -82,7 +82,6 @@ export const toy: ModelFamily<ToyConfig> = {
     zeroAtFirst: /^unpatch\./,
   },
   conditions: {
-    prompted: ['words', 'summary'],
     skippedLayers: 0,
     shapes: ({ denoiser: { config }, textEncoders }, batch) => ({
       words: [batch, textEncoders[0]!.tokenizer.maxLength, config.words], summary: [batch, config.words], sides: [batch, 2],

@@ -42,8 +42,6 @@ export interface DenoiserSpec<C> {
 
 /** What the denoiser is told beside latents and time. A condition `guidance` [B] is fed with the guidance scale. */
 export interface ConditionSpec<C> {
-  /** Names of those that are made of prompts; the others are made of the settings. */
-  readonly prompted: readonly string[];
   /** Last layers of the text encoders that are left out without any clip skip. */
   readonly skippedLayers: number;
   /** Shapes of all by name, for a batch. */

@@ -12,7 +12,6 @@ import {
 
 /** The last state after the final norm; SD 2.x encoders come without their last layer. Context [B, N, D]. */
 export const oneEncoder: ConditionSpec<UNetConfig> = {
-  prompted: ['context'],
   skippedLayers: 0,
   shapes: ({ denoiser: { config }, textEncoders }, batch) => ({
     context: [batch, textEncoders[0]!.tokenizer.maxLength, config.cross_attention_dim], ...guidanceShape(config, batch),

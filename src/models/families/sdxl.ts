@@ -21,7 +21,6 @@ export function sizesOf(count: number, height: number, width: number): HostTenso
 }
 
 const conditions: ConditionSpec<UNetConfig> = {
-  prompted: ['context', 'pooled'],
   skippedLayers: 1,
   shapes: ({ denoiser: { config }, textEncoders }, batch) => ({
     context: [batch, textEncoders[0]!.tokenizer.maxLength, config.cross_attention_dim],
