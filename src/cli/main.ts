@@ -5,6 +5,7 @@ import type { Option } from 'commander';
 import { packageVersion } from '../formats/package-root.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { compareCommand } from './compare.js';
+import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { explain } from './explain.js';
 import { listCommand } from './list.js';
@@ -30,7 +31,7 @@ function program(): Command {
     .exitOverride();
   const commands = [
     trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
-    compareCommand(), runsCommand(), listCommand(),
+    compareCommand(), runsCommand(), listCommand(), doctorCommand(),
   ];
   // An option that may be repeated starts out empty, which need not be told.
   const optionDescription = (option: Option): string => new Help().optionDescription(option).replace(' (default: [])', '');

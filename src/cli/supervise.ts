@@ -12,6 +12,13 @@ export const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTER
 /** Milliseconds in which signals are one wish: npx and timeout pass on what the whole group has got already. */
 export const SAME_WISH = 1000;
 
+const FAULT = ': a fault in ONNX Runtime or in a driver, not in your settings. Training goes on from its last checkpoint with '
+  + 'attune train --resume DIR; if that was on a GPU, --device cpu does without it, and attune doctor looks for the fault';
+/** What a signal that nobody asked for tells. */
+const CAUSES: Partial<Record<NodeJS.Signals, string>> = {
+  SIGKILL: ' (often: out of memory)', SIGSEGV: FAULT, SIGABRT: FAULT, SIGBUS: FAULT, SIGILL: FAULT, SIGFPE: FAULT,
+};
+
 /** True in the process that computes. */
 export const isChild = (): boolean => process.env[CHILD] === '1';
 
@@ -41,8 +48,7 @@ export function supervise(): Promise<number> {
       process.off('SIGTERM', onSignal);
       if (asked) resolve(CODES[asked]);
       else if (signal) {
-        const why = signal === 'SIGKILL' ? ' (often: out of memory)' : '';
-        process.stderr.write(`attune: the computing process was ended by ${signal}${why}\n`);
+        process.stderr.write(`attune: the computing process was ended by ${signal}${CAUSES[signal] ?? ''}\n`);
         resolve(1);
       } else resolve(code ?? 1);
     });

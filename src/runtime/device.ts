@@ -47,7 +47,9 @@ export async function createSession(model: Uint8Array, device: Device, options: 
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     if (device === 'cpu' || !/adapter|shared library|CUDA|driver|device/i.test(reason)) throw error;
-    throw new DeviceError(`Cannot use ${device}: ${reason.trim()}. ${REMEDIES[device]}.`);
+    // Before the cause it names its own source, line and condition.
+    const cause = reason.trim().replace(/^.* was false\. /s, '').replace(/\.$/, '');
+    throw new DeviceError(`Cannot use ${device}: ${cause}. ${REMEDIES[device]}.`);
   }
 }
 

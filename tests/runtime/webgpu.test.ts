@@ -59,8 +59,11 @@ async function disagreements(cases: readonly Case[], tolerance: number): Promise
   });
 }
 
+/** All families take SwiftShader 100 seconds, which compiles every kernel anew; `attune doctor` tries the known wrong ones. */
+const chosen = Object.entries(FAMILIES).filter(([family]) => process.env['ATTUNE_WEBGPU'] === 'all' || family === 'norms');
+
 describe.skipIf(!environment)('WebGPU agrees with the CPU', () => {
-  test.each(Object.entries(FAMILIES))('%s', async (family, cases) => {
+  test.each(chosen)('%s', async (family, cases) => {
     expect(await disagreements(cases, TOLERANCES[family] ?? 1e-5)).toEqual([]);
   });
 });

@@ -1,0 +1,100 @@
+/** @file One update of a method on another device than the CPU, against the CPU's: loss and gradients, number by number. */
+import type { HostTensor } from '../graph/dtype.js';
+import type { Method, Update } from '../methods/method.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { normal } from '../random/random.js';
+import type { Reward } from '../rewards/reward.js';
+import type { Execution } from '../runtime/compile.js';
+import { ddim } from '../schedulers/ddim.js';
+import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
+import { openPipelineTask } from './pipeline-task.js';
+import type { Adaptation, PipelineTask } from './pipeline-task.js';
+
+export interface ParityCase {
+  readonly pipeline: Pipeline;
+  /** Opened for either device, as rewards that are no graphs compile for themselves. */
+  readonly reward: (compile: Execution) => Promise<Reward>;
+  readonly method: Method<never>;
+  /** Of the method; its defaults otherwise. */
+  readonly options?: object;
+  readonly adaptation: Adaptation;
+  readonly checkpointing: boolean;
+  /** Denoising steps. */
+  readonly steps: number;
+  readonly guidance: number;
+  /** Pixels of a side. */
+  readonly size: number;
+  readonly prompts: readonly string[];
+  readonly compile: Execution;
+}
+
+/** How far a device is from the CPU. */
+export interface Parity {
+  readonly loss: number;
+  /** |difference| of the losses, of the CPU's. */
+  readonly lossError: number;
+  /** Largest |difference| of a gradient's element, of the largest |element| of all gradients. */
+  readonly gradientError: number;
+  /** Trained numbers that were compared. */
+  readonly parameters: number;
+  /** One update with all compiling, on the CPU and on the device. */
+  readonly seconds: readonly [cpu: number, device: number];
+}
+
+/** LoRAs begin as zero, which would hide half of the gradients. */
+function moveAway(task: PipelineTask): void {
+  if (!task.adapter) return;
+  for (const [name, { data }] of task.parameters) {
+    const noise = normal({ seed: 1, stream: `parity ${name}`, step: 0 }, 0, data.length);
+    for (let i = 0; i < noise.length; i++) data[i] = 0.1 * noise[i]!;
+  }
+}
+
+async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update: Update; seconds: number }> {
+  const { process, options } = readSchedulerConfig(of.pipeline.scheduler, of.pipeline.source);
+  const reward = await of.reward(compile);
+  const started = performance.now();
+  const task = await openPipelineTask(of.pipeline, {
+    batch: of.prompts.length, seed: 0, process, plan: ddim(process, of.steps, { ...options, ...of.method.sampler }), guidance: of.guidance,
+    negativePrompt: '', height: of.size, width: of.size, adaptation: of.adaptation, reward, checkpointing: of.checkpointing, compile,
+  });
+  try {
+    moveAway(task);
+    const stepper = await of.method.create(task, of.method.options.parse(of.options ?? {}));
+    try {
+      for await (const update of stepper.round(of.prompts, 0)) return { update, seconds: (performance.now() - started) / 1000 };
+    } finally {
+      await stepper.release();
+    }
+  } finally {
+    await task.release();
+    await reward.release?.();
+  }
+  throw new Error(`${of.method.name} made no update`);
+}
+
+const largest = (gradients: Iterable<HostTensor>): number => {
+  let most = 0;
+  for (const { data } of gradients) for (const v of data) most = Math.max(most, Math.abs(Number(v)));
+  return most;
+};
+
+/** Makes the first update of a method on both devices. NaN anywhere makes an error of NaN. */
+export async function deviceParity(of: ParityCase): Promise<Parity> {
+  const cpu = await firstUpdate(of, { ...of.compile, device: 'cpu' });
+  const other = await firstUpdate(of, of.compile);
+  const scale = largest(cpu.update.gradients.values());
+  let [worst, parameters] = [0, 0];
+  for (const [name, { data }] of cpu.update.gradients) {
+    const theirs = other.update.gradients.get(name)!.data;
+    parameters += data.length;
+    for (let i = 0; i < data.length; i++) worst = Math.max(worst, Math.abs(Number(theirs[i]) - Number(data[i])));
+  }
+  const { loss } = cpu.update;
+  return {
+    loss, parameters,
+    lossError: Math.abs(other.update.loss - loss) / Math.abs(loss),
+    gradientError: worst / scale,
+    seconds: [cpu.seconds, other.seconds],
+  };
+}
