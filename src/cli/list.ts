@@ -33,8 +33,16 @@ const prompts = async (): Promise<Row[]> => Promise.all((await bundledPrompts())
   return { name, count: list.length, examples: list.slice(0, 3) };
 }));
 
+/** What was run where, and nothing that was not. */
+const DEVICES: readonly Row[] = [
+  { name: 'cpu', proven: 'all models, methods and tests' },
+  { name: 'webgpu', proven: 'on software drivers alone (SwiftShader, lavapipe): sample of the bundled model; LoRA updates of refl, draft-lv, ddpo and dpo on Stable Diffusion 1.x; float32' },
+  { name: 'cuda', proven: 'nothing; attune doctor tries it' },
+];
+
 const LISTS = {
   models,
+  devices: async () => DEVICES,
   methods: async () => METHODS.map(({ name, summary, needs, paper }): Row => (
     { name, reward: needs.differentiableReward ? 'differentiable' : 'any', summary, paper })),
   rewards: async () => REWARDS.map(({ name, differentiable, options, description }): Row => (
@@ -44,7 +52,7 @@ const LISTS = {
     { name, flags: ['spacing', 'sigmas', 'eta'].filter((key) => Object.hasOwn(options.shape, key)).map((key) => `--${key}`), summary })),
   searches: async () => SEARCHES.map(({ name, summary, options, paper }): Row => (
     { name, summary, options: Object.keys(options.shape), paper })),
-} as const satisfies Record<string, () => Promise<Row[]>>;
+} as const satisfies Record<string, () => Promise<readonly Row[]>>;
 
 /** What has settings of its own, and what these are called on the command line. */
 const DETAILS = {
@@ -76,7 +84,7 @@ const cell = (value: Row[string]): string =>
 
 export function listCommand(): Command {
   return new Command('list')
-    .description('Show what there is: models, methods, rewards, prompt lists, samplers, searches or settings.')
+    .description('Show what there is: models, devices, methods, rewards, prompt lists, samplers, searches or settings.')
     .addArgument(new Argument('<what>').choices([...Object.keys(LISTS), 'settings']))
     .argument('[name]', 'a method, reward or search whose own settings are to be explained')
     .option('--json', 'as JSON')

@@ -20,10 +20,7 @@ export interface GpuBuffer {
 
 const uploaders = new Map<string, Promise<Session>>();
 
-/**
- * The session that copies tensors of a dtype to the GPU; one serves all shapes of float32, which weights are. The first of a process also decides how the device keeps freed
- * buffers: of their exact size, which suits fixed shapes, instead of rounded up (microsoft/onnxruntime issue 29016).
- */
+/** The session that copies tensors of a dtype to the GPU; one serves all shapes of float32, which weights are. */
 function uploader({ dtype, shape }: Pick<HostTensor, 'dtype' | 'shape'>): Promise<Session> {
   const key = dtype === 'float32' ? dtype : `${dtype}[${shape.join()}]`;
   const opening = uploaders.get(key) ?? createSession(
