@@ -36,7 +36,7 @@ const prompts = async (): Promise<Row[]> => Promise.all((await bundledPrompts())
 /** What was run where, and nothing that was not. */
 const DEVICES: readonly Row[] = [
   { name: 'cpu', proven: 'all models, methods and tests' },
-  { name: 'webgpu', proven: 'on software drivers alone (SwiftShader, lavapipe): sample of the bundled model; LoRA updates of refl, draft-lv, ddpo and dpo on Stable Diffusion 1.x; float32' },
+  { name: 'webgpu', proven: 'on software drivers alone (SwiftShader, lavapipe): sample with the bundled model; a run of train, and LoRA updates of refl, draft-lv, ddpo and dpo on Stable Diffusion 1.x; float32' },
   { name: 'cuda', proven: 'nothing; attune doctor tries it' },
 ];
 

@@ -52,10 +52,12 @@ function moveAway(task: PipelineTask): void {
 
 async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update: Update; seconds: number }> {
   const { process, options } = readSchedulerConfig(of.pipeline.scheduler, of.pipeline.source);
+  const { noise, noisyEnd } = of.method.sampling;
+  const plan = ddim(process, of.steps, { ...options, eta: noise, lastStep: noisyEnd ? 'ddpo' : 'diffusers' });
   const reward = await of.reward(compile);
   const started = performance.now();
   const task = await openPipelineTask(of.pipeline, {
-    batch: of.prompts.length, seed: 0, process, plan: ddim(process, of.steps, { ...options, ...of.method.sampler }), guidance: of.guidance,
+    microbatch: of.prompts.length, seed: 0, process, plan, guidance: of.guidance,
     negativePrompt: '', height: of.size, width: of.size, adaptation: of.adaptation, reward, checkpointing: of.checkpointing, compile,
   });
   try {
