@@ -113,11 +113,14 @@ export async function openRunFolder(path: string, config: object, { resume, list
   let scalars: EventWriter | null = null;
 
   const onBad = (error: Error): void => warn(error.message);
-  const found = resume ? await readView(path, { onBad }).catch(async (error: unknown) => {
+  async function mended(): Promise<RunView | null> {
+    await sweepUnfinished(path);
+    return resume ? readView(path, { onBad }) : null;
+  }
+  const found = await mended().catch(async (error: unknown) => {
     await resources.release();
     throw error;
-  }) : null;
-  await sweepUnfinished(path);
+  });
 
   async function emit(given: NewEvent): Promise<void> {
     const event = { ...given, time: Date.now() } as RunEvent;
