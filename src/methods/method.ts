@@ -48,6 +48,8 @@ export interface Method<O = unknown> {
   readonly paper: string;
   /** Options with the published defaults, each with its source. */
   readonly options: z.ZodType<O>;
+  /** What to write instead of a setting that earlier versions had, if one is given. */
+  readonly outdated?: (given: Readonly<Record<string, unknown>>) => string | null;
   readonly needs: {
     readonly differentiableReward: boolean;
     /** Of transitions: only steps that add noise have one, and only these are learnt from. */

@@ -15,11 +15,6 @@ import type { Task } from './task.js';
 import { pick } from './transitions.js';
 import type { Transition } from './transitions.js';
 
-/** Options of earlier versions, and what to do without them. */
-const GONE: Readonly<Record<string, string>> = {
-  compat: 'the mistakes of the published code are no options any more (tests/methods/published-nabla.test.ts makes them); leave it out',
-};
-
 const options = z.strictObject({
   beta: z.number().nonnegative().default(1e3)
     .describe('β: the model sampled in the end is prior · exp(β·reward). 1e3 (default_config.py), 1e4 for aesthetic and '
@@ -47,9 +42,7 @@ const options = z.strictObject({
     .describe('Learning rate of g_φ.'),
   flowWeightDecay: z.number().nonnegative().default(1e-2)
     .describe('Weight decay of g_φ.'),
-  guess: z.enum(['tuned', 'base'], {
-    error: ({ input }) => (input === 'final' ? 'the gradient at the final latent is what the method rsm takes: use --method rsm' : undefined),
-  }).default('tuned')
+  guess: z.enum(['tuned', 'base']).default('tuned')
     .describe('Whose x̂0 ∇ log R is taken at: that of the tuned model (published), or of the base model.'),
   weighting: z.enum(['score', 'sigma']).default('score')
     .describe('Balance of scores (published), or of scores times σ_t as in RSM, which evens out the steps.'),
@@ -59,7 +52,7 @@ const options = z.strictObject({
     .describe('Balance against the pre-trained model (Residual ∇-DB), or against the noising process alone, which forgets '
       + 'it.'),
   ...chainOptions,
-}, { error: (issue) => (issue.code === 'unrecognized_keys' ? issue.keys.map((key) => GONE[key]).find(Boolean) : undefined) });
+});
 
 export type NablaOptions = z.infer<typeof options>;
 
@@ -97,6 +90,12 @@ export const nablaDb: Method<NablaOptions> = {
   summary: 'residual ∇-DB: GFlowNet balance of scores; keeps diversity and the prior',
   paper: 'Liu et al. 2025, Efficient Diversity-Preserving Diffusion Alignment via Gradient-Informed GFlowNets, arXiv 2412.07775',
   options,
+  outdated({ compat, guess, flow, gamma }) {
+    if (compat !== undefined) return 'compat: the mistakes of the published code are no settings any more; leave it out';
+    if (guess !== 'final') return null;
+    const same = flow === false && gamma === 'one' ? '; beta stays, trust is 1e3 and fraction 0.1 where you gave none' : '';
+    return `guess: final, the reward's gradient at the finished sample, is the method rsm: use --method rsm${same}`;
+  },
   needs: { differentiableReward: true, density: true },
   sampling: { noise: 1, noisyEnd: true },
   async create(task, opts) {

@@ -70,6 +70,8 @@ export function chosenMethod(config: RunConfig, own?: Method<never>): { method: 
   const { name, ...given } = config.method;
   const method = own ?? findMethod(name);
   if (!method) throw new ConfigError(`there is no method "${name}". ${suggestion(name, METHODS.map((m) => m.name))}`);
+  const outdated = method.outdated?.(given);
+  if (outdated) throw new ConfigError(`method.${outdated}`);
   const parsed = method.options.safeParse(given);
   if (parsed.success) return { method, options: parsed.data };
   const { path, text } = problemOf(parsed.error, given, method.options);

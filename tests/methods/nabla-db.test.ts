@@ -13,6 +13,8 @@ import { openRoller } from '../../src/methods/rollout.js';
 import { smoothedGradient } from '../../src/methods/smoothed-reward.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
+import { resolveConfig } from '../../src/training/config.js';
+import { chosenMethod } from '../../src/training/session.js';
 import { directionalError, firstUpdate } from './gradients.js';
 import { tinyTask } from './tiny-task.js';
 import type { TestTask } from './tiny-task.js';
@@ -251,14 +253,15 @@ describe('on a small network', () => {
   });
 
   test.each([
-    [{ compat: ['double-step'] }, /mistakes of the published code are no options/],
-    [{ guess: 'final' }, /--method rsm/],
-    [{ guess: 'other' }, /"tuned"\|"base"/],
-    [{ shiny: 1 }, /Unrecognized key: "shiny"/],
-  ])('what is no option any more says what to use instead: %o', (given, message) => {
-    const parsed = nablaDb.options.safeParse(given);
-    expect(parsed.error!.issues).toHaveLength(1);
-    expect(parsed.error!.issues[0]!.message).toMatch(message);
+    [{ compat: ['double-step'] }, /^method\.compat: the mistakes of the published code are no settings/],
+    [{ guess: 'final' }, /^method\.guess: final.*--method rsm$/],
+    [{ guess: 'final', flow: false, gamma: 'one', weighting: 'sigma' }, /--method rsm; beta stays, trust is 1e3/],
+    [{ guess: 'other' }, /one of tuned, base/],
+    [{ weighting: 'sigma' }, null],
+  ])('what is no setting any more says what to write instead: %o', (given, message) => {
+    const choose = () => chosenMethod(resolveConfig({ method: { name: 'nabla-db', ...given } }, []));
+    if (message) expect(choose).toThrow(message);
+    else expect(choose().method.name).toBe('nabla-db');
   });
 
   test('without reward nothing is learnt at the start', async () => {
