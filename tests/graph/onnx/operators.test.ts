@@ -217,6 +217,9 @@ check('convolutions', [
   { op: 'ConvTranspose', name: 'groups', feed: [image], fixed: [noise([4, 3, 2, 2], 2)], attributes: { group: 2, strides: [2, 1] } },
   { op: 'ConvTranspose', name: 'output_shape', feed: [image], fixed: [noise([4, 3, 3, 3], 2)], attributes: { strides: [2, 2], output_shape: [14, 12] } },
   { op: 'ConvTranspose', name: 'SAME_UPPER', feed: [image], fixed: [noise([4, 3, 3, 3], 2)], attributes: { strides: [2, 2], auto_pad: 'SAME_UPPER' } },
+  { op: 'ConvTranspose', name: '3-D', feed: [noise([2, 4, 3, 4, 5])], fixed: [noise([4, 3, 3, 2, 3], 2), noise([3], 3)],
+    attributes: { strides: [2, 1, 2], pads: [1, 0, 1, 0, 1, 1], output_padding: [1, 0, 0], dilations: [2, 1, 1] } },
+  { op: 'ConvTranspose', name: '3-D, groups', feed: [noise([1, 4, 2, 3, 3])], fixed: [noise([4, 2, 2, 2, 2], 2)], attributes: { group: 2, strides: [3, 2, 1] } },
   { op: 'ConvTranspose', name: '1-D', feed: [noise([2, 3, 9])], fixed: [noise([3, 4, 3], 2)], attributes: { strides: [2] } },
 ]);
 
@@ -285,6 +288,9 @@ check('quantisation', [
   { op: 'QuantizeLinear', name: 'no zero', opset: 21, feed: [noise([2, 3, 4], 5, 9)], fixed: [float32([0.05], [])], outputs: ['uint8'] },
   { op: 'DequantizeLinear', opset: 13, feed: [bytes([0, 100, 255])], fixed: [float32([0.05], []), bytes([100], [])] },
   { op: 'DequantizeLinear', name: 'per axis', opset: 13, feed: [int8([-128, 1, 127, 4], [2, 2])], fixed: [float32([0.05, 2]), int8([1, 2])], attributes: { axis: 0 } },
+  { op: 'DequantizeLinear', name: 'in blocks', opset: 21, feed: [int8([-128, 1, 127, 4, 9, -7], [2, 3])], fixed: [float32([0.05, 2, 0.5, 3], [2, 2]), int8([1, 2, 0, -1], [2, 2])], attributes: { axis: 1, block_size: 2 } },
+  { op: 'DequantizeLinear', name: 'in blocks of the first axis', opset: 21, feed: [int8([-128, 1, 127, 4, 9, -7], [3, 2])], fixed: [float32([0.05, 2, 0.5, 3], [2, 2])], attributes: { axis: 0, block_size: 2 } },
+  { op: 'QuantizeLinear', name: 'in blocks', opset: 21, feed: [noise([2, 4])], fixed: [float32([0.01, 0.02, 0.03, 0.04], [2, 2]), int8([1, 2, 0, -1], [2, 2])], attributes: { axis: 1, block_size: 2 } },
   { op: 'DequantizeLinear', name: 'int32', opset: 13, feed: [int32([-1280, 1, 127000])], fixed: [float32([0.05], [])] },
 ]);
 

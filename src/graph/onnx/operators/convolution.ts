@@ -1,7 +1,7 @@
-/** @file ONNX convolution over one, two or three axes, and its transpose over one or two. */
+/** @file ONNX convolution and its transpose, over one, two or three axes. */
 import { add } from '../../ops/arithmetic.js';
 import { conv2d, convTranspose2d } from '../../ops/conv.js';
-import { narrow, pad, reshape, slice, transpose } from '../../ops/layout.js';
+import { narrow, pad, reshape, slice, transpose, unsqueeze } from '../../ops/layout.js';
 import type { Tensor } from '../../tensor.js';
 import type { Call, Operator } from '../call.js';
 import { asImage, likeInput, pictureWindow, reach, sharedPadding, twoAxes, windowOf, windowsOf } from './window.js';
@@ -44,9 +44,47 @@ function groupsOf(c: Call): number {
   return groups >= 1 ? groups : c.fail(`impossible group ${groups}`);
 }
 
+/** [B, C, D, H, W]: a transposed convolution over pictures for each depth of the kernel, laid where it falls. */
+function transposedVolume(c: Call, x: Tensor, w: Tensor): Tensor {
+  if (c.intList('output_shape') || c.string('auto_pad', 'NOTSET').startsWith('SAME')) {
+    c.fail('a transposed convolution over volumes needs its padding as pads');
+  }
+  const groups = groupsOf(c);
+  const windows = windowsOf(c, x.shape.slice(2), w.shape.slice(2)) as [AxisWindow, AxisWindow, AxisWindow];
+  const extra = c.intList('output_padding') ?? [0, 0, 0];
+  const [depth, v, h] = windows;
+  const sides = windows.map(({ kernel, stride, dilation, before, after }, i) => {
+    const whole = (x.shape[2 + i]! - 1) * stride + reach(kernel, dilation) + extra[i]!;
+    return { whole, size: whole - before - after };
+  });
+  if (sides.some(({ size }) => size < 1)) c.fail(`nothing is left of ${x} within its padding`);
+  const { stride, dilation, padding } = pictureWindow([v, h]);
+  const options = { stride, dilation, padding, groups, outputSize: [sides[1]!.size, sides[2]!.size] as [number, number] };
+  const [b, channels, d, height, width] = x.shape as [number, number, number, number, number];
+  const planes = reshape(transpose(x, [0, 2, 1, 3, 4]), [b * d, channels, height, width]);
+  const span = (d - 1) * depth.stride + 1;
+  c.budget(b * w.shape[1]! * groups * sides[0]!.whole * sides[1]!.size * sides[2]!.size * depth.kernel);
+  const taps = Array.from({ length: depth.kernel }, (_, k) => {
+    const kernel = reshape(narrow(w, 2, k, k + 1), w.shape.toSpliced(2, 1));
+    const made = convTranspose2d(planes, kernel, undefined, options);
+    const [, m, oh, ow] = made.shape as [number, number, number, number];
+    const deep = transpose(reshape(made, [b, d, m, oh, ow]), [0, 2, 1, 3, 4]);
+    // Zeros between its planes, then where this depth of the kernel begins.
+    const apart = pad(unsqueeze(deep, 3), [0, 0, 0, 0, 0, 0], [0, 0, 0, depth.stride - 1, 0, 0]);
+    const spread = narrow(reshape(apart, [b, m, d * depth.stride, oh, ow]), 2, 0, span);
+    const from = k * depth.dilation;
+    return pad(spread, [0, 0, from, 0, 0], [0, 0, sides[0]!.whole - span - from, 0, 0]);
+  });
+  const whole = taps.reduce((s, t) => add(s, t));
+  const y = narrow(whole, 2, depth.before, depth.before + sides[0]!.size);
+  const bias = c.optional(2);
+  return bias ? add(y, reshape(bias, [bias.size, 1, 1, 1])) : y;
+}
+
 /** The output size is given, follows from `auto_pad`, or from the padding. */
 function transposed(c: Call): Tensor {
   const [x, w] = [c.x(0), c.x(1)];
+  if (x.rank === 5 && w.rank === 5) return transposedVolume(c, x, w);
   const [image, kernel] = [asImage(c, x), asImage(c, w)];
   const groups = groupsOf(c);
   const { stride, dilation, ...window } = windowOf(c, x.shape.slice(2), w.shape.slice(2));

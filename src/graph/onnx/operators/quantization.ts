@@ -4,7 +4,7 @@
  */
 import type { DType } from '../../dtype.js';
 import { add, cast, clip, div, mul, sub } from '../../ops/arithmetic.js';
-import { reshape } from '../../ops/layout.js';
+import { expand, narrow, reshape, unsqueeze } from '../../ops/layout.js';
 import { normalizeAxes } from '../../ops/reduce.js';
 import { roundStraightThrough } from '../../ops/rounding.js';
 import type { Tensor } from '../../tensor.js';
@@ -12,11 +12,21 @@ import type { Call, Operator } from '../call.js';
 
 const RANGES: Partial<Record<DType, readonly [number, number]>> = { uint8: [0, 255], int8: [-128, 127] };
 
-/** Scale and zero point, one or one for each index of an axis, in a shape that broadcasts over x. */
+/** Scale and zero point: one, one for each index of an axis, or one for each block along it, in a shape that broadcasts over x. */
 function parameters(c: Call, x: Tensor): { scale: Tensor; zero: Tensor | undefined } {
-  if (c.int('block_size', 0) !== 0) c.fail('quantisation in blocks is not supported');
   const axis = c.int('axis', 1);
+  const block = c.int('block_size', 0);
+  if (block < 0) c.fail(`impossible block_size ${block}`);
+  /** Every entry along the axis repeated `block` times; the last block may be shorter. */
+  const repeated = (t: Tensor, at: number): Tensor => {
+    const blocks = Math.ceil(x.shape[at]! / block);
+    if (t.shape.join() !== x.shape.with(at, blocks).join()) c.fail(`scale or zero point ${t} does not fit blocks of ${block} along axis ${at} of ${x}`);
+    c.budget(x.size + block);
+    const each = expand(unsqueeze(t, at + 1), t.shape.toSpliced(at + 1, 0, block));
+    return narrow(reshape(each, x.shape.with(at, blocks * block)), at, 0, x.shape[at]!);
+  };
   const spread = (t: Tensor): Tensor => {
+    if (block > 0) return repeated(t, normalizeAxes(c.node.opType, x.rank, [axis])[0]!);
     if (t.size === 1) return reshape(t, []);
     const at = normalizeAxes(c.node.opType, x.rank, [axis])[0]!;
     if (t.rank !== 1 || t.size !== x.shape[at]) c.fail(`scale or zero point ${t} does not fit axis ${at} of ${x}`);
