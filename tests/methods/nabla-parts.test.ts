@@ -81,7 +81,7 @@ describe('network calls and reward queries of an item', () => {
     [{ path: 0 }, 4 + 4 * 4, 1 + 2 * 3],
     [{ path: 0, reverse: 0 }, 4 + 4 * 3, 1 + 3],
     // Scores are carried back over every step.
-    [{ guess: 'final' }, 4 + 4 * 4 + 4, 1],
+    [{}, 4 + 4 * 4 + 4, 1 + 2 * 3],
   ])('%o', async (given, calls, queries) => {
     const task = await tinyTask({ steps: 4, eta: 1, lastStep: 'ddpo' });
     await firstUpdate(nablaDb, task, { fraction: 1, ...given }, prompts);
@@ -96,7 +96,7 @@ test('nothing is kept for the next round unless it is asked for', async () => {
 });
 
 test('what a method needs of reward and sampler', () => {
-  const needing = (what: 'differentiableReward' | 'stochasticSampler'): string[] => METHODS.filter((m) => m.needs[what]).map((m) => m.name);
-  expect(needing('differentiableReward')).toEqual(['draft', 'draft-lv', 'refl', 'alignprop', 'drtune', 'nabla-db']);
-  expect(needing('stochasticSampler')).toEqual(['nabla-db', 'ddpo', 'd3po']);
+  const needing = (what: 'differentiableReward' | 'density'): string[] => METHODS.filter((m) => m.needs[what]).map((m) => m.name);
+  expect(needing('differentiableReward')).toEqual(['draft', 'draft-lv', 'refl', 'alignprop', 'drtune', 'nabla-db', 'rsm']);
+  expect(needing('density')).toEqual(['nabla-db', 'rsm', 'ddpo', 'd3po']);
 });
