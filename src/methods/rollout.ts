@@ -1,12 +1,11 @@
 /** @file Sampling without gradients, keeping every latent: memory does not grow with what happens inside the network. */
 import type { HostTensor } from '../graph/dtype.js';
-import { pause } from '../host/pause.js';
 import { normal } from '../random/random.js';
 import type { Plan, Step } from '../schedulers/plan.js';
 import { combine } from '../schedulers/linear.js';
-import { drawNoise } from '../schedulers/sample.js';
-import type { NoiseSource } from '../schedulers/sample.js';
-import { isMultistep, predictX0, stepFeed, takeStep } from '../schedulers/step.js';
+import { drawNoise, sampleSteps } from '../schedulers/sample.js';
+import type { Denoise, NoiseSource } from '../schedulers/sample.js';
+import { isMultistep, predictX0, stepFeed } from '../schedulers/step.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
 import type { Task, Which } from './task.js';
 
@@ -86,13 +85,11 @@ export async function openRoller(
       const steps = plan.steps.slice(0, stop);
       const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawn(0, items, copy)]))];
       const outputs: HostTensor[] = [];
-      for (const [i, step] of steps.entries()) {
-        const at = xs[i]!;
-        const output = await predict(at, step, prompts);
-        const fresh = step.std === 0 ? {} : { noise: drawn(i + 1, items, copy) };
-        outputs.push(output);
-        xs.push(samplesOf(task, takeStep(step, at.data as Float32Array, output.data as Float32Array, fresh)));
-        await pause();
+      const denoise: Denoise = async (x, step) => (await predict(samplesOf(task, x), step, prompts)).data as Float32Array;
+      const z = (i: number): Float32Array => drawn(i + 1, items, copy);
+      for await (const { output, next } of sampleSteps(denoise, plan, xs[0]!.data as Float32Array, z, { stop })) {
+        outputs.push(samplesOf(task, output));
+        xs.push(samplesOf(task, next));
       }
       return { prompts, x: xs, outputs, steps };
     },

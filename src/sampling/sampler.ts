@@ -1,23 +1,19 @@
 /** @file From prompts and seeds to images: encoder, denoising loop and decoder of a pipeline at work. */
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { concat } from '../graph/ops/layout.js';
 import { input } from '../graph/tensor.js';
-import type { Tensor } from '../graph/tensor.js';
-import { pause } from '../host/pause.js';
-import { joinConditions } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
-import { conditionInputs, denoiserOf, latentShape, partScope } from '../models/pipeline.js';
+import { denoiserOf, latentShape, partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { normal } from '../random/random.js';
 import { compile } from '../runtime/compile.js';
 import type { Execution } from '../runtime/compile.js';
-import { guide, splitGuided } from '../schedulers/guidance.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
-import { isGuided, NEGATIVE, openConditions, POSITIVE, TOGETHER } from './conditions.js';
+import { isGuided, openConditions, TOGETHER } from './conditions.js';
+import { guidedInputs } from './guided.js';
 
 /** The noise of a job: item i is made from seed + i alone, so that one picture of many can be made again by itself. */
 export const sampleNoise = (seed: number): NoiseSource => (draw, item, count) =>
@@ -57,8 +53,9 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
   const shape = latentShape(pipeline, batch, job.height, job.width);
   const guided = isGuided(pipeline, guidance);
   const options = { ...job.compile, weights: pipeline.weights, checkFinite: true };
-  const network = await compile({ outputs: { output: networkGraph(pipeline, shape, guidance, guided) } }, options);
-  const latents = input('latents', shape);
+  const [latents, time] = [input('latents', shape), input('timestep', [batch])];
+  const output = guidedInputs(pipeline, batch, guidance).output(denoiserOf(pipeline, frozenWeights()), latents, time);
+  const network = await compile({ outputs: { output } }, options);
   const images = decodeImages(partScope('vae', frozenWeights()), pipeline.vae, latents);
   const decoder = await compile({ outputs: { images } }, options).catch(async (error: unknown) => {
     await network.release();
@@ -80,14 +77,10 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
         const x = await sample(
           async (values, step) => {
             const timestep = host(new Float32Array(batch).fill(step.timestep), [batch]);
-            const { output } = await network.run({ ...condition, latents: host(values, shape), timestep });
-            return output.data as Float32Array;
+            return (await network.run({ ...condition, latents: host(values, shape), timestep })).output.data as Float32Array;
           },
           plan, sampleNoise(seed), items, size,
-          async () => {
-            job.onStep?.(++done, total);
-            await pause(); // signals arrive between steps
-          },
+          () => job.onStep?.(++done, total),
         );
         const decoded = await decoder.run({ latents: host(x, shape) });
         yield items.slice(0, prompts.length - start).map((index, i) => (
@@ -97,17 +90,6 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
   } finally {
     await Promise.all([network.release(), decoder.release()]);
   }
-}
-
-/** The network's output for `latents` at `timestep`, guidance included: [B, C, h, w]. */
-function networkGraph(pipeline: Pipeline, shape: readonly number[], guidance: number, guided: boolean): Tensor {
-  const [batch] = shape as [number];
-  const [x, time] = [input('latents', shape), input('timestep', [batch])];
-  const denoiser = denoiserOf(pipeline, frozenWeights());
-  const positive = conditionInputs(pipeline, batch, POSITIVE);
-  if (!guided) return denoiser(x, time, positive);
-  const both = joinConditions(conditionInputs(pipeline, batch, NEGATIVE), positive);
-  return guide(...splitGuided(denoiser(concat([x, x], 0), concat([time, time], 0), both)), guidance);
 }
 
 /** One image of a batch [B, 3, H, W], with numbers of its own. */

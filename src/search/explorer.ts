@@ -1,10 +1,10 @@
 /** @file Moves candidates through the sampler and scores them, some at a time, whatever prompts they are of. */
-import { pause } from '../host/pause.js';
 import { forItems } from '../methods/rollout.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from '../methods/task.js';
 import type { Task, Which } from '../methods/task.js';
-import { predictX0, reach, stepFeed, takeStep } from '../schedulers/step.js';
-import type { Call } from '../schedulers/step.js';
+import { sampleSteps } from '../schedulers/sample.js';
+import type { Denoise } from '../schedulers/sample.js';
+import { stepFeed } from '../schedulers/step.js';
 import { bookCalls, bookScore, draw } from './candidate.js';
 import type { Candidate } from './candidate.js';
 
@@ -61,20 +61,15 @@ export async function openExplorer(task: Task, options: ExplorerOptions = {}): P
     advance: (candidates, start, stop) => inBatches(candidates, async (own) => {
       let at = stack(own.map((c) => c.x));
       let clean: Float32Array | null = null;
-      let past: readonly Call<Float32Array>[] = [];
-      for (let i = start; i < stop; i++) {
-        const step = plan.steps[i]!;
-        const feeds = { x: samplesOf(task, at), step: stepFeed(forItems(own.length, step)) };
-        const output = (await network.run(feeds, promptsOf(own))).output.data as Float32Array;
-        const next: Float32Array = takeStep(step, at, output, {
-          past,
-          ...(step.std !== 0 && { noise: stack(own.map(({ path }) => draw(path, i + 1, size))) }),
-        });
-        clean = predictX0(step, at, output);
-        past = [{ x: at, clean }, ...past].slice(0, reach(plan));
-        at = next;
+      const denoise: Denoise = async (x, step) => {
+        const feeds = { x: samplesOf(task, x), step: stepFeed(forItems(own.length, step)) };
+        return (await network.run(feeds, promptsOf(own))).output.data as Float32Array;
+      };
+      const z = (i: number): Float32Array => stack(own.map(({ path }) => draw(path, i + 1, size)));
+      for await (const taken of sampleSteps(denoise, plan, at, z, { start, stop })) {
+        at = taken.next;
+        clean = taken.clean;
         onCalls?.(own.length * callsPerSample);
-        await pause(); // signals arrive between steps
       }
       const row = (data: Float32Array, i: number): Float32Array => data.slice(i * size, (i + 1) * size);
       const calls = (stop - start) * callsPerSample;

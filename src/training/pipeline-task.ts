@@ -4,17 +4,14 @@ import { scalarHost } from '../graph/dtype.js';
 import { grad, vjp } from '../graph/grad.js';
 import { liveBytes } from '../graph/live-bytes.js';
 import { graphInputs } from '../graph/onnx/export.js';
-import { concat } from '../graph/ops/layout.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { cutsOf, inCuts } from '../methods/cuts.js';
 import type { Executor, GraphFacts } from '../methods/cuts.js';
-import type { NetworkOptions, SampleReward, Task, TaskExecutable, Which } from '../methods/task.js';
-import { joinConditions } from '../models/denoiser.js';
-import type { Condition } from '../models/denoiser.js';
+import type { SampleReward, Task, TaskExecutable } from '../methods/task.js';
 import { decodeImages } from '../models/latents.js';
-import { conditionInputs, denoiserOf, latentFactor, latentShape, partScope } from '../models/pipeline.js';
+import { denoiserOf, latentFactor, latentShape, partScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { largestRank, loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
 import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
@@ -27,10 +24,9 @@ import type { BlackBoxReward, DifferentiableReward, Reward } from '../rewards/re
 import type { Execution, Feeds } from '../runtime/compile.js';
 import { openRuntime } from '../runtime/runtime.js';
 import { isGuided, NEGATIVE, openConditions, POSITIVE } from '../sampling/conditions.js';
-import { guide, splitGuided } from '../schedulers/guidance.js';
+import { guidedInputs } from '../sampling/guided.js';
 import type { Process } from '../schedulers/process.js';
 import type { Plan, Step } from '../schedulers/plan.js';
-import { stepInput } from '../schedulers/step.js';
 import { ConfigError } from '../formats/errors.js';
 import { auxiliaryNetwork } from './auxiliary.js';
 import { openTaskData } from './task-data.js';
@@ -100,24 +96,6 @@ function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boo
   return { frozen, symbols, adapter, layers, reference, tuned: build(frozen, [adapter]) };
 }
 
-/** The networks for `count` items, guidance included as in sampling, and the inputs that their prompts come in through. */
-function guidedNetwork(
-  pipeline: Pipeline, { tuned, reference }: Pick<ReturnType<typeof networks>, Which>, count: number, guidance: number,
-): { network: Task['network']; positive: Condition } {
-  const guided = isGuided(pipeline, guidance);
-  const positive = conditionInputs(pipeline, count, POSITIVE);
-  const negative = conditionInputs(pipeline, count, NEGATIVE);
-  function network(x: Tensor, step: Step<Tensor>, which: Which, { guided: wanted = true }: NetworkOptions = {}): Tensor {
-    const f = which === 'tuned' ? tuned : reference;
-    if (!guided || !wanted) return f(x, step.timestep, positive);
-    // One pass over [unconditional, conditional], the usual order.
-    const times = concat([step.timestep, step.timestep], 0);
-    const [uncond, cond] = splitGuided(f(concat([x, x], 0), times, joinConditions(negative, positive)));
-    return guide(uncond, cond, guidance);
-  }
-  return { network, positive };
-}
-
 /**
  * Bytes that an update needs for each item that a graph holds, estimated from the graphs: through network, decoder and
  * reward and back.
@@ -126,7 +104,7 @@ export function updateBytes(pipeline: Pipeline, options: Omit<PipelineTaskOption
   const [, ...sampleShape] = latentShape(pipeline, 1, options.height, options.width);
   const nets = networks(pipeline, options.adaptation, options.checkpointing);
   const [x, cotangent] = [input('x', [1, ...sampleShape]), input('cotangent', [1, ...sampleShape])];
-  const output = guidedNetwork(pipeline, nets, 1, options.guidance).network(x, stepInput('step', 1), 'tuned');
+  const output = guidedInputs(pipeline, 1, options.guidance).output(nets.tuned, x, input('t', [1]));
   const trained = nets.adapter ? [...loraParameters(nets.adapter).values()] : [...nets.symbols.values()];
   const pulled = vjp([output], [x, ...trained], [cotangent]);
   const network = liveBytes(Object.fromEntries(pulled.map((t, i) => [`${i}`, t])));
@@ -154,7 +132,9 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const factor = latentFactor(pipeline);
   const imageShape = [3, sampleShape[1]! * factor, sampleShape[2]! * factor];
   const { frozen, symbols, adapter, layers, reference, tuned } = networks(pipeline, adaptation, options.checkpointing);
-  const { network, positive } = guidedNetwork(pipeline, { tuned, reference }, microbatch, guidance);
+  const conditioned = guidedInputs(pipeline, microbatch, guidance);
+  const network: Task['network'] = (x, step, which, { guided: wanted } = {}) =>
+    conditioned.output(which === 'tuned' ? tuned : reference, x, step.timestep, wanted);
 
   // Tracing once tells which layers the adapter sits on.
   const probe = { timestep: input('t', [microbatch]) } as unknown as Step<Tensor>;
@@ -185,8 +165,8 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     const executable = await runtime.compile(outputs, { weights, hideShapes: options.checkpointing });
     const readsPrompts = [...graphInputs({ outputs }).keys()].some((name) => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE));
     const held: TaskExecutable<O>['run'] = async (feeds, prompts) => {
-      const conditioned = readsPrompts ? await conditions.feeds(prompts) : {};
-      return executable.run({ ...Object.fromEntries(parameters), ...strength, ...conditioned, ...feeds });
+      const read = readsPrompts ? await conditions.feeds(prompts) : {};
+      return executable.run({ ...Object.fromEntries(parameters), ...strength, ...read, ...feeds });
     };
     return { run: inCuts(outputs, held, microbatch, facts, options.executor), release: () => executable.release() };
   }
@@ -207,7 +187,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
 
   return {
     pipeline, adapter, imageShape, sampleShape, microbatch, plan, parameters, symbols, network, data,
-    auxiliary: (name) => auxiliaryNetwork(pipeline, name, positive, options.seed),
+    auxiliary: (name) => auxiliaryNetwork(pipeline, name, conditioned.positive, options.seed),
     seed: options.seed,
     callsPerSample: guided ? 2 : 1,
     process: options.process,

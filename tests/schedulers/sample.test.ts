@@ -28,7 +28,7 @@ test('steps are reported in order, with the clean prediction; the last sample is
   const plan = samplers['dpm++2m'].plan(sd15().process, 4);
   const seen: number[] = [];
   let last = new Float32Array();
-  const result = await sample(async (x) => denoise(x), plan, noise, [0], SIZE, ({ index, x, clean }) => {
+  const result = await sample(async (x) => denoise(x), plan, noise, [0], SIZE, ({ index, next: x, clean }) => {
     seen.push(index);
     last = new Float32Array(x);
     expect(clean.length).toBe(SIZE);
