@@ -57,17 +57,15 @@ export async function* findBest(
 ): AsyncGenerator<Best> {
   const { prompts, search, options, callsPerPrompt, group } = plan;
   progress.phase('compiling');
-  // The adapter of the task is never used: LoRAs are merged into the weights.
-  const adaptation = { kind: 'lora', options: { rank: 1, targets: pipeline.family.lora.attention } } as const;
   const resources = openResources();
-  const task = resources.use(await openPipelineTask(pipeline, { ...plan, microbatch: plan.batch, adaptation, reward, checkpointing: false }));
+  const task = resources.use(await openPipelineTask(pipeline, { ...plan, microbatch: plan.batch, adaptation: null, reward, checkpointing: false }));
   const total = prompts.length * callsPerPrompt;
   let calls = 0;
   const onCalls = (made: number): void => progress.step(calls += made, total, 'denoiser calls');
   const most = `at most ${callsPerPrompt} denoiser calls each`;
   progress.phase(`searching with ${search.name}: ${prompts.length} prompt(s), ${most}`);
   try {
-    const explorer = resources.use(await openExplorer(task, { which: 'reference', onCalls }));
+    const explorer = resources.use(await openExplorer(task, { onCalls }));
     for (let first = 0; first < prompts.length; first += group) {
       const part = prompts.slice(first, first + group);
       const items = part.map((_, i) => first + i);

@@ -7,7 +7,7 @@ import { drawNoise, sampleSteps } from '../schedulers/sample.js';
 import type { Denoise, NoiseSource } from '../schedulers/sample.js';
 import { isMultistep, predictX0, stepFeed } from '../schedulers/step.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
-import type { Task, Which } from './task.js';
+import type { Model, Sampling, Which } from './task.js';
 
 /** x_0 is the noise that sampling starts from, x_S the finished sample (S = number of steps taken). */
 export interface Trajectory {
@@ -57,7 +57,7 @@ export function forItems(count: number, steps: Step | readonly Step[]): readonly
  * @param noise a stream of the task's seed, which shares no noise with others; or the noise of each item itself
  */
 export async function openRoller(
-  task: Task, which: Which = 'tuned', noise: string | NoiseSource = 'rollout', options: RollerOptions = {},
+  task: Sampling, which: Which = 'tuned', noise: string | NoiseSource = 'rollout', options: RollerOptions = {},
 ): Promise<Roller> {
   const { plan = task.plan, guided = true } = options;
   if (isMultistep(plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
@@ -99,6 +99,6 @@ export async function openRoller(
 }
 
 /** x̂0 of a network output, on the host. */
-export function x0Sample(task: Task, step: Step, x: HostTensor, output: HostTensor): HostTensor {
+export function x0Sample(task: Pick<Model, 'sampleShape'>, step: Step, x: HostTensor, output: HostTensor): HostTensor {
   return samplesOf(task, predictX0(step, x.data as Float32Array, output.data as Float32Array));
 }

@@ -86,22 +86,13 @@ export interface NetworkOptions {
   readonly guided?: boolean;
 }
 
-export interface Task {
+/** The networks, and what they were trained for. */
+export interface Model {
   /** [C, h, w] */
   readonly sampleShape: Shape;
-  /** Items that a graph holds at once: what `sampleInput` and its like trace with. Rounds are of any multiple of it. */
-  readonly microbatch: number;
+  readonly process: Process;
   /** Network calls (NFE) of one sample each time it goes through the network: 2 with guidance. */
   readonly callsPerSample: number;
-  readonly seed: number;
-  readonly process: Process;
-  readonly plan: Plan;
-  readonly reward: SampleReward;
-  readonly data: TaskData;
-  /** Trained numbers by input name; changed in place between updates. */
-  readonly parameters: ReadonlyMap<string, HostTensor>;
-  /** Their graph inputs. */
-  readonly symbols: ReadonlyMap<string, Tensor>;
   /**
    * The network's output for noisy samples, guidance included, in a graph. Conditions come in through inputs that
    * `compile`d graphs fill from the prompts.
@@ -109,27 +100,53 @@ export interface Task {
    * @param x [B, C, h, w]
    */
   network(x: Tensor, step: Step<Tensor>, which: Which, options?: NetworkOptions): Tensor;
-  /** Makes a small network beside the denoiser; its inputs begin with `name`. */
-  auxiliary(name: string): Auxiliary;
-  /** Knows the values of everything that the networks and the reward are frozen with. */
+}
+
+/** What is trained: values for inputs of the networks, which other values can take the place of. */
+export interface Policy {
+  /** Trained numbers by input name; changed in place between updates. */
+  readonly parameters: ReadonlyMap<string, HostTensor>;
+  /** Their graph inputs. */
+  readonly symbols: ReadonlyMap<string, Tensor>;
+}
+
+/** Makes graphs run. */
+export interface Compiler {
+  /** Items that a graph holds at once: what `sampleInput` and its like trace with. Rounds are of any multiple of it. */
+  readonly microbatch: number;
+  /** Knows the values of everything that the networks and the reward are frozen with, and compiles equal graphs once. */
   compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, facts?: GraphFacts<O>): Promise<TaskExecutable<O>>;
 }
 
+/** A model that samples: all that search and evaluation need. Nothing of it is trained. */
+export interface Sampling extends Model, Compiler {
+  readonly seed: number;
+  readonly plan: Plan;
+  readonly reward: SampleReward;
+}
+
+/** What methods train on. */
+export interface Task extends Sampling, Policy {
+  readonly data: TaskData;
+  /** Makes a small network beside the denoiser; its inputs begin with `name`. */
+  auxiliary(name: string): Auxiliary;
+}
+
 /** [B, C, h, w] from numbers. */
-export function samplesOf(task: Pick<Task, 'sampleShape'>, data: Float32Array): HostTensor {
+export function samplesOf(task: Pick<Model, 'sampleShape'>, data: Float32Array): HostTensor {
   return host(data, [data.length / sampleSize(task), ...task.sampleShape]);
 }
 
 /** A graph input of samples, [B, C, h, w]. */
-export const sampleInput = (task: Task, name: string): Tensor => input(name, [task.microbatch, ...task.sampleShape]);
+export const sampleInput = (task: Sampling, name: string): Tensor => input(name, [task.microbatch, ...task.sampleShape]);
 
 /** A graph input with a value, or values of the shape `rest`, for each item, [B, …]. */
-export const itemInput = (task: Task, name: string, rest: Shape = []): Tensor => input(name, [task.microbatch, ...rest]);
+export const itemInput = (task: Compiler, name: string, rest: Shape = []): Tensor => input(name, [task.microbatch, ...rest]);
 
 /** A graph input of steps, one for each item. */
-export const stepsInput = (task: Task, name: string): Step<Tensor> => stepInput(name, task.microbatch);
+export const stepsInput = (task: Compiler, name: string): Step<Tensor> => stepInput(name, task.microbatch);
 
 /** Numbers in one sample, C·h·w. */
-export function sampleSize(task: Pick<Task, 'sampleShape'>): number {
+export function sampleSize(task: Pick<Model, 'sampleShape'>): number {
   return task.sampleShape.reduce((a, b) => a * b, 1);
 }

@@ -3,7 +3,7 @@
  * made of, so any of them can be made again, and none depends, but for rounding, on what it was computed together with.
  */
 import type { Counts } from '../methods/counted.js';
-import type { Task } from '../methods/task.js';
+import type { Sampling } from '../methods/task.js';
 import { sampleSize } from '../methods/task.js';
 import { normal } from '../random/random.js';
 import { combine } from '../schedulers/linear.js';
@@ -85,7 +85,7 @@ export const SEED_STRIDE = 1_000_000;
  * A candidate that starts from fresh noise: from what `attune sample` starts from at its seed, which is the task's plus
  * the prompt's number plus a million for each earlier fresh noise. So the first is what comes without a search.
  */
-export function fresh(task: Task, ledger: Ledger, index: number): Candidate {
+export function fresh(task: Sampling, ledger: Ledger, index: number): Candidate {
   const seed = task.seed + ledger.item + index * SEED_STRIDE;
   const path = { seed, stream: 'sample', item: 0 };
   const x = combine([task.plan.initialStd, draw(path, 0, sampleSize(task))]);

@@ -1,7 +1,7 @@
 /** @file Moves candidates through the sampler and scores them, some at a time, whatever prompts they are of. */
 import { forItems } from '../methods/rollout.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from '../methods/task.js';
-import type { Task, Which } from '../methods/task.js';
+import type { Sampling } from '../methods/task.js';
 import { sampleSteps } from '../schedulers/sample.js';
 import type { Denoise } from '../schedulers/sample.js';
 import { stepFeed } from '../schedulers/step.js';
@@ -13,7 +13,7 @@ export interface Scored extends Candidate {
 }
 
 export interface Explorer {
-  readonly task: Task;
+  readonly task: Sampling;
   /** Candidates at step `start` of the plan → the same ones at step `stop`, in their order. */
   advance(candidates: readonly Candidate[], start: number, stop: number): Promise<Candidate[]>;
   /**
@@ -25,18 +25,16 @@ export interface Explorer {
 }
 
 export interface ExplorerOptions {
-  /** Default: the network as it is trained now. */
-  readonly which?: Which;
   /** Called after each step with the denoiser calls it took; an error thrown here ends the search. */
   readonly onCalls?: (calls: number) => void;
 }
 
 /** Compiles a task's network for searching. The accounts of the prompts hold what their candidates cost. */
-export async function openExplorer(task: Task, options: ExplorerOptions = {}): Promise<Explorer> {
-  const { which = 'tuned', onCalls } = options;
+export async function openExplorer(task: Sampling, options: ExplorerOptions = {}): Promise<Explorer> {
+  const { onCalls } = options;
   const { microbatch, plan, callsPerSample } = task;
   const size = sampleSize(task);
-  const output = task.network(sampleInput(task, 'x'), stepsInput(task, 'step'), which);
+  const output = task.network(sampleInput(task, 'x'), stepsInput(task, 'step'), 'tuned');
   const network = await task.compile({ output }, { calls: callsPerSample });
 
   const stack = (rows: readonly Float32Array[]): Float32Array => {

@@ -45,7 +45,8 @@ export interface PipelineTaskOptions {
   negativePrompt: string;
   height: number;
   width: number;
-  adaptation: Adaptation;
+  /** null: nothing is trained, and the tuned network is the reference. */
+  adaptation: Adaptation | null;
   reward: Reward;
   /** Recompute the inside of each block in backward passes. */
   checkpointing: boolean;
@@ -58,7 +59,7 @@ export interface PipelineTaskOptions {
 
 export interface PipelineTask extends Task {
   readonly pipeline: Pipeline;
-  /** The LoRA that is trained, or null for full fine-tuning. */
+  /** The LoRA that is trained; null for full fine-tuning, or where nothing is trained. */
   readonly adapter: LoraAdapter | null;
   /** [3, H, W] */
   readonly imageShape: readonly number[];
@@ -77,12 +78,13 @@ export interface PipelineTask extends Task {
 const ADAPTER = 'lora';
 
 /** The network with and without what is trained, over one set of frozen weights. */
-function networks(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boolean) {
+function networks(pipeline: Pipeline, adaptation: Adaptation | null, checkpointing: boolean) {
   const frozen = frozenWeights();
   const symbols = new Map<string, Tensor>();
   const build = (source: WeightSource, adapters: readonly Adapter[]) =>
     denoiserOf(pipeline, source, adapters, { checkpointing });
   const reference = build(frozen, []);
+  if (!adaptation) return { frozen, symbols, adapter: null, layers: new Set<string>(), reference, tuned: reference };
   if (adaptation.kind === 'full') {
     const source = trainableWeights('tuned/', (name, t) => symbols.set(`tuned/${name}`, t));
     return { frozen, symbols, adapter: null, layers: new Set<string>(), reference, tuned: build(source, []) };
@@ -140,7 +142,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
   const probe = { timestep: input('t', [microbatch]) } as unknown as Step<Tensor>;
   network(input('x', [microbatch, ...sampleShape]), probe, 'tuned');
   if (adapter) for (const [name, t] of loraParameters(adapter)) symbols.set(name, t);
-  if (adapter && adaptation.kind === 'lora') checkLora(adapter, adaptation.options, layers);
+  if (adapter && adaptation?.kind === 'lora') checkLora(adapter, adaptation.options, layers);
   const conditions = await openConditions(pipeline, { ...options, negativePrompt: guided ? options.negativePrompt : null });
   const parameters = adapter
     ? initialLora(adapter, options.seed)
