@@ -42,7 +42,6 @@ const DEVICES: readonly Row[] = [
 
 const LISTS = {
   models,
-  devices: async () => DEVICES,
   methods: async () => METHODS.map(({ name, summary, needs, paper }): Row => (
     { name, reward: needs.differentiableReward ? 'differentiable' : 'any', summary, paper })),
   rewards: async () => REWARDS.map(({ name, differentiable, options, description }): Row => (
@@ -52,6 +51,7 @@ const LISTS = {
     { name, flags: ['spacing', 'sigmas', 'eta'].filter((key) => Object.hasOwn(options.shape, key)).map((key) => `--${key}`), summary })),
   searches: async () => SEARCHES.map(({ name, summary, options, paper }): Row => (
     { name, summary, options: Object.keys(options.shape), paper })),
+  devices: async () => DEVICES,
 } as const satisfies Record<string, () => Promise<readonly Row[]>>;
 
 /** What has settings of its own, and what these are called on the command line. */
@@ -84,7 +84,7 @@ const cell = (value: Row[string]): string =>
 
 export function listCommand(): Command {
   return new Command('list')
-    .description('Show what there is: models, devices, methods, rewards, prompt lists, samplers, searches or settings.')
+    .description('Show what there is: models, methods, rewards, prompt lists, samplers, searches, devices or settings.')
     .addArgument(new Argument('<what>').choices([...Object.keys(LISTS), 'settings']))
     .argument('[name]', 'a method, reward or search whose own settings are to be explained')
     .option('--json', 'as JSON')
