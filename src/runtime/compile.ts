@@ -7,10 +7,11 @@ import type { Node, Tensor } from '../graph/tensor.js';
 import { pause } from '../host/pause.js';
 import { blockConvolutions } from './blocked-convolution.js';
 import { channelBlock as machineBlock } from './blocked-layout.js';
-import { createSession, toDevice, toHost } from './device.js';
+import { asFed, createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
 import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
+import { isStored, readStored } from './stored-weights.js';
 import { openGpu } from './gpu-buffers.js';
 import { HIDING, hideShapes } from './hidden-shapes.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
@@ -22,7 +23,8 @@ export interface CompileOptions {
   threads?: number;
   /**
    * Values of frozen weights (and of anything else that stays): given once. On the CPU every run reads these arrays
-   * themselves; on WebGPU they are uploaded once. Executables over the same arrays share what is made of them.
+   * themselves; on WebGPU they are uploaded once. Executables over the same arrays share what is made of them. Frozen
+   * weights of float32 may be given in half precision: they stay so in memory and are widened at each use.
    */
   weights?: Weights;
   /**
@@ -145,11 +147,12 @@ export async function compile<O extends string>(
   for (const [name, t] of asked) {
     const value = lookup(weights, name);
     if (!value) continue;
-    check(name, t, value);
+    check(name, t, isStored(t, value) ? { ...value, dtype: t.dtype } : value);
     given.add(name);
   }
   const block = device !== 'cpu' || bake ? null : options.channelBlock === undefined ? await machineBlock() : options.channelBlock;
-  const lowered = await lower(graph, device, block, hoist ? frozenNodes(graph, weights) : new Map());
+  const read = readStored(graph, weights, device === 'cpu');
+  const lowered = await lower(read, device, block, hoist ? frozenNodes(read, weights) : new Map());
   const { graph: hoisted, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
   const compiled = hidden ? hideShapes(hoisted) : hoisted;
   const expected = graphInputs(compiled);
@@ -163,12 +166,12 @@ export async function compile<O extends string>(
   for (const [name, t] of expected) {
     const value = (hidden ? HIDING.get(name) : undefined) ?? lookup(weights, name);
     const part = parts.get(name) ?? (value && device === 'webgpu' ? t : undefined);
-    if (value && bake) baked.set(name, value);
+    if (value && bake) baked.set(name, asFed(value));
     else if (part) {
       const held = await throwIfAborted(options.signal).then(() => share(part, weights, device, ort)).catch(letGo);
       shared.push(held);
       fixed.set(name, held.value);
-    } else if (value) fixed.set(name, toDevice(value));
+    } else if (value) fixed.set(name, toDevice(asFed(value)));
   }
   const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
   const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData }).catch(letGo);

@@ -53,6 +53,9 @@ export async function createSession(model: Uint8Array, device: Device, options: 
   }
 }
 
+/** A value as ONNX Runtime takes it: its JavaScript knows no bfloat16, whose words go in as float16's. */
+export const asFed = (value: HostTensor): HostTensor => (value.dtype === 'bfloat16' ? { ...value, dtype: 'float16' } : value);
+
 /** Hands host numbers to ONNX Runtime without copying them. */
 export function toDevice(value: HostTensor): DeviceValue {
   return new ort.Tensor(value.dtype as ort.Tensor.Type, value.data as never, [...value.shape]);

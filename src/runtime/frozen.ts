@@ -9,7 +9,7 @@ import { exportOnnx, schedule, valueName } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
 import { applyMany, resolve, weight } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
-import { createSession, toDevice, toHost } from './device.js';
+import { asFed, createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, SessionOptions } from './device.js';
 import { upload } from './gpu-buffers.js';
 import type { GpuBuffer } from './gpu-buffers.js';
@@ -137,11 +137,11 @@ export interface SharedValue {
 /** What the operator makes, on the host: the CPU computes it, for it is done once and is exact there. */
 async function onHost(node: Node, weights: Weights, options: SessionOptions): Promise<HostTensor[]> {
   const stored = node.op === '@input' ? lookup(weights, node.name!) : undefined;
-  if (stored) return [stored];
+  if (stored) return [asFed(stored)];
   const outputs = Object.fromEntries(node.outputs.map((t, i) => [`value${i}`, t]));
   const feeds: Record<string, DeviceValue> = {};
   for (const { op, name } of schedule(node.outputs)) {
-    if (op === '@input') feeds[name!] = toDevice(lookup(weights, name!)!);
+    if (op === '@input') feeds[name!] = toDevice(asFed(lookup(weights, name!)!));
   }
   const session = await createSession(exportOnnx({ outputs }), 'cpu', options);
   try {

@@ -4,7 +4,7 @@ import type { HostTensor } from '../dtype.js';
 import { traceError } from '../errors.js';
 import { resolve } from '../tensor.js';
 import type { Attribute, Node, Tensor } from '../tensor.js';
-import { ATTRIBUTE_TYPES, ELEMENT_TYPES, IR_VERSION, ModelProto, OPSET } from './schema.js';
+import { ATTRIBUTE_TYPES, BITCAST, ELEMENT_TYPES, IR_VERSION, ModelProto, OPSET } from './schema.js';
 
 /** A computation: named inputs are found by walking back from the named outputs. */
 export interface Graph {
@@ -142,10 +142,11 @@ export function exportOnnx(graph: Graph): Uint8Array {
   for (const [name, t] of outputs) {
     node.push({ name: `output_${name}`, opType: 'Identity', input: [nameOf(t)], output: [name] });
   }
-  const opsetImport: object[] = [{ domain: '', version: OPSET }];
+  const newer = nodes.some((n) => n.op === 'BitCast');
+  const opsetImport: object[] = [{ domain: '', version: newer ? BITCAST.opset : OPSET }];
   for (const domain of domains) if (domain) opsetImport.push({ domain, version: 1 });
   const model = ModelProto.fromObject({
-    irVersion: IR_VERSION,
+    irVersion: newer ? BITCAST.irVersion : IR_VERSION,
     producerName: 'attune',
     opsetImport,
     graph: {

@@ -120,3 +120,5 @@ export const ATTRIBUTE_TYPES = {
 export const OPSET = 18;
 /** IR version 8 belongs to opset 18. */
 export const IR_VERSION = 8;
+/** The first operator set that has BitCast, and its IR version: for the graphs that need it. */
+export const BITCAST = { opset: 26, irVersion: 13 } as const;
