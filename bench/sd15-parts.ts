@@ -1,7 +1,7 @@
-/** @file One part of `bench sd15` in a process of its own: `node sd15-parts.js PART …` prints its figures as JSON. */
+/** @file One part of `bench sd15` in a process of its own: `node sd15-parts.js PART threads [storage] [side of the latents]` prints its figures as JSON. */
 import { grad } from '../src/graph/grad.js';
-import { host, sizeOf } from '../src/graph/dtype.js';
-import type { HostTensor, Shape } from '../src/graph/dtype.js';
+import { fromFloat32, host, sizeOf } from '../src/graph/dtype.js';
+import type { HostTensor, Shape, StoredType } from '../src/graph/dtype.js';
 import { mul, sub } from '../src/graph/ops/arithmetic.js';
 import { matmul } from '../src/graph/ops/matmul.js';
 import { mean } from '../src/graph/ops/reduce.js';
@@ -70,9 +70,12 @@ function numbers(shape: Shape, name = ''): HostTensor {
   return host(data, shape);
 }
 
-const randomWeights = (parts: readonly PartName[]): Map<string, HostTensor> =>
+const randomWeights = (parts: readonly PartName[], storage: StoredType = 'float32'): Map<string, HostTensor> =>
   new Map(parts.flatMap((part) => [...componentShapes(KINDS[part], config(part) as never)]
-    .map(([name, shape]): [string, HostTensor] => [`${part}.${name}`, numbers(shape, name)])));
+    .map(([name, shape]): [string, HostTensor] => {
+      const value = numbers(shape, name);
+      return [`${part}.${name}`, shape.length < 2 ? value : fromFloat32(value.data as Float32Array, shape, storage)];
+    })));
 
 /** Floating-point operations of all products and convolutions that outputs depend on. */
 function flopsOf(outputs: readonly Tensor[]): number {
@@ -124,9 +127,9 @@ async function machinePeak(threads: number): Promise<number> {
 }
 
 /** The graph of a part, and the parts of the model that it is made of. */
-function graphOf(part: Part): { outputs: Record<string, Tensor>; parts: PartName[] } {
+function graphOf(part: Part, side: number): { outputs: Record<string, Tensor>; parts: PartName[] } {
   const source = frozenWeights();
-  const latentsOf = (batch: number): Tensor => input('latents', [batch, 4, 64, 64]);
+  const latentsOf = (batch: number): Tensor => input('latents', [batch, 4, side, side]);
   const noisy = (batch: number, adapter?: ReturnType<typeof loraAdapter>, latents = latentsOf(batch)): Tensor =>
     unet(partScope('unet', source, adapter ? [adapter] : []), config('unet'), {
       latents,
@@ -158,10 +161,10 @@ function graphOf(part: Part): { outputs: Record<string, Tensor>; parts: PartName
   }
 }
 
-async function measure(part: Part, threads: number): Promise<PartResult> {
+async function measure(part: Part, threads: number, storage: StoredType, side: number): Promise<PartResult> {
   const before = await machinePeak(threads);
-  const { outputs, parts } = graphOf(part);
-  const weights = randomWeights(parts);
+  const { outputs, parts } = graphOf(part, side);
+  const weights = randomWeights(parts, storage);
   const open = [...graphInputs({ outputs })].filter(([name]) => !weights.has(name));
   const feeds = Object.fromEntries(open.map(([name, t]) => {
     if (t.dtype === 'int64') return [name, host(new BigInt64Array(t.size).fill(320n), t.shape, 'int64')];
@@ -201,6 +204,6 @@ async function load(folder: string): Promise<LoadResult> {
   return { seconds: (performance.now() - start) / 1000, weights, peak: peakBytes() };
 }
 
-const [part, first = '', second] = process.argv.slice(2) as [Part, string, 'float32' | 'float16'];
-const run = { write: () => write(first, second), load: () => load(first) }[part as string];
-console.log(JSON.stringify(await (run?.() ?? measure(part, Number(first)))));
+const [part, first = '', second = 'float32', side = '64'] = process.argv.slice(2) as [Part, string, StoredType?, string?];
+const run = { write: () => write(first, second as 'float32' | 'float16'), load: () => load(first) }[part as string];
+console.log(JSON.stringify(await (run?.() ?? measure(part, Number(first), second, Number(side)))));

@@ -36,12 +36,12 @@ function inProcess<T>(command: string, args: readonly string[]): T | null {
   return null;
 }
 
-function compare(part: keyof typeof PARTS, threads: number, reference: boolean): void {
-  const ours = inProcess<PartResult>(process.execPath, [OURS, part, String(threads)]);
+function compare(part: keyof typeof PARTS, threads: number, storage: string, side: string, reference: boolean): void {
+  const ours = inProcess<PartResult>(process.execPath, [OURS, part, String(threads), storage, side]);
   if (!ours) return;
   const { seconds, cpu, peak, flops, machine } = ours;
   const share = `${(flops / cpu / 1e9).toFixed(0)} GFLOP/s = ${((100 * flops) / cpu / machine).toFixed(0)}% of peak`;
-  console.log(`${PARTS[part]}: ${seconds.toFixed(2)} s (processor ${cpu.toFixed(2)} s, ${share}), peak ${gib(peak)}`);
+  console.log(`${PARTS[part]}, ${storage} weights, latents ${side} x ${side}: ${seconds.toFixed(2)} s (processor ${cpu.toFixed(2)} s, ${share}), peak ${gib(peak)}`);
   if (!reference) return;
   const theirs = inProcess<PartResult & { version: string }>(PYTHON, [REFERENCE, part, String(threads)]);
   if (!theirs) return;
@@ -66,15 +66,19 @@ async function loading(): Promise<void> {
   }
 }
 
-/** @param args parts to run (default: all, and loading), `--threads N` (default 1), `--no-reference` */
+/** @param args parts to run (default: all, and loading), `--threads N` (default 1), `--storage float16`, `--side 32`, `--no-reference` */
 export async function benchSd15(args: readonly string[]): Promise<void> {
   const { values, positionals } = parseArgs({
     args: [...args], allowPositionals: true, allowNegative: true,
-    options: { threads: { type: 'string', default: '1' }, reference: { type: 'boolean', default: true } },
+    options: {
+      threads: { type: 'string', default: '1' }, storage: { type: 'string', default: 'float32' }, side: { type: 'string', default: '64' },
+      reference: { type: 'boolean', default: true } },
   });
   const wanted = (name: string): boolean => positionals.length === 0 || positionals.includes(name);
   for (const part of Object.keys(PARTS) as (keyof typeof PARTS)[]) {
-    if (wanted(part)) compare(part, Number(values.threads), values.reference);
+    if (wanted(part)) {
+      compare(part, Number(values.threads), values.storage, values.side, values.reference && values.side === '64');
+    }
   }
   if (wanted('load')) await loading();
 }

@@ -11,13 +11,13 @@ import { openComponent } from '../formats/sharded.js';
 import { byteLength } from '../formats/weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import { fromFloat32, host, toFloat32 } from '../graph/dtype.js';
-import type { HostTensor, StoredType } from '../graph/dtype.js';
+import type { HostTensor, Shape, StoredType } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
 import { componentSchema, componentShapes, modelTypeOf } from './components.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
 import { parseConfig } from './config.js';
 
-/** A component with its numbers, float32. */
+/** A component with its numbers: float32, or what they were asked to be stored as. */
 export interface Component<K extends ComponentClass = ComponentClass> {
   readonly kind: K;
   readonly config: ComponentConfigs[K];
@@ -31,6 +31,22 @@ export interface ReadOptions {
   /** 'fp16' or 'bf16' to insist on it. */
   variant?: string;
   onProgress?: OnBytes;
+}
+
+/**
+ * A tensor as it is to lie in memory. Matrices, kernels and tables alone are kept in half precision: biases and the scales
+ * of norms are next to nothing beside them.
+ */
+async function readAs(source: WeightSource, name: string, shape: Shape, storage: StoredType): Promise<HostTensor> {
+  const kept = shape.length < 2 ? 'float32' : storage;
+  const same = source.tensors.get(name)!.dtype === kept;
+  const { data } = await source.read(name, same ? 'stored' : 'float32');
+  if (same || kept === 'float32') return host(data, shape, kept);
+  const wide = data as Float32Array;
+  if (kept === 'float16' && wide.some((v) => Math.abs(v) >= 65520 && Number.isFinite(v))) {
+    throw new FormatError(source.where, `"${shown(name)}" has numbers that float16 cannot hold`, 'Take bfloat16-storage or float32 as precision.');
+  }
+  return fromFloat32(wide, shape, kept);
 }
 
 /**
@@ -60,12 +76,13 @@ export async function openComponentFolder<K extends ComponentClass>(
 }
 
 /**
- * Reads the weights of a component as float32 under our names. Names and shapes are checked before anything is read.
+ * Reads the weights of a component under our names, as float32 or with its matrices as `storage`. Names and shapes are
+ * checked before anything is read.
  *
  * @throws FormatError listing the first of the weights that are missing, unexpected or of another shape
  */
 export async function readWeights<K extends ComponentClass>(
-  source: WeightSource, kind: K, config: ComponentConfigs[K], onProgress?: OnBytes,
+  source: WeightSource, kind: K, config: ComponentConfigs[K], onProgress?: OnBytes, storage: StoredType = 'float32',
 ): Promise<Map<string, HostTensor>> {
   const shapes = componentShapes(kind, config);
   const names = [...source.tensors.keys()].filter((name) => !BUFFER.test(name));
@@ -90,8 +107,7 @@ export async function readWeights<K extends ComponentClass>(
   const weights = new Map<string, HostTensor>();
   let done = 0;
   for (const name of names) {
-    const { data } = await source.read(name, 'float32');
-    weights.set(name, host(data, shapes.get(name)!));
+    weights.set(name, await readAs(source, name, shapes.get(name)!, storage));
     onProgress?.((done += bytes(name)), total);
   }
   return weights;
