@@ -4,6 +4,7 @@ import { hasEffect } from '../formats/lora.js';
 import { readLora } from '../formats/lora-file.js';
 import type { LoraReading } from '../formats/lora-file.js';
 import { findLora } from '../models/find-lora.js';
+import { PRECISIONS } from '../nn/precision.js';
 import { loadPipeline } from '../models/load.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
@@ -20,11 +21,11 @@ const megabytes = (done: number, total: number): [number, number] => {
 /**
  * Loads a model by bundled name, folder, file or hub id.
  *
- * @param flags what a single file is built like, another VAE, what the network predicts
+ * @param flags what a single file is built like, another VAE, what the network predicts, what it is computed in
  * @throws FormatError
  */
 export async function loadModel(
-  model: string, progress: Progress, { like, vae, prediction, embedding: embeddings, clipSkip }: ModelFlags = {},
+  model: string, progress: Progress, { like, vae, prediction, embedding: embeddings, clipSkip, precision }: ModelFlags = {},
 ): Promise<Pipeline> {
   progress.phase(`loading model ${model}`);
   const onProgress = (done: number, total: number): void => {
@@ -32,7 +33,9 @@ export async function loadModel(
     progress.step(...megabytes(done, total), 'MB');
   };
   const onWarning = (text: string): void => progress.warn(text);
-  return loadPipeline(model, { onProgress, onWarning, like, vae, prediction, embeddings, clipSkip });
+  return loadPipeline(model, {
+    onProgress, onWarning, like, vae, prediction, embeddings, clipSkip, precision: precision && PRECISIONS[precision],
+  });
 }
 
 /**

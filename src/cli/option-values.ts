@@ -3,6 +3,8 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { PREDICTIONS } from '../models/load-single-file.js';
 import type { Prediction } from '../models/load-single-file.js';
+import { PRECISION_NAMES } from '../nn/precision.js';
+import type { PrecisionName } from '../nn/precision.js';
 import { parseNumber } from './arguments.js';
 
 /** A parser of whole numbers of at least `least`. */
@@ -23,6 +25,7 @@ export interface ModelFlags {
   prediction?: Prediction | undefined;
   embedding?: readonly string[] | undefined;
   clipSkip?: number | undefined;
+  precision?: PrecisionName | undefined;
 }
 
 /** Adds the flags that say how a model is loaded, for commands that load one. */
@@ -41,6 +44,12 @@ export function withTextFlags(command: Command): Command {
       + 'by default the one it has or the file\'s name; repeatable', collectText)
     .option('--clip-skip <n>', 'leave out the last n layers of the text encoder, as diffusers counts; A1111\'s and '
       + 'ComfyUI\'s numbers are one higher', wholeNumber(0));
+}
+
+/** Adds the flag for what it is computed in, for commands that compute with it. */
+export function withPrecisionFlag(command: Command): Command {
+  return command.addOption(new Option('--precision <name>', 'float16-storage and bfloat16-storage keep weights in half of the memory, '
+    + 'which takes longer; mixed computes in float16, for GPUs (default: float32)').choices(PRECISION_NAMES));
 }
 
 /** Appends a text. */

@@ -18,6 +18,9 @@ interface Flags extends TrainFlags {
 }
 
 interface Plan {
+  precision: string;
+  /** Of the model alone, in memory. */
+  weightBytes: number;
   trainedNumbers: number;
   batch: number;
   /** Images that go through the network together. */
@@ -63,6 +66,8 @@ async function measured(session: Session, progress: Progress): Promise<Plan> {
   const trained = bytesOf(task.parameters);
   await stepper.release();
   return {
+    precision: config.precision,
+    weightBytes: bytesOf(session.pipeline.weights),
     trainedNumbers: trained / 4,
     batch: config.batch,
     microbatch: task.microbatch,
@@ -82,7 +87,7 @@ function told(plan: Plan, steps: number): string {
     `a round      ${plan.batch} images, ${plan.microbatch === plan.batch ? 'all' : plan.microbatch} at a time`,
     `an update    ${plan.secondsPerUpdate.toFixed(2)} s`,
     `${String(steps).padEnd(12)} updates and their evaluations: about ${(plan.totalSeconds / 60).toFixed(1)} min`,
-    `memory       ${mb(plan.peakMemoryBytes)} at the peak so far`,
+    `memory       ${mb(plan.peakMemoryBytes)} at the peak so far, ${mb(plan.weightBytes)} of it the model's weights (${plan.precision})`,
     `disk         ${mb(plan.diskBytes)} beside pictures and logs`,
     '',
   ].join('\n');

@@ -19,7 +19,7 @@ import type { Progress } from '../runs/progress.js';
 import { loadPrompts } from '../training/prompts.js';
 import { problemOf } from '../formats/plain-issues.js';
 import { parseNumber, parseStrength, UsageError } from './arguments.js';
-import { collect, collectLora, loraFlag, wholeNumber, withLoadFlags, withTextFlags } from './option-values.js';
+import { collect, collectLora, loraFlag, wholeNumber, withLoadFlags, withPrecisionFlag, withTextFlags } from './option-values.js';
 import type { LoraArgument, ModelFlags } from './option-values.js';
 import { stopSignal } from './supervise.js';
 
@@ -54,8 +54,8 @@ function parseSize(text: string): [width: number, height: number] {
 
 /** Adds the flags that say what is to be made. */
 export function withPromptFlags(command: Command): Command {
-  return withTextFlags(withLoadFlags(command
-    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision]', 'emoji')))
+  return withPrecisionFlag(withTextFlags(withLoadFlags(command
+    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision]', 'emoji'))))
     .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
     .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv, .tsv, .json or .jsonl file')
       .conflicts('prompt'))

@@ -12,7 +12,7 @@ import { runTraining } from '../training/run.js';
 import { storedConfig } from '../training/stored-config.js';
 import type { Summary } from '../runs/summary.js';
 import { parseNumber } from './arguments.js';
-import { collect, withLoadFlags, withTextFlags } from './option-values.js';
+import { collect, withLoadFlags, withPrecisionFlag, withTextFlags } from './option-values.js';
 import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -25,7 +25,7 @@ export interface TrainFlags {
 }
 
 const FIELDS: Readonly<Record<string, string>> = {
-  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', microbatch: 'microbatch', lr: 'lr', seed: 'seed',
+  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', precision: 'precision', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', microbatch: 'microbatch', lr: 'lr', seed: 'seed',
   guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
 };
 
@@ -45,9 +45,9 @@ export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfi
 
 /** Adds the flags that `train`, `plan` and `eval` share. */
 export function withRunFlags(command: Command): Command {
-  return withTextFlags(withLoadFlags(command
+  return withPrecisionFlag(withTextFlags(withLoadFlags(command
     .option('--config <file>', 'settings as YAML or JSON; flags win over it')
-    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision] (default: emoji)')))
+    .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision] (default: emoji)'))))
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
     .option('--prompts <name>', 'bundled list, or a .txt, .csv, .tsv, .json or .jsonl file (default: people)')

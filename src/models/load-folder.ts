@@ -12,6 +12,7 @@ import { openVae, VAE_CLASSES } from './load-vae.js';
 import type { BundledModel } from './families/bundled.js';
 import type { ModelFamily } from './families/family.js';
 import { familiesOfClass, ownerOf, pipelineClasses } from './families/registry.js';
+import type { Precision } from '../nn/precision.js';
 import type { Pipeline, TextConfig, TextEncoder, Vae } from './pipeline.js';
 import { loadTokenizer } from './tokenizer-files.js';
 import type { TokenizerOverrides } from './tokenizer-files.js';
@@ -29,6 +30,8 @@ export interface LoadOptions {
   embeddings?: readonly string[] | undefined;
   /** Last layers of the text encoders that are left out for prompts, as diffusers counts. */
   clipSkip?: number | undefined;
+  /** What weights lie in memory as, and networks compute in; float32 by default. */
+  precision?: Precision | undefined;
   /** What to call the model in messages and manifests; the folder by default. */
   name?: string;
   /** Which of the package's own models it is. */
@@ -72,6 +75,7 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
       tokenizerFolders: family.folder.textEncoders.map(({ name }) => join(folder, tokenizerPart(name))),
       scheduler: pipelineScheduler(index, await readJsonFile(join(folder, 'scheduler', 'scheduler_config.json'))),
       zeroEmptyNegative: family.folder.zeroEmptyNegative(index),
+      precision: options.precision,
       ...(options.onProgress && { onProgress: options.onProgress }),
     });
   } finally {
@@ -143,12 +147,13 @@ export interface Assembly {
   tokenizerOverrides?: readonly TokenizerOverrides[];
   scheduler: Readonly<Record<string, unknown>>;
   zeroEmptyNegative: boolean;
+  precision: Precision | undefined;
   onProgress?: OnBytes;
 }
 
 /** Reads the weights of opened parts, the denoiser's first, and checks that they fit each other. The caller closes them. */
 export async function assemble(parts: readonly OpenPart[], assembly: Assembly): Promise<Pipeline> {
-  const { source, family, bundled, tokenizerFolders, tokenizerOverrides, scheduler, zeroEmptyNegative, onProgress } = assembly;
+  const { source, family, bundled, tokenizerFolders, tokenizerOverrides, scheduler, zeroEmptyNegative, onProgress, precision } = assembly;
   const part = (name: string): OpenPart => parts.find((p) => p.name === name)!;
   const denoiser = part(family.denoiser.part);
   const vae = part('vae') as OpenPart & Vae;
@@ -165,7 +170,8 @@ export async function assemble(parts: readonly OpenPart[], assembly: Assembly): 
   let before = 0;
   for (const { name, kind, config, source: file } of parts) {
     let last = 0;
-    const values = await readWeights(file, kind, config, (done) => onProgress?.(before + (last = done), total));
+    const progress = (done: number): void => onProgress?.(before + (last = done), total);
+    const values = await readWeights(file, kind, config, progress, precision?.storage);
     before += last;
     for (const [key, value] of values) weights.set(`${name}.${key}`, value);
   }
@@ -178,6 +184,7 @@ export async function assemble(parts: readonly OpenPart[], assembly: Assembly): 
     textEncoders,
     scheduler,
     zeroEmptyNegative,
+    ...(precision && { precision: { ...precision, islands: [...precision.islands, ...(family.float32Parts ?? [])] } }),
     weights,
   };
 }

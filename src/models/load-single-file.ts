@@ -49,8 +49,8 @@ export async function loadSingleFile(path: string, options: LoadOptions & Single
       other = await openVae(vae, configs['vae']);
       parts.push(other);
     }
-    const { name = path, onProgress } = options;
-    return await assemble(parts, { ...plan, source: name, ...(onProgress && { onProgress }) });
+    const { name = path, onProgress, precision } = options;
+    return await assemble(parts, { ...plan, source: name, precision, ...(onProgress && { onProgress }) });
   } finally {
     await Promise.all([file.close(), other?.source.close()]);
   }
@@ -67,7 +67,7 @@ export async function singleFileFamily(path: string): Promise<ModelFamily> {
 }
 
 /** How a checkpoint is built that does not say so itself. */
-interface Plan extends Omit<Assembly, 'source' | 'onProgress'> {
+interface Plan extends Omit<Assembly, 'source' | 'onProgress' | 'precision'> {
   names: OriginalNames;
   /** By part. */
   configs: Readonly<Record<string, unknown>>;

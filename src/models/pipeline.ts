@@ -53,8 +53,10 @@ export interface Pipeline {
   readonly zeroEmptyNegative: boolean;
   /** Last layers of the text encoders that are left out for prompts, as diffusers counts: 0 is none beside SDXL's one. */
   readonly clipSkip?: number;
+  /** What the networks compute in; float32 if it is not told. */
+  readonly precision?: Precision;
   /**
-   * float32, by part and name: `unet.conv_in.weight`. The parts are the denoiser (by its family's name for it), `vae` and
+   * By part and name: `unet.conv_in.weight`; float32, or stored as `precision` says. The parts are the denoiser (by its family's name for it), `vae` and
    * the text encoders.
    */
   readonly weights: ReadonlyMap<string, HostTensor>;
@@ -73,11 +75,15 @@ export function partScope(
 
 /** The pipeline's denoiser over weights from a source. */
 export function denoiserOf(
-  { family, denoiser }: Pick<Pipeline, 'family' | 'denoiser'>, source: WeightSource, adapters: readonly Adapter[] = [],
-  { precision, ...options }: SegmentOptions & { precision?: Precision } = {},
+  { family, denoiser, precision }: Pick<Pipeline, 'family' | 'denoiser' | 'precision'>, source: WeightSource,
+  adapters: readonly Adapter[] = [], options: SegmentOptions = {},
 ): Denoiser {
   return family.denoiser.network(partScope(family.denoiser.part, source, adapters, precision), denoiser.config, options);
 }
+
+/** The scope of the pipeline's VAE. */
+export const vaeScope = ({ precision }: Pick<Pipeline, 'precision'>, source: WeightSource): Scope =>
+  partScope('vae', source, [], precision);
 
 /** Pixels per latent, along one side. */
 export function latentFactor({ vae }: Pick<Pipeline, 'vae'>): number {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { readEmbedding } from '../formats/embedding-file.js';
 import type { EmbeddingFile } from '../formats/embedding-file.js';
 import { FormatError, shown } from '../formats/errors.js';
-import { host, toFloat32 } from '../graph/dtype.js';
-import type { HostTensor } from '../graph/dtype.js';
+import { fromFloat32, toFloat32 } from '../graph/dtype.js';
+import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { plainToken } from './added-tokens.js';
 import { fetchFiles, HUB_ID } from './hub.js';
 import type { Pipeline, TextEncoder } from './pipeline.js';
@@ -82,7 +82,8 @@ function withVectors(pipeline: Pipeline, encoder: TextEncoder, { where, token }:
   }
   const [count, width] = vectors.shape as [number, number];
   const key = tableOf(encoder);
-  const table = toFloat32(pipeline.weights.get(key)!);
+  const stored = pipeline.weights.get(key)!;
+  const table = toFloat32(stored);
   const rows = new Float32Array(table.length + count * width);
   rows.set(table);
   rows.set(toFloat32(vectors), table.length);
@@ -95,7 +96,7 @@ function withVectors(pipeline: Pipeline, encoder: TextEncoder, { where, token }:
   return {
     ...pipeline,
     textEncoders: pipeline.textEncoders.map((e) => (e === encoder ? larger : e)),
-    weights: new Map([...pipeline.weights, [key, host(rows, [config.vocab_size + count, width])]]),
+    weights: new Map([...pipeline.weights, [key, fromFloat32(rows, [config.vocab_size + count, width], stored.dtype as StoredType)]]),
   };
 }
 

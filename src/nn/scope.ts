@@ -3,11 +3,11 @@
  * frozen input, a trainable input, or only written down, which adapters (LoRA) sit on a layer, and what it computes in.
  */
 import type { Shape } from '../graph/dtype.js';
-import { add, cast } from '../graph/ops/arithmetic.js';
+import { add } from '../graph/ops/arithmetic.js';
 import type { Padding } from '../graph/ops/conv.js';
 import { input, weight } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
-import { computeAt, FLOAT32 } from './precision.js';
+import { computeAt, FLOAT32, over } from './precision.js';
 import type { ComputeType, Precision } from './precision.js';
 
 /** Something added to a layer's output, LoRA for instance; in float32, whatever the layer computes in. */
@@ -44,15 +44,15 @@ export function rootScope(
     adapters,
     compute,
     at: (part) => rootScope(source, adapters, join(part), precision),
-    weight: (name, shape) => cast(source(join(name), shape), compute),
+    weight: (name, shape) => over(source(join(name), shape), compute),
   };
 }
 
 /** x as the layer computes: what comes from an island, or goes into one, is cast here. */
-export const enter = ({ compute }: Scope, x: Tensor): Tensor => cast(x, compute);
+export const enter = ({ compute }: Scope, x: Tensor): Tensor => over(x, compute);
 
 /** A network's result as the world outside has it. */
-export const leave = (x: Tensor): Tensor => cast(x, 'float32');
+export const leave = (x: Tensor): Tensor => over(x, 'float32');
 
 /**
  * A layer's output with what adapters add to it.
@@ -62,14 +62,14 @@ export const leave = (x: Tensor): Tensor => cast(x, 'float32');
  * @param added what an adapter adds for x in float32
  */
 export function adapted(
-  { adapters }: Scope, x: Tensor, y: Tensor, added: (adapter: Adapter, x: Tensor) => Tensor | null,
+  { adapters, compute }: Scope, x: Tensor, y: Tensor, added: (adapter: Adapter, x: Tensor) => Tensor | null,
 ): Tensor {
   let sum = y;
   for (const adapter of adapters) {
-    const extra = added(adapter, cast(x, 'float32'));
-    if (extra) sum = add(cast(sum, 'float32'), extra);
+    const extra = added(adapter, leave(x));
+    if (extra) sum = add(leave(sum), extra);
   }
-  return cast(sum, y.dtype);
+  return over(sum, compute);
 }
 
 function remembering(make: (name: string, shape: Shape) => Tensor): WeightSource {

@@ -3,7 +3,7 @@ import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import { decodeImages } from '../models/latents.js';
-import { denoiserOf, latentShape, partScope } from '../models/pipeline.js';
+import { denoiserOf, latentShape, vaeScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { normal } from '../random/random.js';
@@ -56,7 +56,7 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
   const [latents, time] = [input('latents', shape), input('timestep', [batch])];
   const output = guidedInputs(pipeline, batch, guidance).output(denoiserOf(pipeline, frozenWeights()), latents, time);
   const network = await compile({ outputs: { output } }, options);
-  const images = decodeImages(partScope('vae', frozenWeights()), pipeline.vae, latents);
+  const images = decodeImages(vaeScope(pipeline, frozenWeights()), pipeline.vae, latents);
   const decoder = await compile({ outputs: { images } }, options).catch(async (error: unknown) => {
     await network.release();
     throw error;

@@ -11,6 +11,7 @@ import { encodePng, imageAt } from '../formats/image.js';
 import { imageGrid } from '../formats/image-grid.js';
 import { hasEffect } from '../formats/lora.js';
 import { readLora, writeLora } from '../formats/lora-file.js';
+import { toFloat32 } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
 import { savePipeline } from '../models/save.js';
@@ -61,7 +62,8 @@ export async function writeWeights(session: Session, root: string, which: 'best'
   if (!task.adapter) {
     const tuned = [...task.parameters].map(([name, t]): [string, HostTensor] => [name.slice('tuned/'.length), t]);
     await savePipeline(join(root, folder), { ...pipeline, weights: new Map([...pipeline.weights, ...tuned]) }, 'float32');
-    const changes = tuned.some(([name, t]) => values(t).some((v, i) => v !== values(pipeline.weights.get(name)!)[i]));
+    const base = new Map(tuned.map(([name]) => [name, toFloat32(pipeline.weights.get(name)!)]));
+    const changes = tuned.some(([name, t]) => values(t).some((v, i) => v !== base.get(name)![i]));
     return { folder, files: [folder], changes };
   }
   const baseModel = baseModelOf(pipeline);

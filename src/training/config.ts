@@ -12,6 +12,7 @@ import type { ModelFamily } from '../models/families/family.js';
 import { sd1 } from '../models/families/sd.js';
 import { UNET_LAYERS } from '../models/families/unet.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
+import { PRECISION_NAMES } from '../nn/precision.js';
 import { samplerOptions } from '../schedulers/plan.js';
 
 const positive = z.number().positive();
@@ -147,6 +148,9 @@ export const configSchema = z.strictObject({
   evaluation: evaluationSchema.prefault({}),
   guard: guardSchema.prefault({}),
   device: z.enum(['cpu', 'webgpu', 'cuda']).default('cpu'),
+  precision: z.enum(PRECISION_NAMES).default('float32')
+    .describe('`float16-storage` and `bfloat16-storage` keep the frozen weights in half of the memory and widen them where '
+      + 'they are used, which takes longer; `mixed` computes in float16 as well, for GPUs. What is trained is float32 always.'),
   threads: whole.optional()
     .describe('Of the CPU; all cores by default.'),
 });

@@ -1,6 +1,7 @@
 /** @file The last measurements of a run: the saved weights at several strengths, and where nothing chose them. */
 import { compared } from '../evaluation/compared.js';
 import type { Compared, SetFacts } from '../evaluation/compared.js';
+import { host, toFloat32 } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { EvaluationSet, Measured } from './evaluate.js';
 import { copyOf, loadParameters } from './parameters.js';
@@ -9,7 +10,10 @@ import type { Session } from './session.js';
 /** What `work` comes to while the task is the base model again. */
 async function atBase<T>({ task, pipeline }: Session, work: () => Promise<T>): Promise<T> {
   const own = task.adapter ? null : copyOf(task.parameters);
-  const base = (name: string): HostTensor => pipeline.weights.get(name.slice('tuned/'.length))!;
+  const base = (name: string): HostTensor => {
+    const t = pipeline.weights.get(name.slice('tuned/'.length))!;
+    return host(toFloat32(t), t.shape);
+  };
   if (own) loadParameters(task.parameters, new Map([...own.keys()].map((name) => [name, base(name)])));
   else task.setStrength(0);
   try {

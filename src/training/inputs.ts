@@ -90,6 +90,8 @@ export async function inputsOf(session: Session): Promise<Inputs> {
     ['node', process.version],
     ['onnxruntime', ortVersion],
     ['processor', await processorKind()],
+    // Runs that were begun before there was a choice do not tell it.
+    ...(config.precision === 'float32' ? [] : [['precision', config.precision] satisfies Entries[number]]),
     ...await modelInputs(pipeline),
     ...await rewardInputs('reward', reward, config.rewards, [1, ...task.imageShape]),
     ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape]) : []),

@@ -1,6 +1,6 @@
 /** @file A loaded text-to-image pipeline, an adapter and a reward as the task that methods train on. */
 import type { HostTensor } from '../graph/dtype.js';
-import { scalarHost } from '../graph/dtype.js';
+import { host, scalarHost, toFloat32 } from '../graph/dtype.js';
 import { grad, vjp } from '../graph/grad.js';
 import { liveBytes } from '../graph/live-bytes.js';
 import { graphInputs } from '../graph/onnx/export.js';
@@ -11,7 +11,7 @@ import { cutsOf, inCuts } from '../methods/cuts.js';
 import type { Executor, GraphFacts } from '../methods/cuts.js';
 import type { SampleReward, Task, TaskExecutable } from '../methods/task.js';
 import { decodeImages } from '../models/latents.js';
-import { denoiserOf, latentFactor, latentShape, partScope } from '../models/pipeline.js';
+import { denoiserOf, latentFactor, latentShape, vaeScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { largestRank, loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
 import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
@@ -111,7 +111,7 @@ export function updateBytes(pipeline: Pipeline, options: Omit<PipelineTaskOption
   const pulled = vjp([output], [x, ...trained], [cotangent]);
   const network = liveBytes(Object.fromEntries(pulled.map((t, i) => [`${i}`, t])));
   if (!options.reward.differentiable) return network;
-  const images = decodeImages(partScope('vae', frozenWeights()), pipeline.vae, x, { checkpointing: options.checkpointing });
+  const images = decodeImages(vaeScope(pipeline, frozenWeights()), pipeline.vae, x, { checkpointing: options.checkpointing });
   return network + liveBytes({ gradient: grad(sum(options.reward.trace(images)), [x])[0]! });
 }
 
@@ -148,12 +148,12 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     ? initialLora(adapter, options.seed)
     : new Map([...symbols.keys()].map((name): [string, HostTensor] => {
       const t = pipeline.weights.get(name.slice('tuned/'.length))!;
-      return [name, { ...t, data: t.data.slice() }];
+      return [name, host(toFloat32(t).slice(), t.shape)];
     }));
   let strength: Feeds = { [`${ADAPTER}.scale`]: scalarHost(1) };
 
   const decodeLatents = (latents: Tensor): Tensor =>
-    decodeImages(partScope('vae', frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
+    decodeImages(vaeScope(pipeline, frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
   const latents = input('latents', [microbatch, ...sampleShape]);
   const images = decodeLatents(latents);
   // A reward knows its weights once it has been traced; further traces read the same ones.

@@ -12,6 +12,7 @@ import { loadPipeline } from '../models/load.js';
 import { nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { unmatchedTargets } from '../nn/lora.js';
+import { PRECISIONS } from '../nn/precision.js';
 import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
@@ -148,7 +149,7 @@ async function open(
   };
   const pipeline = own.pipeline ?? (await loadPipeline(config.model, {
     onProgress, onWarning: (text) => progress.warn(text), like: config.like, vae: config.vae, prediction: config.prediction,
-    embeddings: config.embeddings, clipSkip: config.clipSkip,
+    embeddings: config.embeddings, clipSkip: config.clipSkip, precision: PRECISIONS[config.precision],
   }));
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);

@@ -3,7 +3,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import type { TaskData, TaskExecutable } from '../methods/task.js';
 import { encodeImages } from '../models/latents.js';
-import { partScope } from '../models/pipeline.js';
+import { vaeScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { uniform } from '../random/random.js';
@@ -31,7 +31,7 @@ export function openTaskData(pipeline: Pipeline, options: TaskDataOptions): { da
   /** Pictures [N, 3, S, S] in [0, 1] → the means of their latents [N, C, h, w]. */
   async function encode(images: HostTensor): Promise<HostTensor> {
     const pixels = input('pixels', [microbatch, 3, size, size]);
-    encoder ??= options.compile({ latents: encodeImages(partScope('vae', frozenWeights()), pipeline.vae, pixels).mean });
+    encoder ??= options.compile({ latents: encodeImages(vaeScope(pipeline, frozenWeights()), pipeline.vae, pixels).mean });
     return (await (await encoder).run({ pixels: images }, new Array<string>(images.shape[0]!).fill(''))).latents;
   }
 

@@ -10,6 +10,7 @@ import type { Adapter, Scope } from '../../src/nn/scope.js';
 import { compile } from '../../src/runtime/compile.js';
 import { expectGradients, maxError } from './fixture.js';
 import type { Fixture } from './fixture.js';
+import { scalarHost } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 
 export interface CompareOptions {
@@ -34,7 +35,7 @@ export async function runOnFixture(
   fixture: Fixture, model: TracedModel, options: CompareOptions = {},
 ): Promise<Record<string, HostTensor>> {
   const inputs: Record<string, Tensor> = {};
-  const feeds: Record<string, HostTensor> = { ...options.feeds };
+  const feeds: Record<string, HostTensor> = { 'loss scale': scalarHost(1024), ...options.feeds };
   for (const [key, value] of fixture.part('in.')) {
     inputs[key] = input(`in.${key}`, value.shape, value.dtype);
     feeds[`in.${key}`] = value;

@@ -12,7 +12,7 @@ import { loadPipeline } from '../../src/models/load.js';
 import { conditionInputs, denoiserOf, latentShape } from '../../src/models/pipeline.js';
 import { vaeDecode, vaeEncode } from '../../src/models/vae.js';
 import { loraAdapter, loraParameters, planByTargets } from '../../src/nn/lora.js';
-import { FLOAT32, MIXED } from '../../src/nn/precision.js';
+import { FLOAT32, PRECISIONS } from '../../src/nn/precision.js';
 import type { Precision } from '../../src/nn/precision.js';
 import { frozenWeights } from '../../src/nn/scope.js';
 import { normal } from '../../src/random/random.js';
@@ -33,7 +33,7 @@ const difference = (ours: Float32Array, theirs: Float32Array): number => {
 
 /** Outputs within `tolerance` of their length, all gradients together with a cosine above 0.999. The fixtures' U-Nets, random ones, would not do (docs/decisions.md). */
 async function expectNear(
-  fixture: Fixture, tolerance: number, model: TracedModel, precision: Precision = MIXED,
+  fixture: Fixture, tolerance: number, model: TracedModel, precision: Precision = PRECISIONS.mixed,
 ): Promise<void> {
   const results = await runOnFixture(fixture, model, { precision });
   for (const key of fixture.part('cotangent.').keys()) {
@@ -53,9 +53,9 @@ test('the bundled U-Net in half precision: prediction within 1%, LoRA gradients 
   const adapter = loraAdapter('lora', planByTargets({ rank: 4, targets: ['to_q', 'to_v', 'conv1', 'ff.net.2'] }));
   const random = ({ shape }: Tensor, step: number): HostTensor =>
     host(normal({ seed: 1, stream: 'precision', step }, 0, sizeOf(shape)), shape);
-  let feeds: Record<string, HostTensor> = { x: random(x, 0), t: host(new Float32Array([500]), [1]), 'lora.scale': scalarHost(1) };
+  let feeds: Record<string, HostTensor> = { x: random(x, 0), t: host(new Float32Array([500]), [1]), 'lora.scale': scalarHost(1), 'loss scale': scalarHost(1024) };
   const trace = async (precision: Precision): Promise<{ y: Float32Array; g: Float32Array }> => {
-    const denoiser = denoiserOf(pipeline, frozenWeights(), [adapter], { precision });
+    const denoiser = denoiserOf({ ...pipeline, precision }, frozenWeights(), [adapter]);
     const y = denoiser(x, input('t', [1]), condition);
     const parameters = [...loraParameters(adapter).values()];
     const tensors = [...Object.values(condition), ...parameters];
@@ -68,7 +68,7 @@ test('the bundled U-Net in half precision: prediction within 1%, LoRA gradients 
     await executable.release();
     return { y: toFloat32(prediction!), g: joined(Object.values(rest)) };
   };
-  const [exact, half] = [await trace(FLOAT32), await trace(MIXED)];
+  const [exact, half] = [await trace(FLOAT32), await trace(PRECISIONS.mixed)];
   expect(difference(half.y, exact.y)).toBeLessThan(1e-2);
   expect(difference(half.y, exact.y)).toBeGreaterThan(1e-5); // it is another precision
   expect(cosine(half.g, exact.g)).toBeGreaterThan(0.999);
@@ -95,5 +95,5 @@ test('a part that is an island is computed in float32', async () => {
   const config = vaeConfigSchema.parse(fixture.meta['config']);
   const model: TracedModel = (scope, { image, latents }) =>
     ({ ...vaeEncode(scope, config, image!), sample: vaeDecode(scope, config, latents!) });
-  await expectNear(fixture, 1e-5, model, { ...MIXED, islands: ['encoder', 'decoder', 'quant_conv', 'post_quant_conv'] });
+  await expectNear(fixture, 1e-5, model, { ...PRECISIONS.mixed, islands: ['encoder', 'decoder', 'quant_conv', 'post_quant_conv'] });
 });

@@ -12,7 +12,7 @@ import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { embeddingMlp, sinusoid } from '../../src/nn/embedding.js';
 import { loraAdapter, loraParameters, planByTargets } from '../../src/nn/lora.js';
-import { FLOAT32, MIXED } from '../../src/nn/precision.js';
+import { FLOAT32, PRECISIONS } from '../../src/nn/precision.js';
 import { resnetBlock } from '../../src/nn/resnet.js';
 import { frozenWeights, leave, rootScope } from '../../src/nn/scope.js';
 import { normal } from '../../src/random/random.js';
@@ -81,7 +81,7 @@ test('by default nothing is cast', () => {
 });
 
 test('layers follow the policy; adapters, their gradients and islands stay float32', () => {
-  const { x, time, parameters, gradients, output } = block(MIXED);
+  const { x, time, parameters, gradients, output } = block(PRECISIONS.mixed);
   expect([x, time, output, ...parameters.values(), ...gradients].map((t) => t.dtype)).toEqual(
     ['float16', ...new Array<string>(gradients.length * 2 + 2).fill('float32')]);
   const types = (op: string): Set<string> => new Set(schedule([output]).filter((n) => n.op === op).map((n) => n.outputs[0]!.dtype));

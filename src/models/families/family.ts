@@ -7,6 +7,7 @@ import type { Family as OriginalNames, SingleFile } from '../../formats/names/si
 import type { WeightSource as WeightFile } from '../../formats/weights.js';
 import type { HostTensor, Shape } from '../../graph/dtype.js';
 import type { Tensor } from '../../graph/tensor.js';
+import type { Precision } from '../../nn/precision.js';
 import type { Adapter, Scope, WeightSource } from '../../nn/scope.js';
 import type { SegmentOptions } from '../../nn/segment.js';
 import type { ComponentClass, ComponentKinds } from '../components.js';
@@ -62,6 +63,7 @@ export interface ConditionSpec<C> {
 /** A pipeline as its family sees it. */
 export interface Conditioned<C> {
   readonly denoiser: { readonly config: C };
+  readonly precision?: Precision;
   readonly textEncoders: readonly TextEncoder[];
 }
 
@@ -146,5 +148,7 @@ export interface ModelFamily<C = unknown> {
   readonly folder: FolderSpec<C>;
   readonly singleFile?: SingleFileSpec;
   readonly lora: LoraSpec<C>;
+  /** Parts that compute in float32 in every precision: their numbers go beyond half precision's. */
+  readonly float32Parts?: readonly string[];
   readonly defaults: FamilyDefaults;
 }

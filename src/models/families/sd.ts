@@ -16,9 +16,9 @@ export const oneEncoder: ConditionSpec<UNetConfig> = {
   shapes: ({ denoiser: { config }, textEncoders }, batch) => ({
     context: [batch, textEncoders[0]!.tokenizer.maxLength, config.cross_attention_dim], ...guidanceShape(config, batch),
   }),
-  encode({ textEncoders }, ids, source, adapters, clipSkip): { context: Tensor } {
+  encode({ textEncoders, precision }, ids, source, adapters, clipSkip): { context: Tensor } {
     const { name, config } = textEncoders[0]!;
-    const scope = partScope(name, source, adapters);
+    const scope = partScope(name, source, adapters, precision);
     const states = clipText(scope, config as ClipTextConfig, ids[0]!);
     const skipped = clipSkip === undefined ? null : states.hidden.at(-1 - clipSkip)!;
     return { context: skipped ? finalNorm(scope, config as ClipTextConfig, skipped) : states.last };

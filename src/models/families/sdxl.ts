@@ -29,9 +29,9 @@ const conditions: ConditionSpec<UNetConfig> = {
     ...guidanceShape(config, batch),
   }),
   /** The last states but one of both encoders, joined, and the second one's projection. */
-  encode({ textEncoders }, ids, source, adapters, clipSkip = 0) {
+  encode({ textEncoders, precision }, ids, source, adapters, clipSkip = 0) {
     const encoded = textEncoders.map(({ name, config }, i) => {
-      const scope = partScope(name, source, adapters);
+      const scope = partScope(name, source, adapters, precision);
       return { scope, config: config as ClipTextConfig, states: clipText(scope, config as ClipTextConfig, ids[i]!) };
     });
     const { scope, config, states } = encoded.at(-1)!;
@@ -90,6 +90,7 @@ export const sdxl: ModelFamily<UNetConfig> = {
     },
   },
   lora: { ...unetLora, baseModel: (config) => (config.cross_attention_dim === WIDTH ? 'sdxl' : undefined) },
+  float32Parts: ['vae'],
   // Guidance as the pipelines of diffusers take it.
   defaults: { guidance: 5, size: [512, 512], training: unetTraining },
 };
