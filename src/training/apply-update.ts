@@ -5,6 +5,7 @@ import { meanOf } from '../methods/reward-loss.js';
 import { updateAdamW } from './adamw.js';
 import { updateEma } from './ema.js';
 import { learningRate } from './learning-rate.js';
+import { nextLossScale } from './loss-scale.js';
 import { clipNorm, globalNorm } from './parameters.js';
 import type { MetricsRow } from '../runs/rows.js';
 import type { Trained, TrainState } from './train-state.js';
@@ -12,20 +13,26 @@ import type { Trained, TrainState } from './train-state.js';
 /**
  * Takes one step of the optimiser.
  *
- * @returns what to write down of it
- * @throws Error if the gradient is not finite
+ * @returns what to write down of it, or null where float16 overflowed: the step is skipped, and the loss scale smaller from
+ *   then on
+ * @throws Error if the gradient is not finite, whatever the loss scale
  */
-export function applyUpdate({ config, task, stepper }: Trained, state: TrainState, update: Update): MetricsRow {
+export function applyUpdate({ config, task, stepper }: Trained, state: TrainState, update: Update): MetricsRow | null {
   const own = stepper.own?.parameters;
   const mine = own && new Map([...own.keys()].map((name) => [name, update.gradients.get(name)!]));
   const gradients = new Map([...update.gradients].filter(([name]) => !own?.has(name)));
-  const limited = (g: Map<string, HostTensor>): number => {
-    const norm = config.clip === null ? globalNorm(g) : clipNorm(g, config.clip);
-    if (!Number.isFinite(norm)) throw new Error(`the gradient became ${norm} at step ${state.step + 1}; lower --lr, or resume an earlier checkpoint`);
-    return norm;
-  };
+  const limited = (g: Map<string, HostTensor>): number => (config.clip === null ? globalNorm(g) : clipNorm(g, config.clip));
   const norm = limited(gradients);
   const ownNorm = mine && limited(mine);
+  const finite = Number.isFinite(norm + (ownNorm ?? 0));
+  const scale = state.lossScale && nextLossScale(state.lossScale, finite);
+  if (!finite && !scale) {
+    throw new Error(`the gradient became ${norm + (ownNorm ?? 0)} at step ${state.step + 1}; lower --lr, or resume an earlier checkpoint`);
+  }
+  const used = state.lossScale?.scale;
+  if (scale && scale.scale !== used) task.setLossScale!(scale.scale);
+  state.lossScale = scale;
+  if (!finite) return null;
   const lr = learningRate(config.lr, state.step, config.steps, config.schedule, config.warmup);
   const { beta1, beta2, weightDecay } = config;
   updateAdamW(task.parameters, gradients, state.optimizer, lr, { beta1, beta2, epsilon: 1e-8, weightDecay });
@@ -40,6 +47,6 @@ export function applyUpdate({ config, task, stepper }: Trained, state: TrainStat
   return {
     ...update.metrics,
     step: state.step, reward: meanOf(update.rewards), loss: update.loss, gradNorm: norm,
-    ...(ownNorm !== undefined && { ownGradNorm: ownNorm }), lr,
+    ...(ownNorm !== undefined && { ownGradNorm: ownNorm }), ...(used !== undefined && { lossScale: used }), lr,
   };
 }

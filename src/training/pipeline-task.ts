@@ -16,6 +16,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import { largestRank, loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
 import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
 import { initialLora } from '../nn/lora-values.js';
+import { LOSS_SCALE } from '../nn/precision.js';
 import { frozenWeights, trainableWeights } from '../nn/scope.js';
 import type { Adapter, WeightSource } from '../nn/scope.js';
 import { checkScores, RewardError } from '../rewards/reward.js';
@@ -68,6 +69,8 @@ export interface PipelineTask extends Task {
   readonly parameters: Map<string, HostTensor>;
   /** How strongly the adapter acts from now on; 0 is the base model. */
   setStrength(value: number): void;
+  /** What gradients are multiplied by in float16 from now on (they come out without it); absent where nothing is computed in float16. */
+  setLossScale?(value: number): void;
   /** Encodes prompts in advance, in the order in which they will be asked for; as many as are remembered. */
   prepare(prompts: readonly string[]): Promise<void>;
   /** Sessions opened so far for the task's graphs. */
@@ -151,6 +154,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
       return [name, host(toFloat32(t).slice(), t.shape)];
     }));
   let strength: Feeds = { [`${ADAPTER}.scale`]: scalarHost(1) };
+  let lossScale: Feeds = { [LOSS_SCALE.node.name!]: scalarHost(1) };
 
   const decodeLatents = (latents: Tensor): Tensor =>
     decodeImages(vaeScope(pipeline, frozen), pipeline.vae, latents, { checkpointing: options.checkpointing });
@@ -168,7 +172,7 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     const readsPrompts = [...graphInputs({ outputs }).keys()].some((name) => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE));
     const held: TaskExecutable<O>['run'] = async (feeds, prompts) => {
       const read = readsPrompts ? await conditions.feeds(prompts) : {};
-      return executable.run({ ...Object.fromEntries(parameters), ...strength, ...read, ...feeds });
+      return executable.run({ ...Object.fromEntries(parameters), ...strength, ...lossScale, ...read, ...feeds });
     };
     return { run: inCuts(outputs, held, microbatch, facts, options.executor), release: () => executable.release() };
   }
@@ -203,6 +207,11 @@ export async function openPipelineTask(pipeline: Pipeline, options: PipelineTask
     setStrength(value) {
       strength = { [`${ADAPTER}.scale`]: scalarHost(value) };
     },
+    ...(pipeline.precision?.compute === 'float16' && {
+      setLossScale(value: number) {
+        lossScale = { [LOSS_SCALE.node.name!]: scalarHost(value) };
+      },
+    }),
     async release() {
       await decoder.release();
       await rewards.release();

@@ -7,6 +7,8 @@ import { host } from '../graph/dtype.js';
 import type { Counts } from '../methods/counted.js';
 import type { Stepper } from '../methods/method.js';
 import { peakBytes } from '../runtime/memory.js';
+import { firstLossScale, lossScaleSchema } from './loss-scale.js';
+import type { LossScale } from './loss-scale.js';
 import { initAdamW } from './adamw.js';
 import type { AdamWState } from './adamw.js';
 import type { RunState } from './checkpoint.js';
@@ -26,6 +28,7 @@ export interface Trained {
 const storedValues = z.object({
   evaluations: z.array(z.custom<Judged>()),
   baseCount: z.number(),
+  lossScale: lossScaleSchema.nullable().default(null),
   seconds: z.number().default(0),
   peakBytes: z.number().default(0),
 });
@@ -39,9 +42,19 @@ export interface TrainState {
   /** For the method's own parameters, if it has some. */
   ownOptimizer: AdamWState | null;
   average: Map<string, HostTensor> | null;
+  /** Null where nothing is computed in float16. */
+  lossScale: LossScale | null;
   evaluations: Judged[];
   best: Map<string, HostTensor>;
   base: GaussianStatistics | null;
+}
+
+/** The loss scale to begin or go on with, told to the task. */
+function startingScale({ task }: Trained, known: LossScale | null): LossScale | null {
+  if (!task.setLossScale) return null;
+  const scale = known ?? firstLossScale();
+  task.setLossScale(scale.scale);
+  return scale;
 }
 
 export function freshState(parts: Trained): TrainState {
@@ -54,6 +67,7 @@ export function freshState(parts: Trained): TrainState {
     optimizer: initAdamW(task.parameters),
     ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
     average: config.ema === null ? null : copyOf(task.parameters),
+    lossScale: startingScale(parts, null),
     evaluations: [],
     best: copyOf(task.parameters),
     base: null,
@@ -79,6 +93,7 @@ export function stored({ task, counts, stepper }: Trained, state: TrainState): R
     },
     values: {
       evaluations: state.evaluations, baseCount: base?.count ?? 0,
+      ...(state.lossScale && { lossScale: state.lossScale }),
       seconds: state.seconds, peakBytes: peakOf(state),
     },
   };
@@ -156,6 +171,7 @@ export function restored(parts: Trained, run: RunState): TrainState {
     optimizer: { step: run.step, m: set('m'), v: set('v') },
     ownOptimizer: stepper.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
     average: run.tensors['average'] ? set('average') : null,
+    lossScale: startingScale(parts, kept.lossScale),
     evaluations: kept.evaluations,
     best: set('best'),
     base: base ? {

@@ -124,6 +124,10 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       const row = applyUpdate(parts, state, update);
       state.seconds += (performance.now() - began) / 1000;
       began = performance.now();
+      if (!row) {
+        progress.warn(`a gradient went beyond float16 and is left out; the loss scale is ${state.lossScale!.scale} now`);
+        continue;
+      }
       const due = evaluationDue(config, last, spent());
       last = spent();
       recent.push(row.reward!);

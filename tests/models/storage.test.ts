@@ -62,9 +62,9 @@ test('numbers that float16 cannot hold are refused, not made infinite', async ()
 test('a model whose weights lie in float16 makes the same picture in half of the memory', async () => {
   const picture = async (name: 'float32' | 'float16-storage'): Promise<{ image: Float32Array; bytes: number }> => {
     const pipeline = await loadPipeline('emoji', { precision: PRECISIONS[name] });
-    const { schedule, options } = readSchedulerConfig(pipeline.scheduler, 'scheduler');
+    const { process, options } = readSchedulerConfig(pipeline.scheduler, 'scheduler');
     const job = {
-      prompts: ['a red apple'], seed: 1, plan: samplers.ddim.plan(schedule, 2, options), batch: 1, guidance: 1, negativePrompt: '',
+      prompts: ['a red apple'], seed: 1, plan: samplers.ddim.plan(process, 2, options), batch: 1, guidance: 1, negativePrompt: '',
       height: 64, width: 64, compile: { threads: 1 },
     };
     for await (const [made] of sampleImages(pipeline, job)) {

@@ -126,13 +126,15 @@ test('files of rewards and data, and the machine, are among what is compared', a
   cpSync(tiny, 'tok', { recursive: true });
   writeFileSync('pairs.csv', 'prompt,winner,loser\na,w.png,l.png\n');
   for (const name of ['w.png', 'l.png']) writeFileSync(name, name);
-  const session = async (): Promise<Session> => ({
-    config: absolutePaths(resolveConfig({ model: tiny, rewards: ['reward-model?folder=tok'], method: { name: 'dpo', pairs: 'pairs.csv' } }, [])),
+  const session = async (precision = 'float32'): Promise<Session> => ({
+    config: absolutePaths(resolveConfig({ model: tiny, precision, rewards: ['reward-model?folder=tok'], method: { name: 'dpo', pairs: 'pairs.csv' } }, [])),
     pipeline: { family: sd1, denoiser: {}, bundled: null, weights: new Map(), textEncoders: [] }, reward: await openRewards([parseReward('symmetry')]), heldOut: null,
     prompts: { name: 'x', prompts: ['a'], weights: [1] }, evaluator: { selection: { list: 'y', prompts: ['b'] } }, reported: [], task: { imageShape: [3, 8, 8] },
   }) as unknown as Session;
   const first = await inputsOf(await session());
   expect(first).toMatchObject({ processor: await processorKind(), node: process.version, 'reward reward-model: tok': await hashPath('tok') });
+  expect(first).not.toHaveProperty('precision'); // nor has it what runs of before were begun with
+  expect(await inputsOf(await session('mixed'))).toEqual({ ...first, precision: 'mixed' });
   writeFileSync('l.png', 'another');
   writeFileSync(join('tok', 'new.txt'), '');
   const second = await inputsOf(await session());
