@@ -13,6 +13,7 @@ import type { Tensor } from '../../src/graph/tensor.js';
 import { embeddingMlp, sinusoid } from '../../src/nn/embedding.js';
 import { loraAdapter, loraParameters, planByTargets } from '../../src/nn/lora.js';
 import { FLOAT32, PRECISIONS } from '../../src/nn/precision.js';
+import type { Precision } from '../../src/nn/precision.js';
 import { resnetBlock } from '../../src/nn/resnet.js';
 import { frozenWeights, leave, rootScope } from '../../src/nn/scope.js';
 import { normal } from '../../src/random/random.js';
@@ -65,7 +66,7 @@ test('sums over many positions do not lose what half precision has no room for',
 });
 
 /** A block with a time embedding and an adapter, and the gradient by the adapter. */
-function block(precision = FLOAT32) {
+function block(precision: Precision = FLOAT32) {
   const adapter = loraAdapter('a', planByTargets({ rank: 2, targets: ['conv1', 'time_emb_proj'] }));
   const scope = rootScope(frozenWeights(), [adapter], 'net', precision);
   const time = embeddingMlp(scope.at('time_embedding'), sinusoid(input('t', [2]), 8), 16);
@@ -88,4 +89,27 @@ test('layers follow the policy; adapters, their gradients and islands stay float
   expect(types('Conv')).toEqual(new Set(['float16', 'float32'])); // the layer's own, the adapter's
   expect(types('Sin')).toEqual(new Set(['float32']));
   expect(schedule([output]).filter((n) => n.op === '@input').every((n) => n.outputs[0]!.dtype === 'float32')).toBe(true);
+});
+
+test('gradients too small for float16 pass through it by the loss scale, which does not come out', async () => {
+  const feeds: Record<string, HostTensor> = {};
+  const run = async (precision: Precision, lossScale: number): Promise<number[]> => {
+    const { output, parameters } = block(precision);
+    const xs = [...parameters.values()];
+    const gradients = vjp([output], xs, [input('seed', output.shape)]);
+    const names = schedule(gradients).filter((n) => n.op === '@input').map((n) => [n.name!, n.outputs[0]!.shape] as const);
+    for (const [name, shape] of names) {
+      const noise = normal({ seed: 5, stream: name, step: 0 }, 0, shape.reduce((a, b) => a * b, 1));
+      // About as large as the gradients of a mean over an image.
+      feeds[name] ??= host(name === 'seed' ? noise.map((v) => v * 1e-8) : noise, shape);
+    }
+    feeds['loss scale'] = host(new Float32Array([lossScale]), []);
+    const results = await evaluate(Object.fromEntries(gradients.map((g, i) => [`g${i}`, g])), feeds);
+    return Object.values(results).flat();
+  };
+  const [exact, scaled, plain] = [await run(FLOAT32, 1), await run(PRECISIONS.mixed, 2 ** 20), await run(PRECISIONS.mixed, 1)];
+  const dot = (a: number[], b: number[]): number => a.reduce((t, v, i) => t + v * b[i]!, 0);
+  expect(dot(scaled, exact) / Math.sqrt(dot(scaled, scaled) * dot(exact, exact))).toBeGreaterThan(0.999);
+  expect(dot(scaled, exact) / dot(exact, exact)).toBeCloseTo(1, 2);
+  expect(dot(plain, plain)).toBe(0);
 });
