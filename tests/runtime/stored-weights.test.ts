@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fromFloat32, host, sizeOf, toFloat32 } from '../../src/graph/dtype.js';
+import { fromFloat32, host, scalarHost, sizeOf, toFloat32 } from '../../src/graph/dtype.js';
 import type { HostTensor, StoredType } from '../../src/graph/dtype.js';
 import { checkpoint, vjp } from '../../src/graph/grad.js';
 import { graphInputs, schedule } from '../../src/graph/onnx/export.js';
@@ -31,6 +31,7 @@ const FEEDS: Record<string, HostTensor> = {
   x: host(numbers([1, 16, 8, 8], 0), [1, 16, 8, 8]),
   ids: host(BigInt64Array.from({ length: 64 }, (_, i) => BigInt((i * 7) % 50)), [1, 16, 4], 'int64'),
   seed: host(numbers([1, 16, 4, 4], 1), [1, 16, 4, 4]),
+  'loss scale': scalarHost(1),
 };
 
 /** Weights whose numbers half precision has, stored as asked; biases stay float32. */
