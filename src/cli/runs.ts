@@ -4,6 +4,7 @@ import { withoutSecrets } from '../formats/url-secrets.js';
 import { findRuns, overviewOf } from '../runs/overview.js';
 import type { Overview } from '../runs/overview.js';
 import { UsageError } from './arguments.js';
+import { inLine } from './output.js';
 import { bestText, facts, number, RUNS } from './runs/choose.js';
 import { diffCommand } from './runs/diff.js';
 import { removeCommand } from './runs/remove.js';
@@ -61,11 +62,13 @@ async function list(folder: string, json: boolean): Promise<void> {
     process.stderr.write(`no runs in ${folder}/; attune train makes one, attune runs FOLDER looks elsewhere\n`);
     return;
   }
-  const rows = runs.map((run) => ('problem' in run ? [run.folder, 'unreadable', withoutSecrets(run.problem)] : [
+  const rows = runs.map((run) => ('problem' in run ? [run.folder, 'unreadable'] : [
     run.folder, run.state, run.settings.method.name, withoutSecrets(run.settings.rewards.join(' + ')), `${run.step}/${run.settings.steps}`,
     number(run.base?.reward), bestText(run.best), guardCell(run),
   ]));
-  process.stdout.write(`${table([['run', 'state', 'method', 'rewards', 'steps', 'base', 'best', 'guard'], ...rows]).join('\n')}\n`);
+  const lines = table([['run', 'state', 'method', 'rewards', 'steps', 'base', 'best', 'guard'], ...rows]);
+  const problems = runs.flatMap((run) => ('problem' in run ? [inLine(withoutSecrets(run.problem))] : []));
+  process.stdout.write(`${[...lines, ...(problems.length > 0 ? ['', ...problems] : [])].join('\n')}\n`);
 }
 
 export function runsCommand(): Command {

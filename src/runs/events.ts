@@ -87,5 +87,5 @@ export function parseEvent(line: string): RunEvent | string | null {
   const { type } = (value ?? {}) as { type?: unknown };
   if (typeof type === 'string' && !TYPES.has(type)) return null;
   const { path, text } = problemOf(parsed.error, value);
-  return `is no event of a run: ${path}: ${text}`;
+  return `is no event of a run: ${path || 'the line'}: ${text}`;
 }

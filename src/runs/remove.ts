@@ -1,6 +1,6 @@
 /** @file Removing a run: a folder that is one, that nobody uses, and that holds nothing else. */
 import { lstat, readdir, realpath, rm, rmdir } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 import { ConfigError } from '../formats/errors.js';
 import { lockFolder } from './lock.js';
 import { isRun } from './overview.js';
@@ -13,7 +13,8 @@ const OWN = new Set([
 const OWN_NAMES = /^(?:events\.out\.tfevents\..+|\.lock.*|\..+\.tmp)$/;
 
 /** @throws ConfigError unless it is a run's folder, itself and no link to one, in which there is nothing but what runs write */
-export async function checkRemovable(folder: string): Promise<void> {
+export async function checkRemovable(given: string): Promise<void> {
+  const folder = resolve(given); // `link/` and `link/.` would be what the link leads to
   const kind = await lstat(folder).catch(() => null);
   if (kind?.isSymbolicLink()) throw new ConfigError(`${folder} is a link; give the run's own folder`);
   if (!kind?.isDirectory() || !(await isRun(folder))) throw new ConfigError(`${folder} is no run, so nothing is removed`);
@@ -32,7 +33,8 @@ export async function checkRemovable(folder: string): Promise<void> {
  *
  * @throws ConfigError as `checkRemovable`, and if it is running (or held by a process elsewhere)
  */
-export async function removeRun(folder: string): Promise<void> {
+export async function removeRun(given: string): Promise<void> {
+  const folder = resolve(given);
   await checkRemovable(folder);
   const lock = await lockFolder(folder, () => {});
   try {

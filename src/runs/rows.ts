@@ -86,6 +86,6 @@ export function parseRows(
     const parsed = rowSchema.safeParse(value);
     if (parsed.success) return [value as MetricsRow]; // its keys in their order
     const { path: key, text } = problemOf(parsed.error, value);
-    return bad(`is no line of a run: ${key}: ${text}`);
+    return bad(`is no line of a run: ${key || 'the line'}: ${text}`);
   });
 }

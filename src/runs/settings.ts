@@ -24,7 +24,7 @@ export async function readSettings(folder: string): Promise<Settings> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const problem = problemOf(parsed.error, value);
-  throw new FormatError(path, `is not that of a run: ${problem.path} ${problem.text}`, 'Check that the folder is a run.');
+  throw new FormatError(path, `is not that of a run: ${problem.path || 'all of it'} ${problem.text}`, 'Check that the folder is a run.');
 }
 
 const isTree = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -249,13 +249,17 @@ function refuseSecrets(value: unknown, path = ''): void {
   for (const [key, inner] of Object.entries(value)) refuseSecrets(inner, path === '' ? key : `${path}.${key}`);
 }
 
-/** What earlier versions called the number of batches in an update. @throws ConfigError saying what to write instead */
-function refuseAccumulate(tree: Tree): void {
-  const { accumulate, batch = 8 } = tree;
-  if (accumulate === undefined) return;
+/** What stands for earlier versions' `accumulate`, the number of batches in an update. */
+export function insteadOfAccumulate({ accumulate, batch = 8 }: Tree): string {
   const [before, now] = [Number(accumulate), Number(batch)];
-  const instead = before > 0 && now > 0 ? `batch: ${before * now} and microbatch: ${now}` : 'batch and microbatch';
-  throw new ConfigError(`accumulate is no setting any more: an update is made from \`batch\` images, computed \`microbatch\` at a time. Write ${instead} instead`);
+  return before > 0 && now > 0 ? `batch: ${before * now} and microbatch: ${now}` : 'batch and microbatch';
+}
+
+/** @throws ConfigError for a setting of earlier versions, saying what to write instead */
+function refuseAccumulate(tree: Tree): void {
+  if (tree['accumulate'] === undefined) return;
+  throw new ConfigError('accumulate is no setting any more: an update is made from `batch` images, computed `microbatch` at a time. '
+    + `Write ${insteadOfAccumulate(tree)} instead`);
 }
 
 /** @throws ConfigError if the batch cannot be cut into equal parts */

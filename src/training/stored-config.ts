@@ -6,15 +6,19 @@ import { openRunFolder } from '../runs/folder.js';
 import type { RunFolder, RunFolderOptions } from '../runs/folder.js';
 import { readManifest } from '../runs/manifest.js';
 import { listCheckpoints } from './checkpoint.js';
-import { readConfigFile, resolveConfig } from './config.js';
+import { insteadOfAccumulate, readConfigFile, resolveConfig } from './config.js';
 import type { RunConfig } from './config.js';
 import { absolutePaths } from './paths.js';
 
 /** The configuration that a run was started with, its paths absolute. @throws ConfigError if there is none */
 export async function storedConfig(path: string): Promise<RunConfig> {
-  const { accumulate, ...settings } = await readConfigFile(join(path, 'config.yaml'));
+  const { accumulate = 1, ...settings } = await readConfigFile(join(path, 'config.yaml'));
   // Earlier versions wrote it down in every run; 1 was nothing.
-  return absolutePaths(resolveConfig(accumulate === 1 ? settings : { ...settings, ...(accumulate !== undefined && { accumulate }) }, []));
+  if (accumulate !== 1) {
+    throw new ConfigError(`${path} was begun by an earlier version with accumulate: ${JSON.stringify(accumulate)}, and cannot go on: that is no `
+      + `setting any more. Start a new run with ${insteadOfAccumulate({ ...settings, accumulate })}`);
+  }
+  return absolutePaths(resolveConfig(settings, []));
 }
 
 /** Whether two configurations compute the same but for rounding. */

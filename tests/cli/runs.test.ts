@@ -67,7 +67,8 @@ describe('the list', () => {
     expect(line('failed')).toMatch(/crashed/);
     expect(line('killed')).toMatch(/crashed \| draft .* 1\/40/);
     expect(line('old')).toMatch(/finished \| draft .* 5\/40 \| 1 \| 1\.5 at 5 \| stopped$/);
-    expect(line('unreadable')).toMatch(/unreadable .*config\.yaml/);
+    expect(line('unreadable')).toMatch(/^(\| )?unreadable$/);
+    expect(stdout).toMatch(/\n\n[^\n]*unreadable\/config\.yaml: [^\n]+\n$/);
     expect(stdout).not.toContain('no run ');
   });
 
@@ -141,7 +142,8 @@ describe('removing', () => {
     await expect(remove(at('busy'), '--yes')).rejects.toThrow(/busy holds thesis\.tex, which no run writes; nothing is removed/);
     expect(readFileSync(join(at('busy'), 'config.yaml'), 'utf8')).toContain('draft');
     symlinkSync(at('finished'), at('link'));
-    await expect(remove(at('link'), '--yes')).rejects.toThrow(/is a link/);
+    for (const link of [at('link'), `${at('link')}/`, `${at('link')}/.`]) await expect(remove(link, '--yes')).rejects.toThrow(/is a link/);
+    expect(existsSync(join(at('finished'), 'events.jsonl'))).toBe(true);
     const cwd = process.cwd;
     process.cwd = () => at('finished');
     await expect(remove(at('finished'), '--yes')).rejects.toThrow(/where this command was called/).finally(() => (process.cwd = cwd));

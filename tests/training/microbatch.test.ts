@@ -28,7 +28,7 @@ describe('settings', () => {
       writeFileSync(join(path, 'config.yaml'), `batch: 4\naccumulate: ${accumulate}\n`);
     }
     expect((await storedConfig(nothing)).batch).toBe(4);
-    await expect(storedConfig(something)).rejects.toThrow(/Write batch: 8 and microbatch: 4/);
+    await expect(storedConfig(something)).rejects.toThrow(/something was begun .*accumulate: 2, and cannot go on.* Start a new run with batch: 8 and microbatch: 4$/);
   });
 
   test('the parts are equal', () => {
