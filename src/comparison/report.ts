@@ -56,13 +56,20 @@ async function platesOf(runs: readonly Finished[], root: string, warn: (text: st
   if (!first) return [];
   const prompts = [...first.pictures.keys()];
   const images = first.pictures.get(prompts[0]!)!.length;
+  const lost = new Set<string>();
+  /** Null for one that was deleted or damaged since: a report of hours of work is not lost for it. */
+  const picture = (file: string): Promise<Buffer | null> => openPicture(file).then((p) => p.toBuffer()).catch((error: unknown) => {
+    if (!lost.has(file)) warn(`a picture is left out: ${error instanceof Error ? error.message : String(error)}`);
+    lost.add(file);
+    return null;
+  });
   const table = async (wanted: readonly (readonly [prompt: string, image: number])[]): Promise<Buffer> => pictureTable(
     wanted.map(([prompt]) => prompt),
     await Promise.all(shown.map(async ({ entry, pictures }) => ({
       label: entry,
       pictures: await Promise.all(wanted.map(async ([prompt, image]) => {
         const file = pictures.get(prompt)?.[image];
-        return file === undefined ? null : (await openPicture(file)).toBuffer();
+        return file === undefined ? null : picture(file);
       })),
     }))),
   );

@@ -69,9 +69,9 @@ async function rewardInputs(label: string, reward: Reward, specs: readonly strin
 }
 
 /** The data of a method: a folder, or a list with the pictures that it names. */
-async function dataInputs(config: RunConfig): Promise<Entries> {
+export async function dataInputs(config: RunConfig): Promise<Entries> {
   return Promise.all(methodPaths(config).map(async (path): Promise<[string, string]> => {
-    const pairs = /\.(csv|jsonl)$/i.test(path) ? await readPairs(path).catch(() => []) : [];
+    const pairs = /\.(csv|tsv|jsonl|json)$/i.test(path) ? await readPairs(path).catch(() => []) : [];
     const files = [...new Set(pairs.flatMap(({ winner, loser }) => [winner, loser]))];
     const digests = [await digestOf(path)];
     for (const file of files) digests.push(await digestOf(file));

@@ -154,6 +154,20 @@ describe('run folders', () => {
     }
   });
 
+  test('a picture that was deleted or damaged since leaves its place empty, and is told once', async () => {
+    const folder = await mkdtemp(join(root, 'lost-'));
+    const some = jobs.filter(({ entry, seed }) => seed === 0 && entry === 'fast');
+    await writeRun(folder, some[0]!, { rewards: [0.1, 0.2] });
+    const samples = join(folder, some[0]!.folder, 'samples', 'step-000010');
+    await rm(join(samples, '000.png'));
+    await writeFile(join(samples, '001.png'), 'no picture');
+    const told: string[] = [];
+    const { entries } = await writeComparison(of, some, folder, [], 'attune compare', (text) => told.push(text));
+    expect(entries.map((e) => [e.name, e.last.reward!.mean])).toEqual([['fast', 0.2]]);
+    expect(told.toSorted()).toEqual([expect.stringMatching(/^a picture is left out: .*000\.png/), expect.stringMatching(/^a picture is left out: .*001\.png.* cannot be read/)]);
+    expect((await readdir(join(folder, 'figures'))).filter((name) => name.endsWith('.png'))).toHaveLength(2);
+  });
+
   test('damage is reported by file and field', async () => {
     const job = jobOf(of, 'slow', 1);
     const folder = join(root, job.folder);

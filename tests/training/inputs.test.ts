@@ -11,7 +11,7 @@ import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { processorKind } from '../../src/runtime/processor.js';
 import { resolveConfig } from '../../src/training/config.js';
 import { hashPath } from '../../src/training/digest.js';
-import { inputsOf } from '../../src/training/inputs.js';
+import { dataInputs, inputsOf } from '../../src/training/inputs.js';
 import type { Manifest } from '../../src/runs/manifest.js';
 import { absolutePaths, barePaths } from '../../src/training/paths.js';
 import { silent } from '../../src/runs/progress.js';
@@ -140,4 +140,18 @@ test('files of rewards and data, and the machine, are among what is compared', a
   const second = await inputsOf(await session());
   const changed = Object.keys(first).filter((name) => first[name] !== second[name]);
   expect(changed.toSorted()).toEqual(['data pairs.csv', 'reward reward-model: tok']);
+});
+
+test('pictures of a list are among what is compared, whatever the list\'s format', async () => {
+  const row = { prompt: 'a', winner: 'w.png', loser: 'l.png' };
+  const lists = {
+    'pairs.csv': 'prompt,winner,loser\na,w.png,l.png\n', 'pairs.tsv': 'prompt\twinner\tloser\na\tw.png\tl.png\n',
+    'pairs.jsonl': `${JSON.stringify(row)}\n`, 'pairs.json': JSON.stringify([row]),
+  };
+  for (const [name, text] of Object.entries(lists)) writeFileSync(name, text);
+  const digests = async (list: string, loser: string): Promise<string | undefined> => {
+    for (const [name, text] of [['w.png', 'w'], ['l.png', loser]] as const) writeFileSync(name, text);
+    return (await dataInputs(absolutePaths(resolveConfig({ method: { name: 'dpo', pairs: list } }, []))))[0]?.[1];
+  };
+  for (const list of Object.keys(lists)) expect([list, await digests(list, 'l')]).not.toEqual([list, await digests(list, 'another')]);
 });
