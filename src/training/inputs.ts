@@ -69,7 +69,7 @@ async function rewardInputs(label: string, reward: Reward, specs: readonly strin
 }
 
 /** The data of a method: a folder, or a list with the pictures that it names. */
-export async function dataInputs(config: RunConfig): Promise<Entries> {
+async function dataInputs(config: RunConfig): Promise<Entries> {
   return Promise.all(methodPaths(config).map(async (path): Promise<[string, string]> => {
     const pairs = /\.(csv|tsv|jsonl|json)$/i.test(path) ? await readPairs(path).catch(() => []) : [];
     const files = [...new Set(pairs.flatMap(({ winner, loser }) => [winner, loser]))];

@@ -11,7 +11,7 @@ import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { processorKind } from '../../src/runtime/processor.js';
 import { resolveConfig } from '../../src/training/config.js';
 import { hashPath } from '../../src/training/digest.js';
-import { dataInputs, inputsOf } from '../../src/training/inputs.js';
+import { inputsOf } from '../../src/training/inputs.js';
 import type { Manifest } from '../../src/runs/manifest.js';
 import { absolutePaths, barePaths } from '../../src/training/paths.js';
 import { silent } from '../../src/runs/progress.js';
@@ -122,15 +122,18 @@ test('every setting that is a path becomes absolute, and nothing else', () => {
   expect(absolutePaths(hub)).toEqual(hub);
 });
 
+/** Just what the inputs are read from. */
+const sessionOf = async (pairs: string, rewards: readonly string[], precision = 'float32'): Promise<Session> => ({
+  config: absolutePaths(resolveConfig({ model: tiny, precision, rewards, method: { name: 'dpo', pairs } }, [])),
+  pipeline: { family: sd1, denoiser: {}, bundled: null, weights: new Map(), textEncoders: [] }, reward: await openRewards([parseReward('symmetry')]), heldOut: null,
+  prompts: { name: 'x', prompts: ['a'], weights: [1] }, evaluator: { selection: { list: 'y', prompts: ['b'] } }, reported: [], task: { imageShape: [3, 8, 8] },
+}) as unknown as Session;
+
 test('files of rewards and data, and the machine, are among what is compared', async () => {
   cpSync(tiny, 'tok', { recursive: true });
   writeFileSync('pairs.csv', 'prompt,winner,loser\na,w.png,l.png\n');
   for (const name of ['w.png', 'l.png']) writeFileSync(name, name);
-  const session = async (precision = 'float32'): Promise<Session> => ({
-    config: absolutePaths(resolveConfig({ model: tiny, precision, rewards: ['reward-model?folder=tok'], method: { name: 'dpo', pairs: 'pairs.csv' } }, [])),
-    pipeline: { family: sd1, denoiser: {}, bundled: null, weights: new Map(), textEncoders: [] }, reward: await openRewards([parseReward('symmetry')]), heldOut: null,
-    prompts: { name: 'x', prompts: ['a'], weights: [1] }, evaluator: { selection: { list: 'y', prompts: ['b'] } }, reported: [], task: { imageShape: [3, 8, 8] },
-  }) as unknown as Session;
+  const session = (precision = 'float32'): Promise<Session> => sessionOf('pairs.csv', ['reward-model?folder=tok'], precision);
   const first = await inputsOf(await session());
   expect(first).toMatchObject({ processor: await processorKind(), node: process.version, 'reward reward-model: tok': await hashPath('tok') });
   expect(first).not.toHaveProperty('precision'); // nor has it what runs of before were begun with
@@ -151,7 +154,11 @@ test('pictures of a list are among what is compared, whatever the list\'s format
   for (const [name, text] of Object.entries(lists)) writeFileSync(name, text);
   const digests = async (list: string, loser: string): Promise<string | undefined> => {
     for (const [name, text] of [['w.png', 'w'], ['l.png', loser]] as const) writeFileSync(name, text);
-    return (await dataInputs(absolutePaths(resolveConfig({ method: { name: 'dpo', pairs: list } }, []))))[0]?.[1];
+    return (await inputsOf(await sessionOf(list, ['symmetry'])))[`data ${list}`];
   };
-  for (const list of Object.keys(lists)) expect([list, await digests(list, 'l')]).not.toEqual([list, await digests(list, 'another')]);
+  for (const list of Object.keys(lists)) {
+    const [before, after] = [await digests(list, 'l'), await digests(list, 'another')];
+    expect(before).toMatch(/^[0-9a-f]{64}$/);
+    expect([list, after]).not.toEqual([list, before]);
+  }
 });
