@@ -88,7 +88,7 @@ async function run(name: string, settings: [string, unknown][] = [], options: Ru
 }
 
 const events = async (path: string): Promise<string> =>
-  (await readFile(join(path, (await readdir(path)).find((f) => f.startsWith('events'))!))).toString('latin1');
+  (await readFile(join(path, (await readdir(path)).find((f) => f.startsWith('events.out'))!))).toString('latin1');
 const lines = async (path: string): Promise<Record<string, number>[]> =>
   (await readFile(join(path, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
 
