@@ -28,12 +28,12 @@ describe('a configuration of bounded size', () => {
   test.each<[Kind, object, RegExp]>([
     ['UNet2DConditionModel', { layers_per_block: 1e9 }, /"layers_per_block": 1000000000 is not supported/],
     ['UNet2DConditionModel', { layers_per_block: 100, transformer_layers_per_block: 100 }, /makes 20000 layers in all/],
-    ['UNet2DConditionModel', { block_out_channels: [4e9, 16] }, /"block_out_channels\.0": 4000000000 .*too big/i],
-    ['UNet2DConditionModel', { block_out_channels: new Array<number>(1e5).fill(4) }, /"block_out_channels": .*big/i],
+    ['UNet2DConditionModel', { block_out_channels: [4e9, 16] }, /"block_out_channels\.0": 4000000000 .*at most 65536/],
+    ['UNet2DConditionModel', { block_out_channels: new Array<number>(1e5).fill(4) }, /"block_out_channels": .*at most \d+/],
     ['UNet2DConditionModel', { block_out_channels: [9, 16], norm_num_groups: 1, attention_head_dim: 1 }, /be even/],
     ['UNet2DConditionModel', { sample_size: 1e7 }, /"sample_size": 10000000/],
     ['UNet2DConditionModel', { conv_in_kernel: 4 }, /"conv_in_kernel": 4/],
-    ['UNet2DConditionModel', { time_cond_proj_dim: 1e12 }, /"time_cond_proj_dim": 1000000000000 .*too big/i],
+    ['UNet2DConditionModel', { time_cond_proj_dim: 1e12 }, /"time_cond_proj_dim": 1000000000000 .*at most 65536/],
     ['UNet2DConditionModel', { attention_head_dim: 3 }, /"attention_head_dim": .*16 channels do not .* 3 heads/],
     ['UNet2DConditionModel', { norm_num_groups: 3 }, /"norm_num_groups": .*8 channels do not divide into 3 groups/],
     ['UNet2DConditionModel', {
@@ -47,7 +47,7 @@ describe('a configuration of bounded size', () => {
     ['CLIPTextModel', { num_attention_heads: 3 }, /"num_attention_heads": 3 .*does not divide/],
     ['CLIPTextModel', { max_position_embeddings: 1e6 }, /"max_position_embeddings": 1000000/],
     ['CLIPVisionModelWithProjection', { patch_size: 64 }, /"patch_size": 64 .*larger than image_size/],
-  ])('%s with %o is refused by key', (kind, change, message) => {
+  ])('%s: %#, is refused by key', (kind, change, message) => {
     expect(() => parse(kind, change)).toThrow(message);
     expect(() => parse(kind, change)).toThrow(/^some\/config\.json: /);
   });

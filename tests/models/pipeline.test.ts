@@ -78,7 +78,7 @@ async function images(pipeline: Pipeline): Promise<{ latents: Float32Array[]; im
     return Float32Array.from({ length: half }, (_, i) => data[i]! + guidance * (data[half + i]! - data[i]!));
   };
   const start = (_: number, item: number, count: number): Float32Array => noise.slice(item * count, (item + 1) * count);
-  const result = await sample(denoise, plan, start, [0, 1], size, ({ x: now }) => void latents.push(now));
+  const result = await sample(denoise, plan, start, [0, 1], size, ({ next }) => void latents.push(next));
   const made = await decoder.run({ x: host(result, shape) });
   await Promise.all([network.release(), decoder.release()]);
   return { latents, images: made.images };
