@@ -5,6 +5,7 @@ import { gainText, setText } from '../evaluation/compared.js';
 import type { Compared } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import { ConfigError } from '../formats/errors.js';
+import { checkWritable } from '../formats/writable.js';
 import { familyOf } from '../models/load.js';
 import { configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
@@ -30,7 +31,7 @@ const FIELDS: Readonly<Record<string, string>> = {
 };
 
 /** Fields that a run that goes on may have otherwise: they change no more than rounding. */
-const PLACE = new Set(['device', 'threads']);
+const PLACE = new Set(['device', 'threads', 'microbatch']);
 
 /** The configuration of `start`, file, environment and flags, in that order. @throws ConfigError naming the field */
 export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfig> = {}): Promise<RunConfig> {
@@ -82,6 +83,7 @@ async function run(flags: OwnFlags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const resume = flags.resume !== undefined;
   if (flags.force === true && !resume) throw new ConfigError('--force belongs to --resume');
+  if (flags.out !== undefined && !resume) await checkWritable(flags.out, 'folder'); // before a hub is asked what the model is
   const config = resume ? await resumedConfig(flags) : await configFromFlags(flags);
   const path = flags.resume ?? flags.out ?? defaultFolder(config);
   const summary = await runTraining(config, path, { resume, force: flags.force === true, progress, signal: stopSignal });
@@ -93,7 +95,7 @@ async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
   const config = await storedConfig(flags.resume!);
   const changed = Object.keys(FIELDS).filter((f) => flags[f] !== undefined && !PLACE.has(f));
   if (changed.length > 0 || flags.set.length > 0 || flags.reward.length > 0 || flags.config !== undefined) {
-    throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings (but for --threads and --device), or start a new run`);
+    throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings (but for --threads, --device and --microbatch), or start a new run`);
   }
   const place = Object.fromEntries([...PLACE].filter((f) => flags[f] !== undefined).map((f) => [f, flags[f]]));
   return resolveConfig({ ...config, ...place }, []);
@@ -131,7 +133,7 @@ export function trainCommand(): Command {
   return withRunFlags(new Command('train'))
     .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in about two minutes.')
     .option('--out <dir>', 'run folder (default: runs/<time>-<method>)')
-    .option('--resume <dir>', 'go on with the run in this folder, with its own settings (--threads and --device may be others)')
+    .option('--resume <dir>', 'go on with the run in this folder, with its own settings (--threads, --device and --microbatch may be others)')
     .option('--force', 'go on though model, rewards, prompts, programs or processor have changed since; the change is written down')
     .option('--json', 'the result as JSON')
     .option('--quiet', 'no progress')

@@ -232,11 +232,14 @@ describe('what a run computes with', () => {
     await expect(goOn(path, { inputs: { ...inputs, 'reward x': a }, place })).rejects.toThrow(/reward x none → aaaaaaaaaaaa/);
   });
 
-  test('may have other threads and another device: told and written down', async () => {
+  test('may have other threads, another device and another microbatch: told and written down', async () => {
     const path = await run('place', 1, { inputs, place });
     const moved = await goOn(path, { inputs, place: { device: 'cpu', threads: '8' } }, false, { ...config, threads: 8 });
     expect(told).toEqual([expect.stringMatching(/no longer the same to the last bit: threads 2 → 8/)]);
     expect(moved.changes?.[0]?.changed).toEqual({ threads: '2 → 8' });
+    const cut = { device: 'cpu', threads: '8', microbatch: '2' };
+    const smaller = await goOn(path, { inputs, place: cut }, false, { ...config, threads: 8, microbatch: 2 });
+    expect(smaller.changes?.at(-1)?.changed).toEqual({ microbatch: 'none → 2' });
     await expect(open(path, true, { ...config, lr: 1 })).rejects.toThrow(/holds a run of other settings/);
   });
 
