@@ -5,7 +5,7 @@ import { ConfigError, shown } from '../formats/errors.js';
 import { suggestion } from '../formats/nearest.js';
 import { readRecords, RECORD_ENDINGS } from '../formats/records.js';
 import { linesOf, readTextFile } from '../formats/text-file.js';
-import { MOST_BYTES, MOST_PROMPT } from '../formats/whole-file.js';
+import { MOST_BYTES } from '../formats/whole-file.js';
 import { emoji } from '../models/families/bundled.js';
 import { uniform } from '../random/random.js';
 
@@ -101,8 +101,6 @@ export async function loadPrompts(name: string): Promise<PromptSet> {
   }
   const all = RECORD_ENDINGS.includes(ending) ? await readList(path) : readLines(await readTextFile(path, MOST_BYTES.list), path);
   const entries = all.filter(([, weight]) => weight > 0);
-  const long = entries.find(([prompt]) => prompt.length > MOST_PROMPT);
-  if (long) throw new ConfigError(`${path} holds a prompt of ${long[0].length} characters, and ${MOST_PROMPT} are the most`);
   if (entries.length === 0) throw new ConfigError(`${path} holds no prompt`);
   return { name, prompts: entries.map(([p]) => p), weights: entries.map(([, w]) => w) };
 }

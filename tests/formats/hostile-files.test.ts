@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import sharp from 'sharp';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -15,6 +16,7 @@ import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/whole-f
 import { readLora } from '../../src/formats/lora-file.js';
 import { parseYaml } from '../../src/formats/yaml.js';
 import { loadPipeline } from '../../src/models/load.js';
+import { checkPrompts } from '../../src/sampling/conditions.js';
 import { readConfigFile } from '../../src/training/config.js';
 import { readPairs } from '../../src/training/image-pairs.js';
 import { loadDataset } from '../../src/training/pretrain/dataset.js';
@@ -116,10 +118,10 @@ describe('lists', () => {
 
   it('with a prompt of ten megabytes are refused', async () => {
     const long = 'x'.repeat(10_000_000);
+    const pipeline = await loadPipeline(fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url)));
     for (const [name, content] of [['long.txt', long], ['long.jsonl', JSON.stringify(long)], ['long.csv', `prompt\n${long}\n`]] as const) {
-      const error: unknown = await loadPrompts(await list(name, content)).catch((e: unknown) => e);
-      expect(error).toBeInstanceOf(ConfigError);
-      expect((error as Error).message).toContain('10000000 characters');
+      const prompts = async (): Promise<void> => checkPrompts(pipeline, (await loadPrompts(await list(name, content))).prompts, () => {});
+      await expect(prompts(), name).rejects.toThrow(/^"x+….* has 10000000 characters; .*8192/);
     }
     await mkdir(at('long'));
     await writeFile(at('long/metadata.jsonl'), JSON.stringify({ file: 'a.png', captions: [long] }));
