@@ -8,7 +8,7 @@ import { crc32 } from 'node:zlib';
 import sharp from 'sharp';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readRun } from '../../src/comparison/run-record.js';
-import { ConfigError, FormatError } from '../../src/formats/errors.js';
+import { FormatError } from '../../src/formats/errors.js';
 import { openPicture, readImage } from '../../src/formats/image.js';
 import { parseJson } from '../../src/formats/json.js';
 import { readJsonFile } from '../../src/formats/json-file.js';
