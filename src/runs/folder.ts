@@ -164,9 +164,9 @@ export async function openRunFolder(path: string, config: object, { resume, list
       if (resume && !found) {
         for (const event of (await oldRows(metrics, onBad)).flatMap(rowEvents)) await opened.append({ ...event, time: Date.now() } as RunEvent);
       }
-      for (const event of waiting.splice(0)) await opened.append(event);
+      for (let event = waiting.shift(); event; event = waiting.shift()) await opened.append(event);
+      log = opened; // in one go with the look at what waits: nothing comes between
       await writeAtomic(join(path, CONFIG), stringify(config)); // the last: it makes the folder a run
-      log = opened;
       isRun = true;
       return merged;
     },

@@ -93,6 +93,22 @@ function eventOf(bytes: Buffer): { step: number; start: boolean; tag?: string; v
   };
 }
 
+test('nothing that is told while a folder becomes a run is lost', async () => {
+  const path = join(root, 'meanwhile');
+  const folder = await open(path);
+  let begun = false;
+  const beginning = folder.begin({}).finally(() => (begun = true));
+  let count = 0;
+  while (!begun) {
+    folder.progress.warn(`${count++}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await beginning;
+  await folder.close();
+  const warnings = readFileSync(join(path, 'events.jsonl'), 'utf8').split('\n').filter((line) => line.includes('"warning"'));
+  expect(warnings.map((line) => (JSON.parse(line) as { text: string }).text)).toEqual(Array.from({ length: count }, (_, i) => `${i}`));
+});
+
 test('after a crash TensorBoard shows every step once: what is purged begins after the checkpoint, not after the last line', async () => {
   const path = await run('crashed', 7);
   const folder = await open(path, true);
