@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { shown } from './errors.js';
 import { isObject } from './json.js';
 import { nearest, suggestion } from './nearest.js';
+import { bareSchema } from './schema.js';
 
 type Issue = z.core.$ZodIssue;
 
@@ -123,14 +124,8 @@ const at = (value: unknown, path: readonly PropertyKey[]): unknown =>
 
 /** The keys that a schema has at a path; none where it cannot be told. */
 function keysAt(schema: z.ZodType | undefined, path: readonly PropertyKey[]): string[] {
-  const plain = bare(schema);
+  const plain = schema && bareSchema(schema);
   if (!(plain instanceof z.ZodObject)) return [];
   const [first, ...rest] = path;
   return first === undefined ? Object.keys(plain.shape) : keysAt((plain.shape as Record<PropertyKey, z.ZodType>)[first], rest);
-}
-
-/** Without what makes a schema optional, nullable or gives it a default. */
-function bare(schema: z.ZodType | undefined): z.ZodType | undefined {
-  const inner = (schema?.def as { innerType?: z.ZodType } | undefined)?.innerType;
-  return inner ? bare(inner) : schema;
 }

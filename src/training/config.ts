@@ -4,6 +4,7 @@ import { GUARD_DEFAULTS } from '../evaluation/hacking-guard.js';
 import { ConfigError } from '../formats/errors.js';
 import { suggestion } from '../formats/nearest.js';
 import { problemOf } from '../formats/plain-issues.js';
+import { bareSchema } from '../formats/schema.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { parseYaml } from '../formats/yaml.js';
@@ -230,14 +231,9 @@ export function environmentSettings(env: Readonly<Record<string, string | undefi
 /** Every key path of the schema, for suggestions. */
 function knownPaths(schema: z.ZodObject, prefix = ''): string[] {
   return Object.entries(schema.shape).flatMap(([key, field]) => {
-    const inner = unwrap(field as z.ZodType);
+    const inner = bareSchema(field as z.ZodType);
     return inner instanceof z.ZodObject ? knownPaths(inner, `${prefix}${key}.`) : [`${prefix}${key}`];
   });
-}
-
-function unwrap(field: z.ZodType): z.ZodType {
-  const inner = (field.def as { innerType?: z.ZodType }).innerType;
-  return inner ? unwrap(inner) : field;
 }
 
 /** @throws ConfigError for an address with a password or key in it: a configuration is saved with its run */
