@@ -10,7 +10,7 @@ import { bridge, signalPower } from '../schedulers/process.js';
 import { stepFeed, transitionMean } from '../schedulers/step.js';
 import { score } from '../schedulers/transition.js';
 import { openLoss } from './loss-graph.js';
-import { shiftedReferenceLoss, weightedSum } from './shifted-reference.js';
+import { shiftedReferenceLoss, sumOfTerms } from './shifted-reference.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Auxiliary, Task } from './task.js';
 import type { Transition } from './transitions.js';
@@ -132,7 +132,7 @@ export async function openBalance(task: Task, opts: BalanceOptions, paths = fals
   });
   const trust = mean(square(sub(tuned, output)));
   const terms = { forward, trust, ...(reverse && { reverse }), ...(terminal && { terminal }) };
-  const total = weightedSum(terms, { forward: 1, reverse: opts.reverse, terminal: 1, trust: opts.trust });
+  const total = sumOfTerms(terms, { forward: 1, reverse: opts.reverse, terminal: 1, trust: opts.trust });
   const symbols = new Map([...task.symbols, ...(flow?.symbols ?? [])]);
   // Forward through the tuned network, through the reference where it is balanced against, and through g_φ at x' and x.
   const flows = flow ? (reverse ? 2 : 1) : 0;

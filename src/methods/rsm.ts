@@ -8,7 +8,7 @@ import { score } from '../schedulers/transition.js';
 import { openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
 import { perItem } from './reward-loss.js';
-import { chainOptions, openChains, shiftedReferenceLoss, weightedSum } from './shifted-reference.js';
+import { chainOptions, openChains, shiftedReferenceLoss, sumOfTerms } from './shifted-reference.js';
 import { sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 
@@ -63,5 +63,5 @@ export function openMatching(task: Task, trust: number) {
   const [policy, reference] = [tuned, task.network(x, step, 'reference')]
     .map((answer) => score(step, next, transitionMean(step, x, answer))) as [Tensor, Tensor];
   const terms = { matching: shiftedReferenceLoss(policy, reference, shift, step.std), trust: mean(square(sub(tuned, output))) };
-  return openLoss<string>(task, weightedSum(terms, { matching: 1, trust }), { over: 'mean', extras: terms, calls: 2 * task.callsPerSample });
+  return openLoss<string>(task, sumOfTerms(terms, { matching: 1, trust }), { over: 'mean', extras: terms, calls: 2 * task.callsPerSample });
 }

@@ -56,7 +56,7 @@ export function shiftedReferenceLoss(policy: Tensor, reference: Tensor, shift: T
 }
 
 /** Σ of terms by their weights. */
-export const weightedSum = (terms: Readonly<Record<string, Tensor>>, weights: Readonly<Record<string, number>>): Tensor =>
+export const sumOfTerms = (terms: Readonly<Record<string, Tensor>>, weights: Readonly<Record<string, number>>): Tensor =>
   Object.entries(terms).map(([name, term]) => mul(term, weights[name]!)).reduce((a, b) => add(a, b));
 
 /** Trajectories of a round, and what is to be learnt from them. */
