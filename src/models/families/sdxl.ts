@@ -92,5 +92,5 @@ export const sdxl: ModelFamily<UNetConfig> = {
   lora: { ...unetLora, baseModel: (config) => (config.cross_attention_dim === WIDTH ? 'sdxl' : undefined) },
   float32Parts: ['vae'],
   // Guidance as the pipelines of diffusers take it.
-  defaults: { guidance: 5, size: [512, 512], training: unetTraining },
+  defaults: { guidance: 5, size: [1024, 1024], training: unetTraining },
 };
