@@ -16,7 +16,7 @@ import { conditionInputs, denoiserOf, partScope } from '../src/models/pipeline.j
 import { frozenWeights } from '../src/nn/scope.js';
 import { normal, permutation } from '../src/random/random.js';
 import { compile } from '../src/runtime/compile.js';
-import { openConditions, POSITIVE } from '../src/sampling/conditions.js';
+import { openConditions, POSITIVE } from '../src/models/conditions.js';
 import { ddimStep } from '../src/schedulers/ddim.js';
 import { addNoise } from '../src/schedulers/forward-process.js';
 import { vpLevel } from '../src/schedulers/process.js';

@@ -5,7 +5,7 @@ import { latentShape } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Execution } from '../runtime/compile.js';
 import type { Device } from '../runtime/device.js';
-import { checkPrompts } from '../sampling/conditions.js';
+import { checkPrompts } from '../sampling/check-prompts.js';
 import { defaultGuidance, defaultSize, defaultSteps } from '../sampling/defaults.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
 import { samplers } from '../schedulers/index.js';

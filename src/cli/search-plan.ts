@@ -1,6 +1,6 @@
 /** @file From the flags of `attune search` to what is computed; mistakes are found here, before the work begins. */
 import type { Pipeline } from '../models/pipeline.js';
-import { isGuided } from '../sampling/conditions.js';
+import { isGuided } from '../models/conditions.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
 import type { Plan } from '../schedulers/plan.js';

@@ -6,7 +6,7 @@ import type { Condition, Denoiser } from '../models/denoiser.js';
 import { conditionInputs } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { guide, splitGuided } from '../schedulers/guidance.js';
-import { isGuided, NEGATIVE, POSITIVE } from './conditions.js';
+import { isGuided, NEGATIVE, POSITIVE } from '../models/conditions.js';
 
 export interface GuidedInputs {
   /** The condition of the prompts, by graph inputs. */

@@ -12,7 +12,7 @@ import type { Execution } from '../runtime/compile.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
-import { isGuided, openConditions, TOGETHER } from './conditions.js';
+import { isGuided, openConditions, TOGETHER } from '../models/conditions.js';
 import { guidedInputs } from './guided.js';
 
 /** The noise of a job: item i is made from seed + i alone, so that one picture of many can be made again by itself. */

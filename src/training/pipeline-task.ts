@@ -24,7 +24,7 @@ import { takeRows } from '../rewards/rows.js';
 import type { BlackBoxReward, DifferentiableReward, Reward } from '../rewards/reward.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
 import { openRuntime } from '../runtime/runtime.js';
-import { isGuided, NEGATIVE, openConditions, POSITIVE } from '../sampling/conditions.js';
+import { isGuided, NEGATIVE, openConditions, POSITIVE } from '../models/conditions.js';
 import { guidedInputs } from '../sampling/guided.js';
 import type { Process } from '../schedulers/process.js';
 import type { Plan, Step } from '../schedulers/plan.js';

@@ -19,7 +19,7 @@ import { openScorer } from '../rewards/scorer.js';
 import type { Execution } from '../runtime/compile.js';
 import { releasedOnFailure } from '../runtime/resources.js';
 import type { Resources } from '../runtime/resources.js';
-import { checkPrompts } from '../sampling/conditions.js';
+import { checkPrompts } from '../sampling/check-prompts.js';
 import { sampleNoise } from '../sampling/sampler.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';

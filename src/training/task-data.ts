@@ -7,7 +7,7 @@ import { vaeScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { uniform } from '../random/random.js';
-import { checkPrompts } from '../sampling/conditions.js';
+import { checkPrompts } from '../sampling/check-prompts.js';
 import { readPairs, readPictures } from './image-pairs.js';
 import { loadDataset, pickCaption, pictures } from './pretrain/dataset.js';
 

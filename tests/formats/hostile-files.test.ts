@@ -16,7 +16,7 @@ import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/whole-f
 import { readLora } from '../../src/formats/lora-file.js';
 import { parseYaml } from '../../src/formats/yaml.js';
 import { loadPipeline } from '../../src/models/load.js';
-import { checkPrompts } from '../../src/sampling/conditions.js';
+import { checkPrompts } from '../../src/sampling/check-prompts.js';
 import { readConfigFile } from '../../src/training/config.js';
 import { readPairs } from '../../src/training/image-pairs.js';
 import { loadDataset } from '../../src/training/pretrain/dataset.js';

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test, vi } from 'vitest';
 import { loadPipeline } from '../../src/models/load.js';
 import * as prompt from '../../src/models/prompt.js';
-import { openConditions } from '../../src/sampling/conditions.js';
+import { openConditions } from '../../src/models/conditions.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 
 const tiny = fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url));

@@ -1,13 +1,11 @@
 /** @file Prompts as what conditions the network, each encoded once and remembered for a while. */
-import { shown } from '../formats/errors.js';
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { encodePrompts, openPromptEncoder, tokenize } from '../models/prompt.js';
-import type { EncodedPrompts, PromptEncoder } from '../models/prompt.js';
-import { hasGuidanceInput } from '../models/pipeline.js';
-import type { Pipeline } from '../models/pipeline.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
-import { SamplingError } from '../schedulers/errors.js';
+import { hasGuidanceInput } from './pipeline.js';
+import type { Pipeline } from './pipeline.js';
+import { encodePrompts, openPromptEncoder } from './prompt.js';
+import type { EncodedPrompts, PromptEncoder } from './prompt.js';
 
 /** Prefixes of the graph inputs, for `conditionInputs`. */
 export const POSITIVE = 'condition/';
@@ -44,36 +42,6 @@ export interface Conditions {
 /** Whether the network is called a second time, without the prompt: above 1 only, as diffusers has it. */
 export const isGuided = (pipeline: Pick<Pipeline, 'family' | 'denoiser' | 'textEncoders'>, guidance: number): boolean =>
   guidance > 1 && !hasGuidanceInput(pipeline);
-
-/** Warnings of one kind that are told one by one. */
-const MOST_TOLD = 3;
-
-/**
- * Looks at every prompt before any work begins, in every command alike: what does not fit into the model's tokens is
- * cut off and warned of.
- *
- * @throws SamplingError for a prompt of more than 8192 characters
- */
-export function checkPrompts(pipeline: Pipeline, prompts: readonly string[], warn: (text: string) => void): void {
-  const room = pipeline.textEncoders[0]!.tokenizer.maxLength - 2;
-  let cut = 0;
-  for (const prompt of new Set(prompts)) {
-    const rest = restOf(pipeline, prompt);
-    if (rest === null || ++cut > MOST_TOLD) continue;
-    warn(`"${shown(prompt)}" is longer than the model's ${room} tokens; this is cut off: "${shown(rest)}"`);
-  }
-  if (cut > MOST_TOLD) warn(`${cut - MOST_TOLD} more prompts are longer than the model's ${room} tokens and are cut off`);
-}
-
-/** The end of a prompt that the tokenizer has no room for. */
-function restOf(pipeline: Pipeline, prompt: string): string | null {
-  try {
-    return tokenize(pipeline, [prompt]).truncated[0]!;
-  } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause;
-    throw new SamplingError(`"${shown(prompt)}": ${cause.message}`, { cause });
-  }
-}
 
 /** What prompts became: tensors by name, [1, …] of one. */
 type Row = Readonly<Record<string, HostTensor>>;
