@@ -22,6 +22,7 @@ import { chosenSearch, planSearch } from './search-plan.js';
 import type { SearchFlags, SearchPlan } from './search-plan.js';
 import { basePictures, findBest } from './search-run.js';
 import type { Best } from './search-run.js';
+import { downloadsTo } from '../runs/progress.js';
 import { stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
@@ -64,7 +65,7 @@ async function run(flags: SearchFlags): Promise<void> {
   const how = planSearch(model, prompts, flags, progress, loras);
   const pipeline = await applyLoras(model, loras);
   progress.phase(`loading rewards ${rewards.join(' + ')}`);
-  const reward = await openRewards(specs, { compile: how.compile });
+  const reward = await openRewards(specs, { compile: how.compile, downloads: downloadsTo(progress, stopSignal) });
   const about = settings(flags, how, rewards);
   const pairs: Pair[] = [];
   const images: Found[] = [];

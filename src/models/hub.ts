@@ -3,7 +3,8 @@
  * (`models--org--name/{blobs,refs,snapshots}`): what lies there is not downloaded again.
  */
 import { createHash } from 'node:crypto';
-import { access, copyFile, mkdir, readdir, symlink } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { access, copyFile, mkdir, readdir, realpath, symlink } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { ListFileEntry } from '@huggingface/hub';
 import { writeAtomic } from '../formats/atomic.js';
@@ -21,6 +22,10 @@ export const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*(?:@\w[\w.-]*(?:\/\w[\w.-]*)*)
 export type Choice = (files: readonly string[]) => string[] | null;
 
 export interface FetchOptions {
+  /** Called with the bytes to come before the first of them; not called if nothing needs to be downloaded. */
+  begin?: ((total: number) => void) | undefined;
+  /** SHA-256 that files must have, by path: whatever hub or cache they come from. */
+  sha256?: Readonly<Record<string, string>> | undefined;
   /** Bytes downloaded so far and in all; not called if nothing needs to be downloaded. */
   bytes?: ((done: number, total: number) => void) | undefined;
 }
@@ -33,6 +38,11 @@ export function fetchSnapshot(repository: string, options: FetchOptions & { vari
 /** Fetches these files. @returns the folder of the snapshot */
 export function fetchFiles(repository: string, wanted: readonly string[], options: FetchOptions = {}): Promise<string> {
   return fetchChosen(repository, (files) => (wanted.every((f) => files.includes(f)) ? [...wanted] : null), options);
+}
+
+/** Fetches a CLIP model of transformers with its tokenizer. @returns the folder of the snapshot */
+export function fetchClip(repository: string, options: FetchOptions = {}): Promise<string> {
+  return fetchChosen(repository, clipFiles, options);
 }
 
 /** Fetches what says how a pipeline is built: all but its weights. @returns the folder of the snapshot */
@@ -80,6 +90,13 @@ function configFiles(files: readonly string[]): string[] | null {
   return complete && chosen.some((f) => f.startsWith('tokenizer/')) ? chosen : null;
 }
 
+function clipFiles(files: readonly string[]): string[] | null {
+  const words = files.filter((f) => /^(merges\.txt|(vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)$/.test(f));
+  const weights = anyWeights(files.filter((f) => !f.includes('/')));
+  const complete = files.includes('config.json') && (words.includes('tokenizer.json') || (words.includes('vocab.json') && words.includes('merges.txt')));
+  return weights && complete ? ['config.json', ...weights, ...words] : null;
+}
+
 function vaeFiles(files: readonly string[]): string[] | null {
   for (const prefix of ['vae/', '']) {
     const inside = files.filter((f) => f.startsWith(prefix) && !f.slice(prefix.length).includes('/'));
@@ -109,12 +126,15 @@ function weightFiles(inside: readonly string[], variant: string, ending: string)
   return index.length > 0 && shards.length > 0 ? [...index, ...shards] : [];
 }
 
-async function fetchChosen(given: string, choose: Choice, { bytes }: FetchOptions): Promise<string> {
+async function fetchChosen(given: string, choose: Choice, { begin, bytes, sha256 = {} }: FetchOptions): Promise<string> {
   if (!HUB_ID.test(given)) throw new FormatError(given, 'is no hub id (org/name, org/name@revision)', 'Check the name.');
   const [repository, revision = 'main'] = given.split('@', 2) as [string, string?];
   const storage = join(hubCache(), `models--${repository.replace('/', '--')}`);
   const cached = await cachedSnapshot(storage, revision);
-  if (cached && choose(await filesBelow(cached))) return cached;
+  if (cached && choose(await filesBelow(cached))) {
+    await checkPinned(cached, sha256);
+    return cached;
+  }
   if (isOffline()) {
     throw new FormatError(given, `is not completely in the cache ${storage}, and HF_HUB_OFFLINE is set`,
       'Unset HF_HUB_OFFLINE to download it, or give the path of a folder.');
@@ -132,14 +152,17 @@ async function fetchChosen(given: string, choose: Choice, { bytes }: FetchOption
     }
     const chosen = choose([...entries.keys()]);
     if (!chosen) {
-      throw new FormatError(given, 'does not hold what is needed in diffusers layout',
+      throw new FormatError(given, 'does not hold what is needed in the layout of diffusers and transformers',
         'Choose another repository, or convert this one.');
     }
     const snapshot = join(storage, 'snapshots', commit);
     const missing: ListFileEntry[] = [];
     for (const path of chosen) if (!(await exists(join(snapshot, path)))) missing.push(entries.get(path)!);
+    // Before gigabytes are downloaded for nothing.
+    for (const { path, lfs } of missing) if (lfs && sha256[path] !== undefined && lfs.oid !== sha256[path]) throw notPinned(`${given}/${path}`, lfs.oid, sha256[path]);
     const total = missing.reduce((sum, entry) => sum + entry.size, 0);
     let done = 0;
+    if (missing.length > 0) begin?.(total);
     for (const entry of missing) {
       const blob = join(storage, 'blobs', hexName(entry.lfs?.oid ?? entry.oid ?? '', repository));
       if (!(await exists(blob))) {
@@ -150,12 +173,31 @@ async function fetchChosen(given: string, choose: Choice, { bytes }: FetchOption
       done += entry.size;
       await link(blob, join(snapshot, entry.path));
     }
+    await checkPinned(snapshot, sha256);
     if (revision !== commit) await writeAtomic(join(storage, 'refs', revision), commit);
     return snapshot;
   } catch (error) {
     throw explained(error, given);
   }
 }
+
+/** @throws FormatError for a file that is another than it must be. A blob is named by its digest, which was checked when it came. */
+async function checkPinned(snapshot: string, sha256: Readonly<Record<string, string>>): Promise<void> {
+  for (const [path, due] of Object.entries(sha256)) {
+    const file = await realpath(join(snapshot, path));
+    const named = /^[0-9a-f]{64}$/.test(basename(file)) ? basename(file) : await digestOf(file);
+    if (named !== due) throw notPinned(join(snapshot, path), named, due);
+  }
+}
+
+async function digestOf(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file)) hash.update(chunk as Uint8Array);
+  return hash.digest('hex');
+}
+
+const notPinned = (where: string, given: string, due: string): FormatError =>
+  new FormatError(where, `is not the published file: its SHA-256 is ${given}, not ${due}`, 'Check HF_ENDPOINT and who filled the cache.');
 
 /** The snapshot that a revision stood for when it was last fetched; a commit stands for itself. */
 async function cachedSnapshot(storage: string, revision: string): Promise<string | null> {

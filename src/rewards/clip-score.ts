@@ -1,5 +1,5 @@
 /** @file CLIPScore: how well an image fits its prompt (Hessel et al., arXiv 2104.08718). */
-import { mul } from '../graph/ops/arithmetic.js';
+import { maximum, mul } from '../graph/ops/arithmetic.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
@@ -7,18 +7,29 @@ import { openClip } from './clip-folder.js';
 import type { Clip, ClipOptions } from './clip-folder.js';
 import type { DifferentiableReward } from './reward.js';
 
+export interface ClipScoreOptions extends ClipOptions {
+  /** `paper`: 2.5 · max(cos, 0), as the paper prints it. Default: the cosine itself; others print 100 times as much. */
+  form?: 'cosine' | 'paper';
+  /** Before each prompt: "A photo depicts " in the paper. Default: nothing, as codes for generated images have it. */
+  prefix?: string;
+}
+
 /**
- * cos(image embedding, text embedding of the image's own prompt), of any CLIP model in transformers' layout. The paper
- * prints 2.5 · max(cos, 0), others 100 · cos; this is the cosine itself.
+ * cos(image embedding, text embedding of the image's own prompt), of any CLIP model in transformers' layout.
  *
  * @throws FormatError naming the file that is missing or wrong
  */
 export async function clipScore(
-  name: string, folder: string, options: ClipOptions = {},
+  name: string, folder: string, { form = 'cosine', prefix = '', ...options }: ClipScoreOptions = {},
 ): Promise<DifferentiableReward> {
-  return clipCosine(await openClip(folder, name, options), {
-    name, description: 'cosine between the embeddings of image and prompt in a CLIP model', range: [0, 0.5],
+  const paper = form === 'paper';
+  const clean = options.clean ?? ((text: string): string => text);
+  const cosine = clipCosine(await openClip(folder, name, { ...options, clean: (text) => clean(`${prefix}${text}`) }), {
+    name,
+    description: `${paper ? '2.5 · max(cosine, 0)' : 'cosine'} between the embeddings of image and prompt in a CLIP model`,
+    range: paper ? [0, 1.25] : [0, 0.5],
   });
+  return paper ? { ...cosine, trace: (images) => mul(maximum(cosine.trace(images), 0), 2.5) } : cosine;
 }
 
 /** scale · cos(image embedding, text embedding of the image's own prompt). `name` is the label of `clip`. */

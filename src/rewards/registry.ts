@@ -18,6 +18,10 @@ import { editDistance, suggestion } from '../formats/nearest.js';
 import { LAYOUTS, onnxReward, PIXELS } from './onnx.js';
 import { mapPaths, pathText } from './path-option.js';
 import { pickScore } from './pickscore.js';
+import { fetchClipModel, fetchPublished } from './published.js';
+import type { Downloads } from './published.js';
+import { PUBLISHED } from './published-files.js';
+import type { PublishedFiles } from './published-files.js';
 import { RewardSpecError } from './reward.js';
 import type { Reward } from './reward.js';
 import { quality, rewardModel } from './reward-model.js';
@@ -35,7 +39,7 @@ export interface RewardEntry {
   /** What may follow `?`, each with a description; values are texts. */
   readonly options: z.ZodObject;
   /** @param label the name that the reward gets, unique in its run */
-  open(label: string, options: Readonly<Record<string, unknown>>): Promise<Reward>;
+  open(label: string, options: Readonly<Record<string, unknown>>, downloads?: Downloads): Promise<Reward>;
 }
 
 function entry<S extends z.ZodRawShape>(
@@ -43,14 +47,28 @@ function entry<S extends z.ZodRawShape>(
   description: string,
   differentiable: boolean,
   shape: S,
-  open: (label: string, options: z.infer<z.ZodObject<S>>) => Reward | Promise<Reward>,
+  open: (label: string, options: z.infer<z.ZodObject<S>>, downloads?: Downloads) => Reward | Promise<Reward>,
 ): RewardEntry {
   const options = z.strictObject(shape);
   return {
     name, description, differentiable, options: options as unknown as z.ZodObject,
-    open: async (label, given) => open(label, options.parse(given) as z.infer<z.ZodObject<S>>),
+    open: async (label, given, downloads) => open(label, options.parse(given) as z.infer<z.ZodObject<S>>, downloads),
   };
 }
+
+/** The path of a reward that is published as one file. */
+const publishedFile = async (published: PublishedFiles, instead: string, downloads?: Downloads): Promise<string> =>
+  `${await fetchPublished(published, instead, downloads)}/${published.files[0]!}`;
+
+const hps = (name: string, description: string, published: PublishedFiles): RewardEntry => entry(name, description, true,
+  {
+    file: pathText(`${published.files[0]!} of xswu/HPSv2; fetched from the hub by default`).optional(),
+    tokenizer: pathText('folder of CLIP\'s tokenizer; that of openai/clip-vit-large-patch14 is fetched by default').optional(),
+  },
+  async (label, { file, tokenizer }, downloads) => hpsV2(label, {
+    file: file ?? await publishedFile(published, 'the option file', downloads),
+    tokenizer: tokenizer ?? await fetchPublished(PUBLISHED.clipTokenizer, 'the option tokenizer', downloads),
+  }));
 
 const text = (what: string): z.ZodString => z.string().min(1).describe(what);
 /** A whole number, written as a text. */
@@ -77,39 +95,48 @@ export const REWARDS: readonly RewardEntry[] = [
   entry('color', 'Mean of a property of the pixels\' colour.', true,
     { property: property.default('brightness').describe(Object.keys(COLOR_PROPERTIES).join(', ')) },
     (label, options) => color(label, options.property)),
-  entry('clip-score', 'Text alignment: cosine of image and prompt in a CLIP model of yours.', true,
+  entry('clip-score', 'Text alignment: cosine of image and prompt in a CLIP model, OpenAI\'s ViT-B/32 by default.', true,
     {
-      folder: pathText('folder of a CLIPModel as transformers writes it'),
+      folder: pathText('folder of a CLIPModel as transformers writes it').optional(),
+      model: text('or its hub id, org/name[@revision]').optional(),
       tokenizer: pathText('folder of the tokenizer, if it is another').optional(),
+      form: z.enum(['cosine', 'paper']).default('cosine').describe('cosine, or paper for 2.5 · max(cosine, 0)'),
+      prefix: z.string().default('').describe('before each prompt; the paper has "A photo depicts "'),
     },
-    (label, { folder: path, tokenizer }) => clipScore(label, path, tokenizer === undefined ? {} : { tokenizer })),
+    async (label, { folder, model, tokenizer, form, prefix }, downloads) => clipScore(label,
+      folder ?? await (model === undefined ? fetchPublished(PUBLISHED.clipB, 'the option folder', downloads) : fetchClipModel(model, downloads)),
+      { ...(tokenizer !== undefined && { tokenizer }), form, prefix })),
   entry('reward-model', 'Your own taste: log-odds by a model that attune pretrain made of pictures you like and others.', true,
     { folder: pathText('folder that attune pretrain wrote, from a recipe with network: reward-model') },
     (label, { folder }) => rewardModel(label, folder)),
   entry('pickscore', 'Human preference: PickScore (Kirstain et al. 2023), about 20 to 23.', true,
     {
-      folder: pathText('folder of yuvalkirstain/PickScore_v1'),
+      folder: pathText('folder of yuvalkirstain/PickScore_v1; fetched from the hub by default').optional(),
       tokenizer: pathText('folder of the tokenizer, if it is another').optional(),
     },
-    (label, { folder, tokenizer }) => pickScore(label, folder, tokenizer === undefined ? {} : { tokenizer })),
-  entry('hpsv2', 'Human preference: HPSv2 or HPSv2.1 (Wu et al. 2023), about 0.2 to 0.35.', true,
-    {
-      file: pathText('HPS_v2_compressed.pt or HPS_v2.1_compressed.pt of xswu/HPSv2'),
-      tokenizer: pathText('folder of CLIP\'s tokenizer, for instance openai/clip-vit-large-patch14'),
-    },
-    hpsV2),
+    async (label, { folder, tokenizer }, downloads) => pickScore(label,
+      folder ?? await fetchPublished(PUBLISHED.pickscore, 'the option folder', downloads), tokenizer === undefined ? {} : { tokenizer })),
+  hps('hpsv2', 'Human preference: HPSv2 (Wu et al. 2023), about 0.2 to 0.35.', PUBLISHED.hpsv2),
+  hps('hpsv2.1', 'Human preference: HPSv2.1, of the same network trained on better data; not comparable with HPSv2.', PUBLISHED.hpsv21),
   entry('image-reward', 'Human preference: ImageReward (Xu et al. 2023), about -2 to 2.', true,
     {
-      file: pathText('ImageReward.pt of THUDM/ImageReward'),
-      vocab: pathText('vocab.txt of bert-base-uncased'),
+      file: pathText('ImageReward.pt of THUDM/ImageReward; fetched from the hub by default').optional(),
+      vocab: pathText('vocab.txt of bert-base-uncased; fetched from the hub by default').optional(),
     },
-    imageReward),
+    async (label, { file, vocab }, downloads) => imageReward(label, {
+      file: file ?? await publishedFile(PUBLISHED.imageReward, 'the option file', downloads),
+      vocab: vocab ?? await publishedFile(PUBLISHED.bertVocabulary, 'the option vocab', downloads),
+    })),
   entry('aesthetic', 'LAION\'s aesthetic predictor, about 1 to 10, on CLIP ViT-L/14.', true,
     {
-      clip: pathText('folder of openai/clip-vit-large-patch14'),
-      head: pathText('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout'),
+      clip: pathText('folder of openai/clip-vit-large-patch14; fetched from the hub by default').optional(),
+      head: pathText('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout; fetched from the hub by default').optional(),
     },
-    (label, options) => clipHead({ name: label, description: 'LAION aesthetic score', range: [3, 9], ...options })),
+    async (label, { clip, head }, downloads) => clipHead({
+      name: label, description: 'LAION aesthetic score', range: [3, 9],
+      head: head ?? await publishedFile(PUBLISHED.aestheticHead, 'the option head', downloads),
+      clip: clip ?? await fetchPublished(PUBLISHED.clipL, 'the option clip', downloads),
+    })),
   entry('onnx', 'A number that any ONNX model computes from the image, and from the prompt if it reads tokens.', true,
     {
       file: pathText('the .onnx file'),
@@ -249,7 +276,7 @@ export function parseRewards(texts: readonly string[]): RewardSpec[] {
  *
  * @throws RewardSpecError for a wrong specification; FormatError for a file that is missing or wrong
  */
-export async function openRewards(specs: readonly RewardSpec[], options: ScorerOptions = {}): Promise<Reward> {
+export async function openRewards(specs: readonly RewardSpec[], options: ScorerOptions & { downloads?: Downloads } = {}): Promise<Reward> {
   if (specs.length === 0) throw new RewardSpecError('No reward is given. Give at least one.');
   const used = new Map<string, number>();
   const opened: Reward[] = [];
@@ -257,7 +284,7 @@ export async function openRewards(specs: readonly RewardSpec[], options: ScorerO
     for (const spec of specs.map(checkSpec)) {
       const count = (used.get(spec.name) ?? 0) + 1;
       used.set(spec.name, count);
-      opened.push(await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options));
+      opened.push(await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options, options.downloads));
     }
   } catch (error) {
     for (const reward of opened) await reward.release?.();

@@ -10,3 +10,12 @@ export interface Progress {
 }
 
 export const silent: Progress = { phase: () => {}, step: () => {}, warn: () => {} };
+
+/** Downloads as progress: what is fetched is told as a phase before its first byte. */
+export const downloadsTo = (progress: Progress, signal?: AbortSignal): { begin(text: string): void; bytes(done: number, total: number): void } => ({
+  begin: (text) => progress.phase(text),
+  bytes(done, total) {
+    signal?.throwIfAborted();
+    progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
+  },
+});

@@ -37,6 +37,7 @@ import { barePaths } from './paths.js';
 import { defaultMicrobatch } from './microbatch.js';
 import { openPipelineTask, updateBytes } from './pipeline-task.js';
 import type { PipelineTask, PipelineTaskOptions } from './pipeline-task.js';
+import { downloadsTo } from '../runs/progress.js';
 import type { Progress } from '../runs/progress.js';
 import { loadPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
@@ -80,7 +81,7 @@ export function chosenMethod(config: RunConfig, own?: Method<never>): { method: 
 }
 
 async function heldOutReward(
-  config: RunConfig, bundled: BundledModel | null, trained: Reward, compile: Execution,
+  config: RunConfig, bundled: BundledModel | null, trained: Reward, options: Parameters<typeof openRewards>[1],
 ): Promise<Reward | null> {
   const { heldOut } = config.evaluation;
   const name = heldOut === 'auto' ? (bundled?.heldOut ?? null) : heldOut;
@@ -88,7 +89,7 @@ async function heldOutReward(
   if ((trained.parts ?? [{ reward: trained }]).some(({ reward }) => reward.name === parseReward(name).name)) {
     throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
   }
-  return openRewards([parseReward(name)], { compile });
+  return openRewards([parseReward(name)], options);
 }
 
 /** The CLIP folder of the feature space that a configuration names; null for none. */
@@ -135,20 +136,17 @@ async function open(
   const compile: Execution = {
     device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
   };
+  const opening = { compile, downloads: downloadsTo(progress, signal) };
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
-  const reward = resources.use(own.reward ?? (await openRewards(parseRewards(config.rewards), { compile })));
+  const reward = resources.use(own.reward ?? (await openRewards(parseRewards(config.rewards), opening)));
   if (purpose === 'train' && method.needs.differentiableReward && !reward.differentiable) {
     throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${reward.name} is a black box`);
   }
-  const heldOut = resources.use(await heldOutReward(config, bundled, reward, compile));
+  const heldOut = resources.use(await heldOutReward(config, bundled, reward, opening));
   const features = resources.use(await featureSpace(config, bundled, compile));
   if (!own.pipeline) progress.phase(`loading model ${config.model}`);
-  const onProgress = (done: number, total: number): void => {
-    signal?.throwIfAborted();
-    progress.step(Math.round(done / 1e6), Math.round(total / 1e6), 'MB');
-  };
   const pipeline = own.pipeline ?? (await loadPipeline(config.model, {
-    onProgress, onWarning: (text) => progress.warn(text), like: config.like, vae: config.vae, prediction: config.prediction,
+    onProgress: opening.downloads.bytes, onWarning: (text) => progress.warn(text), like: config.like, vae: config.vae, prediction: config.prediction,
     embeddings: config.embeddings, clipSkip: config.clipSkip, precision: PRECISIONS[config.precision],
   }));
   const size = config.size ?? nativeSize(pipeline);

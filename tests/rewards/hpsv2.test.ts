@@ -75,5 +75,4 @@ test('says what is wrong when it is opened', async () => {
   await expect(open(huge)).rejects.toThrow(/huge.*image_size/);
   await expect(open('/nowhere.pt')).rejects.toThrow('/nowhere.pt');
   await expect(open(file, folder)).rejects.toThrow(`${folder}: holds neither vocab.json`);
-  expect(() => parseReward(`hpsv2?file=${file}`)).toThrow('option tokenizer is missing');
 });

@@ -30,7 +30,7 @@ describe('NAME[:weight][?option=value&…]', () => {
     ['symmetry?std=0', 'std 0'],
     ['symmetry?mean=x', 'mean "x" is not a number'],
     ['symmetry?constructor=1', 'no option "constructor"'],
-    ['clip-score', 'option folder is missing'],
+    ['reward-model', 'option folder is missing'],
     ['http?url=http://h/s?a=1&timout=5', 'no option "timout". Did you mean timeout?'],
   ])('%s is refused', (text, message) => {
     expect(() => parseReward(text)).toThrow(RewardSpecError);
@@ -100,7 +100,7 @@ describe('opening', () => {
 
   test('every entry that needs no files opens as what the list says', async () => {
     const withFiles = ['emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic', 'onnx', 'http',
-      'pickscore', 'hpsv2', 'image-reward', 'reward-model'];
+      'pickscore', 'hpsv2', 'hpsv2.1', 'image-reward', 'reward-model'];
     const free = REWARDS.filter((r) => !withFiles.includes(r.name));
     expect(free.length).toBeGreaterThan(6);
     for (const entry of free) {
