@@ -3,6 +3,7 @@ import { benchBundledModel } from './bundled-model.js';
 import { benchCaptions } from './captions.js';
 import { benchEngine } from './engine.js';
 import { benchGaussian } from './gaussian.js';
+import { benchGuard } from './guard.js';
 import { benchRealRewards } from './real-rewards.js';
 import { benchSd15 } from './sd15.js';
 import { benchTrain } from './train.js';
@@ -12,6 +13,7 @@ const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void
   'bundled-model': benchBundledModel,
   captions: benchCaptions,
   gaussian: benchGaussian,
+  guard: benchGuard,
   'real-rewards': benchRealRewards,
   sd15: benchSd15,
   train: benchTrain,

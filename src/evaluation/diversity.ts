@@ -36,15 +36,15 @@ function length(row: Float32Array): number {
 }
 
 /**
- * Mean pairwise cosine distance 1 − cos(eᵢ, eⱼ), i ≠ j, among the images of one prompt, averaged over the prompts: the
- * diversity of Nabla-GFlowNet (arXiv 2412.07775) with our features in DreamSim's place. 0: all alike. A prompt with a
- * single image does not count.
+ * Mean pairwise cosine distance 1 − cos(eᵢ, eⱼ), i ≠ j, among the images of each prompt, in order of first appearance: the
+ * diversity of Nabla-GFlowNet (arXiv 2412.07775), which is the mean of these, with our features in DreamSim's place. 0: all
+ * alike. A prompt with a single image has none.
  *
  * @param features float32 [N, D], of any length
  * @param prompts the prompts of these N images
  * @throws Error if no prompt has two images
  */
-export function diversity(features: HostTensor, prompts: readonly string[]): number {
+export function diversities(features: HostTensor, prompts: readonly string[]): number[] {
   if (features.shape.length !== 2 || features.shape[0] !== prompts.length) {
     const shape = features.shape.join(', ');
     throw new Error(`diversity of features [${shape}] needs one prompt a row, not ${prompts.length}`);
@@ -52,5 +52,11 @@ export function diversity(features: HostTensor, prompts: readonly string[]): num
   const groups = [...rowsByPrompt(prompts).values()].filter((rows) => rows.length > 1);
   if (groups.length === 0) throw new Error('diversity needs at least two images of one prompt');
   // For unit vectors ‖a − b‖² = 2 (1 − cos), so the mean over pairs is the spread.
-  return groups.reduce((total, rows) => total + spread(features, rows), 0) / groups.length;
+  return groups.map((rows) => spread(features, rows));
+}
+
+/** The mean of a prompt's diversities over the prompts. @throws as they do */
+export function diversity(features: HostTensor, prompts: readonly string[]): number {
+  const each = diversities(features, prompts);
+  return each.reduce((total, d) => total + d, 0) / each.length;
 }

@@ -7,33 +7,38 @@
  */
 
 import { pairedDifference } from './evaluation.js';
-import type { Evaluation } from './evaluation.js';
+import type { Difference, Evaluation } from './evaluation.js';
+import { surelyBelow } from './false-stops.js';
 
 /** An evaluation as the guard weighs it. */
 export type Judged = Evaluation & {
   /** Of each image, in the order that all evaluations have: two judgements are compared image by image. */
   readonly heldOutScores?: readonly number[] | undefined;
+  /** Of each prompt that has two images or more, in the order that all evaluations have; their mean is `diversity`. */
+  readonly diversities?: readonly number[] | undefined;
 };
 
 export interface GuardOptions {
   /** Smallest diversity, as a share of the base model's. */
   minDiversity: number;
   /**
-   * A held-out reward counts as lower than another when it is so by more than this many standard errors of the
-   * difference, image by image.
+   * Largest chance, over the whole run, of stopping one that does nothing wrong: whose held-out reward fell below none
+   * of before, and whose diversity is above its limit, but for the noise of the images (src/evaluation/false-stops.ts).
    */
-  tolerance: number;
+  falseStops: number;
+  /**
+   * A held-out reward counts as lower than another when it is so by more than this many standard errors of the
+   * difference, image by image; null: by as many as `falseStops` asks for, which are more the later it is.
+   */
+  tolerance: number | null;
   /** Consecutive evaluations that must agree before the run is stopped; one may be chance. */
   patience: number;
   /** Largest Fréchet distance to the base model's samples; null: no limit, since its scale depends on the features. */
   maxFrechet: number | null;
 }
 
-/**
- * Half the diversity: the direct methods, unguarded, keep about a fifth (arXiv 2412.07775, Table 1). Three standard
- * errors: the highest of several judgements is flattered by its noise, and each later one is held against it.
- */
-export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, tolerance: 3, patience: 2, maxFrechet: null };
+/** Half the diversity: the direct methods, unguarded, keep about a fifth (arXiv 2412.07775, Table 1). */
+export const GUARD_DEFAULTS: GuardOptions = { minDiversity: 0.5, falseStops: 0.05, tolerance: null, patience: 2, maxFrechet: null };
 
 export type GuardRule = 'diversity' | 'held-out' | 'frechet';
 
@@ -52,9 +57,9 @@ export interface Verdict {
  * What a judge likes is not what was asked for: it only tells whether the reward still means it.
  *
  * Stop, when the last `patience` evaluations all
- * - `diversity`: have less than `minDiversity` of the base's diversity; or
+ * - `diversity`: have less than `minDiversity` of the base's diversity, prompt by prompt beyond what noise makes; or
  * - `held-out`: have a lower held-out reward than the highest so far, though not a lower reward; or
- * - `frechet`: lie farther than `maxFrechet` from the base model's samples.
+ * - `frechet`: lie farther than `maxFrechet` from the base model's samples, a limit whose noise is not known.
  *
  * @param history all evaluations in order, the base model's (step 0) first
  * @throws Error for an empty history
@@ -63,30 +68,42 @@ export function judge(history: readonly Judged[], options: GuardOptions = GUARD_
   const base = history[0];
   if (!base) throw new Error('the guard needs the base model\'s evaluation first');
   const { minDiversity, tolerance, patience, maxFrechet } = options;
+  const rules = [base.heldOutReward, base.diversity].filter((measure) => measure !== undefined).length;
+  /** Whether it is no chance at the ith evaluation; each rule has its share of the run's. */
+  const below = (difference: Difference, count: number, look: number, comparisons: number): boolean =>
+    surelyBelow(difference, count, { look, patience, comparisons }, options.falseStops / rules);
   // What was not measured breaks no rule.
   const collapsed = (e: Evaluation): boolean =>
     e.diversity !== undefined && base.diversity !== undefined && e.diversity < minDiversity * base.diversity;
   const strayed = (e: Evaluation): boolean => maxFrechet !== null && e.frechet !== undefined && e.frechet > maxFrechet;
-  const lower = (e: Judged, than: Judged): boolean => e.heldOutReward !== undefined && than.heldOutReward !== undefined
-    && than.heldOutReward - e.heldOutReward > tolerance * errorOfDifference(e, than);
+  // Whichever of the i evaluations before it is the highest: each might have been.
+  const lower = (e: Judged, i: number, than: Judged): boolean => {
+    if (e.heldOutReward === undefined || than.heldOutReward === undefined || i === 0) return false;
+    const { difference, count } = change(than, e);
+    return tolerance === null ? below(difference, count, i, i) : -difference.mean > tolerance * (difference.error ?? 0);
+  };
 
   let best = 0;
   let top: Judged = base; // to the judge
   for (const [i, e] of history.entries()) {
     if (collapsed(e) || strayed(e)) continue;
-    if (e.reward > history[best]!.reward && !lower(e, top)) best = i;
+    if (e.reward > history[best]!.reward && !lower(e, i, top)) best = i;
     if ((e.heldOutReward ?? -Infinity) > (top.heldOutReward ?? -Infinity)) top = e;
   }
 
-  const fallen = (e: Judged): boolean => e.reward >= top.reward && lower(e, top);
+  const fallen = (e: Judged, i: number): boolean => e.reward >= top.reward && lower(e, i, top);
+  const surelyCollapsed = (e: Judged, i: number): boolean => {
+    if (!collapsed(e) || !e.diversities || !base.diversities || e.diversities.length < 2) return collapsed(e);
+    return below(pairedDifference(base.diversities.map((d) => minDiversity * d), e.diversities), e.diversities.length, i, 1);
+  };
   // The base model's own evaluation is no sign of anything.
-  const recent = history.slice(1).slice(-patience);
-  const agree = (test: (e: Judged) => boolean): boolean => recent.length === patience && recent.every(test);
+  const recent = [...history.entries()].slice(1).slice(-patience);
+  const agree = (test: (e: Judged, i: number) => boolean): boolean => recent.length === patience && recent.every(([i, e]) => test(e, i));
   const last = history.at(-1)!;
   const stopped = (rule: GuardRule, what: string): Verdict =>
     ({ stop: { rule, reason: `in ${patience} evaluations in a row, at step ${last.step} ${what}` }, best });
 
-  if (agree(collapsed)) {
+  if (agree(surelyCollapsed)) {
     const kept = Math.round((100 * last.diversity!) / base.diversity!);
     return stopped('diversity', `diversity is ${kept}% of the base model's, below ${Math.round(100 * minDiversity)}%`);
   }
@@ -104,10 +121,11 @@ export function judge(history: readonly Judged[], options: GuardOptions = GUARD_
 
 const shown = (x: number): string => String(Number(x.toPrecision(4)));
 
-/** The same images are judged each time, so that what they have in common cancels; else as of independent ones. */
-function errorOfDifference(a: Judged, b: Judged): number {
-  if (a.heldOutScores && b.heldOutScores) return pairedDifference(a.heldOutScores, b.heldOutScores).error ?? 0;
-  return Math.hypot(a.heldOutError ?? 0, b.heldOutError ?? 0);
+/** What the judge thinks of `b` less what it thinks of `a`. The same images are judged each time: what they have in common cancels. */
+function change(a: Judged, b: Judged): { difference: Difference; count: number } {
+  if (a.heldOutScores && b.heldOutScores) return { difference: pairedDifference(a.heldOutScores, b.heldOutScores), count: a.heldOutScores.length };
+  // As of independent images, of which there are many.
+  return { difference: { mean: b.heldOutReward! - a.heldOutReward!, error: Math.hypot(a.heldOutError ?? 0, b.heldOutError ?? 0) }, count: 1000 };
 }
 
 /** What an evaluation measures beside the reward. */
@@ -123,10 +141,19 @@ export function bestText({ heldOut, features }: Measures, { minDiversity, tolera
   const rules = [
     ...(features ? [`that kept at least ${Math.round(100 * minDiversity)}% of the base model's diversity`] : []),
     ...(features && maxFrechet !== null ? [`that lie within a Fréchet distance of ${maxFrechet} of its samples`] : []),
-    ...(heldOut === null ? [] : ['whose held-out reward is not lower than the highest before by more than '
-      + `${tolerance} standard errors of the difference, image by image`]),
+    ...(heldOut === null ? [] : [`whose held-out reward is not lower than the highest before by more than ${tolerance === null
+      ? 'the noise of its images can make' : `${tolerance} standard errors`} (of the difference, image by image)`]),
   ];
   return rules.length === 0 ? 'The highest reward.' : `The highest reward among the checkpoints ${rules.join(' and ')}.`;
+}
+
+/** How likely it is that they stop a run that does nothing wrong, where that is known. */
+function falseStopText({ heldOut, features }: Measures, { enabled, falseStops, tolerance, maxFrechet }: GuardOptions & { readonly enabled: boolean }): string {
+  if (!enabled) return '';
+  const unknown = [...(heldOut !== null && tolerance !== null ? ['the judge by a fixed tolerance'] : []), ...(features && maxFrechet !== null ? ['the Fréchet distance'] : [])];
+  const known = features || (heldOut !== null && tolerance === null);
+  return `${known ? `; chance that it stops a run that does nothing wrong: at most ${Number((100 * falseStops).toPrecision(3))}%` : ''}${
+    unknown.length === 0 ? '' : `; how likely ${unknown.join(' and ')} is to stop one is not known`}`;
 }
 
 /** Which rules guard a run, in a sentence; and what the others want, if any are idle for lack of a measure. */
@@ -134,7 +161,7 @@ export function guardText(measures: Measures, options: GuardOptions & { readonly
   const { heldOut, features } = measures;
   const rules = [
     ...(features ? [`diversity (at least ${Math.round(100 * options.minDiversity)}% of the base model's)`] : []),
-    ...(heldOut === null ? [] : [`held-out judge ${heldOut} (tolerance ${options.tolerance} standard errors)`]),
+    ...(heldOut === null ? [] : [`held-out judge ${heldOut}${options.tolerance === null ? '' : ` (tolerance ${options.tolerance} standard errors)`}`]),
     ...(features && options.maxFrechet !== null ? [`Fréchet distance (at most ${options.maxFrechet})`] : []),
   ];
   const missing = [
@@ -144,7 +171,7 @@ export function guardText(measures: Measures, options: GuardOptions & { readonly
   const stops = options.enabled ? '' : ', which choose the best checkpoint but do not stop the run (guard.enabled is false)';
   return {
     active: rules.length === 0 ? 'guard against reward hacking: no rule is active; the best checkpoint is the one with the highest reward'
-      : `guard against reward hacking by ${rules.join(', ')}${stops}`,
+      : `guard against reward hacking by ${rules.join(', ')}${stops}${falseStopText(measures, options)}`,
     missing: missing.length === 0 ? null : `not measured: ${missing.join('; ')}`,
   };
 }

@@ -80,8 +80,11 @@ const guardSchema = z.strictObject({
     .describe('Stop early, by the rules below. They choose the best checkpoint in any case; the last weights lie beside it.'),
   minDiversity: z.number().min(0).max(1).default(GUARD_DEFAULTS.minDiversity)
     .describe('Smallest diversity, as a share of the base model\'s.'),
-  tolerance: z.number().nonnegative().default(GUARD_DEFAULTS.tolerance)
-    .describe('A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference, image by image.'),
+  falseStops: z.number().positive().max(0.5).default(GUARD_DEFAULTS.falseStops)
+    .describe('Largest chance, over the whole run, of stopping one whose judge and diversity only seem too low by the noise of the images.'),
+  tolerance: z.number().nonnegative().nullable().default(GUARD_DEFAULTS.tolerance)
+    .describe('A held-out reward counts as lower than another when it is so by more than this many standard errors of the difference, '
+      + 'image by image; null for as many as `falseStops` asks for at each evaluation.'),
   patience: whole.default(GUARD_DEFAULTS.patience)
     .describe('Consecutive evaluations that must agree before the run is stopped.'),
   maxFrechet: positive.nullable().default(GUARD_DEFAULTS.maxFrechet)

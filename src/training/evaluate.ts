@@ -1,5 +1,5 @@
 /** @file Measures a model: fixed prompts and seeds, reward, held-out reward, diversity, Fréchet distance to the base. */
-import { diversity } from '../evaluation/diversity.js';
+import { diversities } from '../evaluation/diversity.js';
 import { deviation } from '../evaluation/evaluation.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { frechetDistance, gaussianStatistics } from '../evaluation/frechet.js';
@@ -75,6 +75,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
     const { total: rewards, parts: shares } = await reward.scoreParts(images, prompts);
     const held = heldOut && (await heldOut.score(images, prompts));
     const rows = features && (await features.images(images));
+    const diverse = rows && diversities(rows, prompts);
     const statistics = rows && gaussianStatistics(rows);
     const evaluation: Judged = {
       step,
@@ -83,7 +84,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
       ...(held && {
         heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length), heldOutScores: [...held],
       }),
-      ...(rows && { diversity: diversity(rows, prompts) }),
+      ...(diverse && { diversity: meanOf(diverse), diversities: diverse }),
       ...(statistics && base && { frechet: base === 'self' ? 0 : frechetDistance(statistics, base) }),
     };
     return { evaluation, images, prompts, rewards, heldOut: held, statistics };

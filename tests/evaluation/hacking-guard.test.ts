@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { bestText, GUARD_DEFAULTS, guardText, judge } from '../../src/evaluation/hacking-guard.js';
 import type { Evaluation } from '../../src/evaluation/evaluation.js';
-import { normal } from '../../src/random/random.js';
+import type { Judged } from '../../src/evaluation/hacking-guard.js';
+import { studentTail } from '../../src/evaluation/student.js';
+import { falseStops, NULL_JUDGES, nullRun } from './null-judges.js';
 
 type Column = 'reward' | 'heldOutReward' | 'diversity' | 'frechet';
 
@@ -71,21 +73,41 @@ describe('what the judge thinks', () => {
   });
 });
 
-test('a judge whose opinion does not change rarely stops a run of 40 evaluations', () => {
-  /** Share of 100 runs that are stopped; 32 images, each scored anew with noise of 0.1 each time. */
-  const falseAlarms = (tolerance: number): number => {
-    const options = { ...GUARD_DEFAULTS, tolerance };
-    const stopped = Array.from({ length: 100 }, (_, seed) => {
-      const history = Array.from({ length: 41 }, (__, step) => {
-        const heldOutScores = Array.from(normal({ seed, stream: 'judge', step }, 0, 32), (z) => 0.5 + 0.1 * z);
-        return { step, reward: step, heldOutReward: heldOutScores.reduce((a, b) => a + b, 0) / 32, heldOutError: 0.1, heldOutScores };
-      });
-      return history.some((_e, i) => judge(history.slice(0, i + 1), options).stop !== null);
+describe('a run in which nothing goes wrong', () => {
+  // 5% of 120 runs are 6 ± 2.4; `npm run bench -- guard` has more.
+  const share = (name: string, options = GUARD_DEFAULTS): number => falseStops(name, 120, 12, { images: 16, diverse: true }, options).at(-1)!;
+
+  test.each(Object.keys(NULL_JUDGES))('is stopped in less than 5% of the cases: %s', (name) => {
+    expect(share(name)).toBeLessThanOrEqual(0.05);
+  });
+
+  test('is stopped more often by a fixed tolerance', () => {
+    expect(share('a walk', { ...GUARD_DEFAULTS, tolerance: 2 })).toBeGreaterThan(0.08);
+  });
+
+  test('while a fall of one deviation of the differences is found at the first evaluations that can', () => {
+    const fallen = nullRun('anew each time', 0, 6).map((e, k) => {
+      const heldOutScores = e.heldOutScores!.map((s) => s - (k > 2 ? Math.SQRT2 : 0));
+      return { ...e, heldOutScores, heldOutReward: heldOutScores.reduce((a, b) => a + b, 0) / heldOutScores.length };
     });
-    return stopped.filter((s) => s).length / stopped.length;
-  };
-  expect(falseAlarms(2)).toBeGreaterThan(0.4);
-  expect(falseAlarms(GUARD_DEFAULTS.tolerance)).toBeLessThan(0.08);
+    expect(fallen.map((_, i) => judge(fallen.slice(0, i + 1)).stop?.rule ?? '')).toEqual(['', '', '', '', 'held-out', 'held-out', 'held-out']);
+  });
+
+  test('and Student\'s tail is that of scipy', () => {
+    for (const [t, freedom, tail] of [[2.039513446396408, 31, 0.025], [5.444679677205585, 31, 3e-6], [3183.0987571181513, 1, 1e-4], [0.5843897274398188, 3, 0.3], [5.387193370779757, 200, 1e-7]] as const) {
+      expect(studentTail(t, freedom) / tail).toBeCloseTo(1, 9);
+    }
+  });
+});
+
+describe('a diversity below the limit', () => {
+  const run2 = (diversities: number[]): Judged[] => [[1, 1, 1, 1], diversities, diversities].map((d, step) =>
+    ({ step, reward: step, diversity: d.reduce((a, b) => a + b, 0) / 4, diversities: d }));
+  test('stops a run when the prompts agree, not when one of them decides', () => {
+    expect(judge(run2([0.3, 0.32, 0.28, 0.3])).stop?.rule).toBe('diversity');
+    expect(judge(run2([0.6, 0.6, 0.6, 0.1])).stop).toBeNull();
+    expect(judge(run2([0.6, 0.6, 0.6, 0.1])).best).toBe(0); // it is no checkpoint to keep all the same
+  });
 });
 
 describe('what was not measured', () => {
@@ -100,19 +122,20 @@ describe('what was not measured', () => {
     const options = { ...GUARD_DEFAULTS, enabled: true };
     const all = guardText({ heldOut: 'emoji-judge', features: true }, options);
     expect(all).toEqual({
-      active: 'guard against reward hacking by diversity (at least 50% of the base model\'s), held-out judge emoji-judge (tolerance 3 standard errors)',
+      active: 'guard against reward hacking by diversity (at least 50% of the base model\'s), held-out judge emoji-judge'
+        + '; chance that it stops a run that does nothing wrong: at most 5%',
       missing: null,
     });
     const none = guardText({ heldOut: null, features: false }, options);
     expect(none.active).toContain('no rule is active');
     expect(none.missing).toMatch(/evaluation\.heldOut=REWARD.*evaluation\.features=CLIP_FOLDER/);
     const half = guardText({ heldOut: 'x', features: false }, { ...options, enabled: false });
-    expect(half.active).toMatch(/^guard against reward hacking by held-out judge x .*do not stop the run/);
+    expect(half.active).toMatch(/^guard against reward hacking by held-out judge x, .*do not stop the run/);
     expect(half.missing).not.toContain('heldOut=');
   });
 
   test('has no place in the rule for the best; the others are told as they are set', () => {
-    const options = { minDiversity: 0.7, tolerance: 1.5, patience: 2, maxFrechet: 0.4 };
+    const options = { minDiversity: 0.7, falseStops: 0.05, tolerance: 1.5, patience: 2, maxFrechet: 0.4 };
     expect(bestText({ heldOut: null, features: false }, options)).toBe('The highest reward.');
     const text = bestText({ heldOut: 'x', features: true }, options);
     for (const part of ['at least 70%', 'Fréchet distance of 0.4', 'more than 1.5 standard errors']) expect(text).toContain(part);
