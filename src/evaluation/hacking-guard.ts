@@ -142,7 +142,7 @@ export function bestText({ heldOut, features }: Measures, { minDiversity, tolera
     ...(features ? [`that kept at least ${Math.round(100 * minDiversity)}% of the base model's diversity`] : []),
     ...(features && maxFrechet !== null ? [`that lie within a Fréchet distance of ${maxFrechet} of its samples`] : []),
     ...(heldOut === null ? [] : [`whose held-out reward is not lower than the highest before by more than ${tolerance === null
-      ? 'the noise of its images can make' : `${tolerance} standard errors`} (of the difference, image by image)`]),
+      ? 'chance makes it' : `${tolerance} standard errors of the difference`}, image by image`]),
   ];
   return rules.length === 0 ? 'The highest reward.' : `The highest reward among the checkpoints ${rules.join(' and ')}.`;
 }
