@@ -7,6 +7,8 @@ import type { Reward } from '../rewards/reward.js';
 import type { Execution } from '../runtime/compile.js';
 import { ddim } from '../schedulers/ddim.js';
 import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
+import { firstLossScale, nextLossScale } from './loss-scale.js';
+import type { LossScale } from './loss-scale.js';
 import { openPipelineTask } from './pipeline-task.js';
 import type { Adaptation, PipelineTask } from './pipeline-task.js';
 
@@ -26,6 +28,8 @@ export interface ParityCase {
   readonly size: number;
   readonly prompts: readonly string[];
   readonly compile: Execution;
+  /** The pipeline in another precision, for the device alone: the CPU's is what is right. */
+  readonly onDevice?: Pipeline;
 }
 
 /** How far a device is from the CPU. */
@@ -35,6 +39,8 @@ export interface Parity {
   readonly lossError: number;
   /** Largest |difference| of a gradient's element, of the largest |element| of all gradients. */
   readonly gradientError: number;
+  /** Of the angle between the gradients of both, all taken as one vector. */
+  readonly cosine: number;
   /** Trained numbers that were compared. */
   readonly parameters: number;
   /** One update with all compiling, on the CPU and on the device. */
@@ -50,6 +56,9 @@ function moveAway(task: PipelineTask): void {
   }
 }
 
+const finite = ({ gradients }: Update): boolean => [...gradients.values()].every(({ data }) => (data as Float32Array).every(Number.isFinite));
+
+/** The first update that float16 can hold: the loss scale is halved as often as training would do it. */
 async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update: Update; seconds: number }> {
   const { process, options } = readSchedulerConfig(of.pipeline.scheduler, of.pipeline.source);
   const { noise, noisyEnd } = of.method.sampling;
@@ -64,7 +73,13 @@ async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update
     moveAway(task);
     const stepper = await of.method.create(task, of.method.options.parse(of.options ?? {}));
     try {
-      for await (const update of stepper.round(of.prompts, 0)) return { update, seconds: (performance.now() - started) / 1000 };
+      for (let scale: LossScale | null = firstLossScale(); scale; scale = nextLossScale(scale, false)) {
+        task.setLossScale?.(scale.scale);
+        for await (const update of stepper.round(of.prompts, 0)) {
+          if (!task.setLossScale || finite(update)) return { update, seconds: (performance.now() - started) / 1000 };
+          break;
+        }
+      }
     } finally {
       await stepper.release();
     }
@@ -72,7 +87,7 @@ async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update
     await task.release();
     await reward.release?.();
   }
-  throw new Error(`${of.method.name} made no update`);
+  throw new Error(`${of.method.name} made no update that is finite`);
 }
 
 const largest = (gradients: Iterable<HostTensor>): number => {
@@ -84,19 +99,26 @@ const largest = (gradients: Iterable<HostTensor>): number => {
 /** Makes the first update of a method on both devices. NaN anywhere makes an error of NaN. */
 export async function deviceParity(of: ParityCase): Promise<Parity> {
   const cpu = await firstUpdate(of, { ...of.compile, device: 'cpu' });
-  const other = await firstUpdate(of, of.compile);
+  const other = await firstUpdate({ ...of, pipeline: of.onDevice ?? of.pipeline }, of.compile);
   const scale = largest(cpu.update.gradients.values());
-  let [worst, parameters] = [0, 0];
+  let [worst, parameters, together, here, there] = [0, 0, 0, 0, 0];
   for (const [name, { data }] of cpu.update.gradients) {
     const theirs = other.update.gradients.get(name)!.data;
     parameters += data.length;
-    for (let i = 0; i < data.length; i++) worst = Math.max(worst, Math.abs(Number(theirs[i]) - Number(data[i])));
+    for (let i = 0; i < data.length; i++) {
+      const [a, b] = [Number(data[i]), Number(theirs[i])];
+      worst = Math.max(worst, Math.abs(b - a));
+      together += a * b;
+      here += a * a;
+      there += b * b;
+    }
   }
   const { loss } = cpu.update;
   return {
     loss, parameters,
     lossError: Math.abs(other.update.loss - loss) / Math.abs(loss),
     gradientError: worst / scale,
+    cosine: together / Math.sqrt(here * there),
     seconds: [cpu.seconds, other.seconds],
   };
 }

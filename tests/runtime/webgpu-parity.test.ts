@@ -1,13 +1,13 @@
 /**
- * @file Updates on WebGPU are the CPU's. SwiftShader compiles every kernel anew, so one method is tried; ATTUNE_WEBGPU=all
- * tries all of them, full fine-tuning and checkpointing.
+ * @file Updates on WebGPU are the CPU's. SwiftShader compiles every kernel anew, so one method is tried on the smallest
+ * model; ATTUNE_WEBGPU=all tries all of them on each family, full fine-tuning and checkpointing (tools/device-matrix.mjs).
  */
 import { describe, expect, test } from 'vitest';
 import { METHODS } from '../../src/methods/index.js';
 import { gpuEnvironment, onGpu } from './webgpu-adapter.js';
 
 interface Line {
-  name: string;
+  method: string;
   lossError: number;
   gradientError: number;
   parameters: number;
@@ -16,16 +16,18 @@ interface Line {
 
 const environment = gpuEnvironment();
 const everything = process.env['ATTUNE_WEBGPU'] === 'all';
-const CASES: [kind: string, methods: string[]][] = [['lora', everything ? METHODS.map((m) => m.name) : ['refl']]];
-if (everything) CASES.push(['full', ['draft']], ['checkpointing', ['draft']]);
+const ALL = METHODS.map(({ name: method }) => ({ method }));
+const CASES: [what: string, rows: object[]][] = everything
+  ? ['sd1', 'sd2', 'sdxl'].map((model) => [model, [...ALL, { method: 'draft', train: 'full' }, { method: 'draft', checkpointing: true }].map((row) => ({ model, ...row }))])
+  : [['sd1', [{ method: 'refl' }]]];
 
 describe.skipIf(!environment)('a whole Stable Diffusion on the GPU', () => {
-  test.each(CASES)('%s', async (kind, methods) => {
-    const lines = (await onGpu(environment!, 'webgpu-parity.mjs', [kind, ...methods])) as Line[];
-    expect(lines.map(({ name }) => name)).toEqual(methods);
-    for (const { name, lossError, gradientError, parameters, left } of lines) {
-      expect(lossError, name).toBeLessThan(1e-3);
-      expect(gradientError, name).toBeLessThan(1e-3);
+  test.each(CASES)('%s', async (_, rows) => {
+    const lines = (await onGpu(environment!, 'webgpu-parity.mjs', rows.map((row) => JSON.stringify(row)))) as Line[];
+    expect(lines).toHaveLength(rows.length);
+    for (const { method, lossError, gradientError, parameters, left } of lines) {
+      expect(lossError, method).toBeLessThan(1e-3);
+      expect(gradientError, method).toBeLessThan(1e-3);
       expect(parameters).toBeGreaterThan(1000);
       expect(left, 'buffers that nobody released').toBe(0);
     }
