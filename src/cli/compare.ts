@@ -31,7 +31,7 @@ import { shownBy } from '../runs/listeners.js';
 import type { Progress } from '../runs/progress.js';
 import { parseNumber } from './arguments.js';
 import { collect, wholeNumber } from './option-values.js';
-import { Interrupted, SAME_WISH, stopSignal } from './supervise.js';
+import { endedBy, Interrupted, SAME_WISH, stopSignal } from './supervise.js';
 import type { StopSignal } from './supervise.js';
 import { table } from './table.js';
 import { terminalProgress } from './terminal.js';
@@ -165,7 +165,7 @@ function launcher(root: string, children: Set<ChildProcess>, force: boolean): (j
       } finally {
         await log.close();
       }
-      if (signal) return `ended by ${signal}${signal === 'SIGKILL' ? ' (often: out of memory)' : ''}`;
+      if (signal) return endedBy(signal);
       return code === 0 ? null : complaint(folder, began);
     }
     return { finished: run().catch((error: unknown) => String(error)), stop };

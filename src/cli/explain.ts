@@ -4,7 +4,7 @@
 const USER_ERRORS = new Set(['UsageError', 'ConfigError', 'FormatError', 'DatasetError', 'OnnxError', 'DeviceError', 'RewardSpecError', 'SamplingError', 'OverflowError']);
 
 /** What was explained already: exit code 1 and no more than the message. */
-const EXPLAINED = new Set(['FailedRunsError', 'DiskFullError', 'RewardError']);
+const EXPLAINED = new Set(['FailedRunsError', 'DiskFullError', 'RewardError', 'DeviceFailure']);
 
 /** What the system refuses because of how things are called or lie, which is the user's to mend. */
 const SYSTEM: Readonly<Record<string, string>> = {

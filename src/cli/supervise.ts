@@ -3,6 +3,8 @@
  * and this one answers signals at once: the first asks the child to write a checkpoint and leave, the second ends it.
  */
 import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { listCheckpoints } from '../training/checkpoint.js';
 
 const CHILD = 'ATTUNE_CHILD';
 export type StopSignal = 'SIGINT' | 'SIGTERM';
@@ -12,12 +14,30 @@ export const CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTER
 /** Milliseconds in which signals are one wish: npx and timeout pass on what the whole group has got already. */
 export const SAME_WISH = 1000;
 
-const FAULT = ': a fault in ONNX Runtime or in a driver, not in your settings. Training goes on from its last checkpoint with '
-  + 'attune train --resume DIR; if that was on a GPU, --device cpu does without it, and attune doctor looks for the fault';
+const FAULT = ': a fault in ONNX Runtime or in a driver, not in your settings; on a GPU often one that has no memory left. '
+  + '--device cpu does without a GPU, and attune doctor looks for the fault';
 /** What a signal that nobody asked for tells. */
 const CAUSES: Partial<Record<NodeJS.Signals, string>> = {
   SIGKILL: ' (often: out of memory)', SIGSEGV: FAULT, SIGABRT: FAULT, SIGBUS: FAULT, SIGILL: FAULT, SIGFPE: FAULT,
 };
+
+/** How a process ended that a signal took, in words. */
+export const endedBy = (signal: NodeJS.Signals): string => `ended by ${signal}${CAUSES[signal] ?? ''}`;
+
+/** What the child tells: the folder of the run that it works on. */
+interface Working {
+  readonly run: string;
+}
+
+/** In the child: says which run is lost if this process ends without a word. */
+export const tellRun = (run: string): void => void process.send?.({ run } satisfies Working);
+
+/** What is left of a run whose process is gone. */
+async function remains(run: string): Promise<string> {
+  const saved = (await listCheckpoints(join(run, 'checkpoints'))).at(-1);
+  return saved === undefined ? `; no checkpoint was saved yet, so start again: attune train --resume ${run}`
+    : `; ${saved} is saved, go on from it with: attune train --resume ${run}`;
+}
 
 /** True in the process that computes. */
 export const isChild = (): boolean => process.env[CHILD] === '1';
@@ -31,6 +51,8 @@ export function supervise(): Promise<number> {
     });
     let asked: StopSignal | null = null;
     let first = 0;
+    let run: string | null = null;
+    child.on('message', (message) => ({ run } = message as Working));
     const onSignal = (signal: StopSignal): void => {
       if (asked) {
         if (performance.now() - first > SAME_WISH) child.kill('SIGKILL');
@@ -48,8 +70,10 @@ export function supervise(): Promise<number> {
       process.off('SIGTERM', onSignal);
       if (asked) resolve(CODES[asked]);
       else if (signal) {
-        process.stderr.write(`attune: the computing process was ended by ${signal}${CAUSES[signal] ?? ''}\n`);
-        resolve(1);
+        void (run === null ? Promise.resolve('') : remains(run).catch(() => '')).then((left) => {
+          process.stderr.write(`attune: the computing process was ${endedBy(signal)}${left}\n`);
+          resolve(1);
+        });
       } else resolve(code ?? 1);
     });
   });

@@ -14,7 +14,7 @@ import { storedConfig } from '../training/stored-config.js';
 import type { Summary } from '../runs/summary.js';
 import { parseNumber } from './arguments.js';
 import { collect, withLoadFlags, withPrecisionFlag, withTextFlags } from './option-values.js';
-import { stopSignal } from './supervise.js';
+import { stopSignal, tellRun } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 /** Flags that set a configuration field, by name. */
@@ -86,6 +86,7 @@ async function run(flags: OwnFlags): Promise<void> {
   if (flags.out !== undefined && !resume) await checkWritable(flags.out, 'folder'); // before a hub is asked what the model is
   const config = resume ? await resumedConfig(flags) : await configFromFlags(flags);
   const path = flags.resume ?? flags.out ?? defaultFolder(config);
+  tellRun(path);
   const summary = await runTraining(config, path, { resume, force: flags.force === true, progress, signal: stopSignal });
   if (!summary) throw stopSignal.reason;
   process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : told(summary));

@@ -9,6 +9,7 @@ import { blockConvolutions } from './blocked-convolution.js';
 import { channelBlock as machineBlock } from './blocked-layout.js';
 import { asFed, createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
+import { deviceFailure } from './device-failure.js';
 import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
 import { isStored, readStored } from './stored-weights.js';
@@ -195,7 +196,9 @@ export async function compile<O extends string>(
           values[name] = toDevice(value);
         } else if (!given.has(name)) throw new Error(`input ${name} (${t}) was not given`);
       }
-      const results = await session.run(values);
+      const results = await session.run(values).catch((error: unknown) => {
+        throw deviceFailure(device, error);
+      });
       const outputs = Object.fromEntries(names.map((n) => [n, toHost(results[n]!, graph.outputs[n].dtype)])) as Record<O, HostTensor>;
       if (options.checkFinite && !names.every((n) => isFinite(outputs[n]))) throw await nonFiniteError(compile, executable, feeds);
       return outputs;

@@ -6,6 +6,7 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { exportOnnx } from '../graph/onnx/export.js';
 import { input } from '../graph/tensor.js';
+import { deviceFailure } from './device-failure.js';
 import { createSession, toDevice } from './device.js';
 import type { DeviceValue, Session } from './device.js';
 
@@ -46,7 +47,9 @@ export const gpuBuffers = (): Readonly<typeof held> => held;
 
 /** Copies numbers to the GPU, one tensor at a time: a run over many would keep twice their size (docs/decisions.md). */
 export async function upload(value: HostTensor): Promise<GpuBuffer> {
-  const results = await (await uploader(value)).run({ value: toDevice(value) });
+  const results = await (await uploader(value)).run({ value: toDevice(value) }).catch((error: unknown) => {
+    throw deviceFailure('webgpu', error);
+  });
   const made = results['copy']!;
   const bytes = value.data.byteLength;
   held = { buffers: held.buffers + 1, bytes: held.bytes + bytes };
