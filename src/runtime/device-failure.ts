@@ -2,7 +2,7 @@
 import type { Device } from './device.js';
 
 /** A device that worked, and failed while it computed: no setting is wrong in itself. */
-export class DeviceFailure extends Error {
+class DeviceFailure extends Error {
   override readonly name = 'DeviceFailure';
 }
 
