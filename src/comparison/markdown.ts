@@ -2,8 +2,8 @@
 import type { Figure } from './figures.js';
 import type { Plate } from './page.js';
 import type { Results } from './results.js';
-import { markdownTable, priceTable, queryMatrix, resultTable } from './tables.js';
-import { bestNote, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, reportedNote, settingsText, TABLE_NOTE } from './wording.js';
+import { changeTable, markdownTable, priceTable, queryMatrix, resultTable } from './tables.js';
+import { bestNote, CHANGE_NOTE, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, reportedNote, settingsText, TABLE_NOTE } from './wording.js';
 
 export interface MarkdownOptions {
   /** What makes this comparison, as typed. */
@@ -18,6 +18,7 @@ export function renderMarkdown(
   const image = (caption: string, file: string): string => `![${caption}](${options.figures}/${file})`;
   const price = priceTable(results);
   const matrix = queryMatrix(results);
+  const changes = changeTable(results);
   const entries = Object.entries(results.comparison.entries)
     .map(([name, settings]) => `- **${name}**: ${settingsText(settings)}`);
   const blocks = [
@@ -34,6 +35,7 @@ export function renderMarkdown(
     markdownTable(resultTable(results, (e) => e.best)),
     ...(results.reportedOn
       ? ['### Where nothing chose it', reportedNote(results), markdownTable(resultTable(results, (e) => e.reported))] : []),
+    ...(changes ? [CHANGE_NOTE, markdownTable(changes)] : []),
     ...(price ? ['### What a reward costs', priceNote(results), markdownTable(price)] : []),
     ...(matrix ? [MATRIX_NOTE, markdownTable(matrix)] : []),
     '### Figures',

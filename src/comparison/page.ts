@@ -2,9 +2,9 @@
 import { dataUri, EMPTY, Html, html, page, table } from '../evaluation/html.js';
 import type { Figure } from './figures.js';
 import type { Results } from './results.js';
-import { priceTable, queryMatrix, resultTable } from './tables.js';
+import { changeTable, priceTable, queryMatrix, resultTable } from './tables.js';
 import type { Table } from './tables.js';
-import { bestNote, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, reportedNote, settingsText, TABLE_NOTE } from './wording.js';
+import { bestNote, CHANGE_NOTE, frechetNote, gaps, groundText, MATRIX_NOTE, priceNote, reportedNote, settingsText, TABLE_NOTE } from './wording.js';
 
 /** A picture file with what it shows. */
 export interface Plate {
@@ -23,6 +23,7 @@ const plate = ({ caption, png }: Plate): Html =>
 export function renderComparison(results: Results, figures: readonly Figure[], plates: readonly Plate[]): string {
   const price = priceTable(results);
   const matrix = queryMatrix(results);
+  const changes = changeTable(results);
   const entries = Object.entries(results.comparison.entries)
     .map(([name, settings]) => html`<tr><th scope="row">${name}</th><td>${settingsText(settings)}</td></tr>`);
   const body = html`<header><h1>${results.title}</h1><p class="lead">${results.entries.length} entries
@@ -37,6 +38,7 @@ ${plates.length > 0 ? html`<h2>Pictures</h2>${plates.map(plate)}` : EMPTY}
 ${note(bestNote(results))}${shown(resultTable(results, (e) => e.best))}
 ${results.reportedOn ? html`<h2>Where nothing chose it</h2>${note(reportedNote(results))}
 ${shown(resultTable(results, (e) => e.reported))}` : EMPTY}
+${changes ? html`${note(CHANGE_NOTE)}${shown(changes)}` : EMPTY}
 ${price ? html`<h2>What a reward costs</h2>${note(priceNote(results))}${shown(price)}` : EMPTY}
 ${matrix ? html`<details><summary>Reward queries for each entry's final reward</summary>
 ${note(MATRIX_NOTE)}${shown(matrix)}</details>` : EMPTY}

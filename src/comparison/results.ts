@@ -1,5 +1,5 @@
 /** @file All runs of a comparison put together: the numbers that the report, the tables and the claims are made of. */
-import type { SetFacts } from '../evaluation/compared.js';
+import type { Changes, SetFacts } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import type { RunConfig } from '../training/config.js';
 import type { Comparison } from './config.js';
@@ -27,6 +27,8 @@ export interface EntryResult {
   readonly best: Measures;
   /** That one on prompts and noise that did not choose it; of the base model too. */
   readonly reported: Measures;
+  /** How that one differs from the base model, prompt by prompt, the means over seeds; null where a run does not tell it. */
+  readonly changes: Changes | null;
   /** Means over seeds at each evaluation. */
   readonly curve: readonly Measures[];
   /** The best checkpoint's LoRA at each strength, the means over seeds. */
@@ -77,6 +79,17 @@ function measuresOf(points: readonly (Evaluation & Partial<RunPoint>)[], peaks: 
   return Object.fromEntries(MEASURES.flatMap(of));
 }
 
+/** The means over seeds of what changed at each prompt. */
+function changesOf(runs: readonly RunRecord[]): Changes | null {
+  const all = runs.map((r) => r.reported[0]?.changes);
+  if (all.length === 0 || all.some((c) => !c || c.gain.length !== all[0]!.gain.length)) return null;
+  const mean = (of: (c: Changes) => readonly number[] | undefined): number[] | undefined => {
+    const lists = all.map((c) => of(c!));
+    return lists.some((l) => !l) ? undefined : lists[0]!.map((_, p) => lists.reduce((sum, l) => sum + l![p]!, 0) / lists.length);
+  };
+  return { gain: mean((c) => c.gain)!, heldOut: mean((c) => c.heldOut), diversity: mean((c) => c.diversity) };
+}
+
 /** @param reported where nothing chose them */
 function entryResult(name: string, runs: readonly RunRecord[], reported: readonly Evaluation[]): EntryResult {
   const peaks = runs.map((r) => r.peakBytes);
@@ -87,6 +100,7 @@ function entryResult(name: string, runs: readonly RunRecord[], reported: readonl
     last: measuresOf(runs.map((r) => r.points.at(-1)!), peaks),
     best: measuresOf(runs.map((r) => r.points[r.best]!), peaks),
     reported: measuresOf(reported, []),
+    changes: changesOf(runs),
     curve: alignedPoints(runs.map((r) => r.points)).map((points) => measuresOf(points, [])),
     sweep: strengths.map((strength) => {
       return { strength, ...measuresOf(runs.flatMap((r) => r.sweep.filter((s) => s.strength === strength)), []) };

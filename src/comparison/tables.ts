@@ -1,4 +1,5 @@
 /** @file The tables of a comparison as texts, for the page and for Markdown alike. */
+import { intervalText } from '../evaluation/compared.js';
 import { numberText } from '../evaluation/ticks.js';
 import type { EntryResult, Measure, Measures, Results } from './results.js';
 import { COST_NAMES } from './statistics.js';
@@ -47,6 +48,21 @@ export function resultTable(results: Results, at: (entry: EntryResult) => Measur
     head: ['', 'seeds', ...present.flatMap((m) => [WRITTEN[m][0], ...beside(m, 'of the base')])],
     rows: results.entries.map((e) => [e.name, String(e.seeds.length), ...row(at(e))]),
   };
+}
+
+/** What each entry changed where nothing chose it: means with 95% intervals over the prompts; null if no run tells it. */
+export function changeTable(results: Results): Table | null {
+  const told = results.entries.filter((e) => e.changes !== null && e.changes.gain.length > 0);
+  if (told.length === 0) return null;
+  const columns = ([['gain, deviations', 'gain'], ['held-out reward', 'heldOut'], ['diversity', 'diversity']] as const)
+    .filter(([, of]) => told.some((e) => e.changes![of]));
+  const cell = (changes: readonly number[] | undefined): string => {
+    if (!changes) return '–';
+    const mean = changes.reduce((a, b) => a + b, 0) / changes.length;
+    const interval = intervalText(changes);
+    return `${mean < 0 ? '−' : '+'}${numberText(Math.abs(mean))}${interval === '' ? '' : ` (${interval})`}`;
+  };
+  return { head: ['', ...columns.map(([name]) => name)], rows: told.map((e) => [e.name, ...columns.map(([, of]) => cell(e.changes![of]))]) };
 }
 
 function reachText({ cost, reached, seeds }: Reach, write: (x: number) => string): string {

@@ -45,6 +45,9 @@ export const reportedNote = ({ reportedOn }: Results): string => (reportedOn ===
   : `The best checkpoints once more, on ${setText(reportedOn)}: prompts and noise that did not choose them. Best-of-n is not `
   + 'measured there.');
 
+export const CHANGE_NOTE = 'What changed there from the base model, with 95% bootstrap intervals over the prompts of the means over seeds '
+  + '(the seeds are taken as they are).';
+
 export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are evaluated on the same prompts and the '
   + 'same noise with one sampler, so that all start from the base model\'s numbers. Costs are those of training, '
   + 'evaluations not counted; for best-of-n they are what the evaluation images cost, and further images cost again.';

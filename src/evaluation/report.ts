@@ -1,6 +1,6 @@
 /** @file The report of a run: one self-contained page, a pure function of the run's numbers and pictures. */
-import { gainText, setText } from './compared.js';
-import type { Compared, SetFacts } from './compared.js';
+import { gainText, intervalText, setText } from './compared.js';
+import type { Changes, Compared, SetFacts } from './compared.js';
 import type { Evaluation } from './evaluation.js';
 import { gallery, GALLERY_SCRIPT } from './gallery.js';
 import type { Pair, Strength } from './gallery.js';
@@ -91,7 +91,8 @@ function lead(run: RunReport): Html {
   const [first] = run.reported;
   const gain = (best(run).reward - base(run).reward) / run.rewardDeviation;
   const told = gainText(first ?? { gainInDeviations: Number.isFinite(gain) ? gain : null, gainError: null });
-  const unit = told === '' ? '' : ` (${told} standard deviations of the base model's images)`;
+  const sure = intervalText(first?.changes?.gain);
+  const unit = told === '' ? '' : ` (${told} standard deviations of the base model's images${sure === '' ? '' : `; ${sure} with 95% confidence`})`;
   const where = first ? html`Reported on ${setText(first.on)}; selected on ${setText(run.selectedOn)}.`
     : html`Selected and reported on the same images, which flatters it: ${setText(run.selectedOn)}.`;
   return html`<p class="lead">At step ${best(run).step}, the best, the reward is ${numberText(to.reward)} against
@@ -127,14 +128,16 @@ function exportNotes({ guardNote, exported }: RunReport): Html {
 /** The best beside the base model where it was chosen, and elsewhere; measures that were not taken have no columns. */
 function reportedTable(run: RunReport): Html {
   const parts = Object.keys(base(run).rewardParts ?? {});
-  const columns: readonly (readonly [name: string, of: (e: Evaluation) => number | undefined])[] = [
+  const columns: readonly (readonly [name: string, of: (e: Evaluation) => number | undefined, change?: keyof Changes])[] = [
     ['reward', (e) => e.reward], ...parts.map((name) => [name, (e: Evaluation) => e.rewardParts?.[name]] as const),
-    [judgeName(run), (e) => e.heldOutReward], ['diversity', (e) => e.diversity], ['Fréchet', (e) => e.frechet],
+    [judgeName(run), (e) => e.heldOutReward, 'heldOut'], ['diversity', (e) => e.diversity, 'diversity'], ['Fréchet', (e) => e.frechet],
   ];
   const taken = columns.filter(([, of]) => of(base(run)) !== undefined);
   const rows = run.reported.flatMap((r) => [
     [`base, ${setText(r.on)}`, ...taken.map(([, of]) => orDash(of(r.base))), ''],
     ['best', ...taken.map(([, of]) => orDash(of(r.tuned))), gainText(r)],
+    ...(r.changes && intervalText(r.changes.gain) !== ''
+      ? [['change, 95% interval over prompts', ...taken.map(([, , change]) => (change ? intervalText(r.changes![change]) : '')), intervalText(r.changes.gain)]] : []),
   ]);
   return table(['', ...taken.map(([name]) => name), 'gain, deviations'], rows);
 }

@@ -36,8 +36,8 @@ const finalSchema = z.strictObject({
   images: z.int().min(2).default(2)
     .describe('Images of each of them.'),
   promptSet: z.string().nullable().default('auto')
-    .describe('List to report on, its prompts that are trained on left out. `auto`: `heldout` for the bundled model, none '
-      + 'otherwise. The evaluations\' own list comes after it, its prompts that chose the checkpoint left out.'),
+    .describe('List to report on, its prompts that are trained on left out. `auto`: `heldout`; null for none. '
+      + 'The evaluations\' own list comes after it, its prompts that chose the checkpoint left out.'),
   seed: z.int().nonnegative().default(1_000_000)
     .describe('Of the noise, never that which checkpoints are chosen by.'),
 });

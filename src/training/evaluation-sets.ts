@@ -1,5 +1,6 @@
 /** @file Which prompts and noise a run is measured on: those that choose the checkpoint, and others to report it on. */
 import { ConfigError } from '../formats/errors.js';
+import { emoji } from '../models/families/bundled.js';
 import type { BundledModel } from '../models/families/bundled.js';
 import type { RunConfig } from './config.js';
 import type { EvaluationSet } from './evaluate.js';
@@ -17,11 +18,10 @@ export interface EvaluationSets {
 const spread = (list: readonly string[], count: number): string[] =>
   (list.length <= count ? [...list] : Array.from({ length: count }, (_, i) => list[Math.floor((i * list.length) / count)]!));
 
-async function untrainedPrompts(
-  { evaluation }: RunConfig, bundled: BundledModel | null, trained: ReadonlySet<string>,
-): Promise<PromptSet | null> {
+async function untrainedPrompts({ evaluation }: RunConfig, bundled: BundledModel | null, trained: ReadonlySet<string>): Promise<PromptSet | null> {
   const { promptSet } = evaluation.final;
-  const name = promptSet === 'auto' ? (bundled?.heldOutPrompts ?? null) : promptSet;
+  // What that list names is no matter of one model.
+  const name = promptSet === 'auto' ? (bundled ?? emoji).heldOutPrompts : promptSet;
   if (name === null) return null;
   const list = await loadPrompts(name);
   const prompts = list.prompts.filter((p) => !trained.has(p));

@@ -77,7 +77,7 @@ describe('the best checkpoint', () => {
     const folder = await mkdtemp(join(root, 'reported-'));
     const on = { list: 'heldout', prompts: 16, images: 32, seed: 1_000_000, untrained: true };
     const at = (reward: number, diversity: number) => ({ step: 0, reward, heldOutReward: 0.6, heldOutError: 0.1, diversity, frechet: 0 });
-    const reported = [{ on, base: at(0.11, 0.4), tuned: at(0.77, 0.2), gainInDeviations: 2, gainError: 0.1 }];
+    const reported = [{ on, base: at(0.11, 0.4), tuned: at(0.77, 0.2), gainInDeviations: 2, gainError: 0.1, changes: { gain: [1, 2, 3, 4, 5], diversity: [-0.2, -0.1, 0, -0.3, -0.1] } }];
     await writeRun(folder, jobOf(of, 'base', 0), { rewards: [0.1] });
     await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], summary: { reported } });
     await writeComparison(of, jobs, folder, [], 'attune compare', unwarned);
@@ -85,6 +85,7 @@ describe('the best checkpoint', () => {
     expect(text).toContain('16 prompts of heldout that are not trained on');
     expect(text).toContain('| base | 1 | 0.110 | 0.600 | 0.400 | 100% |');
     expect(text).toContain('| fast | 1 | 0.770 | 0.600 | 0.200 | 50% |');
+    expect(text).toMatch(/\| fast \| \+3\.00 \(\+\d\.\d+ to \+\d\.\d+\) \| −0\.140 \(−0\.\d+ to [+−]0\.\d+\) \|/);
     expect(text).not.toContain('reward queries |');
   });
 

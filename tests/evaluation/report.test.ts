@@ -102,8 +102,10 @@ describe('report', () => {
     const on = { list: 'heldout', prompts: 16, images: 32, seed: 1_000_000, untrained: true };
     const [from, to] = [{ step: 0, reward: 1, heldOutReward: 0.7, heldOutError: 0.1, diversity: 0.6, frechet: 0 },
       { step: 20, reward: 1.5, heldOutReward: 0.8, heldOutError: 0.1, diversity: 0.3, frechet: 0.7 }];
-    const text = renderReport(run({ reported: [{ on, base: from, tuned: to, gainInDeviations: 1.25, gainError: 0.2 }] }));
-    says(text, 'the reward is 1.50 against 1.00 before (+1.25 ± 0.20 standard deviations');
+    const text = renderReport(run({ reported: [{ on, base: from, tuned: to, gainInDeviations: 1.25, gainError: 0.2,
+      changes: { gain: [1, 1.2, 1.3, 1.4, 1.35], heldOut: [0.1, 0.2, 0, 0.1, 0.1] } }] }));
+    expect(text.replaceAll('\n', ' ')).toMatch(/the reward is 1\.50 against 1\.00 before \(\+1\.25 ± 0\.20 standard deviations of the base model&#39;s images; \+\d\.\d+ to \+\d\.\d+ with 95% confidence\)/);
+    expect(text).toMatch(/95% interval over prompts<\/th>\n<td><\/td><td>[+−]\d\.\d+ to \+\d\.\d+<\/td>/);
     says(text, 'from 0.700 to 0.800. The images of one prompt are 50% as diverse');
     says(text, 'Reported on 16 prompts of heldout that are not trained on, 32 images, seeds from 1000000; selected on 8 prompts of people');
     says(text, '<td>1.50</td><td>0.800</td><td>0.300</td><td>0.700</td><td>+1.25 ± 0.20</td>');

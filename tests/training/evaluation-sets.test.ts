@@ -50,11 +50,12 @@ test('what is trained on is no held-out prompt', async () => {
   await expect(sets({ prompts: 'heldout', 'evaluation.final.promptSet': 'heldout' })).rejects.toThrow(/final\.promptSet.*trained on/);
 });
 
-test('another model has no held-out list unless it is given one; a short list is reported on with other noise', async () => {
+test('another model is reported on the held-out list too, unless it is told none; a short list is reported on with other noise', async () => {
   const file = join(folder, 'two.txt');
   await writeFile(file, 'a\nb\n');
   const other = { model: 'some-model', rewards: ['symmetry'], prompts: file };
-  const { reported } = await sets({}, other);
+  expect((await sets({}, other)).reported.map((r) => [r.list, r.untrained])).toEqual([['heldout', true], [file, false]]);
+  const { reported } = await sets({ 'evaluation.final.promptSet': null }, other);
   expect(reported).toEqual([{ list: file, untrained: false, first: 1_000_000, prompts: ['a', 'a', 'b', 'b'] }]);
   const given = await sets({ 'evaluation.final.promptSet': 'heldout', 'evaluation.seed': 7 }, other);
   expect(given.reported.map((r) => [r.list, r.first])).toEqual([['heldout', 999_993], [file, 999_993]]);
