@@ -24,7 +24,7 @@ import { ConfigError } from '../formats/errors.js';
 import { environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath } from '../training/config.js';
 import { lockFolder } from '../runs/lock.js';
 import { absolutePaths } from '../training/paths.js';
-import { openSession } from '../training/session.js';
+import { openMeasuring } from '../training/measuring.js';
 import { openRun } from '../training/stored-config.js';
 import type { RunFolder } from '../runs/folder.js';
 import { shownBy } from '../runs/listeners.js';
@@ -252,9 +252,9 @@ function baselineCommand(): Command {
       try {
         folder = await openRun(out, config, { resume, listeners: [shownBy(progress)], warn: progress.warn });
         resources.use({ release: folder.close });
-        const session = resources.use(await openSession(config, folder.progress, {}, { purpose: 'measure', signal: stopSignal }));
-        await folder.begin(session.manifest, force);
-        await measureBaseline(session, folder, n);
+        const measuring = resources.use(await openMeasuring(config, folder.progress, {}, stopSignal));
+        await folder.begin(measuring.manifest, force);
+        await measureBaseline(measuring, folder, n);
       } catch (error) {
         await folder?.stop(error === stopSignal.reason ? null : error);
         throw error;

@@ -9,7 +9,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import type { RunConfig } from '../training/config.js';
 import type { Base, Measured } from '../training/evaluate.js';
 import type { Progress } from '../runs/progress.js';
-import { openSession } from '../training/session.js';
+import { openMeasuring } from '../training/measuring.js';
 import { loadLoras, loadModel } from './load-model.js';
 import { collectLora, loraFlag } from './option-values.js';
 import type { LoraArgument } from './option-values.js';
@@ -48,13 +48,12 @@ async function run(flags: Flags): Promise<void> {
   process.stdout.write(flags.json ? `${JSON.stringify(rows)}\n` : rows.map(told).join('\n'));
 }
 
-/** No method is at work here, so that any reward will do. */
 async function measured(config: RunConfig, pipeline: Pipeline, base: Base, progress: Progress): Promise<Measured> {
-  const session = await openSession(config, progress, { pipeline }, { purpose: 'measure', signal: stopSignal });
+  const measuring = await openMeasuring(config, progress, { pipeline }, stopSignal);
   try {
-    return await session.evaluator.measure(0, base);
+    return await measuring.evaluator.measure(0, base);
   } finally {
-    await session.release();
+    await measuring.release();
   }
 }
 

@@ -38,7 +38,7 @@ const bytesOf = (tensors: ReadonlyMap<string, HostTensor>): number =>
 async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const config = await configFromFlags(flags);
-  const session = await openSession(config, progress, {}, { signal: stopSignal });
+  const session = await openSession(config, progress, {}, stopSignal);
   const plan = await measured(session, progress).finally(() => session.release());
   process.stdout.write(flags.json ? `${JSON.stringify(plan)}\n` : told(plan, config.steps));
 }

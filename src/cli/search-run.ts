@@ -7,10 +7,10 @@ import { openScorer } from '../rewards/scorer.js';
 import { imageAt } from '../formats/image.js';
 import { openResources } from '../runtime/resources.js';
 import { defaultBatch } from '../sampling/defaults.js';
+import { openSampling } from '../sampling/model.js';
 import { sampleImages } from '../sampling/sampler.js';
 import type { TraceEntry } from '../search/candidate.js';
 import { openExplorer } from '../search/explorer.js';
-import { openPipelineTask } from '../training/pipeline-task.js';
 import type { Progress } from '../runs/progress.js';
 import type { SearchPlan } from './search-plan.js';
 
@@ -58,19 +58,19 @@ export async function* findBest(
   const { prompts, search, options, callsPerPrompt, group } = plan;
   progress.phase('compiling');
   const resources = openResources();
-  const task = resources.use(await openPipelineTask(pipeline, { ...plan, microbatch: plan.batch, adaptation: null, reward, checkpointing: false }));
+  const model = resources.use(await openSampling(pipeline, { ...plan, microbatch: plan.batch, reward }));
   const total = prompts.length * callsPerPrompt;
   let calls = 0;
   const onCalls = (made: number): void => progress.step(calls += made, total, 'denoiser calls');
   const most = `at most ${callsPerPrompt} denoiser calls each`;
   progress.phase(`searching with ${search.name}: ${prompts.length} prompt(s), ${most}`);
   try {
-    const explorer = resources.use(await openExplorer(task, { onCalls }));
+    const explorer = resources.use(await openExplorer(model, { onCalls }));
     for (let first = 0; first < prompts.length; first += group) {
       const part = prompts.slice(first, first + group);
       const items = part.map((_, i) => first + i);
       const { samples, scores, winners, traces } = await search.run(explorer, options, { prompts: part, items });
-      const images = await task.decode(samples);
+      const images = await model.decode(samples);
       for (const [i, item] of items.entries()) {
         yield { item, image: imageAt(images, i), score: scores[i]!, winner: winners[i]!, trace: traces[i]! };
       }

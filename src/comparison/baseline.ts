@@ -11,21 +11,21 @@ import { evaluationRow } from '../runs/rows.js';
 import type { RunFolder } from '../runs/folder.js';
 import { savePictures } from '../runs/pictures.js';
 import { firstSeed } from '../training/evaluate.js';
-import type { Session } from '../training/session.js';
+import type { Measuring } from '../training/measuring.js';
 import type { recordSchema } from '../runs/summary.js';
 
 /** For each evaluation image the best, by the training reward, of n samples that no other image or seed has. */
 async function bestImages(
-  { task, evaluator, config }: Session, n: number,
+  { model, evaluator, config }: Measuring, n: number,
 ): Promise<{ images: HostTensor; counts: Counts; seconds: number }> {
   const { plan, selection: { prompts } } = evaluator;
-  const explorer = await openExplorer({ ...task, plan, seed: config.evaluation.seed });
+  const explorer = await openExplorer({ ...model, plan, seed: config.evaluation.seed });
   const began = performance.now();
   // The first so many items are the noise of the evaluation's own images.
   const items = prompts.map((_, i) => (config.seed + 1) * prompts.length + i);
   const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items }).finally(() => explorer.release());
   const seconds = (performance.now() - began) / 1000;
-  return { images: await task.decode(samples), counts, seconds };
+  return { images: await model.decode(samples), counts, seconds };
 }
 
 /**
@@ -34,17 +34,17 @@ async function bestImages(
  *
  * @param n samples for each image; 1 is the base model
  */
-export async function measureBaseline(session: Session, folder: RunFolder, n: number): Promise<void> {
-  const { evaluator } = session;
+export async function measureBaseline(measuring: Measuring, folder: RunFolder, n: number): Promise<void> {
+  const { evaluator } = measuring;
   const base = await evaluator.measure(0, 'self');
-  const found = await bestImages(session, n);
+  const found = await bestImages(measuring, n);
   const chosen = await evaluator.assess(found.images, 0, base.statistics);
   const shown = n === 1 ? base : chosen;
   const free = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
   const spent = n === 1 ? free : { ...found.counts, seconds: found.seconds };
   await folder.rewind(-1);
   // Of the best of several samples the winner's noise is not told.
-  await savePictures(folder, shown, { step: 0, seed: n === 1 ? firstSeed(session) : null });
+  await savePictures(folder, shown, { step: 0, seed: n === 1 ? firstSeed(measuring) : null });
   await folder.emit({ type: 'evaluation', row: { ...evaluationRow(shown.evaluation), ...spent }, best: 0 });
   const summary: z.input<typeof recordSchema> = {
     peakBytes: peakBytes(), best: 0, ...(n === 1 && { independentFrechet: chosen.evaluation.frechet }),

@@ -10,9 +10,9 @@ import type { Roller } from '../methods/rollout.js';
 import { meanOf } from '../methods/reward-loss.js';
 import { joinRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';
+import type { PipelineSampling } from '../sampling/model.js';
 import type { Plan } from '../schedulers/plan.js';
 import type { RunConfig } from './config.js';
-import type { PipelineTask } from './pipeline-task.js';
 import type { Progress } from '../runs/progress.js';
 
 /** What is sampled to measure a model: the prompt of each image, and the noise. */
@@ -27,7 +27,7 @@ export interface EvaluationSet {
 }
 
 export interface EvaluatorParts {
-  task: PipelineTask;
+  model: PipelineSampling;
   /** Samples from noise by item that training does not use. */
   roller: Roller;
   /** The roller's. */
@@ -70,7 +70,7 @@ export interface Evaluator {
 }
 
 export function openEvaluator(parts: EvaluatorParts): Evaluator {
-  const { task, roller, reward, heldOut, features, progress, selection } = parts;
+  const { model, roller, reward, heldOut, features, progress, selection } = parts;
   async function assess(images: HostTensor, step: number, base: Base, { prompts }: EvaluationSet): Promise<Measured> {
     const { total: rewards, parts: shares } = await reward.scoreParts(images, prompts);
     const held = heldOut && (await heldOut.score(images, prompts));
@@ -94,7 +94,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
     measures: { heldOut: parts.heldOutName, features: features !== null },
     plan: parts.plan,
     assess: (images, step, base) => assess(images, step, base, selection),
-    measure: async (step, base, set = selection) => assess(await sampleImages(task, roller, set, progress), step, base, set),
+    measure: async (step, base, set = selection) => assess(await sampleImages(model, roller, set, progress), step, base, set),
   };
 }
 
@@ -104,13 +104,13 @@ export const firstSeed = ({ config, evaluator }: { config: RunConfig; evaluator:
 
 /** One image per prompt, each from its own item's noise. */
 async function sampleImages(
-  task: PipelineTask, roller: Roller, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
+  model: PipelineSampling, roller: Roller, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
 ): Promise<HostTensor> {
   const parts: HostTensor[] = [];
-  for (let start = 0; start < prompts.length; start += task.microbatch) {
-    const part = prompts.slice(start, start + task.microbatch);
+  for (let start = 0; start < prompts.length; start += model.microbatch) {
+    const part = prompts.slice(start, start + model.microbatch);
     const { x } = await roller.rollout(part, 0, { items: part.map((_, i) => first + start + i) });
-    parts.push(await task.decode(x.at(-1)!));
+    parts.push(await model.decode(x.at(-1)!));
     progress.step(start + part.length, prompts.length, 'images sampled');
   }
   return joinRows(parts);

@@ -14,7 +14,7 @@ import { hashPath, hashTensors, hashText } from './digest.js';
 import { readPairs } from './image-pairs.js';
 import type { Inputs } from '../runs/manifest.js';
 import { methodPaths } from './paths.js';
-import { featureFolder } from './session.js';
+import { featureFolder } from './materials.js';
 import type { Session } from './session.js';
 
 type Entries = [name: string, value: string][];

@@ -61,7 +61,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
     const config = namedConfig(absolutePaths(given), own);
     folder = await openRun(path, config, { resume, listeners: [shownBy(progress)], warn: progress.warn });
     resources.use({ release: folder.close });
-    const opened = resources.use(await openSession(config, folder.progress, own, { signal }));
+    const opened = resources.use(await openSession(config, folder.progress, own, signal));
     folder.progress.phase('reading what the run depends on');
     const manifest = await folder.begin({ ...opened.manifest, place: placeOf(opened), inputs: await inputsOf(opened) }, force);
     const summary = await runSession({ ...opened, manifest }, folder, { resume, signal, again, resources });

@@ -7,18 +7,18 @@ import { fixtures, run, scratch, smallRun, tiny } from './helpers.js';
 
 vi.setConfig({ testTimeout: 300_000 });
 
-/** Sessions that are open. */
+/** Models that are open. */
 let open = 0;
-vi.mock('../../src/training/session.js', async (original) => {
-  const actual = await original<typeof import('../../src/training/session.js')>();
+vi.mock('../../src/training/measuring.js', async (original) => {
+  const actual = await original<typeof import('../../src/training/measuring.js')>();
   return {
     ...actual,
-    openSession: async (...args: Parameters<typeof actual.openSession>) => {
-      const session = await actual.openSession(...args);
+    openMeasuring: async (...args: Parameters<typeof actual.openMeasuring>) => {
+      const measuring = await actual.openMeasuring(...args);
       open += 1;
-      return { ...session, release: async () => {
+      return { ...measuring, release: async () => {
         open -= 1;
-        await session.release();
+        await measuring.release();
       } };
     },
   };

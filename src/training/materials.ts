@@ -1,0 +1,168 @@
+/** @file What measuring and training a model both need: the model, rewards, prompts and sampler that a configuration names. */
+import { basename } from 'node:path';
+import { openFeatures } from '../evaluation/features.js';
+import type { FeatureExtractor } from '../evaluation/features.js';
+import { packageVersion } from '../formats/package-root.js';
+import { openRoller } from '../methods/rollout.js';
+import { bundledModel } from '../models/families/bundled.js';
+import type { BundledModel } from '../models/families/bundled.js';
+import { loadPipeline } from '../models/load.js';
+import { nativeSize } from '../models/pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { PRECISIONS } from '../nn/precision.js';
+import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
+import type { Reward } from '../rewards/reward.js';
+import { openScorer } from '../rewards/scorer.js';
+import type { Execution } from '../runtime/compile.js';
+import type { Resources } from '../runtime/resources.js';
+import { checkPrompts } from '../sampling/check-prompts.js';
+import type { PipelineSampling } from '../sampling/model.js';
+import { sampleNoise } from '../sampling/sampler.js';
+import { samplers } from '../schedulers/index.js';
+import type { Plan, SamplerOptions } from '../schedulers/plan.js';
+import { readSchedulerConfig, schedulerWarnings } from '../schedulers/scheduler-config.js';
+import { ConfigError } from '../formats/errors.js';
+import type { RunConfig } from './config.js';
+import { openEvaluator } from './evaluate.js';
+import type { EvaluationSet, Evaluator } from './evaluate.js';
+import { evaluationSets } from './evaluation-sets.js';
+import { barePaths } from './paths.js';
+import { defaultMicrobatch } from './microbatch.js';
+import { updateBytes } from './pipeline-task.js';
+import type { Adaptation, PipelineTaskOptions } from './pipeline-task.js';
+import { downloadsTo } from '../runs/progress.js';
+import type { Progress } from '../runs/progress.js';
+import { loadPrompts } from './prompts.js';
+import type { PromptSet } from './prompts.js';
+import type { Manifest } from '../runs/manifest.js';
+
+/** What a caller brings along instead of naming it in the configuration. Whoever opens it releases the reward. */
+export interface OwnModel {
+  readonly pipeline?: Pipeline;
+  readonly reward?: Reward;
+}
+
+export interface Materials {
+  readonly config: RunConfig;
+  readonly pipeline: Pipeline;
+  readonly prompts: PromptSet;
+  readonly reward: Reward;
+  readonly heldOut: Reward | null;
+  /** What base and best checkpoint are measured on at the end, the headline's first; empty for nothing. */
+  readonly reported: readonly EvaluationSet[];
+  /** How the model is opened, whatever it is sampled with. */
+  readonly opened: Omit<PipelineTaskOptions, 'plan'>;
+  /** What samplers take from the model's files and the configuration. */
+  readonly samplerOptions: SamplerOptions;
+  /** How pictures are sampled that are measured. */
+  readonly evaluationPlan: Plan;
+  evaluator(model: PipelineSampling): Promise<Evaluator>;
+  /** What identifies the work: names, versions, seed. */
+  readonly manifest: Manifest;
+}
+
+async function heldOutReward(
+  config: RunConfig, bundled: BundledModel | null, trained: Reward, options: Parameters<typeof openRewards>[1],
+): Promise<Reward | null> {
+  const { heldOut } = config.evaluation;
+  const name = heldOut === 'auto' ? (bundled?.heldOut ?? null) : heldOut;
+  if (name === null) return null;
+  if ((trained.parts ?? [{ reward: trained }]).some(({ reward }) => reward.name === parseReward(name).name)) {
+    throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
+  }
+  return openRewards([parseReward(name)], options);
+}
+
+/** The CLIP folder of the feature space that a configuration names; null for none. */
+export const featureFolder = ({ evaluation: { features } }: RunConfig, bundled: BundledModel | null): string | null =>
+  (features === 'auto' ? bundled?.features ?? null : features);
+
+async function featureSpace(config: RunConfig, bundled: BundledModel | null, compile: Execution): Promise<FeatureExtractor | null> {
+  const folder = featureFolder(config, bundled);
+  return folder === null ? null : openFeatures(folder, { tokenizer: null, compile });
+}
+
+function adaptationOf({ train, lora: { rank, alpha, rankStabilised, targets } }: RunConfig): Adaptation {
+  if (train === 'full') return { kind: 'full' };
+  return { kind: 'lora', options: { rank, rankStabilised, targets, ...(alpha === undefined ? {} : { alpha }) } };
+}
+
+export interface MaterialsUse {
+  /** Looks at the rewards before the model is loaded. */
+  readonly check?: (reward: Reward) => void;
+  /** Ends whatever is done here, and what is opened with it, with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Opens all of it; `resources` takes charge. Mistakes in names and files are found here, before any hour is spent. */
+export async function openMaterials(
+  config: RunConfig, progress: Progress, own: OwnModel, resources: Resources, { check, signal }: MaterialsUse,
+): Promise<Materials> {
+  const prompts = await loadPrompts(config.prompts);
+  const bundled = own.pipeline ? own.pipeline.bundled : bundledModel(config.model);
+  const { selection, reported } = await evaluationSets(config, bundled, prompts);
+  const compile: Execution = {
+    device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
+  };
+  const opening = { compile, downloads: downloadsTo(progress, signal) };
+  progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
+  const reward = resources.use(own.reward ?? (await openRewards(parseRewards(config.rewards), opening)));
+  check?.(reward);
+  const heldOut = resources.use(await heldOutReward(config, bundled, reward, opening));
+  const features = resources.use(await featureSpace(config, bundled, compile));
+  if (!own.pipeline) progress.phase(`loading model ${config.model}`);
+  const warn = (text: string): void => progress.warn(text);
+  const pipeline = own.pipeline ?? (await loadPipeline(config.model, {
+    onProgress: opening.downloads.bytes, onWarning: warn, like: config.like, vae: config.vae, prediction: config.prediction,
+    embeddings: config.embeddings, clipSkip: config.clipSkip, precision: PRECISIONS[config.precision],
+  }));
+  const size = config.size ?? nativeSize(pipeline);
+  if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
+  const where = `${pipeline.source}: scheduler_config.json`;
+  const scheduler = readSchedulerConfig(pipeline.scheduler, where);
+  for (const text of schedulerWarnings(scheduler, where, config.sampler !== 'ddim')) warn(text);
+  const samplerOptions = { ...scheduler.options, ...(config.spacing && { spacing: config.spacing }) };
+  const { eta, seed } = config.evaluation;
+  const evaluationPlan = samplers.ddim.plan(scheduler.process, config.samplingSteps, { ...samplerOptions, eta });
+  const measured = [selection, ...reported].flatMap((set) => set.prompts);
+  checkPrompts(pipeline, [...prompts.prompts, ...measured, config.negativePrompt], warn);
+  const opened = {
+    seed: config.seed,
+    process: scheduler.process,
+    guidance: config.guidance,
+    negativePrompt: config.negativePrompt,
+    height: size,
+    width: size,
+    adaptation: adaptationOf(config),
+    reward,
+    checkpointing: config.checkpointing,
+    compile,
+    warn,
+  };
+  // How much memory a GPU has is not known here.
+  const microbatch = config.microbatch
+    ?? (config.device === 'cpu' ? defaultMicrobatch(config.batch, size * size, () => updateBytes(pipeline, opened)) : config.batch);
+  return {
+    config, pipeline, prompts, reward, heldOut, reported, samplerOptions, evaluationPlan,
+    opened: { ...opened, microbatch },
+    async evaluator(model) {
+      const roller = resources.use(await openRoller(model, 'tuned', sampleNoise(seed), { plan: evaluationPlan }));
+      return openEvaluator({
+        model, roller, features, progress, selection, plan: evaluationPlan,
+        reward: resources.use(openScorer(reward, { compile })),
+        heldOut: resources.use(heldOut && openScorer(heldOut, { compile })),
+        heldOutName: heldOut?.name ?? null,
+      });
+    },
+    manifest: {
+      attune: packageVersion,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+      seed: config.seed,
+      model: basename(config.model),
+      rewards: barePaths(config).rewards,
+      heldOut: heldOut?.name ?? null,
+      prompts: { name: basename(prompts.name), count: prompts.prompts.length },
+    },
+  };
+}
