@@ -1,8 +1,11 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { compareCommand } from '../../src/cli/compare.js';
 import { evalCommand } from '../../src/cli/eval.js';
 import { readLora, writeLora } from '../../src/formats/lora-file.js';
 import { GUIDANCE_NOTE } from '../../src/sampling/defaults.js';
+import { planCommand } from '../../src/cli/plan.js';
 import { fixtures, run, scratch, smallRun, tiny } from './helpers.js';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -26,6 +29,16 @@ vi.mock('../../src/training/measuring.js', async (original) => {
 beforeEach(() => {
   open = 0;
 });
+
+// Whoever trains nothing opens neither a training session nor a task nor a LoRA.
+const { refusing } = vi.hoisted(() => ({
+  refusing: (name: string) => async (original: () => Promise<object>) => ({ ...await original(), [name]: () => {
+    throw new Error(`${name}, where nothing is trained`);
+  } }),
+}));
+vi.mock('../../src/training/session.js', refusing('openSession'));
+vi.mock('../../src/training/pipeline-task.js', refusing('openPipelineTask'));
+vi.mock('../../src/nn/lora.js', refusing('loraAdapter'));
 
 const folder = scratch();
 const kohya = join(fixtures, 'lora_sd1_kohya.safetensors');
@@ -84,4 +97,19 @@ test('a reward that fails leaves nothing open', async () => {
   const failing = small.map((word) => (word === 'symmetry' ? 'http?url=http://127.0.0.1:1/score' : word));
   await expect(run(evalCommand(), ...failing)).rejects.toThrow(/127\.0\.0\.1/);
   expect(open).toBe(0);
+});
+
+test('a baseline of compare measures what eval does, and like it opens no training session', async () => {
+  const config = join(folder, 'config.yaml');
+  await writeFile(config, JSON.stringify({
+    model: tiny, rewards: ['symmetry'], prompts: join(folder, 'prompts.txt'), samplingSteps: 2, threads: 1, size: 64,
+    evaluation: { prompts: 1, images: 2 },
+  }));
+  const out = join(folder, 'baseline');
+  await run(compareCommand(), 'baseline', '--config', config, '--out', out);
+  const row = JSON.parse(await readFile(join(out, 'metrics.jsonl'), 'utf8')) as { evalReward: number };
+  const [{ reward }] = await evaluate() as [Row];
+  expect(row.evalReward).toBe(reward);
+  expect(open).toBe(0);
+  await expect(run(planCommand(), ...small)).rejects.toThrow('openSession, where nothing is trained');
 });

@@ -1,12 +1,22 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { listCommand } from '../../src/cli/list.js';
 import { sampleCommand } from '../../src/cli/sample.js';
 import { searchCommand } from '../../src/cli/search.js';
 import { imageSize, readImage } from '../../src/formats/image.js';
 import { attune } from '../cli-process.js';
 import { fixtures, pngText, run, scratch, tiny } from './helpers.js';
+
+// Whoever trains nothing opens neither a training session nor a task nor a LoRA.
+const { refusing } = vi.hoisted(() => ({
+  refusing: (name: string) => async (original: () => Promise<object>) => ({ ...await original(), [name]: () => {
+    throw new Error(`${name}, where nothing is trained`);
+  } }),
+}));
+vi.mock('../../src/training/session.js', refusing('openSession'));
+vi.mock('../../src/training/pipeline-task.js', refusing('openPipelineTask'));
+vi.mock('../../src/nn/lora.js', refusing('loraAdapter'));
 
 const folder = scratch();
 let made = 0;
