@@ -43,3 +43,24 @@ export function advantages(
   }
   return Float32Array.from(rewards, (r, i) => limited(r, byPrompt.get(prompts[i]!)!, 1e-6));
 }
+
+/**
+ * (r − mean of the group)/deviation, limited to ±limit; a group are the samples of one prompt. The deviation is that of
+ * all rewards of the round or of the group's (+ 1e-4: flow_grpo, AWM, DiffusionNFT), or with Bessel's correction (+ 1e-8:
+ * DanceGRPO).
+ */
+export function groupAdvantages(
+  rewards: readonly number[], prompts: readonly string[], by: 'round' | 'group' | 'unbiased', limit: number,
+): Float32Array {
+  const all = moments(rewards).deviation;
+  const groups = new Map([...new Set(prompts)].map((prompt) => {
+    const own = rewards.filter((_, i) => prompts[i] === prompt);
+    const { mean, deviation } = moments(own);
+    const scale = { round: all + 1e-4, group: deviation + 1e-4, unbiased: deviation * Math.sqrt(own.length / (own.length - 1)) + 1e-8 }[by];
+    return [prompt, { mean, scale }];
+  }));
+  return Float32Array.from(rewards, (r, i) => {
+    const { mean, scale } = groups.get(prompts[i]!)!;
+    return Math.max(-limit, Math.min(limit, (r - mean) / scale));
+  });
+}

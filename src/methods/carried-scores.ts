@@ -30,11 +30,13 @@ export interface CarriedScores {
  *     ∇ log F̃(x_i) = E[(∂μ_ref/∂x_i)ᵀ ⋯ (∂μ_ref/∂x_{S−1})ᵀ ∇ log F̃(x_S) | x_i]
  *
  * That is the lean adjoint of Domingo-Enrich et al. 2025 (arXiv 2409.08861) for a chain of S transitions.
+ *
+ * @param guided whether the prior's steps are guided, as in sampling
  */
-export async function openCarriedScores(task: Task): Promise<CarriedScores> {
+export async function openCarriedScores(task: Task, { guided = true } = {}): Promise<CarriedScores> {
   const [x, cotangent, step] = [sampleInput(task, 'x'), sampleInput(task, 'cotangent'), stepsInput(task, 'step')];
-  const mu = transitionMean(step, x, task.network(x, step, 'reference'));
-  const executable = await task.compile({ pulled: vjp([mu], [x], [cotangent])[0]! }, { calls: task.callsPerSample });
+  const mu = transitionMean(step, x, task.network(x, step, 'reference', { guided }));
+  const executable = await task.compile({ pulled: vjp([mu], [x], [cotangent])[0]! }, { calls: guided ? task.callsPerSample : 1 });
   return {
     async carry({ x: samples, steps, prompts }, end, from) {
       const scores: HostTensor[] = [];

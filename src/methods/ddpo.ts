@@ -1,15 +1,12 @@
 /** @file DDPO: denoising as a decision process, trained by policy gradients from the reward alone. */
 import { z } from 'zod';
 import type { HostTensor } from '../graph/dtype.js';
-import { permutation } from '../random/random.js';
 import { stochasticSteps } from '../schedulers/transition.js';
 import { advantages } from './advantage.js';
-import { meanOfParts } from './loss-graph.js';
 import type { Method } from './method.js';
-import { openPolicyGradient } from './policy-gradient.js';
+import { openPolicyGradient, policyUpdates } from './policy-gradient.js';
 import { openRoller } from './rollout.js';
 import type { Trajectory } from './rollout.js';
-import { transitionAt } from './transitions.js';
 
 const statistics = z.strictObject({
   buffer: z.int().positive().default(16)
@@ -57,7 +54,8 @@ export const ddpo: Method<z.infer<typeof options>> = {
   sampling: { noise: 1, noisyEnd: true },
   async create(task, { variant, rollouts, updates, innerEpochs, timestepFraction, clip, advantageClip, perPrompt }) {
     const roller = await openRoller(task);
-    const objective = await openPolicyGradient(task, variant === 'is' ? clip : null);
+    const range = variant === 'is' ? clip : null;
+    const objective = await openPolicyGradient(task, { clip: range });
     const memory = new Map<string, HostTensor>();
     const stochastic = stochasticSteps(task.plan);
     const trained = Math.max(1, Math.floor(stochastic.length * timestepFraction));
@@ -73,32 +71,9 @@ export const ddpo: Method<z.infer<typeof options>> = {
           for (const r of await task.reward.score(trajectory.x.at(-1)!, prompts)) rewards.push(r);
         }
         const all = advantages(rewards, trajectories.flatMap(() => prompts), memory, perPrompt, advantageClip);
+        const samples = { trajectories, rewards, advantages: all, steps: stochastic, trained, share };
         for (let epoch = 0; epoch < innerEpochs; epoch++) {
-          const key = { seed: task.seed, stream: `ddpo ${epoch}`, step: round };
-          const order = permutation(key, rollouts * prompts.length, rollouts);
-          for (let first = 0; first < rollouts; first += share) {
-            const total = meanOfParts();
-            const used: number[] = [];
-            let [ratios, clipped, ratioError] = [0, 0, 0];
-            for (const copy of order.subarray(first, first + share)) {
-              const [from, to] = [copy * prompts.length, (copy + 1) * prompts.length];
-              const times = prompts.map((_, i) => permutation(key, from + i, stochastic.length));
-              for (const r of rewards.slice(from, to)) used.push(r);
-              for (let j = 0; j < trained; j++) {
-                const transition = transitionAt(task, trajectories[copy]!, times.map((t) => stochastic[t[j]!]!));
-                const part = await objective.run(transition, all.slice(from, to), prompts);
-                total.add(part);
-                for (const ratio of part.extras.ratio.data as Float32Array) {
-                  const off = Math.abs(ratio - 1);
-                  ratios += 1;
-                  clipped += Number(off > clip);
-                  ratioError = Math.max(ratioError, off);
-                }
-              }
-            }
-            const metrics = { ratioError, ...(variant === 'is' && { clipped: clipped / ratios }) };
-            yield { ...total.mean(), rewards: Float32Array.from(used), metrics };
-          }
+          yield* policyUpdates(task, objective, samples, { stream: `ddpo ${epoch}`, round, clip: range });
         }
       },
       async release() {

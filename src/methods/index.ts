@@ -1,4 +1,5 @@
 /** @file All methods by name. */
+import { adjointMatching } from './adjoint-matching.js';
 import { alignprop } from './alignprop.js';
 import { d3po } from './d3po.js';
 import { ddpo } from './ddpo.js';
@@ -7,6 +8,7 @@ import { draftLv } from './draft-lv.js';
 import { draft } from './draft.js';
 import { drtune } from './drtune.js';
 import { nablaDb } from './nabla-db.js';
+import { grpo } from './grpo.js';
 import type { Method } from './method.js';
 import { refl } from './refl.js';
 import { rsm } from './rsm.js';
@@ -15,7 +17,7 @@ import { sharpenSft } from './sharpen-sft.js';
 
 /** In the order in which `attune list methods` shows them. */
 export const METHODS: readonly Method<never>[] = [
-  draft, draftLv, refl, alignprop, drtune, nablaDb, rsm, ddpo, d3po, dpo, sharpenSft, sharpenRlhf,
+  draft, draftLv, refl, alignprop, drtune, nablaDb, rsm, adjointMatching, ddpo, grpo, d3po, dpo, sharpenSft, sharpenRlhf,
 ] as unknown as readonly Method<never>[];
 
 export function findMethod(name: string): Method<never> | undefined {

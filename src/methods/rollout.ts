@@ -19,7 +19,9 @@ export interface Trajectory {
 }
 
 export interface RolloutOptions {
-  /** Take only the first `stop` steps of the plan (all by default). */
+  /** Steps to take instead of the plan's. */
+  readonly steps?: readonly Step[];
+  /** Take only the first `stop` of them (all by default). */
   readonly stop?: number;
   /** Start from these [B, C, h, w] instead of fresh noise. */
   readonly start?: HostTensor;
@@ -81,13 +83,13 @@ export async function openRoller(
 
   return {
     predict,
-    async rollout(prompts, round, { stop = plan.steps.length, start, copy = 0, items = itemsOf(prompts, round) } = {}) {
-      const steps = plan.steps.slice(0, stop);
+    async rollout(prompts, round, { steps: all = plan.steps, stop = all.length, start, copy = 0, items = itemsOf(prompts, round) } = {}) {
+      const steps = all.slice(0, stop);
       const xs = [start ?? samplesOf(task, combine([plan.initialStd, drawn(0, items, copy)]))];
       const outputs: HostTensor[] = [];
       const denoise: Denoise = async (x, step) => (await predict(samplesOf(task, x), step, prompts)).data as Float32Array;
       const z = (i: number): Float32Array => drawn(i + 1, items, copy);
-      for await (const { output, next } of sampleSteps(denoise, plan, xs[0]!.data as Float32Array, z, { stop })) {
+      for await (const { output, next } of sampleSteps(denoise, { ...plan, steps }, xs[0]!.data as Float32Array, z)) {
         outputs.push(samplesOf(task, output));
         xs.push(samplesOf(task, next));
       }

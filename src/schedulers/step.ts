@@ -7,6 +7,7 @@ import type { Operand } from '../graph/tensor.js';
 import { combine } from './linear.js';
 import type { Value } from './linear.js';
 import { SamplingError } from './errors.js';
+import { makeStep } from './plan.js';
 import type { Plan, Step } from './plan.js';
 
 /** A step for any value; host arrays take numbers only. */
@@ -20,6 +21,12 @@ export function predictX0<V extends Value>(step: AnyStep, x: V, output: V): V {
 /** The step that goes straight to the clean prediction: x' = x̂0. */
 export function toX0(step: Step): Step {
   return { ...step, nextTimestep: 0, to: { signal: 1, noise: 0 }, meanFromX: step.x0FromX, meanFromOutput: step.x0FromOutput, past: [], std: 0 };
+}
+
+/** The step to the same level without noise: DDIM's with η = 0, or the ODE's of a flow. */
+export function withoutNoise(step: Step): Step {
+  const keep = step.to.noise / step.from.noise;
+  return makeStep(step, step, { keep, clean: step.to.signal - keep * step.from.signal });
 }
 
 /** What a call of the network saw, and the clean prediction made of its answer. */

@@ -43,7 +43,7 @@ const ones = new Float32Array(meta.prompts.length).fill(1 / meta.prompts.length)
 
 describe('losses and gradients are those of PyTorch', () => {
   test.each(['clipped', 'wide', 'score'])('DDPO, %s', async (kind) => {
-    const objective = await openPolicyGradient(task, meta.clip[kind] ?? null);
+    const objective = await openPolicyGradient(task, { clip: meta.clip[kind] ?? null });
     const transition = {
       indices: [], last: [], x: get('ddpo/x'), next: get('ddpo/next'), output: get('ddpo/output'), steps: transitions,
     };
