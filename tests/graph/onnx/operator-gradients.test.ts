@@ -19,17 +19,19 @@ interface Call {
   /** Inputs after those, written into the file; null for one that is left out. */
   fixed?: (HostTensor | null)[];
   attributes?: Record<string, AttributeSpec | undefined>;
+  /** Which of its outputs is looked at: the first unless said. */
+  output?: number;
 }
 
 const isHost = (v: Shape | HostTensor): v is HostTensor => 'data' in v;
 
 /** The operator as a function that the importer makes. */
-function imported({ op, opset = 17, inputs, fixed = [], attributes = {} }: Call): (...xs: Tensor[]) => Tensor {
+function imported({ op, opset = 17, inputs, fixed = [], attributes = {}, output = 0 }: Call): (...xs: Tensor[]) => Tensor {
   const names = inputs.map((_, i) => `x${i}`);
   const model = importOnnx(modelFile({
     opset,
     inputs: Object.fromEntries(inputs.map((v, i) => [`x${i}`, isHost(v) ? { shape: [...v.shape], dtype: v.dtype } : { shape: [...v] }])),
-    nodes: [{ op, in: [...names, ...fixed.map((t, i) => (t ? `c${i}` : ''))], out: ['y'], attributes }],
+    nodes: [{ op, in: [...names, ...fixed.map((t, i) => (t ? `c${i}` : ''))], out: [...Array.from({ length: output }, () => ''), 'y'], attributes }],
     initializers: Object.fromEntries(fixed.flatMap((t, i) => (t ? [[`c${i}`, t]] : []))), outputs: ['y'],
   }));
   return (...xs) => model.call(Object.fromEntries(xs.map((x, i) => [`x${i}`, x])))['y']!;
@@ -52,6 +54,9 @@ test('gradients are those of finite differences', async () => {
       op: 'Attention', opset: opset as number, inputs: [[2, 2, 3, 4], [2, 2, 3, 4], [2, 2, 3, 5]], attributes: attributes as Record<string, AttributeSpec>,
     })),
     caseOf({ op: 'Attention', name: 'grouped, masked', opset: 23, inputs: [[2, 3, 16], [2, 3, 8], [2, 3, 8]], fixed: [bool([1, 0, 1, 1, 1, 1, 0, 0, 1], [3, 3])], attributes: { q_num_heads: 4, kv_num_heads: 2 } }),
+    ...[0, 1, 2, 3].map((mode) => caseOf({
+      op: 'Attention', name: `scores of mode ${mode}`, opset: 23, output: 3, inputs: [[1, 2, 3, 4], [1, 1, 3, 4], [1, 1, 3, 2]], fixed: [noise([3, 3])], attributes: { softcap: { f: 2 }, qk_matmul_output_mode: mode },
+    })),
     ...[0, 1].map((interleaved) => caseOf({ op: 'RotaryEmbedding', opset: 23, inputs: [[2, 2, 3, 4], [2, 3, 2], [2, 3, 2]], attributes: { interleaved } })),
     ...['ii->i', 'ii', 'iji->j'].map((equation) => caseOf({ op: 'Einsum', name: equation, inputs: [equation.startsWith('iji') ? [3, 2, 3] : [3, 3]], attributes: { equation } })),
     caseOf({ op: 'Conv', name: '3-D', inputs: [[1, 2, 3, 4, 4], [2, 2, 2, 3, 2], [2]], attributes: { pads: [1, 1, 0, 0, 1, 1], strides: [2, 1, 1] } }),
@@ -70,6 +75,7 @@ test('gradients are those of finite differences', async () => {
     caseOf({ op: 'GRU', name: 'reset after', inputs: [[3, 2, 2], [1, 9, 2], [1, 9, 3], [1, 18]], attributes: { hidden_size: 3, linear_before_reset: 1 } }),
     caseOf({ op: 'LpNormalization', inputs: [[2, 3]] }),
     caseOf({ op: 'MeanVarianceNormalization', inputs: [[2, 2, 3, 3]] }),
+    caseOf({ op: 'DequantizeLinear', name: 'in blocks', opset: 21, inputs: [[3, 2]], fixed: [float32([0.3, 2, 0.5, 1], [2, 2]), float32([2, 1, 0, -1], [2, 2])], attributes: { axis: 0, block_size: 2 } }),
     caseOf({ op: 'DequantizeLinear', inputs: [[2, 3]], fixed: [float32([0.3], []), float32([2], [])] }),
   ])).toEqual([]);
 });
@@ -109,6 +115,9 @@ describe('where a function is not smooth, gradients are PyTorch\'s', () => {
   test('quantisation passes what is in range', async () => {
     const { by } = await gradientsOf({ op: 'QuantizeLinear', opset: 13, inputs: [float32([-3, -0.2, 0.33, 9])], fixed: [float32([0.02], []), host(Uint8Array.of(100), [], 'uint8')] });
     expect(by[0]!.map((g) => Math.round(g))).toEqual([0, 50, 50, 0]);
+    // Each block by its own scale: the same number is in range in one and beyond it in the other.
+    const blocks = await gradientsOf({ op: 'QuantizeLinear', opset: 21, inputs: [float32([1, 3, 3], [1, 3])], fixed: [float32([0.5, 0.01], [1, 2]), host(Uint8Array.of(0, 0), [1, 2], 'uint8')], attributes: { axis: 1, block_size: 2 } });
+    expect(blocks.by[0]).toEqual([2, 2, 0]);
   });
 
   test('a query that sees no key gets 0, and no gradient', async () => {

@@ -52,7 +52,10 @@ function biasOf(c: Call, n: number, m: number, past: number): Tensor | undefined
   return parts.length > 0 ? parts.reduce((a, b) => add(a, b)) : undefined;
 }
 
-/** softmax(softcap(q·kᵀ·scale) + bias)·v, where softcap(x) = cap·tanh(x/cap); queries that see no key get 0. */
+/**
+ * softmax(softcap(q·kᵀ·scale) + bias)·v, where softcap(x) = cap·tanh(x/cap); queries that see no key get 0. The fourth
+ * output holds what qk_matmul_output_mode asks for: the scores (0), capped (1), with the bias (2), or softmax's (3).
+ */
 const attentionOf: Operator = (c) => {
   const [query, heads] = [c.x(0), c.int('q_num_heads')];
   const q = toHeads(c, query, heads ?? query.shape[1]!);
@@ -60,7 +63,7 @@ const attentionOf: Operator = (c) => {
   const [key, value] = [c.x(1), c.x(2)].map((t) => toHeads(c, t, own ?? t.shape[1]!)) as [Tensor, Tensor];
   const [pastKey, pastValue] = [c.optional(4), c.optional(5)];
   const [k, v] = [pastKey ? concat([pastKey, key], 2) : key, pastValue ? concat([pastValue, value], 2) : value];
-  c.ignore('softmax_precision', 'qk_matmul_output_mode');
+  c.ignore('softmax_precision');
   const [b, h, n, d] = q.shape as [number, number, number, number];
   const [groups, m] = [k.shape[1]!, k.shape[2]!];
   if (h % groups !== 0) c.fail(`${h} heads of queries do not divide into ${groups} of keys`);
@@ -72,15 +75,17 @@ const attentionOf: Operator = (c) => {
   const bias = biasOf(c, n, m, pastKey?.shape[2] ?? 0);
   const mask = bias && maximum(bias, LOWEST);
   const [keys, values] = [repeated(k), repeated(v)];
-  const capped = (): Tensor => {
-    const scores = mul(tanh(div(matmul(mul(q, scale), swapLast(keys)), cap)), cap);
-    return matmul(softmax(mask ? add(scores, mask) : scores), values);
-  };
-  const plain = cap === 0 ? attention(q, keys, values, { scale, ...(mask && { mask }) }) : capped();
   // Only a mask, or lengths, can hide all keys of a query.
   const seen = bias && (c.optional(3) ?? c.optional(6)) && greater(max(bias, { axes: [-1], keepDims: true }), LOWEST);
-  const y = seen ? where(seen, plain, 0) : plain;
-  return [query.rank === 3 ? fromHeads(y) : y, k, v];
+  const ofSeen = (t: Tensor): Tensor => (seen ? where(seen, t, 0) : t);
+  const raw = (): Tensor => matmul(mul(q, scale), swapLast(keys));
+  const capped = (): Tensor => (cap === 0 ? raw() : mul(tanh(div(raw(), cap)), cap));
+  const probabilities = (): Tensor => softmax(mask ? add(capped(), mask) : capped());
+  const y = ofSeen(cap === 0 ? attention(q, keys, values, { scale, ...(mask && { mask }) }) : matmul(probabilities(), values));
+  const mode = c.int('qk_matmul_output_mode', 0);
+  const shown = [raw, capped, () => (bias ? add(capped(), bias) : capped()), () => ofSeen(probabilities())][mode]
+    ?? c.fail(`qk_matmul_output_mode ${mode} is not 0, 1, 2 or 3`);
+  return [query.rank === 3 ? fromHeads(y) : y, k, v, ...(c.node.output[3] ? [shown()] : [])];
 };
 
 /** Turns pairs of numbers of each head by the angles of its position; the pairs are neighbours or lie half apart. */
