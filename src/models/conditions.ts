@@ -31,9 +31,9 @@ export interface ConditionSettings {
 export interface Conditions {
   /**
    * Encodes those prompts that are not remembered, the first of them if there are more than will be, and lets the text
-   * encoders go: for all that will be asked for, in the order in which it will be.
+   * encoders go: for all that will be asked for, in the order in which it will be. No more of them are looked at.
    */
-  prepare(prompts: readonly string[]): Promise<void>;
+  prepare(prompts: Iterable<string>): Promise<void>;
   /** Feeds `condition/…` and, with a negative prompt, `negative/…` for a batch. Compiles the encoders for a prompt that was not prepared. */
   feeds(prompts: readonly string[]): Promise<Feeds>;
   release(): Promise<void>;
@@ -91,11 +91,14 @@ export async function openConditions(pipeline: Pipeline, settings: ConditionSett
 
   return {
     async prepare(prompts) {
-      const wanted = [...new Set(prompts)];
+      const upcoming = distinct(prompts);
       try {
-        await remember(wanted.slice(0, TOGETHER)); // how much room one takes is known then
-        for (let at = TOGETHER; at < Math.min(wanted.length, room()); at += TOGETHER) {
-          await remember(wanted.slice(at, Math.min(at + TOGETHER, room())));
+        let count = 0;
+        let most = TOGETHER; // how much room one takes is known after these
+        for (let some = take(upcoming, most); some.length > 0; some = take(upcoming, Math.min(TOGETHER, most - count))) {
+          await remember(some);
+          count += some.length;
+          most = room();
         }
       } finally {
         await close();
@@ -108,6 +111,26 @@ export async function openConditions(pipeline: Pipeline, settings: ConditionSett
       return none ? { ...positive, ...batchOf(NEGATIVE, prompts.map(() => none)) } : positive;
     },
   };
+}
+
+function* distinct<T>(values: Iterable<T>): Generator<T> {
+  const seen = new Set<T>();
+  for (const value of values) {
+    if (seen.has(value)) continue;
+    seen.add(value);
+    yield value;
+  }
+}
+
+/** At most `count` more values; what was not asked for is not made. */
+function take<T>(values: Iterator<T>, count: number): T[] {
+  const taken: T[] = [];
+  while (taken.length < count) {
+    const { value, done } = values.next();
+    if (done) break;
+    taken.push(value);
+  }
+  return taken;
 }
 
 function rowsOf({ conditions }: EncodedPrompts, count: number): Row[] {

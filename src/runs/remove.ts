@@ -1,19 +1,54 @@
-/** @file Removing a run: a folder that is one, that nobody uses, and that holds nothing else. */
+/** @file Removing a run: of a folder that is one and that nobody uses, the files that runs write. */
 import { lstat, readdir, realpath, rm, rmdir } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
 import { ConfigError } from '../formats/errors.js';
 import { lockFolder } from './lock.js';
 import { isRun } from './overview.js';
 
-/** What runs write, of all versions. */
-const OWN = new Set([
-  'config.yaml', 'manifest.json', 'events.jsonl', 'metrics.jsonl', 'summary.json', 'report.html', 'before-after.png',
-  'samples', 'checkpoints', 'lora', 'lora-last', 'model', 'model-last',
-]);
-const OWN_NAMES = /^(?:events\.out\.tfevents\..+|\.lock.*|\..+\.tmp)$/;
+/** Paths below the folder, with slashes, that runs of all versions write. Folders are none: they go when they are empty. */
+const OWN = [
+  /^(?:config\.yaml|manifest\.json|events\.jsonl|metrics\.jsonl|summary\.json|report\.html|before-after\.png)$/,
+  /^(?:events\.out\.tfevents\..+|\.lock.*)$/,
+  /^samples\/step-\d+(?:\.png|\/(?:strength-[\d.e+-]+\/)?\d+\.png)$/,
+  /^checkpoints\/\.?step-\d{6,}(?:\.damaged|\.tmp)?\/state\.(?:json|safetensors)$/,
+  /^lora(?:-last)?\/(?:kohya|pytorch_lora_weights|pytorch_lora_weights_old_names)\.safetensors$/,
+  /^lora(?:-last)?\/peft\/adapter_(?:config\.json|model\.safetensors)$/,
+  // A pipeline in diffusers layout.
+  /^model(?:-last)?\/(?:model_index\.json|scheduler\/scheduler_config\.json)$/,
+  /^model(?:-last)?\/[a-z\d_]+\/(?:config\.json|(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?\.safetensors(?:\.index\.json)?)$/,
+  /^model(?:-last)?\/tokenizer(?:_\d)?\/(?:merges\.txt|(?:vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)$/,
+  /^(?:.+\/)?\.[^/]+\.[0-9a-f]{12}\.tmp$/,
+];
 
-/** @throws ConfigError unless it is a run's folder, itself and no link to one, in which there is nothing but what runs write */
-export async function checkRemovable(given: string): Promise<void> {
+/** Removed last, so that what a failure leaves is a run still. */
+const LAST = ['manifest.json', 'config.yaml'];
+
+interface Content {
+  readonly own: string[];
+  readonly others: string[];
+  /** The deepest first. */
+  readonly folders: string[];
+}
+
+/** What is in the folder, by whether runs write it. Links are not followed. */
+async function contentOf(folder: string, below = '', content: Content = { own: [], others: [], folders: [] }): Promise<Content> {
+  for (const entry of await readdir(join(folder, below), { withFileTypes: true })) {
+    const path = `${below}${entry.name}`;
+    if (entry.isDirectory()) {
+      await contentOf(folder, `${path}/`, content);
+      content.folders.push(path);
+    } else {
+      (OWN.some((pattern) => pattern.test(path)) ? content.own : content.others).push(path);
+    }
+  }
+  return content;
+}
+
+/**
+ * @returns the files in it, paths below it, that no run writes and that are kept
+ * @throws ConfigError unless it is a run's folder, itself and no link to one
+ */
+export async function checkRemovable(given: string): Promise<string[]> {
   const folder = resolve(given); // `link/` and `link/.` would be what the link leads to
   const kind = await lstat(folder).catch(() => null);
   if (kind?.isSymbolicLink()) throw new ConfigError(`${folder} is a link; give the run's own folder`);
@@ -21,30 +56,33 @@ export async function checkRemovable(given: string): Promise<void> {
   if (`${process.cwd()}${sep}`.startsWith(`${await realpath(folder)}${sep}`)) {
     throw new ConfigError(`${folder} is where this command was called; call it from elsewhere`);
   }
-  const others = (await readdir(folder)).filter((name) => !OWN.has(name) && !OWN_NAMES.test(name));
-  if (others.length > 0) {
-    const more = others.length > 1 ? ` and ${others.length - 1} more` : '';
-    throw new ConfigError(`${folder} holds ${others[0]}${more}, which no run writes; nothing is removed. Move it away first`);
-  }
+  return (await contentOf(folder)).others;
 }
 
 /**
- * Removes a run. Its settings go last, so that what a failure leaves is a run still.
+ * Removes a run: its files, and the folders that are empty then.
  *
+ * @returns the files that were kept, as `checkRemovable`
  * @throws ConfigError as `checkRemovable`, and if it is running (or held by a process elsewhere)
  */
-export async function removeRun(given: string): Promise<void> {
+export async function removeRun(given: string): Promise<string[]> {
   const folder = resolve(given);
   await checkRemovable(folder);
   const lock = await lockFolder(folder, () => {});
+  let content: Content;
   try {
-    const names = (await readdir(folder)).filter((name) => OWN.has(name) || OWN_NAMES.test(name));
-    const last = ['manifest.json', 'config.yaml'];
-    for (const name of [...names.filter((n) => n !== '.lock' && !last.includes(n)), ...last]) {
-      await rm(join(folder, name), { recursive: true, force: true });
-    }
+    content = await contentOf(folder);
+    const { own, folders } = content;
+    for (const path of own.filter((p) => !LAST.includes(p) && p !== '.lock')) await rm(join(folder, path), { force: true });
+    for (const path of folders) await rmdir(join(folder, path)).catch(ignoreNotEmpty);
+    for (const path of LAST) await rm(join(folder, path), { force: true });
   } finally {
     await lock.release();
   }
-  await rmdir(folder);
+  await rmdir(folder).catch(ignoreNotEmpty);
+  return content.others;
+}
+
+function ignoreNotEmpty(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
 }

@@ -62,7 +62,7 @@ export interface PipelineSampling extends Sampling {
   /** Images of any number of samples [B, C, h, w] → [B, 3, H, W] in [0, 1]. */
   decode(samples: HostTensor): Promise<HostTensor>;
   /** Encodes prompts in advance, in the order in which they will be asked for; as many as are remembered. */
-  prepare(prompts: readonly string[]): Promise<void>;
+  prepare(prompts: Iterable<string>): Promise<void>;
   /** Sessions opened so far. */
   readonly sessions: number;
   release(): Promise<void>;

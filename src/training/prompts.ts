@@ -114,3 +114,11 @@ export function drawPrompts(set: PromptSet, seed: number, round: number, count: 
     return set.prompts[at < 0 ? set.prompts.length - 1 : at]!;
   });
 }
+
+/** The prompts of the first `rounds` rounds in order, each once; it ends where every prompt of the set has come. */
+export function* roundPrompts(set: PromptSet, { seed, batch }: { seed: number; batch: number }, rounds: number): Generator<string> {
+  const rest = new Set(set.prompts);
+  for (let round = 0; round < rounds && rest.size > 0; round++) {
+    for (const prompt of drawPrompts(set, seed, round, batch)) if (rest.delete(prompt)) yield prompt;
+  }
+}

@@ -21,16 +21,13 @@ import type { Progress } from '../runs/progress.js';
 import { inputsOf, placeOf } from './inputs.js';
 import { absolutePaths } from './paths.js';
 import type { RunFolder } from '../runs/folder.js';
-import { drawPrompts } from './prompts.js';
+import { roundPrompts } from './prompts.js';
 import { namedConfig, openSession } from './session.js';
 import type { Own, Session } from './session.js';
 import { openRun } from './stored-config.js';
 import type { Exported, Summary } from '../runs/summary.js';
 import { train } from './train.js';
 import type { TrainResult } from './train.js';
-
-/** Rounds that are looked at for their prompts: more than enough to see every prompt that can be remembered. */
-const MOST_ROUNDS = 10_000;
 
 export interface RunOptions {
   /** Go on with the run in the folder, of the same settings and with the same `own`. */
@@ -140,14 +137,11 @@ async function runSession(session: Session, folder: RunFolder, { resume, signal,
   return summary;
 }
 
-/** Prompts in the order in which a run asks for them, each once: the evaluations', then those of the rounds. */
-function upcomingPrompts({ config, prompts, evaluator, reported }: Session): string[] {
-  const wanted = new Set([evaluator.selection, ...reported].flatMap((set) => set.prompts));
+/** Prompts in the order in which a run asks for them: the evaluations', then those of the rounds. */
+function* upcomingPrompts({ config, prompts, evaluator, reported }: Session): Generator<string> {
+  for (const set of [evaluator.selection, ...reported]) yield* set.prompts;
   // Some methods take fewer rounds than steps.
-  for (let round = 0; round < Math.min(config.steps, MOST_ROUNDS); round++) {
-    for (const prompt of drawPrompts(prompts, config.seed, round, config.batch)) wanted.add(prompt);
-  }
-  return [...wanted];
+  yield* roundPrompts(prompts, config, config.steps);
 }
 
 /** Says at the start which rules guard the run, and how to have those that are idle. */

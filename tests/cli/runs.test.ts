@@ -1,6 +1,6 @@
 /** @file `attune runs`: what it lists, shows, compares and removes, and what it refuses to touch. */
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runsCommand } from '../../src/cli/runs.js';
 import type { NewEvent } from '../../src/runs/events.js';
@@ -132,15 +132,36 @@ describe('removing', () => {
     expect(existsSync(at('finished'))).toBe(true);
   });
 
-  test('refuses a running one, a folder that is none, one with files of somebody else, a link, and where it is called', async () => {
+  test('keeps and tells what no run writes, wherever it lies', async () => {
+    await ended('mixed', [measured(0, 1), { type: 'ended', how: 'finished' }]);
+    const put = (file: string): void => {
+      mkdirSync(dirname(join(at('mixed'), file)), { recursive: true });
+      writeFileSync(join(at('mixed'), file), 'x');
+    };
+    const theirs = ['checkpoints/best.txt', 'lora/mine.safetensors', 'model/unet/notes.md', 'samples/favourite.png', 'samples/step-000000/000-cut.png', 'thesis.tex'];
+    const own = [
+      'samples/step-000000.png', 'samples/step-000000/000.png', 'samples/step-000040/strength-0.5/003.png', 'samples/.000.png.0123456789ab.tmp',
+      'checkpoints/step-000040/state.json', 'checkpoints/step-000040/state.safetensors', 'checkpoints/step-000020.damaged/state.json',
+      'lora/kohya.safetensors', 'lora/peft/adapter_config.json', 'lora-last/pytorch_lora_weights.safetensors',
+      'model/model_index.json', 'model/unet/diffusion_pytorch_model.safetensors', 'model/text_encoder_2/model-00001-of-00002.safetensors', 'model/tokenizer/merges.txt',
+    ];
+    for (const file of [...theirs, ...own]) put(file);
+    symlinkSync(at('finished'), join(at('mixed'), 'model-last'));
+    const { stderr } = await remove(at('mixed'), '--yes');
+    const left = (readdirSync(at('mixed'), { recursive: true, withFileTypes: true }))
+      .filter((e) => !e.isDirectory()).map((e) => relative(at('mixed'), join(e.parentPath, e.name))).toSorted();
+    expect(left).toEqual([...theirs, 'model-last'].toSorted());
+    expect(stderr).toContain('because no run writes it: ');
+    expect(stderr).toMatch(/ and 2 more\n$/);
+    expect(existsSync(join(at('finished'), 'events.jsonl'))).toBe(true);
+  });
+
+  test('refuses a running one, a folder that is none, a link, and where it is called', async () => {
     const folder = await begun('busy', [measured(0, 1)]);
     await expect(remove(at('busy'), '--yes')).rejects.toThrow(/is running; stop it first/);
     await folder.close();
     await expect(remove(root, '--yes')).rejects.toThrow(/there is no run/);
     await expect(remove(at('no run'), '--yes')).rejects.toThrow(/there is no run/);
-    writeFileSync(join(at('busy'), 'thesis.tex'), 'x');
-    await expect(remove(at('busy'), '--yes')).rejects.toThrow(/busy holds thesis\.tex, which no run writes; nothing is removed/);
-    expect(readFileSync(join(at('busy'), 'config.yaml'), 'utf8')).toContain('draft');
     symlinkSync(at('finished'), at('link'));
     for (const link of [at('link'), `${at('link')}/`, `${at('link')}/.`]) await expect(remove(link, '--yes')).rejects.toThrow(/is a link/);
     expect(existsSync(join(at('finished'), 'events.jsonl'))).toBe(true);

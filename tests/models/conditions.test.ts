@@ -73,4 +73,9 @@ test('no more are remembered than there is room for, and those longest unused ar
   const many = Array.from({ length: 300 }, (_, i) => `p${i}`);
   await conditions.prepare(many); // what is too much is not encoded in advance
   expect(seen.splice(0)).toEqual([many.slice(0, 256).join(' '), 'release']);
+  let asked = 0;
+  await conditions.prepare((function* endless() {
+    for (;;) yield `p${asked++ % 280}`;
+  })()); // nor asked for
+  expect(asked).toBe(256);
 });

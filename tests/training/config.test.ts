@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../../src/formats/errors.js';
 import { environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../../src/training/config.js';
-import { drawPrompts, loadPrompts } from '../../src/training/prompts.js';
+import { drawPrompts, loadPrompts, roundPrompts } from '../../src/training/prompts.js';
 import { chosenMethod } from '../../src/training/session.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'attune-config-'));
@@ -81,6 +81,10 @@ describe('prompts', () => {
     const many = Array.from({ length: 500 }, (_, r) => drawPrompts(set, 1, r, 4)).flat();
     expect(many.filter((p) => p === 'a').length / many.length).toBeCloseTo(0.75, 1);
     expect(drawPrompts(set, 1, 7, 4)).toEqual(drawPrompts(set, 1, 7, 4));
+    const three = Array.from({ length: 3 }, (_, r) => drawPrompts(set, 1, r, 4)).flat();
+    expect([...roundPrompts(set, { seed: 1, batch: 4 }, 3)]).toEqual([...new Set(three)]);
+    // However many rounds: it ends with the last prompt there is.
+    expect([...roundPrompts(set, { seed: 1, batch: 4 }, Infinity)].toSorted()).toEqual([...set.prompts].toSorted());
     expect(drawPrompts(set, 1, 7, 64)).not.toEqual(drawPrompts(set, 2, 7, 64));
   });
 });

@@ -15,20 +15,27 @@ async function agreed(question: string): Promise<boolean> {
   return /^y(es)?$/i.test(answer.trim());
 }
 
+const MOST_NAMED = 5;
+
+const named = (files: readonly string[]): string =>
+  files.slice(0, MOST_NAMED).join(', ') + (files.length > MOST_NAMED ? ` and ${files.length - MOST_NAMED} more` : '');
+
 export function removeCommand(): Command {
   return new Command('rm')
-    .description('Remove runs for good: weights, checkpoints, pictures, log. Never a running one, nor a folder with anything else in it.')
+    .description('Remove runs for good: weights, checkpoints, pictures, log. Never a running one; files that no run writes are kept.')
     .argument('<run...>', 'their folders, or their names in runs/')
     .option('--yes', 'without asking')
     .action(async (names: string[], { yes = false }: { yes?: boolean }) => {
       const folders = await Promise.all(names.map(chosenRun));
       for (const folder of folders) {
-        await checkRemovable(folder);
+        const others = await checkRemovable(folder);
         const { state } = await standingOf(folder, true).catch(() => ({ state: 'unreadable' }));
         if (state === 'running') throw new UsageError(`${folder} is running; stop it first, or wait for its end`);
-        if (!yes && !(await agreed(`Remove ${folder} (${state}) for good?`))) continue;
-        await removeRun(folder);
-        process.stderr.write(`removed ${inLine(folder)}\n`);
+        const question = `Remove ${folder} (${state})${others.length > 0 ? `, but for ${named(others)},` : ''} for good?`;
+        if (!yes && !(await agreed(question))) continue;
+        const kept = await removeRun(folder);
+        process.stderr.write(`${printable(inLine(kept.length === 0 ? `removed ${folder}`
+          : `removed the run in ${folder}; kept there, because no run writes it: ${named(kept)}`))}\n`);
       }
     });
 }
