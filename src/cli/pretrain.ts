@@ -3,6 +3,7 @@ import { basename, extname, join } from 'node:path';
 import { Command } from 'commander';
 import { isObject } from '../formats/json.js';
 import { problemOf } from '../formats/plain-issues.js';
+import { shellWord } from '../formats/shell-word.js';
 import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
 import { parseYaml } from '../formats/yaml.js';
@@ -51,6 +52,13 @@ async function readRecipe(path: string, flags: Flags): Promise<Recipe> {
   return result.data;
 }
 
+/** The command that goes on with a training. */
+function againOf({ recipe, data, out, steps, batch, lr, seed, threads, worse }: Flags, work: string): string {
+  const values = { recipe, data, out, work, steps, batch, lr, seed, threads };
+  const words = Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]));
+  return ['attune', 'pretrain', ...words, ...worse.flatMap((folder) => ['--worse', folder]), '--resume'].map(shellWord).join(' ');
+}
+
 async function run(flags: Flags): Promise<void> {
   const recipe = await readRecipe(flags.recipe, flags);
   const progress = terminalProgress(flags.quiet === true);
@@ -76,6 +84,7 @@ async function run(flags: Flags): Promise<void> {
     checkpointSeconds: 120,
     progress,
     signal: stopSignal,
+    again: againOf(flags, work),
     ...(flags.threads === undefined ? {} : { threads: flags.threads }),
   });
 }

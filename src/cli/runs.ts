@@ -26,9 +26,10 @@ const STATES = `
 States, from the run's log (events.jsonl), its lock and the process that holds it:
   running   its process lives. Of another machine or container: it has given a sign of life in the last two minutes
   silent    of another machine or container, and it has given none for longer; it may still run
-  stopped   it was asked to (Ctrl-C), and can go on: attune train --resume RUN
+  stopped   it was asked to (Ctrl-C), and can go on; attune runs show RUN tells how
   crashed   its process is gone without a word, or with an error; attune runs show RUN tells which. It can go on too
   finished  all is done, or the guard stopped it
+Trainings of attune pretrain are runs too, of the method "pretrain NETWORK".
 
 Guard: ok, stopped (it ended the run), or objects (it would have, but guard.enabled is false or the run goes on).
 
@@ -63,7 +64,7 @@ async function list(folder: string, json: boolean): Promise<void> {
     return;
   }
   const rows = runs.map((run) => ('problem' in run ? [run.folder, 'unreadable'] : [
-    run.folder, run.state, run.settings.method.name, withoutSecrets(run.settings.rewards.join(' + ')), `${run.step}/${run.settings.steps}`,
+    run.folder, run.state, run.settings.method.name, withoutSecrets(run.settings.rewards.join(' + ') || '–'), `${run.step}/${run.settings.steps}`,
     number(run.base?.reward), bestText(run.best), guardCell(run),
   ]));
   const lines = table([['run', 'state', 'method', 'rewards', 'steps', 'base', 'best', 'guard'], ...rows]);

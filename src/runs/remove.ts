@@ -17,6 +17,8 @@ const OWN = [
   /^model(?:-last)?\/(?:model_index\.json|scheduler\/scheduler_config\.json)$/,
   /^model(?:-last)?\/[a-z\d_]+\/(?:config\.json|(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?\.safetensors(?:\.index\.json)?)$/,
   /^model(?:-last)?\/tokenizer(?:_\d)?\/(?:merges\.txt|(?:vocab|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)$/,
+  // A pretraining's.
+  /^(?:latest\.json|state-\d+\.safetensors(?:\.damaged)?)$/,
   /^(?:.+\/)?\.[^/]+\.[0-9a-f]{12}\.tmp$/,
 ];
 

@@ -13,6 +13,8 @@ const schema = z.looseObject({
   rewards: z.array(z.string()),
   steps: z.number(),
   seed: z.number(),
+  /** The command that goes on with it, where that is not `attune train --resume`. */
+  again: z.string().optional(),
 });
 
 export type Settings = Readonly<z.infer<typeof schema>>;

@@ -11,6 +11,7 @@ import { encodePng, imageAt } from '../formats/image.js';
 import { imageGrid } from '../formats/image-grid.js';
 import { hasEffect } from '../formats/lora.js';
 import { readLora, writeLora } from '../formats/lora-file.js';
+import { shellWord } from '../formats/shell-word.js';
 import { toFloat32 } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
@@ -122,9 +123,6 @@ export async function beforeAfter(before: Measured, after: Measured): Promise<Bu
 
 const png = (m: Pick<Measured, 'images'>, i: number): Promise<Buffer> => encodePng(imageAt(m.images, i));
 
-/** A word of a command line as a POSIX shell reads it. */
-const quoted = (word: string): string => (/^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
-
 /**
  * The `attune sample` command that makes evaluation pictures again but for `--prompt` and `--seed`, and what makes them
  * the tuned model's in `folder`; null where the evaluation samples with η above 0.
@@ -140,7 +138,7 @@ export function remakeCommand({ config, pipeline, task }: Session, folder: strin
     ...(config.size === undefined ? [] : ['--size', String(config.size)]),
   ];
   const tuned = task.adapter ? ['--lora', join(folder, 'lora', FILES[pipeline.family.lora.dialects[0]!])] : ['--model', join(folder, 'model')];
-  return { command: ['attune', 'sample', ...words].map(quoted).join(' '), tuned: tuned.map(quoted).join(' ') };
+  return { command: ['attune', 'sample', ...words].map(shellWord).join(' '), tuned: tuned.map(shellWord).join(' ') };
 }
 
 type UpdateRow = MetricsRow & StepMetrics;

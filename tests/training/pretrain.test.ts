@@ -22,7 +22,10 @@ import type { FitOptions, Trainable } from '../../src/training/pretrain/fit.js';
 import { recipeSchema } from '../../src/training/pretrain/recipe.js';
 import { pretrain } from '../../src/training/pretrain/run.js';
 import type { PretrainOptions } from '../../src/training/pretrain/run.js';
+import { lockFolder } from '../../src/runs/lock.js';
+import { overviewOf } from '../../src/runs/overview.js';
 import { silent } from '../../src/runs/progress.js';
+import { removeRun } from '../../src/runs/remove.js';
 import { attune } from '../cli-process.js';
 import { checkGradient } from '../rewards/helpers.js';
 
@@ -188,6 +191,33 @@ describe('a recipe for each network', () => {
       return (await rows(`penalty ${gradientPenalty}`)).at(-1)!['slope']!;
     };
     expect(await slope(100)).toBeLessThan(0.5 * (await slope(0)));
+  });
+
+  test('is a run while it trains, stopped or crashed afterwards as it ended, and goes on', async () => {
+    const work = join(root, 'work', 'run');
+    const again = 'attune pretrain --resume';
+    const stopping = new AbortController();
+    const states: string[] = [];
+    const step = (done: number): void => {
+      if (done === 2) stopping.abort();
+    };
+    const phase = (text: string): void => {
+      if (text.startsWith('training from')) states.push(text);
+    };
+    await carryOut('style-head', {}, { work, again, signal: stopping.signal, progress: { ...silent, step, phase } });
+    expect(await overviewOf(work)).toMatchObject({ state: 'stopped', step: 2, checkpoint: 2, settings: { method: { name: 'pretrain style-head' }, model: out, steps: 300, again } });
+    const held = await lockFolder(work, () => {});
+    await expect(carryOut('style-head', {}, { work })).rejects.toThrow(/in use by/);
+    await held.release();
+    const watched = { ...silent, step: (done: number) => void (done === 3 && overviewOf(work).then(({ state }) => states.push(state))) };
+    await carryOut('style-head', { training: { ...RECIPES['style-head'].training, steps: 9 } }, { work, resume: true, progress: { ...watched, phase } });
+    expect(states).toEqual(['training from step 0 to 300', 'training from step 2 to 9', 'running']);
+    expect(await overviewOf(work)).toMatchObject({ state: 'finished', step: 9, checkpoint: 9 });
+    const bad = { training: { ...RECIPES['style-head'].training, lr: 1e300 } };
+    await expect(carryOut('style-head', bad, { work })).rejects.toThrow(/lower --lr/);
+    expect(await overviewOf(work)).toMatchObject({ state: 'crashed', reason: expect.stringContaining('lower --lr') as string });
+    await removeRun(work);
+    await expect(readdir(work)).rejects.toThrow('ENOENT');
   });
 
   test('a reward model needs worse pictures, and one output', async () => {

@@ -35,7 +35,7 @@ async function told(run: Overview & { standing: Standing }): Promise<string> {
     ['Run', folder],
     ['State', stateText(run)],
     ['Method', `${settings.method.name} on ${settings.model}, seed ${settings.seed}`],
-    ['Rewards', settings.rewards.join(' + ')],
+    ['Rewards', settings.rewards.join(' + ') || '–'],
     ['Begun', `${began === null ? 'not known' : dateText(began)}; last heard of ${dateText(time)}${resumed > 0 ? `; gone on with ${resumed} time(s)` : ''}`],
     ...(view?.phase && run.state === 'running' ? [['Doing', `${view.phase.text}${view.progress ? ` ${view.progress.done}/${view.progress.total} ${view.progress.detail}` : ''}`] satisfies [string, string]] : []),
     ...(spent ? [['Spent', `${number(spent.seconds)} s of training, ${spent.rewardQueries ?? '–'} reward queries, ${spent.denoiserCalls ?? '–'} denoiser calls`] satisfies [string, string]] : []),
@@ -44,7 +44,7 @@ async function told(run: Overview & { standing: Standing }): Promise<string> {
   ];
   const report = join(folder, 'report.html');
   if (await access(report).then(() => true, () => false)) lines.push(['Report', report]);
-  else if (run.state === 'stopped' || run.state === 'crashed') lines.push(['Go on', `attune train --resume ${folder}`]);
+  else if (run.state === 'stopped' || run.state === 'crashed') lines.push(['Go on', settings.again ?? `attune train --resume ${folder}`]);
   const warnings = view?.warnings ?? [];
   return [
     ...table(lines.map(([name, text]) => [name, withoutSecrets(text)])), '', ...evaluationLines(run),

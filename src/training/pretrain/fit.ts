@@ -2,7 +2,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { sweepUnfinished, writeAtomic } from '../../formats/atomic.js';
+import { writeAtomic } from '../../formats/atomic.js';
 import { tellFullDisk } from '../../formats/disk-full.js';
 import { FormatError } from '../../formats/errors.js';
 import { openSafetensors, writeSafetensors } from '../../formats/safetensors.js';
@@ -23,9 +23,9 @@ import { hashTensors } from '../digest.js';
 import { updateEma } from '../ema.js';
 import { learningRate } from '../learning-rate.js';
 import type { LearningRateSchedule } from '../learning-rate.js';
-import { lockFolder } from '../../runs/lock.js';
 import { clipNorm, copyOf, values } from '../parameters.js';
 import type { Progress } from '../../runs/progress.js';
+import type { NewEvent } from '../../runs/events.js';
 import { parseRows, rowText } from '../../runs/rows.js';
 
 /** A network with its loss, ready to be trained. */
@@ -53,6 +53,8 @@ export interface FitOptions {
   emaDecay: number;
   /** Folder for checkpoints and `metrics.jsonl`. */
   folder: string;
+  /** Told of updates and checkpoints, and from where a training goes on. */
+  emit?: (event: NewEvent) => Promise<void>;
   resume: boolean;
   checkpointSeconds: number;
   threads?: number;
@@ -83,7 +85,8 @@ const markSchema = z.object({
 const marksSchema = markSchema.extend({ before: markSchema.optional() });
 type Mark = z.infer<typeof markSchema>;
 
-async function save(folder: string, state: State): Promise<void> {
+/** @returns the checkpoint's file */
+async function save(folder: string, state: State): Promise<string> {
   const file = `state-${String(state.step).padStart(7, '0')}.safetensors`;
   const groups = { p: state.parameters, ema: state.average, m: state.optimizer.m, v: state.optimizer.v };
   const tensors = Object.entries(groups).flatMap(([g, map]) => [...map].map(([k, t]) => [`${g}/${k}`, t] as const));
@@ -97,6 +100,7 @@ async function save(folder: string, state: State): Promise<void> {
     throw error;
   });
   for (const old of known) if (old.file !== file && old.file !== before?.file) await rm(join(folder, old.file), { force: true });
+  return join(folder, file);
 }
 
 /** The checkpoints of a folder, newest first. @throws FormatError if the mark cannot be read */
@@ -160,12 +164,10 @@ async function linesUpTo(step: number, folder: string, { warn }: Progress): Prom
  *   cases the last checkpoint stays as it was
  */
 export async function fit(net: Trainable, options: FitOptions): Promise<{ average: Map<string, HostTensor>; step: number }> {
-  const { folder, progress } = options;
+  const { folder } = options;
   const resources = openResources();
   try {
     await tellFullDisk(folder, null, () => mkdir(folder, { recursive: true }));
-    resources.use(await lockFolder(folder, progress.warn));
-    await sweepUnfinished(folder);
     return await fitLocked(net, options, resources);
   } finally {
     await resources.release();
@@ -173,7 +175,7 @@ export async function fit(net: Trainable, options: FitOptions): Promise<{ averag
 }
 
 async function fitLocked(net: Trainable, options: FitOptions, resources: Resources): Promise<{ average: Map<string, HostTensor>; step: number }> {
-  const { folder, progress } = options;
+  const { folder, progress, emit = async () => {} } = options;
   const names = [...net.symbols.keys()];
   progress.phase('compiling the training graph');
   const gradients = grad(net.loss, [...net.symbols.values()]);
@@ -190,12 +192,14 @@ async function fitLocked(net: Trainable, options: FitOptions, resources: Resourc
     average: copyOf(net.parameters),
     optimizer: initAdamW(net.parameters),
   };
+  if (options.resume) await emit({ type: 'resumed', step: state.step });
   const log = await linesUpTo(state.step, folder, progress);
   let saved = Date.now();
   const checkpoint = async (): Promise<void> => {
     // Before the state: a line too many is dropped on resume, one too few would be lost.
     await writeAtomic(join(folder, METRICS), log.join(''));
-    await save(folder, state);
+    const path = await save(folder, state);
+    await emit({ type: 'checkpoint', step: state.step, path });
     await options.onCheckpoint?.(state.average, state.step);
     saved = Date.now();
   };
@@ -218,7 +222,9 @@ async function fitLocked(net: Trainable, options: FitOptions, resources: Resourc
     if (recent.length > 100) recent.shift();
     const seconds = (performance.now() - began) / 1000;
     const metrics = Object.fromEntries(Object.keys(net.metrics).map((k) => [k, values(result[k]!)[0]!]));
-    log.push(`${JSON.stringify({ step: state.step, loss, ...metrics, gradNorm: norm, lr, seconds })}\n`);
+    const row = { step: state.step, loss, ...metrics, gradNorm: norm, lr, seconds };
+    log.push(rowText(row));
+    await emit({ type: 'step', row });
     const mean = recent.reduce((a, b) => a + b, 0) / recent.length;
     progress.step(state.step, options.steps, `loss ${mean.toPrecision(4)}, ${seconds.toFixed(2)} s/step`);
     if (Date.now() - saved > options.checkpointSeconds * 1000) await checkpoint();

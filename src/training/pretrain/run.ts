@@ -30,12 +30,16 @@ import type { Recipe, RecipeOf } from './recipe.js';
 import { rewardModel } from './reward-model.js';
 import { styleHead } from './style-head.js';
 import { HEAD, textEncoder } from './text-encoder.js';
+import { openWorkLog } from './work-log.js';
+import type { WorkLog } from './work-log.js';
 
 export interface PretrainOptions {
   /** Folder of the model, in diffusers layout. */
   out: string;
-  /** Folder for checkpoints and metrics. */
+  /** Folder for checkpoints, metrics and log. */
   work: string;
+  /** The command that goes on with it, for people. */
+  again?: string;
   seed: number;
   resume: boolean;
   /** Start from the weights that lie in `out`, where there are any, instead of from random ones. */
@@ -46,6 +50,9 @@ export interface PretrainOptions {
   /** Once it is aborted the step under way is the last, or what comes before the first step ends with its reason. */
   signal?: AbortSignal;
 }
+
+/** What the networks' trainings need besides: who is told of what happens. */
+type Working = PretrainOptions & { readonly emit: WorkLog['emit'] };
 
 type Average = ReadonlyMap<string, HostTensor>;
 
@@ -72,21 +79,22 @@ const prefixed = (prefix: string, weights: Average): [string, HostTensor][] =>
 const part = (weights: Average, prefix: string): Map<string, HostTensor> =>
   new Map([...weights].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), t]] : [])));
 
-function fitOptions(recipe: Recipe, options: PretrainOptions, onCheckpoint: FitOptions['onCheckpoint']): FitOptions {
-  const { work, resume, threads, checkpointSeconds, progress, signal } = options;
+function fitOptions(recipe: Recipe, options: Working, onCheckpoint: FitOptions['onCheckpoint']): FitOptions {
+  const { work, resume, threads, checkpointSeconds, progress, signal, emit } = options;
   return {
     ...recipe.training,
     folder: work,
     resume,
     checkpointSeconds,
     progress,
+    emit,
     ...(signal && { signal }),
     ...(threads === undefined ? {} : { threads }),
     ...(onCheckpoint ? { onCheckpoint } : {}),
   };
 }
 
-async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: Working): Promise<void> {
   const folder = join(options.out, 'vae');
   const { config } = recipe;
   const before = recipe.decoderOnly ? await readComponent(folder, 'AutoencoderKL') : null;
@@ -103,7 +111,7 @@ async function pretrainVae(recipe: RecipeOf<'vae'>, dataset: Dataset, options: P
   await writeComponent(folder, { kind: 'AutoencoderKL', config: scaled, weights });
 }
 
-async function pretrainTextEncoder(recipe: RecipeOf<'text-encoder'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+async function pretrainTextEncoder(recipe: RecipeOf<'text-encoder'>, dataset: Dataset, options: Working): Promise<void> {
   const { out, seed } = options;
   const { config, training: { batch } } = recipe;
   const tokenizer = await captionTokenizer(join(out, 'tokenizer'), captionsOf(dataset), config);
@@ -122,7 +130,7 @@ async function pretrainTextEncoder(recipe: RecipeOf<'text-encoder'>, dataset: Da
   await fit(net, fitOptions(recipe, options, write));
 }
 
-async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, options: Working): Promise<void> {
   const { out, seed } = options;
   const tokenizer = await captionTokenizer(join(out, 'tokenizer'), captionsOf(dataset), recipe.textEncoder);
   const latents = await scaledLatents(dataset, join(out, 'vae'), options);
@@ -161,7 +169,7 @@ async function pretrainDenoiser(recipe: RecipeOf<'denoiser'>, dataset: Dataset, 
   await fit(net, fitOptions(recipe, options, write));
 }
 
-async function pretrainClip(recipe: RecipeOf<'clip'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+async function pretrainClip(recipe: RecipeOf<'clip'>, dataset: Dataset, options: Working): Promise<void> {
   const { text_config: text } = recipe.config;
   const tokenizer = await captionTokenizer(join(options.out, 'tokenizer'), captionsOf(dataset), text);
   const { config, shift, noise, training: { batch } } = recipe;
@@ -172,7 +180,7 @@ async function pretrainClip(recipe: RecipeOf<'clip'>, dataset: Dataset, options:
   await fit(net, fitOptions(recipe, options, write));
 }
 
-async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Dataset, options: Working): Promise<void> {
   const clip = await readComponent(join(options.out, recipe.clip), 'CLIPModel');
   options.progress.phase('extracting features');
   const scope = rootScope(frozenWeights());
@@ -191,7 +199,7 @@ async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Datase
   await fit(net, fitOptions(recipe, options, write));
 }
 
-async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Dataset, options: PretrainOptions): Promise<void> {
+async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Dataset, options: Working): Promise<void> {
   const { out, seed, progress } = options;
   const { imageSize, training: { batch }, shift, noise, gradientPenalty } = recipe;
   progress.phase(`reading the worse pictures from ${recipe.worse.join(', ')}`);
@@ -216,12 +224,30 @@ async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Da
   await fit(net, fitOptions(recipe, options, write));
 }
 
-/** Trains the network that the recipe names and writes it below `options.out`. */
-export async function pretrain(recipe: Recipe, dataset: Dataset, options: PretrainOptions): Promise<void> {
+function train(recipe: Recipe, dataset: Dataset, options: Working): Promise<void> {
   if (recipe.network === 'vae') return pretrainVae(recipe, dataset, options);
   if (recipe.network === 'text-encoder') return pretrainTextEncoder(recipe, dataset, options);
   if (recipe.network === 'denoiser') return pretrainDenoiser(recipe, dataset, options);
   if (recipe.network === 'clip') return pretrainClip(recipe, dataset, options);
   if (recipe.network === 'style-head') return pretrainStyleHead(recipe, dataset, options);
   return pretrainRewardModel(recipe, dataset, options);
+}
+
+/** Trains the network that the recipe names and writes it below `options.out`; the work folder is a run meanwhile. */
+export async function pretrain(recipe: Recipe, dataset: Dataset, options: PretrainOptions): Promise<void> {
+  const { work, out, seed, again, signal, resume, progress } = options;
+  const settings = {
+    method: { name: `pretrain ${recipe.network}` }, model: out, rewards: [], steps: recipe.training.steps, seed, ...(again !== undefined && { again }), recipe,
+  };
+  const log = await openWorkLog(work, settings, { resume, progress });
+  try {
+    await train(recipe, dataset, { ...options, progress: log.progress, emit: log.emit });
+    if (signal?.aborted) await log.stop(null);
+    else await log.emit({ type: 'ended', how: 'finished' });
+  } catch (error) {
+    await log.stop(signal?.aborted && error === signal.reason ? null : error);
+    throw error;
+  } finally {
+    await log.release();
+  }
 }
