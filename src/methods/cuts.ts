@@ -9,31 +9,8 @@ import { graphInputs } from '../graph/onnx/export.js';
 import { takeRows } from '../rewards/rows.js';
 import type { Feeds } from '../runtime/compile.js';
 import { fixedSum } from './fixed-sum.js';
-
-/** Items `from` … `from + count − 1` of those that are worked on together. */
-export interface Cut {
-  readonly index: number;
-  readonly from: number;
-  readonly count: number;
-}
-
-/**
- * Sees to it that `work` is done for every cut, whoever does it and when, and hands each result to `take`. Nothing else
- * may depend on the order.
- */
-export type Executor = <T>(cuts: readonly Cut[], work: (cut: Cut) => Promise<T>, take: (cut: Cut, result: T) => void) => Promise<void>;
-
-/** Here, one after the other. */
-const inOrder: Executor = async (cuts, work, take) => {
-  for (const cut of cuts) take(cut, await work(cut));
-};
-
-export function cutsOf(count: number, microbatch: number): Cut[] {
-  return Array.from({ length: Math.ceil(count / microbatch) }, (_, index) => {
-    const from = index * microbatch;
-    return { index, from, count: Math.min(microbatch, count - from) };
-  });
-}
+import { cutsOf } from './work.js';
+import type { Work } from './work.js';
 
 /** What is known of a graph that is to be compiled. */
 export interface GraphFacts<O extends string = string> {
@@ -58,7 +35,7 @@ export type RunHeld<O extends string> = (feeds: Feeds, prompts: readonly string[
  */
 export function inCuts<O extends string>(
   outputs: Readonly<Record<O, Tensor>>, held: RunHeld<O>, microbatch: number,
-  { over = new Map(), feeds: prompted }: GraphFacts<O> = {}, executor: Executor = inOrder,
+  { over = new Map(), feeds: prompted }: GraphFacts<O>, work: Work,
 ): RunHeld<O> {
   const inputs = graphInputs({ outputs });
   const names = Object.keys(outputs) as O[];
@@ -68,6 +45,7 @@ export function inCuts<O extends string>(
   }
 
   return async (feeds, prompts) => {
+    const call = work.call();
     const count = prompts.length;
     const run = async (own: Feeds, texts: readonly string[]): Promise<Record<O, HostTensor>> =>
       held(prompted ? { ...own, ...(await prompted(texts)) } : own, texts);
@@ -75,14 +53,14 @@ export function inCuts<O extends string>(
     if (over.size > 0 && count % microbatch !== 0) {
       throw new Error(`${count} items cannot be cut into microbatches of ${microbatch}`);
     }
-    const cuts = cutsOf(count, microbatch);
+    const cuts = cutsOf(count, microbatch, call);
     const rowsOf = (feed: HostTensor, name: string, from: number): HostTensor => {
       const cut = feed.shape[0] === count && inputs.get(name)?.shape[0] === microbatch;
       return cut ? takeRows(feed, from, microbatch) : feed;
     };
     const rows = new Map(gathered.map((name) => [name, new Float32Array(count * sizeOf(outputs[name].shape.slice(1)))]));
     const sums = new Map([...over.keys()].map((name) => [name, fixedSum(cuts.length)]));
-    await executor(cuts, ({ from }) => {
+    await work.executor(cuts, ({ from }) => {
       const own = Object.fromEntries(Object.entries(feeds).map(([name, feed]) => [name, rowsOf(feed, name, from)]));
       return run(own, Array.from({ length: microbatch }, (_, i) => prompts[Math.min(from + i, count - 1)]!));
     }, (cut, results) => {

@@ -11,6 +11,7 @@ import type { Plan, Step } from '../schedulers/plan.js';
 import type { Process } from '../schedulers/process.js';
 import { stepInput } from '../schedulers/step.js';
 import type { GraphFacts } from './cuts.js';
+import type { Work } from './work.js';
 
 /** The network as it is being trained, or as it was before. */
 export type Which = 'tuned' | 'reference';
@@ -114,6 +115,8 @@ export interface Policy {
 export interface Compiler {
   /** Items that a graph holds at once: what `sampleInput` and its like trace with. Rounds are of any multiple of it. */
   readonly microbatch: number;
+  /** Who computes, and for which update. */
+  readonly work: Work;
   /** Knows the values of everything that the networks and the reward are frozen with, and compiles equal graphs once. */
   compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, facts?: GraphFacts<O>): Promise<TaskExecutable<O>>;
 }

@@ -29,7 +29,12 @@ const eventSchema = z.discriminatedUnion('type', [
   /** Within a phase: so much of it is done. */
   z.object({ type: z.literal('heartbeat'), time, done: z.number(), total: z.number(), detail: z.string(), bytes: z.number() }),
   /** An update of the weights. */
-  z.object({ type: z.literal('step'), time, row: rowSchema, evaluationFollows: z.literal(true).optional() }),
+  z.object({
+    type: z.literal('step'), time,
+    /** Its identity: the number of its round, and its own among the updates of that round. Earlier versions did not tell. */
+    round: z.int().optional(), update: z.int().optional(),
+    row: rowSchema, evaluationFollows: z.literal(true).optional(),
+  }),
   z.object({
     type: z.literal('evaluation'), time, row: rowSchema,
     /** Step of the best evaluation so far, by the guard's rule. */

@@ -5,8 +5,10 @@ import { graphInputs } from '../graph/onnx/export.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { inCuts } from '../methods/cuts.js';
-import type { Executor, GraphFacts } from '../methods/cuts.js';
+import type { GraphFacts } from '../methods/cuts.js';
 import type { SampleReward, Sampling, TaskExecutable } from '../methods/task.js';
+import { openWork } from '../methods/work.js';
+import type { Executor } from '../methods/work.js';
 import type { Condition, Denoiser } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
 import { denoiserOf, latentFactor, latentShape, vaeScope } from '../models/pipeline.js';
@@ -93,9 +95,10 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
 
     const runtime = openRuntime(options.compile);
+    const work = openWork(options.executor);
     const unscaled: Feeds = { [LOSS_SCALE.node.name!]: scalarHost(1) };
     async function compile<O extends string>(
-      outputs: Readonly<Record<O, Tensor>>, facts?: GraphFacts<O>,
+      outputs: Readonly<Record<O, Tensor>>, facts: GraphFacts<O> = {}, of = work,
     ): Promise<TaskExecutable<O>> {
       const executable = await runtime.compile(outputs, { weights, hideShapes: checkpointing });
       const readsPrompts = [...graphInputs({ outputs }).keys()].some((name) => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE));
@@ -103,10 +106,11 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
         const read = readsPrompts ? await conditions.feeds(prompts) : {};
         return executable.run({ ...unscaled, ...tuned?.feeds(), ...read, ...feeds });
       };
-      return { run: inCuts(outputs, held, microbatch, facts, options.executor), release: () => executable.release() };
+      return { run: inCuts(outputs, held, microbatch, facts, of), release: () => executable.release() };
     }
 
-    const decoder = resources.use(await compile({ images }));
+    // Whoever wants images decodes them himself.
+    const decoder = resources.use(await compile({ images }, {}, openWork()));
     const decode = async (samples: HostTensor): Promise<HostTensor> =>
       (await decoder.run({ latents: samples }, new Array<string>(samples.shape[0]!).fill(''))).images;
     const record: SampleReward['record'] = (scores, prompts) => {
@@ -115,10 +119,10 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     };
     const rewards = reward.differentiable
       ? resources.use(openTracedReward(reward, latents, score!, decodeLatents, compile, record))
-      : { reward: blackBoxReward(reward, decode, microbatch, record, options.compile.signal) };
+      : { reward: blackBoxReward(reward, decode, microbatch, record, work, options.compile.signal) };
 
     return {
-      pipeline, sampleShape, microbatch, plan, process, seed, compile, decode,
+      pipeline, sampleShape, microbatch, work, plan, process, seed, compile, decode,
       imageShape: [3, sampleShape[1]! * factor, sampleShape[2]! * factor],
       condition: conditioned.positive,
       callsPerSample: guided ? 2 : 1,

@@ -3,8 +3,9 @@ import type { HostTensor } from '../graph/dtype.js';
 import { grad } from '../graph/grad.js';
 import { sum } from '../graph/ops/reduce.js';
 import type { Tensor } from '../graph/tensor.js';
-import { cutsOf } from '../methods/cuts.js';
 import type { Compiler, SampleReward, TaskExecutable } from '../methods/task.js';
+import { cutsOf } from '../methods/work.js';
+import type { Work } from '../methods/work.js';
 import { RewardError } from '../rewards/reward.js';
 import type { BlackBoxReward, DifferentiableReward } from '../rewards/reward.js';
 import { takeRows } from '../rewards/rows.js';
@@ -21,7 +22,7 @@ function once<O extends string>(make: () => Promise<TaskExecutable<O>>) {
 /** The reward of latents by decoding them and asking the black box. */
 export function blackBoxReward(
   reward: BlackBoxReward, decode: (samples: HostTensor) => Promise<HostTensor>, microbatch: number, record: SampleReward['record'],
-  signal: AbortSignal | undefined,
+  work: Work, signal: AbortSignal | undefined,
 ): SampleReward {
   const refuse = (): never => {
     throw new RewardError(`reward ${reward.name} is a black box: it has no gradient. Use ddpo, d3po, dpo or sharpen-rlhf`);
@@ -31,10 +32,10 @@ export function blackBoxReward(
     async score(samples, prompts) {
       const scores = new Float32Array(prompts.length);
       // No more images at a time than a graph makes: they are large.
-      for (const { from, count } of cutsOf(prompts.length, microbatch)) {
+      await work.executor(cutsOf(prompts.length, microbatch, work.call()), async ({ from, count }) => {
         const own = prompts.slice(from, from + count);
-        scores.set(record(await reward.score(await decode(takeRows(samples, from, count)), own, signal), own), from);
-      }
+        return record(await reward.score(await decode(takeRows(samples, from, count)), own, signal), own);
+      }, ({ from }, some) => scores.set(some, from));
       return scores;
     },
     gradient: async () => refuse(),

@@ -5,6 +5,7 @@ import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { pause } from '../host/pause.js';
 import { meanOf } from '../methods/reward-loss.js';
+import { updatesOf } from '../methods/work.js';
 import { applyUpdate } from './apply-update.js';
 import { evaluationDue, spentShare } from './budget.js';
 import type { Spent } from './budget.js';
@@ -118,8 +119,8 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
 
   /** The updates of a round, up to the end of the run or the guard's word. */
   async function round(start: RoundStart): Promise<void> {
-    const names = drawPrompts(parts.prompts, config.seed, state.round, config.batch);
-    for await (const update of stepper.round(names, state.round)) {
+    const prompts = drawPrompts(parts.prompts, config.seed, state.round, config.batch);
+    for await (const update of updatesOf(task, stepper, { round: state.round, prompts })) {
       start.keep();
       const row = applyUpdate(parts, state, update);
       state.seconds += (performance.now() - began) / 1000;
@@ -132,7 +133,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       last = spent();
       recent.push(row.reward!);
       progress.step(state.step, Math.round(state.step / spentShare(config, last)), trend(recent));
-      await folder.emit({ type: 'step', row: { ...row, ...costs() }, ...(due && { evaluationFollows: true }) });
+      await folder.emit({ type: 'step', round: update.round, update: update.update, row: { ...row, ...costs() }, ...(due && { evaluationFollows: true }) });
       if (due) await evaluate();
       const reason = due ? verdict() : null;
       if (reason !== null) ended = { guard: reason };

@@ -12,6 +12,7 @@ import type { Tensor } from '../../src/graph/tensor.js';
 import { counted } from '../../src/methods/counted.js';
 import { inCuts } from '../../src/methods/cuts.js';
 import type { Task } from '../../src/methods/task.js';
+import { openWork } from '../../src/methods/work.js';
 import { compile } from '../../src/runtime/compile.js';
 import { samplers } from '../../src/schedulers/index.js';
 import type { SamplerName } from '../../src/schedulers/index.js';
@@ -55,17 +56,18 @@ export async function flowTask({ sampler = 'ddim', steps = 10, options = { shift
     return { symbols, parameters, output };
   };
   const tuned = affine('');
+  const work = openWork();
   const taskCompile: Task['compile'] = async (outputs, facts) => {
     const executable = await compile({ outputs }, { threads: 1 });
     return {
-      run: inCuts(outputs, (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), visited, ...feeds }), batch, facts),
+      run: inCuts(outputs, (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), visited, ...feeds }), batch, facts ?? {}, work),
       release: () => executable.release(),
     };
   };
   const reward = (samples: Tensor): Tensor =>
     linear ? sum(samples, { axes: [1, 2, 3] }) : mul(sum(square(sub(samples, 2)), { axes: [1, 2, 3] }), -0.5);
   const { task, counts } = counted({
-    sampleShape, microbatch: batch, process, plan,
+    sampleShape, microbatch: batch, work, process, plan,
     seed: 1,
     callsPerSample: 1,
     parameters: tuned.parameters,

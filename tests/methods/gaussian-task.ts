@@ -12,8 +12,9 @@ import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { counted } from '../../src/methods/counted.js';
 import { inCuts } from '../../src/methods/cuts.js';
-import type { Executor } from '../../src/methods/cuts.js';
 import type { Task } from '../../src/methods/task.js';
+import { openWork } from '../../src/methods/work.js';
+import type { Executor } from '../../src/methods/work.js';
 import { compile } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
@@ -56,16 +57,17 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
     return { symbols, parameters, output };
   };
   const tuned = affine('');
+  const work = openWork(options.executor);
   const taskCompile: Task['compile'] = async (outputs, facts) => {
     const executable = await compile({ outputs }, { threads: 1 });
     return {
-      run: inCuts(outputs, (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), ...feeds }), microbatch, facts, options.executor),
+      run: inCuts(outputs, (feeds) => executable.run({ ...Object.fromEntries(tuned.parameters), ...feeds }), microbatch, facts ?? {}, work),
       release: () => executable.release(),
     };
   };
   const reward = (samples: Tensor): Tensor => mul(sum(square(sub(samples, mean)), { axes: [1, 2, 3] }), -0.5);
   const { task, counts } = counted({
-    sampleShape, microbatch, seed, process, plan,
+    sampleShape, microbatch, work, seed, process, plan,
     callsPerSample: 1,
     parameters: tuned.parameters,
     symbols: tuned.symbols,

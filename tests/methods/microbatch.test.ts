@@ -5,11 +5,12 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { stopGradient } from '../../src/graph/grad.js';
 import { mul } from '../../src/graph/ops/arithmetic.js';
 import { sum } from '../../src/graph/ops/reduce.js';
-import { cutsOf, inCuts } from '../../src/methods/cuts.js';
-import type { Executor } from '../../src/methods/cuts.js';
+import { inCuts } from '../../src/methods/cuts.js';
 import { fixedSum } from '../../src/methods/fixed-sum.js';
 import { METHODS } from '../../src/methods/index.js';
 import type { Update } from '../../src/methods/method.js';
+import { cutName, cutsOf, openWork, updatesOf } from '../../src/methods/work.js';
+import type { Executor } from '../../src/methods/work.js';
 import { input } from '../../src/graph/tensor.js';
 import { normal, permutation } from '../../src/random/random.js';
 import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
@@ -48,7 +49,7 @@ async function updates(
   const state = initAdamW(task.parameters);
   const all: Update[] = [];
   for (let round = 0; round < 2; round++) {
-    for await (const update of stepper.round(PROMPTS, round)) {
+    for await (const update of updatesOf(task, stepper, { round, prompts: PROMPTS })) {
       all.push({ ...update, gradients: new Map([...update.gradients].map(([key, t]) => [key, { ...t, data: t.data.slice() }])) });
       if (applied) updateAdamW(task.parameters, update.gradients, state, 1e-2, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 });
     }
@@ -79,6 +80,27 @@ function shuffled(seed: number): Executor {
   };
 }
 
+/** Workers that meet nowhere but here: what one has computed the others find under the cut's name. */
+function openExchange() {
+  const results = new Map<string, unknown>();
+  const waiting = new Map<string, () => void>();
+  const find = async (name: string): Promise<unknown> => {
+    if (!results.has(name)) await new Promise<void>((resolve) => waiting.set(name, resolve));
+    return structuredClone(results.get(name));
+  };
+  return {
+    worker: (own: number, count: number): Executor => async (cuts, work, take) => {
+      for (const cut of cuts.filter(({ index }) => index % count === own)) {
+        const name = cutName(cut);
+        expect(results.has(name), `${name} was computed before`).toBe(false);
+        results.set(name, structuredClone(await work(cut)));
+        waiting.get(name)?.();
+      }
+      for (const cut of cuts) take(cut, await find(cutName(cut)) as Awaited<ReturnType<typeof work>>);
+    },
+  };
+}
+
 describe.each(CASES)('%s %o', (name, options) => {
   test('sees the same in microbatches of 8, 4, 2 and 1', async () => {
     const whole = await updates(name, options, BATCH);
@@ -102,6 +124,14 @@ describe.each(CASES)('%s %o', (name, options) => {
     const one = await updates(name, options, 2, { applied: true });
     expect(await updates(name, options, 2, { applied: true, executor: shuffled(7) })).toEqual(one);
   });
+});
+
+test.each(CASES.filter(([name], i) => ['draft-lv', 'nabla-db', 'ddpo', 'dpo', 'sharpen-rlhf'].includes(name) && CASES[i - 1]?.[0] !== name))(
+  '%s %o: the same bits where two workers compute every other cut and know the others\' by their names', async (name, options) => {
+  const one = await updates(name, options, 2, { applied: true });
+  const exchange = openExchange();
+  const workers = [0, 1].map((worker) => updates(name, options, 2, { applied: true, executor: exchange.worker(worker, 2) }));
+  expect(await Promise.all(workers)).toEqual([one, one]);
 });
 
 test.each([1, 2, 3, 5, 8, 13])('a fixed sum of %i terms does not depend on their order, and few of them wait', (count) => {
@@ -137,7 +167,7 @@ describe('a graph over any number of items', () => {
   const feeds = (count: number) => ({ x: vector(count), shared: vector(2) });
 
   test('cuts what is per item, feeds the rest as it is, and fills up the last cut', async () => {
-    const run = inCuts<'rows'>({ rows }, held, 2);
+    const run = inCuts<'rows'>({ rows }, held, 2, {}, openWork());
     seen.length = 0;
     const result = await run(feeds(3), ['a', 'b', 'c']);
     expect(seen).toEqual([[0, 1, 2, 3, 4, 5], [2], [6, 7, 8, 6, 7, 8], [2]]);
@@ -145,24 +175,27 @@ describe('a graph over any number of items', () => {
   });
 
   test('sums and means are over all items', async () => {
-    const of = (kind: 'sum' | 'mean') => inCuts(outputs, held, 2, { over: new Map([['total', kind] as const]) });
+    const of = (kind: 'sum' | 'mean') => inCuts(outputs, held, 2, { over: new Map([['total', kind] as const]) }, openWork());
     expect((await of('sum')(feeds(4), ['a', 'b', 'c', 'd'])).total.data).toEqual(Float32Array.of(55 + 145));
     expect((await of('mean')(feeds(4), ['a', 'b', 'c', 'd'])).total.data).toEqual(Float32Array.of((55 + 145) / 2));
     await expect(of('mean')(feeds(3), ['a', 'b', 'c'])).rejects.toThrow('3 items cannot be cut into microbatches of 2');
   });
 
   test('an output without a row for each item must be said to be a sum or a mean', () => {
-    expect(() => inCuts(outputs, held, 2)).toThrow(/output total .* no row for each of 2 items/);
+    expect(() => inCuts(outputs, held, 2, {}, openWork())).toThrow(/output total .* no row for each of 2 items/);
   });
 
   test('inputs made from prompts are made for each cut', async () => {
     const asked: string[][] = [];
-    const run = inCuts<'rows'>({ rows }, held, 2, { feeds: async (prompts) => (asked.push([...prompts]), { shared: vector(2) }) });
+    const run = inCuts<'rows'>({ rows }, held, 2, { feeds: async (prompts) => (asked.push([...prompts]), { shared: vector(2) }) }, openWork());
     await run({ x: vector(3) }, ['a', 'b', 'c']);
     expect(asked).toEqual([['a', 'b'], ['c', 'c']]);
   });
 
   test('cuts are numbered', () => {
-    expect(cutsOf(5, 2)).toEqual([{ index: 0, from: 0, count: 2 }, { index: 1, from: 2, count: 2 }, { index: 2, from: 4, count: 1 }]);
+    expect(cutsOf(5, 2)).toEqual([0, 2, 4].map((from, index) => ({ of: null, index, from, count: from === 4 ? 1 : 2 })));
+    const of = { round: 3, update: 1, call: 4 };
+    expect(cutsOf(5, 2, of).map(cutName)).toEqual([0, 1, 2].map((index) => `round 3 update 1 call 4 cut ${index}`));
+    expect(() => cutName(cutsOf(1, 1)[0]!)).toThrow('no update');
   });
 });

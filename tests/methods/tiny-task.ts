@@ -11,8 +11,9 @@ import type { Tensor } from '../../src/graph/tensor.js';
 import { counted } from '../../src/methods/counted.js';
 import type { Counts } from '../../src/methods/counted.js';
 import { inCuts } from '../../src/methods/cuts.js';
-import type { Executor } from '../../src/methods/cuts.js';
 import type { Task } from '../../src/methods/task.js';
+import { openWork } from '../../src/methods/work.js';
+import type { Executor } from '../../src/methods/work.js';
 import { normal } from '../../src/random/random.js';
 import { checkScores } from '../../src/rewards/reward.js';
 import { compile } from '../../src/runtime/compile.js';
@@ -103,17 +104,18 @@ export async function tinyTask(options: TinyOptions = {}): Promise<TestTask> {
     return add(reshape(linear(hidden, p('w2')), x.shape), mul(x, 0.5));
   };
   const frozen = new Map(Object.entries(shapes).map(([name, shape]) => [name, input(`reference/${name}`, shape)]));
+  const work = openWork(options.executor);
   const taskCompile: Task['compile'] = async (outputs, facts) => {
     const executable = await compile({ outputs }, { threads: 1 });
     return {
       run: inCuts(outputs, (feeds, prompts) => executable.run({
         ...Object.fromEntries(parameters), ...Object.fromEntries(reference), target: targetsOf(prompts), ...feeds,
-      }), microbatch, facts, options.executor),
+      }), microbatch, facts ?? {}, work),
       release: () => executable.release(),
     };
   };
   const { task, counts } = counted<Task>({
-    sampleShape: [3, 2, 2], microbatch, seed, process, plan, callsPerSample: 1, parameters, symbols, network,
+    sampleShape: [3, 2, 2], microbatch, work, seed, process, plan, callsPerSample: 1, parameters, symbols, network,
     compile: taskCompile,
     auxiliary(name) {
       const matrix = input(`${name}/w`, [12, 12]);

@@ -56,6 +56,10 @@ test('killed with kill -9: running until then, crashed after, at which step, wit
   expect(after.view!.opened.map((o) => o.resumed)).toEqual([false, true]);
   const lines = readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { step: number }).step);
   expect(lines).toEqual(steps);
+  // Each update with its identity, across the two processes: DRaFT makes one of each round.
+  const events = readFileSync(join(folder, 'events.jsonl'), 'utf8').split('\n').filter((line) => line.includes('"step","time"'));
+  const updates = events.map((line) => JSON.parse(line) as { round: number; update: number; row: { step: number } });
+  expect(updates.map(({ round, update }) => [round, update])).toEqual(updates.map(({ row }) => [row.step - 1, 0]));
 });
 
 test('finished, stopped by the guard, failed with an error: each says so', { timeout: 600_000 }, async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { inCuts } from '../../src/methods/cuts.js';
+import { openWork } from '../../src/methods/work.js';
 import { writePng } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
 import { loadPipeline } from '../../src/models/load.js';
@@ -78,7 +79,7 @@ test('a task gets pairs as latents, winners and losers apart', async () => {
     microbatch: 2, seed: 1, size: 32,
     async compile(outputs) {
       const executable = await compile({ outputs }, { threads: 1, weights: pipeline.weights });
-      return { run: inCuts(outputs, (feeds) => executable.run(feeds), 2), release: () => executable.release() };
+      return { run: inCuts(outputs, (feeds) => executable.run(feeds), 2, {}, openWork()), release: () => executable.release() };
     },
   });
   const pairs = await data.pairs(await list('csv', 'prompt,winner,loser\na,white.png,black.png\nb,black.png,white.png\n'));

@@ -1,0 +1,99 @@
+/**
+ * @file What pieces of a run's work are called, and who does them. A round is prompts; from it come updates; for each, graphs
+ * are run in an order that does not change; each of these runs is cut. With the run's settings and seed, the weights as they
+ * are at the update and what the method remembers, (round, update, call, index) is all that it takes to make a cut again,
+ * anywhere.
+ */
+import type { Stepper, Update } from './method.js';
+
+/** What updates are made from: prompts, and noise by the round's number. */
+export interface Round {
+  /** Rounds are counted through the whole run. */
+  readonly round: number;
+  /** One for each item. */
+  readonly prompts: readonly string[];
+}
+
+/** The identity of an update: its round, and its own number among those made from that round. */
+export interface UpdateId {
+  readonly round: number;
+  readonly update: number;
+}
+
+/** The identity of a graph's run over the items of an update: `call` counts these runs. */
+export interface CallId extends UpdateId {
+  readonly call: number;
+}
+
+/** Items `from` … `from + count − 1` of those that are worked on together. */
+export interface Cut {
+  /** Null for what belongs to no update, an evaluation for instance. */
+  readonly of: CallId | null;
+  readonly index: number;
+  readonly from: number;
+  readonly count: number;
+}
+
+/** A cut's name: no other cut of the run has it. @throws Error for one that belongs to no update */
+export function cutName({ of, index }: Cut): string {
+  if (!of) throw new Error(`cut ${index} belongs to no update`);
+  return `round ${of.round} update ${of.update} call ${of.call} cut ${index}`;
+}
+
+export function cutsOf(count: number, microbatch: number, of: CallId | null = null): Cut[] {
+  return Array.from({ length: Math.ceil(count / microbatch) }, (_, index) => {
+    const from = index * microbatch;
+    return { of, index, from, count: Math.min(microbatch, count - from) };
+  });
+}
+
+/**
+ * Sees to it that `work` is done for every cut, whoever does it and when, and hands each result to `take`. Nothing else
+ * may depend on the order.
+ */
+export type Executor = <T>(cuts: readonly Cut[], work: (cut: Cut) => Promise<T>, take: (cut: Cut, result: T) => void) => Promise<void>;
+
+/** Here, one after the other. */
+const inOrder: Executor = async (cuts, work, take) => {
+  for (const cut of cuts) take(cut, await work(cut));
+};
+
+/** Who computes, and what is being computed. */
+export interface Work {
+  readonly executor: Executor;
+  /** From now on it is this update that is computed; null: none. */
+  begin(update: UpdateId | null): void;
+  /** The identity of the next run of a graph. Must be asked for when the run is asked for, before anything is waited for. */
+  call(): CallId | null;
+}
+
+/** @param executor who computes the cuts; default: this process, in order */
+export function openWork(executor: Executor = inOrder): Work {
+  let now: UpdateId | null = null;
+  let calls = 0;
+  return {
+    executor,
+    begin(update) {
+      now = update;
+      calls = 0;
+    },
+    call: () => now && { ...now, call: calls++ },
+  };
+}
+
+/** The updates of a round with their identities. What the caller does between two of them belongs to neither. */
+export async function* updatesOf({ work }: { readonly work: Work }, stepper: Stepper, { round, prompts }: Round): AsyncGenerator<Update & UpdateId> {
+  const updates = stepper.round(prompts, round);
+  try {
+    for (let update = 0; ; update++) {
+      work.begin({ round, update });
+      const { done, value } = await updates.next();
+      work.begin(null);
+      if (done) return;
+      yield { ...value, round, update };
+    }
+  } finally {
+    work.begin(null);
+    await updates.return(undefined);
+  }
+}
