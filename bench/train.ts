@@ -44,6 +44,8 @@ const CASES: readonly Case[] = [
   { name: 'refl', settings: method('refl') },
   { name: 'alignprop', settings: method('alignprop') },
   { name: 'drtune', settings: method('drtune') },
+  { name: 'flowbp-sparse', settings: method('flowbp-sparse') },
+  { name: 'srpo', settings: method('srpo') },
   { name: 'nabla-db', settings: method('nabla-db') },
   { name: 'nabla-db, no flow', settings: method('nabla-db', { flow: false }) },
   { name: 'nabla-db, full reverse', settings: method('nabla-db', { reverseGradient: 'full' }) },

@@ -8,16 +8,18 @@ import { draftLv } from './draft-lv.js';
 import { draft } from './draft.js';
 import { drtune } from './drtune.js';
 import { nablaDb } from './nabla-db.js';
+import { flowbpSparse } from './flowbp-sparse.js';
 import { grpo } from './grpo.js';
 import type { Method } from './method.js';
 import { refl } from './refl.js';
 import { rsm } from './rsm.js';
+import { srpo } from './srpo.js';
 import { sharpenRlhf } from './sharpen-rlhf.js';
 import { sharpenSft } from './sharpen-sft.js';
 
 /** In the order in which `attune list methods` shows them. */
 export const METHODS: readonly Method<never>[] = [
-  draft, draftLv, refl, alignprop, drtune, nablaDb, rsm, adjointMatching, ddpo, grpo, d3po, dpo, sharpenSft, sharpenRlhf,
+  draft, draftLv, refl, alignprop, drtune, flowbpSparse, srpo, nablaDb, rsm, adjointMatching, ddpo, grpo, d3po, dpo, sharpenSft, sharpenRlhf,
 ] as unknown as readonly Method<never>[];
 
 export function findMethod(name: string): Method<never> | undefined {

@@ -97,6 +97,6 @@ test('nothing is kept for the next round unless it is asked for', async () => {
 
 test('what a method needs of reward and sampler', () => {
   const needing = (what: 'differentiableReward' | 'density'): string[] => METHODS.filter((m) => m.needs[what]).map((m) => m.name);
-  expect(needing('differentiableReward')).toEqual(['draft', 'draft-lv', 'refl', 'alignprop', 'drtune', 'nabla-db', 'rsm', 'adjoint-matching']);
+  expect(needing('differentiableReward')).toEqual(['draft', 'draft-lv', 'refl', 'alignprop', 'drtune', 'flowbp-sparse', 'srpo', 'nabla-db', 'rsm', 'adjoint-matching']);
   expect(needing('density')).toEqual(['nabla-db', 'rsm', 'adjoint-matching', 'ddpo', 'grpo', 'd3po']);
 });
