@@ -9,7 +9,7 @@ import process from 'node:process';
 
 const LAYERS = [
   'host', 'graph', 'runtime', 'random', 'formats', 'nn', 'models', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search', 'runs', 'training',
-  'comparison', 'cli',
+  'comparison', 'studio', 'cli',
 ];
 /** Packages that one folder alone may import, the reason being that it stands for them. */
 const OWNERS = [[/^onnxruntime-/, 'runtime'], [/^commander$/, 'cli']];

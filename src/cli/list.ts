@@ -1,58 +1,16 @@
 /** @file `attune list`: what there is to choose from, by name. */
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Argument, Command } from 'commander';
 import { METHODS } from '../methods/index.js';
-import { BUNDLED_MODELS } from '../models/families/bundled.js';
-import { families } from '../models/families/registry.js';
 import { REWARDS } from '../rewards/registry.js';
-import { samplers } from '../schedulers/index.js';
 import { SEARCHES } from '../search/index.js';
+import { LISTS } from '../training/catalogue.js';
+import type { Row } from '../training/catalogue.js';
 import { configSchema } from '../training/config.js';
-import { bundledPrompts, loadPrompts } from '../training/prompts.js';
+import { settingsOf } from '../training/settings-table.js';
+import type { Setting } from '../training/settings-table.js';
 import { suggestion } from '../formats/nearest.js';
 import { UsageError } from './arguments.js';
-import { settingsOf } from './settings-table.js';
-import type { Setting } from './settings-table.js';
 import { table } from './table.js';
-
-/** One thing that can be chosen: columns by title. Lists and flags stay what they are in JSON. */
-type Row = Readonly<Record<string, string | number | boolean | readonly string[]>>;
-
-async function models(): Promise<Row[]> {
-  const bundled = await Promise.all(BUNDLED_MODELS.map(async ({ name, folder, notes }): Promise<Row> => {
-    const complete = await access(join(folder, 'model_index.json')).then(() => true, () => false);
-    return { name, from: ['bundled'], notes: complete ? notes : 'its weights are not installed' };
-  }));
-  const tiny = { name: 'AutoencoderTiny (TAESD)', from: ['folder', 'hub'], notes: 'as the autoencoder of any of these' };
-  return [...bundled, ...families().flatMap(({ listed }) => listed.map((row): Row => ({ ...row }))), tiny];
-}
-
-const prompts = async (): Promise<Row[]> => Promise.all((await bundledPrompts()).map(async (name) => {
-  const { prompts: list } = await loadPrompts(name);
-  return { name, count: list.length, examples: list.slice(0, 3) };
-}));
-
-/** What was run where, and nothing that was not. */
-const DEVICES: readonly Row[] = [
-  { name: 'cpu', proven: 'all models, methods and tests' },
-  { name: 'webgpu', proven: 'on software drivers alone (SwiftShader, lavapipe): sample with the bundled model; a run of train, and LoRA updates of refl, draft-lv, ddpo and dpo on Stable Diffusion 1.x; float32' },
-  { name: 'cuda', proven: 'nothing; attune doctor tries it' },
-];
-
-const LISTS = {
-  models,
-  methods: async () => METHODS.map(({ name, summary, needs, paper }): Row => (
-    { name, reward: needs.differentiableReward ? 'differentiable' : 'any', summary, paper })),
-  rewards: async () => REWARDS.map(({ name, differentiable, options, description }): Row => (
-    { name, differentiable, options: Object.keys(options.shape), description })),
-  prompts,
-  samplers: async () => Object.entries(samplers).map(([name, { summary, options }]): Row => (
-    { name, flags: ['spacing', 'sigmas', 'eta'].filter((key) => Object.hasOwn(options.shape, key)).map((key) => `--${key}`), summary })),
-  searches: async () => SEARCHES.map(({ name, summary, options, paper }): Row => (
-    { name, summary, options: Object.keys(options.shape), paper })),
-  devices: async () => DEVICES,
-} as const satisfies Record<string, () => Promise<readonly Row[]>>;
 
 /** What has settings of its own, and what these are called on the command line. */
 const DETAILS = {

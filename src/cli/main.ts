@@ -16,6 +16,7 @@ import { pretrainCommand } from './pretrain.js';
 import { runsCommand } from './runs.js';
 import { sampleCommand } from './sample.js';
 import { searchCommand } from './search.js';
+import { studioCommand } from './studio.js';
 import { trainCommand } from './train.js';
 import { Interrupted, isChild, obeyParent, supervise } from './supervise.js';
 
@@ -31,7 +32,7 @@ function program(): Command {
     .exitOverride();
   const commands = [
     trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
-    compareCommand(), runsCommand(), listCommand(), doctorCommand(),
+    compareCommand(), runsCommand(), studioCommand(), listCommand(), doctorCommand(),
   ];
   // An option that may be repeated starts out empty, which need not be told.
   const optionDescription = (option: Option): string => new Help().optionDescription(option).replace(' (default: [])', '');

@@ -7,6 +7,7 @@ import type { Evaluation } from '../evaluation/evaluation.js';
 import { ConfigError } from '../formats/errors.js';
 import { checkWritable } from '../formats/writable.js';
 import { familyOf } from '../models/load.js';
+import { FIELDS } from '../training/command-line.js';
 import { configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
 import { runTraining } from '../training/run.js';
@@ -14,7 +15,7 @@ import { storedConfig } from '../training/stored-config.js';
 import type { Summary } from '../runs/summary.js';
 import { parseNumber } from './arguments.js';
 import { collect, withLoadFlags, withPrecisionFlag, withTextFlags } from './option-values.js';
-import { stopSignal, tellRun } from './supervise.js';
+import { Interrupted, stopSignal, tellRun } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 /** Flags that set a configuration field, by name. */
@@ -24,11 +25,6 @@ export interface TrainFlags {
   reward: string[];
   [field: string]: unknown;
 }
-
-const FIELDS: Readonly<Record<string, string>> = {
-  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', precision: 'precision', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', microbatch: 'microbatch', lr: 'lr', seed: 'seed',
-  guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads',
-};
 
 /** Fields that a run that goes on may have otherwise: they change no more than rounding. */
 const PLACE = new Set(['device', 'threads', 'microbatch']);
@@ -88,7 +84,7 @@ async function run(flags: OwnFlags): Promise<void> {
   const path = flags.resume ?? flags.out ?? defaultFolder(config);
   tellRun(path);
   const summary = await runTraining(config, path, { resume, force: flags.force === true, progress, signal: stopSignal });
-  if (!summary) throw stopSignal.reason;
+  if (!summary) throw stopSignal.reason ?? new Interrupted('SIGINT');
   process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : told(summary));
 }
 

@@ -24,6 +24,7 @@ import { oldRows, rowEvents } from './old-log.js';
 import type { Progress } from './progress.js';
 import { rowText } from './rows.js';
 import type { MetricsRow } from './rows.js';
+import { hearStop } from './stop.js';
 import { readView } from './view.js';
 import type { RunView } from './view.js';
 
@@ -75,6 +76,8 @@ export interface RunFolderOptions {
   readonly resume: boolean;
   /** Who else is told of the run's events. */
   readonly listeners?: readonly Listener[];
+  /** Told once, when somebody asks the run to stop by its folder (`askToStop`). */
+  readonly onStop?: () => void;
   /** Told of what was mended or is no longer promised. */
   readonly warn: (text: string) => void;
 }
@@ -85,7 +88,7 @@ export interface RunFolderOptions {
  * @param config its settings, which are written down; to resume: the same as those that are there
  * @throws ConfigError if it cannot be written, is in use, or already holds a run (for a new one)
  */
-export async function openRunFolder(path: string, config: object, { resume, listeners = [], warn }: RunFolderOptions): Promise<RunFolder> {
+export async function openRunFolder(path: string, config: object, { resume, listeners = [], onStop, warn }: RunFolderOptions): Promise<RunFolder> {
   const known = await readTextIfThere(join(path, CONFIG), MOST_BYTES.settings).catch((error: Error) => {
     const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
     if (code === 'ENAMETOOLONG' || code === 'ELOOP') return null; // no such path can be, which is told below
@@ -103,6 +106,7 @@ export async function openRunFolder(path: string, config: object, { resume, list
   });
   resources.use(lock);
   resources.use(lock.keepAlive());
+  if (onStop) resources.use(hearStop(path, lock.id, onStop));
   let isRun = resume;
   let log: EventLog | null = null;
   const waiting: RunEvent[] = [];

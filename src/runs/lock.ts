@@ -110,6 +110,7 @@ export interface Holder {
   /** Null: its process is of another machine or container, where processes cannot be seen. */
   readonly alive: boolean | null;
   readonly name: string;
+  readonly pid: number;
   /** Milliseconds since 1970 of its last sign of life, by its own clock. */
   readonly seen: number;
 }
@@ -122,7 +123,7 @@ export async function holderOf(folder: string): Promise<Holder | null> {
   if (!owner || !times) return null;
   const us = await ourselves();
   const alive = isNear(owner, us) ? !(await isDead(owner, us)) : null;
-  return { id: owner.nonce, alive, name: nameOf(owner, us), seen: times.mtimeMs };
+  return { id: owner.nonce, alive, name: nameOf(owner, us), pid: owner.pid, seen: times.mtimeMs };
 }
 
 /**

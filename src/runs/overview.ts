@@ -40,10 +40,13 @@ const oldSummary = z.object({
   ended: z.union([z.string(), z.object({ guard: z.string() })]).optional(),
 });
 
-/** @throws FormatError if its settings or its log cannot be read */
-export async function overviewOf(folder: string): Promise<Overview & { readonly standing: Standing }> {
+/**
+ * @param given how it stands, where that is known already
+ * @throws FormatError if its settings or its log cannot be read
+ */
+export async function overviewOf(folder: string, given?: Standing): Promise<Overview & { readonly standing: Standing }> {
   const settings = await readSettings(folder);
-  const standing = await standingOf(folder, true);
+  const standing = given ?? await standingOf(folder, true);
   const { state, reason, view } = standing;
   const rows = view?.rows ?? await oldRows(join(folder, 'metrics.jsonl'), () => {});
   const evaluations = rows.map(evaluationOf).filter((e) => e !== null);

@@ -8,7 +8,7 @@ import { isRun } from './overview.js';
 /** Paths below the folder, with slashes, that runs of all versions write. Folders are none: they go when they are empty. */
 const OWN = [
   /^(?:config\.yaml|manifest\.json|events\.jsonl|metrics\.jsonl|summary\.json|report\.html|before-after\.png)$/,
-  /^(?:events\.out\.tfevents\..+|\.lock.*)$/,
+  /^(?:events\.out\.tfevents\..+|\.lock.*|\.stop)$/,
   /^samples\/step-\d+(?:\.png|\/(?:strength-[\d.e+-]+\/)?\d+\.png)$/,
   /^checkpoints\/\.?step-\d{6,}(?:\.damaged|\.tmp)?\/state\.(?:json|safetensors)$/,
   /^lora(?:-last)?\/(?:kohya|pytorch_lora_weights|pytorch_lora_weights_old_names)\.safetensors$/,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { SILENCE } from './heartbeat.js';
 import { holderOf } from './lock.js';
 import type { Holder } from './lock.js';
+import { stopWish } from './stop.js';
 import { readView } from './view.js';
 import type { RunView } from './view.js';
 
@@ -18,12 +19,16 @@ export interface Standing {
   readonly state: RunState;
   /** Why, in words, where that is known. */
   readonly reason: string | null;
+  /** It runs, and has been asked to stop. */
+  readonly stopping: boolean;
   /** As its log has it; null for a run of before there was one. */
   readonly view: RunView | null;
 }
 
+type Word = Pick<Standing, 'state' | 'reason'>;
+
 /** How it ended by its own word. */
-function byWord({ how, reason }: NonNullable<RunView['ended']>): Omit<Standing, 'view'> {
+function byWord({ how, reason }: NonNullable<RunView['ended']>): Word {
   if (how === 'error') return { state: 'crashed', reason: `error: ${reason ?? 'unknown'}` };
   if (how === 'guard') return { state: 'finished', reason: `stopped by the guard: ${reason ?? 'unknown'}` };
   return { state: how === 'interrupted' ? 'stopped' : 'finished', reason: reason ?? null };
@@ -32,19 +37,20 @@ function byWord({ how, reason }: NonNullable<RunView['ended']>): Omit<Standing, 
 /**
  * How the run in a folder stands.
  *
- * @param skim as in `readEvents`
- * @param now milliseconds since 1970
+ * @param skim as in `readEvents`; or what reads its log, for those who have read some of it already
  * @throws FormatError if its log cannot be read
  */
-export async function standingOf(folder: string, skim: boolean, now = Date.now()): Promise<Standing> {
+export async function standingOf(folder: string, skim: boolean | (() => Promise<RunView | null>)): Promise<Standing> {
+  const now = Date.now();
   // The lock first: whoever has let go of it by then has written its last word, which is read after.
   let holder = await holderOf(folder);
-  const view = await readView(folder, { skim });
+  const view = await (typeof skim === 'function' ? skim() : readView(folder, { skim }));
   if (!holder?.alive) holder = await holderOf(folder) ?? holder; // taken in between
-  return { ...(await judged(folder, view, holder, now)), view };
+  const found = await judged(folder, view, holder, now);
+  return { ...found, stopping: found.state === 'running' && await stopWish(folder, holder?.id) !== null, view };
 }
 
-async function judged(folder: string, view: RunView | null, holder: Holder | null, now: number): Promise<Omit<Standing, 'view'>> {
+async function judged(folder: string, view: RunView | null, holder: Holder | null, now: number): Promise<Word> {
   const session = view?.opened.at(-1)?.session;
   const word = view?.ended && (!holder || holder.id === session) ? byWord(view.ended) : null;
   if (word) return word;
@@ -55,6 +61,7 @@ async function judged(folder: string, view: RunView | null, holder: Holder | nul
       : { state: 'silent', reason: `${holder.name} gave its last sign of life ${minutes} minutes ago; from here it cannot be seen whether it runs` };
   }
   if (view) {
+    if (await stopWish(folder, holder?.id ?? session) === 'now') return { state: 'stopped', reason: 'ended at once, as asked' };
     const gone = 'its process ended without a word (killed, out of memory, or power lost)';
     return { state: 'crashed', reason: holder && holder.id !== session ? `${gone} as it was about to go on` : gone };
   }

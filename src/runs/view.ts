@@ -35,6 +35,13 @@ const empty = (): Building => ({
 /** Warnings that are kept: the first ones, which the others often repeat. */
 const MOST_WARNINGS = 1000;
 
+/** A view that grows: whoever follows a log hands over its events, in their order, as they come. */
+export function growingView(): { readonly view: RunView; take(event: RunEvent): void } {
+  const view = empty();
+  const files = new Map<string, number>();
+  return { view, take: (event) => take(view, files, event) };
+}
+
 /** Takes in the next event. */
 function take(view: Building, files: Map<string, number>, event: RunEvent): void {
   view.time = event.time;
@@ -96,8 +103,7 @@ function take(view: Building, files: Map<string, number>, event: RunEvent): void
  * @throws FormatError as `readEvents`
  */
 export async function readView(folder: string, options: Omit<ReadOptions, 'from'> = {}): Promise<RunView | null> {
-  const view = empty();
-  const files = new Map<string, number>();
-  for await (const { event } of readEvents(folder, options)) take(view, files, event);
+  const { view, take: hear } = growingView();
+  for await (const { event } of readEvents(folder, options)) hear(event);
   return view.opened.length > 0 ? view : null;
 }

@@ -35,7 +35,7 @@ export interface RunOptions {
   progress?: Progress;
   /** To resume though what the run computes with has changed; the change is written down. */
   force?: boolean;
-  /** Once it is aborted the run ends within one network call, with a checkpoint of its last complete round. */
+  /** Once it is aborted, or the folder is asked to (`askToStop`), the run ends within one network call, with a checkpoint of its last complete round. */
   signal?: AbortSignal;
   /** A reward, a method or a model of the caller's. */
   own?: Own;
@@ -44,19 +44,23 @@ export interface RunOptions {
 /**
  * Trains as configured and writes everything into the folder `path`.
  *
- * @returns null if `signal` ended the run before it was done
+ * @returns null if it was stopped before it was done
  * @throws ConfigError for a wrong setting, a folder that is taken, or a run that would go on with other inputs; what was
  *   saved until then stays
  */
 export async function runTraining(given: RunConfig, path: string, options: RunOptions = {}): Promise<Summary | null> {
-  const { resume = false, force = false, progress = silent, signal, own = {} } = options;
+  const { resume = false, force = false, progress = silent, own = {} } = options;
+  const wish = new AbortController();
+  const signal = AbortSignal.any([wish.signal, ...(options.signal ? [options.signal] : [])]);
   // The command line knows nothing of what is the caller's own.
   const again = Object.keys(own).length > 0 ? 'runTraining and resume' : `attune train --resume ${path}`;
   const resources = openResources();
   let folder: RunFolder | null = null;
   try {
     const config = namedConfig(absolutePaths(given), own);
-    folder = await openRun(path, config, { resume, listeners: [shownBy(progress)], warn: progress.warn });
+    folder = await openRun(path, config, {
+      resume, listeners: [shownBy(progress)], warn: progress.warn, onStop: () => wish.abort(new Error('asked to stop')),
+    });
     resources.use({ release: folder.close });
     const opened = resources.use(await openSession(config, folder.progress, own, signal));
     folder.progress.phase('reading what the run depends on');
@@ -65,7 +69,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
     if (!summary) await folder.stop(null);
     return summary;
   } catch (error) {
-    if (signal?.aborted && error === signal.reason) {
+    if (signal.aborted && error === signal.reason) {
       const begun = await access(join(path, 'config.yaml')).then(() => true, () => false);
       progress.phase(begun ? `stopped; go on with: ${again}` : 'stopped before the run began');
       await folder?.stop(null);

@@ -1,0 +1,75 @@
+/** @file What the studio's server and its page tell each other. Types alone: both sides are built from them. */
+import type { Evaluation } from '../evaluation/evaluation.js';
+import type { RunState } from '../runs/state.js';
+
+/** How far the work at hand has come. */
+export interface Doing {
+  readonly phase: string;
+  readonly done: number | null;
+  readonly total: number | null;
+  readonly detail: string;
+  /** Of the whole run's training, by its pace so far; null where that is not known. */
+  readonly secondsLeft: number | null;
+  readonly secondsPerStep: number | null;
+  /** Resident memory of the process. */
+  readonly bytes: number | null;
+}
+
+/** A run in the list. */
+export interface RunSummary {
+  /** Name below the folder of runs. Requests name a run by it, and it is looked up, never made a path of. */
+  readonly id: string;
+  /** `starting`: this server has started it, and it is loading; `failed`: and it ended before it was a run. */
+  readonly state: RunState | 'starting' | 'failed' | 'unreadable';
+  readonly reason: string | null;
+  readonly stopping: boolean;
+  readonly method: string;
+  readonly model: string;
+  readonly rewards: readonly string[];
+  readonly seed: number | null;
+  readonly step: number;
+  readonly steps: number;
+  readonly checkpoint: number | null;
+  readonly base: Evaluation | null;
+  readonly best: Evaluation | null;
+  readonly last: Evaluation | null;
+  readonly guard: string | null;
+  readonly guarded: boolean;
+  readonly began: number | null;
+  readonly time: number;
+  readonly doing: Doing | null;
+  /** Reward at each evaluation: step and value. */
+  readonly curve: readonly (readonly [step: number, reward: number])[];
+  readonly report: boolean;
+  readonly warnings: readonly string[];
+  /** The newest picture of the best evaluation, to know the run by. */
+  readonly cover: PictureOf | null;
+}
+
+/** A picture of a run, by what it is of. */
+export interface PictureOf {
+  readonly step: number;
+  readonly strength: number;
+  readonly index: number;
+  /** When it was saved: another one of the same name is another picture. */
+  readonly time: number;
+}
+
+export interface Picture extends PictureOf {
+  readonly prompt: string;
+  readonly seed: number | null;
+}
+
+/** Rows of a run by column; null where a row has no such value. `step` is there always, ascending. */
+export type Columns = Readonly<Record<string, readonly (number | null)[]>>;
+
+/** What has come to a run's log. A row of a step that is there already takes its place. */
+export interface LogPart {
+  readonly run: string;
+  /** It begins anew: what was told before is void. */
+  readonly anew: boolean;
+  /** Of so many rows these are some, chosen so that extremes are among them. */
+  readonly thinnedFrom: number | null;
+  readonly rows: Columns;
+  readonly pictures: readonly Picture[];
+}

@@ -1,0 +1,134 @@
+/** @file What the studio answers to what, once a request is let in. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { packageVersion } from '../formats/package-root.js';
+import { withoutSecrets } from '../formats/url-secrets.js';
+import { differencesOf } from '../runs/differences.js';
+import { overviewOf } from '../runs/overview.js';
+import { readSettings } from '../runs/settings.js';
+import { shellWord } from '../training/command-line.js';
+import { choices } from './choices.js';
+import type { Launcher } from './launcher.js';
+import { SIZES } from './pictures.js';
+import type { Pictures } from './pictures.js';
+import { readBody, Refusal, send, sendJson, sendText } from './reply.js';
+import type { RunIndex } from './run-index.js';
+import { stream } from './stream.js';
+import { readWish, trainCommand } from './wish.js';
+import { changedSettings } from './changed-settings.js';
+
+export interface Parts {
+  readonly index: RunIndex;
+  readonly pictures: Pictures;
+  readonly launcher: Launcher;
+  /** Aborted when the server closes. */
+  readonly signal: AbortSignal;
+}
+
+interface Request {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly url: URL;
+  /** What the parts of the address between slashes are that the route leaves open, decoded. */
+  readonly names: readonly string[];
+}
+
+type Route = (parts: Parts, asked: Request) => Promise<void>;
+
+const attune = (args: readonly string[]): string => ['attune', ...args].map(shellWord).join(' ');
+
+/** @throws Refusal if it is no number of that kind */
+function numberOf(text: string | undefined, pattern: RegExp): number {
+  if (text === undefined || !pattern.test(text)) throw new Refusal(400, `"${(text ?? '').slice(0, 40)}" is no such number`);
+  return Number(text);
+}
+
+async function folderOf(index: RunIndex, id: string | undefined): Promise<string> {
+  const folder = await index.folderOf(id ?? '');
+  if (folder === null) throw new Refusal(404, 'there is no such run');
+  return folder;
+}
+
+const textOf = (body: Readonly<Record<string, unknown>>, key: string): string => {
+  const value = body[key];
+  if (typeof value !== 'string' || value.length > 1000) throw new Refusal(400, `"${key}" must be a text`);
+  return value;
+};
+
+const GET: Readonly<Record<string, Route>> = {
+  '/api/about': async ({ index }, { response }) => sendJson(response, { version: packageVersion, root: index.root }),
+  '/api/choices': async (_, { response }) => sendJson(response, await choices()),
+  '/api/events': ({ index, launcher, signal }, { request, response, url }) =>
+    stream(request, response, url, index, async () => launcher.withStarting(await index.summaries()), signal),
+  '/api/runs/*/settings': async ({ index }, { response, names: [id] }) => {
+    const folder = await folderOf(index, id);
+    const settings = await readSettings(folder);
+    const changed = changedSettings(settings);
+    sendJson(response, JSON.parse(withoutSecrets(JSON.stringify({ folder, settings, changed, command: attune(trainCommand({ settings: changed }, folder)) }))));
+  },
+  '/api/runs/*/output': async ({ index, launcher }, { response, names: [id = ''] }) => {
+    if (!(await index.folderOf(id))) throw new Refusal(404, 'there is no such run');
+    sendText(response, await launcher.output(id));
+  },
+  '/api/runs/*/images/*/*/*': async ({ pictures }, { response, url, names: [id = '', step, strength, place] }) => {
+    const size = url.searchParams.get('size');
+    const side = size === null ? null : SIZES.find((s) => s === Number(size));
+    if (side === undefined) throw new Refusal(400, `sizes are ${SIZES.join(', ')}`);
+    const { type, bytes } = await pictures.get(id, numberOf(step, /^\d{1,9}$/), numberOf(strength, /^-?\d{1,4}(?:\.\d{1,9})?$/), numberOf(place, /^\d{1,6}$/), side);
+    // Its address has in it when it was saved.
+    send(response, 200, type, bytes, { 'cache-control': url.searchParams.has('v') ? 'private, max-age=31536000, immutable' : 'no-store' });
+  },
+  '/api/differences': async ({ index }, { response, url }) => {
+    const [a, b] = url.searchParams.getAll('run');
+    const [one, other] = await Promise.all([folderOf(index, a), folderOf(index, b)]);
+    const found = await differencesOf(await overviewOf(one), await overviewOf(other));
+    sendJson(response, JSON.parse(withoutSecrets(JSON.stringify(found))));
+  },
+};
+
+const POST: Readonly<Record<string, Route>> = {
+  '/api/check': async (_, { request, response }) => {
+    const wish = readWish(await readBody(request));
+    sendJson(response, { command: attune(trainCommand(wish, null).toSpliced(0, 1, 'train')), config: wish.config });
+  },
+  '/api/plan': async ({ launcher }, { request, response }) => {
+    const wish = readWish(await readBody(request));
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
+    sendJson(response, await launcher.plan(wish, gone.signal));
+  },
+  '/api/start': async ({ launcher }, { request, response }) => sendJson(response, { id: await launcher.start(readWish(await readBody(request))) }),
+  '/api/resume': async ({ launcher }, { request, response }) => {
+    await launcher.resume(textOf(await readBody(request), 'run'));
+    sendJson(response, {});
+  },
+  '/api/stop': async ({ launcher }, { request, response }) => {
+    const body = await readBody(request);
+    await launcher.stop(textOf(body, 'run'), body['now'] === true);
+    sendJson(response, {});
+  },
+  '/api/dismiss': async ({ launcher }, { request, response }) => {
+    launcher.dismiss(textOf(await readBody(request), 'run'));
+    sendJson(response, {});
+  },
+};
+
+const compiled = (routes: Readonly<Record<string, Route>>): (readonly [RegExp, Route])[] =>
+  Object.entries(routes).map(([path, route]) => [new RegExp(`^${path.replaceAll('*', '([^/]+)')}$`), route]);
+
+const ROUTES: Readonly<Record<string, readonly (readonly [RegExp, Route])[]>> = { GET: compiled(GET), HEAD: compiled(GET), POST: compiled(POST) };
+
+/** @throws Refusal, ConfigError or FormatError */
+export async function answer(parts: Parts, request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> {
+  for (const [pattern, route] of ROUTES[request.method ?? ''] ?? []) {
+    const found = pattern.exec(url.pathname);
+    if (!found) continue;
+    let names: string[];
+    try {
+      names = found.slice(1).map(decodeURIComponent);
+    } catch {
+      throw new Refusal(400, 'the address is not one');
+    }
+    return route(parts, { request, response, url, names });
+  }
+  throw new Refusal(404, 'there is nothing of that name');
+}

@@ -1,0 +1,36 @@
+/** @file The studio's page. */
+import { useEffect } from 'preact/hooks';
+import { render } from 'preact';
+import type { JSX } from 'preact';
+import { connected, watch } from './live.js';
+import { hrefOf, route } from './route.js';
+import { RunPage } from './run-page.js';
+import { RunsPage } from './runs-page.js';
+
+function Page(): JSX.Element {
+  const { name, id } = route.value;
+  if (name === 'run') return <RunPage key={id} id={id} />;
+  return <RunsPage />;
+}
+
+function Studio(): JSX.Element {
+  const { name, id, query } = route.value;
+  const looked = name === 'run' ? [id] : name === 'compare' ? query.getAll('run') : [];
+  useEffect(() => watch(looked), [looked.join('\n')]);
+  useEffect(() => {
+    document.title = id === '' ? 'Attune studio' : `${id} · Attune studio`;
+  }, [id]);
+  const link = (to: string, text: string): JSX.Element => <a href={hrefOf(to)} aria-current={name === to ? 'page' : undefined}>{text}</a>;
+  return (
+    <>
+      <header class="top">
+        <a class="brand" href={hrefOf('')}><img src="/icon.svg" alt="" width="22" height="22" />Attune studio</a>
+        <nav>{link('', 'Runs')}</nav>
+      </header>
+      {connected.value ? null : <p class="lost" role="status">The studio does not answer. Trying again…</p>}
+      <main><Page /></main>
+    </>
+  );
+}
+
+render(<Studio />, document.body);
