@@ -2,14 +2,18 @@
 import { useEffect } from 'preact/hooks';
 import { render } from 'preact';
 import type { JSX } from 'preact';
+import { ComparePage } from './compare-page.js';
 import { connected, watch } from './live.js';
+import { NewPage } from './new-page.js';
 import { hrefOf, route } from './route.js';
 import { RunPage } from './run-page.js';
 import { RunsPage } from './runs-page.js';
 
 function Page(): JSX.Element {
-  const { name, id } = route.value;
+  const { name, id, query } = route.value;
   if (name === 'run') return <RunPage key={id} id={id} />;
+  if (name === 'new') return <NewPage key={query.toString()} />;
+  if (name === 'compare') return <ComparePage ids={query.getAll('run')} />;
   return <RunsPage />;
 }
 
@@ -25,7 +29,7 @@ function Studio(): JSX.Element {
     <>
       <header class="top">
         <a class="brand" href={hrefOf('')}><img src="/icon.svg" alt="" width="22" height="22" />Attune studio</a>
-        <nav>{link('', 'Runs')}</nav>
+        <nav>{link('', 'Runs')}{link('new', 'New run')}</nav>
       </header>
       {connected.value ? null : <p class="lost" role="status">The studio does not answer. Trying again…</p>}
       <main><Page /></main>

@@ -4,6 +4,7 @@ import type { JSX } from 'preact';
 import type { RunSummary } from '../src/studio/messages.js';
 import { Actions, Badge } from './actions.js';
 import { getJson, getText, runPath } from './api.js';
+import { Command } from './command.js';
 import { Curves } from './curves.js';
 import { runs } from './live.js';
 import { column, logOf } from './logs.js';
@@ -118,15 +119,5 @@ function Particulars({ run }: { run: RunSummary }): JSX.Element {
       {output ? <details><summary>What its program wrote</summary><pre class="output">{output}</pre></details> : null}
       <p class="muted"><a href={hrefOf('new', '', [['like', run.id]])}>A new run of these settings</a></p>
     </>
-  );
-}
-
-function Command({ text }: { text: string }): JSX.Element {
-  const [copied, setCopied] = useState(false);
-  return (
-    <div class="command">
-      <code>{text}</code>
-      <button class="plain" onClick={() => void navigator.clipboard.writeText(text).then(() => setCopied(true))}>{copied ? 'Copied' : 'Copy'}</button>
-    </div>
   );
 }

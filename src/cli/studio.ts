@@ -10,6 +10,7 @@ interface Flags {
   runs: string;
   host?: string;
   allowedHost: string[];
+  root: string[];
 }
 
 const MORE = `
@@ -34,12 +35,15 @@ export function studioCommand(): Command {
     .description('A web page on this machine to start, watch, judge and compare runs.')
     .option('--port <n>', 'where it listens; 0 for one that is free', wholeNumber(0), 7860)
     .option('--runs <dir>', 'folder of runs; new ones are written into it', RUNS)
+    .option('--root <dir>', 'a folder that models, prompts and files of rewards may be chosen from in the page; repeatable (default: the current one)', collect, [])
     .option('--host <address>', 'listen at another address of this machine than 127.0.0.1')
     .option('--allowed-host <name>', 'a name, without port, by which the server may be called beside localhost (repeatable)', collect, [])
     .addHelpText('after', MORE)
-    .action(async ({ port, runs, host, allowedHost }: Flags) => {
+    .action(async ({ port, runs, host, allowedHost, root }: Flags) => {
       if (port > 65_535) throw new UsageError(`--port: ${port} is no port; the largest is 65535`);
-      const studio = await openStudio({ port, runs, host, allowedHosts: [...allowedHost, ...(host === undefined ? [] : [host])] });
+      const studio = await openStudio({
+        port, runs, host, roots: root.length > 0 ? root : ['.'], allowedHosts: [...allowedHost, ...(host === undefined ? [] : [host])],
+      });
       if (host !== undefined) process.stderr.write('warning: the studio can be reached from outside this machine, unencrypted; whoever has the token can start and stop runs\n');
       process.stdout.write(`The studio of ${runs}/ is at\n\n  ${studio.url}\n\nCtrl-C ends it; runs go on.\n`);
       await new Promise<void>((resolve) => {

@@ -73,3 +73,18 @@ export interface LogPart {
   readonly rows: Columns;
   readonly pictures: readonly Picture[];
 }
+
+/** A folder of the server's disk, as the picker shows it. */
+export interface Listing {
+  readonly roots: readonly string[];
+  readonly root: number;
+  /** Below the root, with slashes. */
+  readonly path: string;
+  readonly entries: readonly {
+    readonly name: string;
+    readonly folder: boolean;
+    readonly bytes: number | null;
+    readonly path: string;
+    readonly choosable: boolean;
+  }[];
+}

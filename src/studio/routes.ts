@@ -6,20 +6,23 @@ import { differencesOf } from '../runs/differences.js';
 import { overviewOf } from '../runs/overview.js';
 import { readSettings } from '../runs/settings.js';
 import { shellWord } from '../training/command-line.js';
+import { changedSettings } from './changed-settings.js';
 import { choices } from './choices.js';
 import type { Launcher } from './launcher.js';
+import { isFileKind, listFolder } from './picker.js';
 import { SIZES } from './pictures.js';
 import type { Pictures } from './pictures.js';
 import { readBody, Refusal, send, sendJson, sendText } from './reply.js';
 import type { RunIndex } from './run-index.js';
 import { stream } from './stream.js';
 import { readWish, trainCommand } from './wish.js';
-import { changedSettings } from './changed-settings.js';
 
 export interface Parts {
   readonly index: RunIndex;
   readonly pictures: Pictures;
   readonly launcher: Launcher;
+  /** Folders that the picker shows. */
+  readonly roots: readonly string[];
   /** Aborted when the server closes. */
   readonly signal: AbortSignal;
 }
@@ -76,6 +79,11 @@ const GET: Readonly<Record<string, Route>> = {
     const { type, bytes } = await pictures.get(id, numberOf(step, /^\d{1,9}$/), numberOf(strength, /^-?\d{1,4}(?:\.\d{1,9})?$/), numberOf(place, /^\d{1,6}$/), side);
     // Its address has in it when it was saved.
     send(response, 200, type, bytes, { 'cache-control': url.searchParams.has('v') ? 'private, max-age=31536000, immutable' : 'no-store' });
+  },
+  '/api/files': async ({ roots }, { response, url: { searchParams } }) => {
+    const kind = searchParams.get('kind') ?? '';
+    if (!isFileKind(kind)) throw new Refusal(400, 'there are no such files');
+    sendJson(response, await listFolder(roots, numberOf(searchParams.get('root') ?? '0', /^\d{1,3}$/), searchParams.get('path') ?? '', kind));
   },
   '/api/differences': async ({ index }, { response, url }) => {
     const [a, b] = url.searchParams.getAll('run');

@@ -24,6 +24,8 @@ export interface StudioOptions {
   /** Names by which it may be called beside those of this machine. */
   readonly allowedHosts?: readonly string[];
   readonly token?: string | undefined;
+  /** Folders that files are chosen from. Default: the current one. */
+  readonly roots?: readonly string[];
 }
 
 export interface Studio {
@@ -48,12 +50,12 @@ async function listening(listener: RequestListener, host: string, port: number):
 }
 
 /** @throws ConfigError as `listening`; FormatError if the page is missing */
-export async function openStudio({ runs, port, host = LOCAL, allowedHosts = [], token = newToken() }: StudioOptions): Promise<Studio> {
+export async function openStudio({ runs, port, host = LOCAL, allowedHosts = [], token = newToken(), roots = ['.'] }: StudioOptions): Promise<Studio> {
   const files = await pageFiles();
   const index = openRunIndex(runs);
   const closing = new AbortController();
   const launcher = openLauncher(index);
-  const parts: Parts = { index, launcher, pictures: openPictures(index), signal: closing.signal };
+  const parts: Parts = { index, launcher, roots, pictures: openPictures(index), signal: closing.signal };
   let gate: Gate = { port, hosts: allowedHosts, token };
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
