@@ -8,7 +8,6 @@ import { runTraining } from '../../src/training/run.js';
 import { silent } from '../../src/runs/progress.js';
 import { holderOf } from '../../src/runs/lock.js';
 import { standingOf } from '../../src/runs/state.js';
-import { askToStop } from '../../src/runs/stop.js';
 import { attune, killAll } from '../cli-process.js';
 import { fixtures, scratch, tiny } from '../cli/helpers.js';
 
@@ -85,23 +84,6 @@ test('finished, stopped by the guard, failed with an error: each says so', { tim
   const failing = { ...config, clip: null, lr: 1e30, steps: 50 };
   await expect(runTraining(failing, at('failed'))).rejects.toThrow();
   expect(await told(at('failed'))).toMatchObject({ state: 'crashed', reason: expect.stringMatching(/^error: .+/) as string });
-});
-
-test('asked to stop by its folder it saves a checkpoint and leaves; a wish of before is not meant for who goes on', { timeout: 300_000 }, async () => {
-  const folder = at('asked');
-  let asked: Promise<void> | null = null;
-  const progress = { ...silent, step: (done: number, total: number) => void (total === 1e6 && done >= 2 && (asked ??= askToStop(folder, false))) };
-  expect(await runTraining({ ...config, steps: 1e6 }, folder, { progress })).toBeNull();
-  await asked!;
-  const { view, ...standing } = await standingOf(folder, false);
-  expect(standing).toEqual({ state: 'stopped', reason: null, stopping: false });
-  expect(view!.checkpoints.at(-1)!.step).toBe(view!.rows.at(-1)!.step);
-  await expect(askToStop(folder, false)).rejects.toThrow(/is not running, so there is nothing to stop/);
-  const stopping = new AbortController();
-  const later = view!.rows.at(-1)!.step + 2;
-  const onward = { ...silent, step: (done: number, total: number) => void (total === 1e6 && done >= later && stopping.abort()) };
-  expect(await runTraining({ ...config, steps: 1e6 }, folder, { resume: true, progress: onward, signal: stopping.signal })).toBeNull();
-  expect((await standingOf(folder, false)).view!.rows.at(-1)!.step).toBeGreaterThanOrEqual(later - 1);
 });
 
 test('from another machine it runs as long as its lock is touched, and is silent after', { timeout: 300_000 }, async () => {
