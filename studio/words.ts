@@ -34,5 +34,5 @@ export function stateText({ state, stopping, step, steps, guarded }: RunSummary)
   return state === 'starting' ? 'starting' : state === 'failed' ? 'could not start' : state;
 }
 
-export const canResume = ({ state }: RunSummary): boolean => state === 'stopped' || state === 'crashed';
+export const canResume = ({ state, again }: RunSummary): boolean => again === null && (state === 'stopped' || state === 'crashed');
 export const isLive = ({ state }: RunSummary): boolean => state === 'running' || state === 'starting';

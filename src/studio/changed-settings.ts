@@ -9,7 +9,7 @@ export function changedSettings(settings: object): Record<string, unknown> {
   const model = given.find(([path]) => path === 'model')?.[1];
   const rewards = given.find(([path]) => path === 'rewards')?.[1];
   // Other models start from other defaults, and have no default rewards.
-  const preset = new Map(leaves(resolveConfig({ model, ...(model === 'emoji' ? {} : { rewards }) }, [])));
+  const preset = new Map(leaves(resolveConfig({ model: String(model), ...(model === 'emoji' ? {} : { rewards }) }, [])));
   return Object.fromEntries(given.filter(([path, value]) => path === 'model' ? model !== 'emoji'
     : path === 'rewards' && model !== 'emoji' ? true : !isDeepStrictEqual(preset.get(path), value)));
 }

@@ -8,6 +8,7 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { packageRoot } from '../formats/package-root.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
+import { readSettings } from '../runs/settings.js';
 import { askToStop } from '../runs/stop.js';
 import type { RunSummary } from './messages.js';
 import { Refusal } from './reply.js';
@@ -93,6 +94,8 @@ export function openLauncher(index: RunIndex): Launcher {
     async resume(id) {
       const folder = await index.folderOf(id);
       if (!folder) throw new Refusal(404, `there is no run ${id}`);
+      const { again } = await readSettings(folder);
+      if (again !== undefined) throw new Refusal(409, `this one goes on with: ${again}`);
       if (launches.get(id)?.exit === null) throw new Refusal(409, `${id} is running`);
       await launch(id, ['train', '--resume', relative('.', folder) || '.'], null);
     },
@@ -159,6 +162,6 @@ const loading = (phase: string): RunSummary['doing'] =>
 
 const blank = (id: string, wish: Wish | null): RunSummary => ({
   id, state: 'starting', reason: null, stopping: false, method: wish?.config.method.name ?? '', model: wish?.config.model ?? '',
-  rewards: (wish?.config.rewards ?? []).map(withoutSecrets), seed: wish?.config.seed ?? null, step: 0, steps: wish?.config.steps ?? 0, checkpoint: null,
+  rewards: (wish?.config.rewards ?? []).map(withoutSecrets), seed: wish?.config.seed ?? null, step: 0, steps: wish?.config.steps ?? 0, checkpoint: null, again: null,
   base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false, warnings: [], cover: null,
 });

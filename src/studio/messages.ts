@@ -30,6 +30,8 @@ export interface RunSummary {
   readonly step: number;
   readonly steps: number;
   readonly checkpoint: number | null;
+  /** The command that goes on with it, where that is not `attune train --resume`: the studio does not. */
+  readonly again: string | null;
   readonly base: Evaluation | null;
   readonly best: Evaluation | null;
   readonly last: Evaluation | null;

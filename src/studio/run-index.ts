@@ -109,7 +109,7 @@ function summaryFrom(id: string, run: Overview, standing: Standing, log: Followe
   return {
     id, state, reason: reason === null ? null : withoutSecrets(reason), stopping: standing.stopping,
     method: settings.method.name, model: settings.model, rewards: settings.rewards.map(withoutSecrets), seed: settings.seed,
-    step, steps: settings.steps, checkpoint, base, best, last, guard, guarded, began, time, report, curve,
+    step, steps: settings.steps, checkpoint, again: settings.again ?? null, base, best, last, guard, guarded, began, time, report, curve,
     doing: state === 'running' ? doingOf(standing, log, step, settings.steps) : null,
     warnings: (view?.warnings ?? []).slice(0, MOST_WARNINGS).map(({ text }) => withoutSecrets(text)),
     cover: cover ? { step: cover.step, strength: cover.strength, index: cover.index, time: cover.time } : null,
@@ -132,6 +132,6 @@ function doingOf({ view }: Standing, { pace, training }: Followed, step: number,
 
 const unreadable = (id: string, reason: string): RunSummary => ({
   id, state: 'unreadable', reason: withoutSecrets(reason), stopping: false, method: '', model: '', rewards: [], seed: null, step: 0, steps: 0,
-  checkpoint: null, base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false,
+  checkpoint: null, again: null, base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false,
   warnings: [], cover: null,
 });
