@@ -13,6 +13,7 @@ import { loraCommand } from './lora.js';
 import { clipped, guardOutput } from './output.js';
 import { planCommand } from './plan.js';
 import { pretrainCommand } from './pretrain.js';
+import { rewardCommand } from './reward.js';
 import { runsCommand } from './runs.js';
 import { sampleCommand } from './sample.js';
 import { searchCommand } from './search.js';
@@ -21,7 +22,7 @@ import { trainCommand } from './train.js';
 import { Interrupted, isChild, obeyParent, supervise } from './supervise.js';
 
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
-const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan']);
+const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan', 'reward']);
 
 function program(): Command {
   const attune = new Command('attune')
@@ -32,7 +33,7 @@ function program(): Command {
     .exitOverride();
   const commands = [
     trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
-    compareCommand(), runsCommand(), studioCommand(), listCommand(), doctorCommand(),
+    compareCommand(), runsCommand(), rewardCommand(), studioCommand(), listCommand(), doctorCommand(),
   ];
   // An option that may be repeated starts out empty, which need not be told.
   const optionDescription = (option: Option): string => new Help().optionDescription(option).replace(' (default: [])', '');

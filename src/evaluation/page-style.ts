@@ -30,6 +30,8 @@ p{margin:6px 0;max-width:72ch}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(46%,230px),1fr));gap:12px;margin:14px 0}
 .card{margin:0;padding:10px}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:8px}
+.one{grid-template-columns:1fr}
+.three{grid-template-columns:1fr 1fr 1fr}
 .pair img{display:block;width:100%;aspect-ratio:1;object-fit:contain;border-radius:6px;background:#fff}
 .pair span{display:block;font-size:12px;color:var(--muted);text-align:center;padding-top:3px}
 figcaption{font-size:14px;padding:6px 2px 0;overflow-wrap:anywhere}

@@ -147,3 +147,13 @@ export async function overlaySvg(image: HostTensor, svg: string): Promise<HostTe
   const data = await toSharp(image).composite([{ input: Buffer.from(svg) }]).removeAlpha().raw().toBuffer();
   return fromBytes(data, width, height, 3);
 }
+
+/** What a JPEG of the picture shows. float32 [3, H, W] → [3, H, W] */
+export async function throughJpeg(image: HostTensor, quality: number): Promise<HostTensor> {
+  return readImage(await toSharp(image).jpeg({ quality }).toBuffer());
+}
+
+/** A Gaussian blur, through 8 bits. @param sigma its deviation in pixels, from 0.3 */
+export async function blurred(image: HostTensor, sigma: number): Promise<HostTensor> {
+  return readImage(await toSharp(image).blur(sigma).png().toBuffer());
+}

@@ -10,7 +10,7 @@ import { componentShapes } from '../../src/models/components.js';
 import { clipConfigSchema } from '../../src/models/config.js';
 import { initialWeights } from '../../src/models/init.js';
 import { uniform } from '../../src/random/random.js';
-import { openGradient } from './gradient.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import type { DifferentiableReward } from '../../src/rewards/reward.js';
 
 export const TOKENIZER = new URL('../../models/emoji/tokenizer', import.meta.url).pathname;

@@ -3,7 +3,7 @@ import { encodePng, readImage } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
 import { normal, uniform } from '../../src/random/random.js';
-import { openGradient } from './gradient.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import { compressibility, incompressibility } from '../../src/rewards/jpeg.js';
 import { jpegCoefficients, quantisationTable } from '../../src/rewards/jpeg-graph.js';
 import { jpegBytes } from '../../src/formats/image.js';

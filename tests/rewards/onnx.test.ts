@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { loadTokenizer } from '../../src/models/tokenizer-files.js';
-import { openGradient } from './gradient.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import { onnxReward } from '../../src/rewards/onnx.js';
 import type { OnnxRewardOptions } from '../../src/rewards/onnx.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';

@@ -9,7 +9,7 @@ import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { readAll } from '../../src/formats/weights.js';
 import type { WeightSource } from '../../src/formats/weights.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { openGradient } from './gradient.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import type { DifferentiableReward } from '../../src/rewards/reward.js';
 import { openScorer } from '../../src/rewards/scorer.js';

@@ -9,7 +9,7 @@ import type { DifferentiableReward } from '../../src/rewards/reward.js';
 import { loadFixture, maxError } from '../models/fixture.js';
 import { openFakeHub } from '../models/fake-hub.js';
 import type { FakeHub } from '../models/fake-hub.js';
-import { openGradient } from './gradient.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import type { Images } from './helpers.js';
 import { fixturePath } from './preference.js';
 

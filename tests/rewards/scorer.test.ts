@@ -4,7 +4,7 @@ import { log, mul, sqrt } from '../../src/graph/ops/arithmetic.js';
 import { mean } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import { color } from '../../src/rewards/color.js';
-import { openGradient } from './gradient.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import { pixelReward, RewardError } from '../../src/rewards/reward.js';
 import type { BlackBoxReward, DifferentiableReward, Reward } from '../../src/rewards/reward.js';
 import { openScorer } from '../../src/rewards/scorer.js';

@@ -1,12 +1,12 @@
 /** @file A reward with its gradient by the pixels, as one compiled computation. */
-import type { HostTensor } from '../../src/graph/dtype.js';
-import { grad } from '../../src/graph/grad.js';
-import { sum } from '../../src/graph/ops/reduce.js';
-import { input } from '../../src/graph/tensor.js';
-import { compile } from '../../src/runtime/compile.js';
-import type { Execution } from '../../src/runtime/compile.js';
-import { checkBatch, checkScores, RewardError } from '../../src/rewards/reward.js';
-import type { DifferentiableReward } from '../../src/rewards/reward.js';
+import type { HostTensor } from '../graph/dtype.js';
+import { grad } from '../graph/grad.js';
+import { sum } from '../graph/ops/reduce.js';
+import { input } from '../graph/tensor.js';
+import { compile } from '../runtime/compile.js';
+import type { Execution } from '../runtime/compile.js';
+import { checkBatch, checkScores, RewardError } from './reward.js';
+import type { DifferentiableReward } from './reward.js';
 
 export interface ScoreWithGradient {
   /** [B] */
