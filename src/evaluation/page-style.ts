@@ -27,6 +27,7 @@ p{margin:6px 0;max-width:72ch}
 .note{border-left:3px solid var(--accent);padding:2px 0 2px 14px;margin:16px 0}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:16px;margin:16px 0}
 .plots svg{display:block;width:100%;height:auto;border:1px solid var(--line);border-radius:10px}
+.single{max-width:620px}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(46%,230px),1fr));gap:12px;margin:14px 0}
 .card{margin:0;padding:10px}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:8px}

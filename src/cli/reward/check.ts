@@ -77,7 +77,9 @@ async function samplesOf(flags: Flags, progress: Progress): Promise<Picture[]> {
   const asked = Array.from({ length: Math.min(names, prompts.length) }, (_, i) => prompts[Math.floor((i * prompts.length) / Math.min(names, prompts.length))]!);
   const all = asked.flatMap((prompt) => new Array<string>(each).fill(prompt));
   const pipeline = await loadModel(flags.model, progress);
-  const settings = samplingSettings(pipeline, all, { ...flags, seed: 0, negative: '' }, progress, []);
+  const settings = samplingSettings(pipeline, all, {
+    model: flags.model, negative: '', seed: 0, out: flags.out, device: flags.device, samplingSteps: flags.samplingSteps, threads: flags.threads,
+  }, progress, []);
   progress.phase(`sampling ${all.length} pictures of ${flags.model}`);
   const pictures: Picture[] = [];
   const job = {

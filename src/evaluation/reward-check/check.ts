@@ -55,8 +55,8 @@ export interface RewardCheck {
   readonly deviation: number;
   /** Share of the variance that is between prompts; null for a single prompt or one picture of each. */
   readonly betweenPrompts: number | null;
-  /** Scores with another picture's prompt less those with the own one; null for a single prompt. */
-  readonly otherPrompt: Difference | null;
+  /** Scores with another picture's prompt less those with the own one: their mean and root mean square; null for a single prompt. */
+  readonly otherPrompt: { readonly mean: number; readonly size: number } | null;
   readonly disturbed: readonly Disturbed[];
   /** Null for a black box. */
   readonly gradient: { readonly slopes: readonly Slope[]; readonly error: number; readonly shown: readonly number[] } | null;
@@ -125,8 +125,10 @@ export function checkReward(reward: Reward, pictures: readonly Picture[], option
     const [own, before] = [chosen.map((p) => p.prompt), some.map((i) => scores[i]!)];
     const distinct = [...new Set(own)];
     onPhase('scoring them with other prompts, and disturbed');
-    const otherPrompt = distinct.length < 2 ? null
-      : pairedDifference(before, await score(chosen.map((p) => p.image), own.map((p) => distinct[(distinct.indexOf(p) + 1) % distinct.length]!)));
+    const others = distinct.length < 2 ? null
+      : await score(chosen.map((p) => p.image), own.map((p) => distinct[(distinct.indexOf(p) + 1) % distinct.length]!));
+    const changes = others?.map((v, i) => v - before[i]!);
+    const otherPrompt = changes ? { mean: meanOf(changes), size: Math.sqrt(meanOf(changes.map((c) => c * c))) } : null;
     const disturbed: Disturbed[] = [];
     for (const { name, what, apply } of DISTURBANCES) {
       const images: HostTensor[] = [];

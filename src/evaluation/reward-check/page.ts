@@ -33,8 +33,8 @@ export function findings(check: RewardCheck): string[] {
     ...(gradient === null ? ['It is a black box: no gradient to check or to follow.']
       : [gradient.error <= GOOD_SLOPE ? `Its gradient tells the slope within ${percent(gradient.error)}.`
         : `Its gradient is off: ${percent(gradient.error)} of the slope that finite differences find. It rounds, clips or is piecewise, or its gradient is wrong.`]),
-    ...(otherPrompt === null ? [] : [Math.abs(otherPrompt.mean) < 0.01 * deviation ? 'It does not look at the prompt.'
-      : `Another picture's prompt changes the score by ${signed(otherPrompt.mean / deviation)} deviations.`]),
+    ...(otherPrompt === null ? [] : [otherPrompt.size < 0.01 * deviation ? 'It does not look at the prompt.'
+      : `Another picture's prompt changes the score by ${signed(otherPrompt.mean / deviation)} deviations in the mean, ${(otherPrompt.size / deviation).toFixed(2)} either way.`]),
     `It minds ${worst.name} most: ${signed(worst.change.mean / deviation)} deviations.`,
     ...(least ? [gained(check, least) > EASILY
       ? `It is easily hacked: changes by ${levelsOf(least)} levels of 255, hardly to be seen, raise it by ${signed(gained(check, least), 1)} deviations. Train on it with the guard on, and beside a judge.`
@@ -59,17 +59,17 @@ function spreadSection(check: RewardCheck): Html {
   const share = check.betweenPrompts === null ? '' : ` ${percent(check.betweenPrompts)} of their variance is between prompts, the rest among the pictures of one.`;
   return html`<h2>Scale and spread</h2><p class="muted">From ${numberText(sorted[0]!)} to ${numberText(sorted.at(-1)!)}.${share}
 To weigh it like another reward, divide by the deviation: <code>${check.name}:${numberText(1 / (check.deviation || 1))}</code>.</p>
-<div class="plots">${chart([{ name: 'pictures', points, marks: 'both' }], { title: 'Scores, sorted', x: 'percent of the pictures', y: check.name })}</div>`;
+<div class="plots single">${chart([{ name: 'pictures', points, marks: 'both' }], { title: 'Scores, sorted', x: 'percent of the pictures', y: check.name })}</div>`;
 }
 
 async function disturbedSection({ disturbed, deviation, pictures, scores }: RewardCheck): Promise<Html> {
   const unit = deviation || 1;
   const error = (e: number | null): string => (e === null ? '' : ` ± ${(e / unit).toFixed(2)}`);
-  const rows = disturbed.map((d) => [d.name, d.what, `${signed(d.change.mean / unit)}${error(d.change.error)}`, Number.isNaN(d.rank) ? '–' : d.rank.toFixed(2)]);
+  const rows = disturbed.map((d) => [`${d.name}, ${d.what}`, `${signed(d.change.mean / unit)}${error(d.change.error)}`, Number.isNaN(d.rank) ? '–' : d.rank.toFixed(2)]);
   const cards = await Promise.all([{ name: 'as it is', example: pictures[0]!.image, score: scores[0]! }, ...disturbed].map(async ({ name, example, score }) =>
     html`<figure class="card"><div class="pair one">${await picture(example, name)}</div><figcaption>${name} <span class="muted">· ${numberText(score)}</span></figcaption></figure>`));
   return html`<h2>What it minds</h2><p class="muted">The same pictures, disturbed: the change of the score in deviations between pictures, and
-whether their order stays (1: the same).</p>${table(['', 'how', 'change, deviations', 'order'], rows)}<div class="gallery">${cards}</div>`;
+whether their order stays (1: the same).</p>${table(['', 'change, deviations', 'order'], rows)}<div class="gallery">${cards}</div>`;
 }
 
 function slopeSection({ gradient, pictures }: RewardCheck): Html {
@@ -100,8 +100,8 @@ async function hackedSection(check: RewardCheck): Promise<Html> {
   return html`<h2>How easily it is hacked</h2><p class="muted">Pixels follow the sign of the gradient, ${most.scores.length - 1} steps, no value farther than so many
 levels of 255 from its own. What is gained so has nothing to do with what the pictures show.</p>
 ${table(['', 'before', 'after', 'gained, deviations', 'by chance'], rows)}
-<div class="plots">${chart(series, { title: 'Score while it is followed', x: 'steps', y: check.name, levels: [{ y: mean + deviation, label: 'a deviation above the mean' }] })}</div>
-<div class="gallery wide">${cards}</div>`;
+<div class="plots single">${chart(series, { title: 'Score while it is followed', x: 'steps', y: check.name, levels: [{ y: mean + deviation, label: 'a deviation above the mean' }] })}</div>
+<div class="gallery">${cards}</div>`;
 }
 
 /** Shown of the best and of the worst. */
