@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 import uPlot from 'uplot';
-import { axis, numberText, tickText } from '../src/evaluation/ticks.js';
+import { numberText, tickText } from '../src/evaluation/ticks.js';
 import type { Values } from './logs.js';
 
 export interface Line {
@@ -83,15 +83,18 @@ function drawn(lines: readonly Line[], smooth: number, log: boolean): Drawn {
   return { data: tables.length > 0 ? uPlot.join(tables) : [[]], series, names };
 }
 
+/** Decimals that ticks at equal distances need. */
+function decimalsOf([a = 0, b = a + 1]: readonly number[]): number {
+  const decimals = [0, 1, 2, 3, 4, 5, 6, 7, 8].find((d) => Math.abs((b - a) * 10 ** d - Math.round((b - a) * 10 ** d)) < 1e-4);
+  return decimals ?? 9;
+}
+
 /** Room for the longest tick. */
 const tickRoom = (texts: readonly string[] | null): number => 14 + 7 * Math.max(2, ...(texts ?? []).map((t) => t.length));
 
 function options(width: number, { series }: Drawn, log: boolean, told: (index: number | null) => void): uPlot.Options {
   const [muted, grid] = [cssColor('--muted'), cssColor('--line')];
-  const texts = (values: readonly number[]): string[] => {
-    const { decimals } = values.length > 1 ? axis([values[0]!, values.at(-1)!], values.length) : { decimals: 2 };
-    return values.map((v) => tickText(v, decimals));
-  };
+  const texts = (values: readonly number[]): string[] => values.map((v) => tickText(v, decimalsOf(values)));
   const scale = { stroke: muted, font: FONT, ticks: { show: false }, grid: { stroke: grid, width: 1 } };
   return {
     width, height: HEIGHT, series, legend: { show: false },

@@ -10,7 +10,7 @@ import { Shot, stepsOf } from './images.js';
 import { runs } from './live.js';
 import { logOf } from './logs.js';
 import { hrefOf } from './route.js';
-import { number, stateText } from './words.js';
+import { number, shortNames, stateText } from './words.js';
 
 export function ComparePage({ ids }: { ids: readonly string[] }): JSX.Element {
   const known = (runs.value ?? []).filter((run) => ids.includes(run.id));
@@ -59,7 +59,7 @@ function Wall({ ids }: { ids: readonly string[] }): JSX.Element {
       </div>
       <div class="scroll wall">
         <table>
-          <thead><tr><th scope="col">Prompt</th>{ids.map((id) => <th scope="col" key={id}><i class="dot" style={{ background: `var(${colorOf(id)})` }} />{id.split('/').at(-1)}</th>)}</tr></thead>
+          <thead><tr><th scope="col">Prompt</th>{ids.map((id) => <th scope="col" key={id}><i class="dot" style={{ background: `var(${colorOf(id)})` }} />{shortNames(ids).get(id)}</th>)}</tr></thead>
           <tbody>
             {firsts.map((row) => (
               <tr key={row.prompt}>

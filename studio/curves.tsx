@@ -6,6 +6,7 @@ import type { Line } from './chart.js';
 import { colorOf } from './colors.js';
 import { column, logOf } from './logs.js';
 import type { RunLog } from './logs.js';
+import { shortNames } from './words.js';
 
 const AXES = { step: 'step', seconds: 'seconds of training', rewardQueries: 'reward queries' } as const;
 type AxisName = keyof typeof AXES;
@@ -47,11 +48,12 @@ function charts(logs: readonly RunLog[]): { main: Chosen[]; more: Chosen[] } {
 
 function linesOf(runs: readonly string[], { updates, evaluations }: Chosen): Line[] {
   const single = runs.length === 1;
+  const names = shortNames(runs);
   return runs.flatMap((run) => {
     const data = logOf(run);
     const xs = column(data, x.value);
     const color = single ? '--series-0' : colorOf(run);
-    const line = (name: string, kind: Line['kind'], ink: string): Line => ({ name: single ? (kind === 'updates' ? 'updates' : 'evaluations') : run, color: ink, kind, xs, ys: column(data, name) });
+    const line = (name: string, kind: Line['kind'], ink: string): Line => ({ name: single ? (kind === 'updates' ? 'updates' : 'evaluations') : names.get(run)!, color: ink, kind, xs, ys: column(data, name) });
     // Of several runs one curve each: their colours tell them apart, and evaluations of equal images compare best.
     const dots = evaluations && column(data, evaluations).some((v) => v !== null) ? [line(evaluations, 'evaluations', single && updates ? '--series-1' : color)] : [];
     if (updates === undefined || (!single && dots.length > 0)) return dots;

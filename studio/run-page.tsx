@@ -11,6 +11,7 @@ import { column, logOf } from './logs.js';
 import { Pictures } from './pictures.js';
 import { Progress } from './progress.js';
 import { hrefOf } from './route.js';
+import { TradeOff } from './trade-off.js';
 import { ago, number, percent, stateText } from './words.js';
 
 export function RunPage({ id }: { id: string }): JSX.Element {
@@ -42,7 +43,7 @@ function Whole({ run }: { run: RunSummary }): JSX.Element {
       <h2>Pictures</h2>
       <Pictures run={run.id} />
       <h2>Evaluations</h2>
-      <Evaluations run={run} />
+      <div class="beside"><Evaluations run={run} /><TradeOff run={run} /></div>
       <h2>Particulars</h2>
       <Particulars run={run} />
     </>

@@ -34,5 +34,16 @@ export function stateText({ state, stopping, step, steps, guarded }: RunSummary)
   return state === 'starting' ? 'starting' : state === 'failed' ? 'could not start' : state;
 }
 
+/** Names without the folders that all of them begin or end with. */
+export function shortNames(ids: readonly string[]): ReadonlyMap<string, string> {
+  const parts = ids.map((id) => id.split('/'));
+  const shortest = Math.min(...parts.map((p) => p.length)) - 1;
+  const same = (at: (p: readonly string[]) => string | undefined): boolean => parts.every((p) => at(p) === at(parts[0]!));
+  let [from, to] = [0, 0];
+  while (from < shortest && same((p) => p[from])) from += 1;
+  while (from + to < shortest && same((p) => p[p.length - 1 - to])) to += 1;
+  return new Map(ids.map((id, i) => [id, parts[i]!.slice(from, parts[i]!.length - to).join('/')]));
+}
+
 export const canResume = ({ state, again }: RunSummary): boolean => again === null && (state === 'stopped' || state === 'crashed');
 export const isLive = ({ state }: RunSummary): boolean => state === 'running' || state === 'starting';
