@@ -42,7 +42,7 @@ const cell = (value: Row[string]): string =>
 
 export function listCommand(): Command {
   return new Command('list')
-    .description('Show what there is: models, methods, rewards, prompt lists, samplers, searches, devices or settings.')
+    .description('Show what there is: models, methods, rewards, prompt lists, recipes of papers, samplers, searches, devices or settings.')
     .addArgument(new Argument('<what>').choices([...Object.keys(LISTS), 'settings']))
     .argument('[name]', 'a method, reward or search whose own settings are to be explained')
     .option('--json', 'as JSON')

@@ -10,6 +10,7 @@ import { familyOf } from '../models/load.js';
 import { FIELDS } from '../training/command-line.js';
 import { configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';
+import { recipePath } from '../training/recipes.js';
 import { runTraining } from '../training/run.js';
 import { storedConfig } from '../training/stored-config.js';
 import type { Summary } from '../runs/summary.js';
@@ -21,6 +22,7 @@ import { terminalProgress } from './terminal.js';
 /** Flags that set a configuration field, by name. */
 export interface TrainFlags {
   config?: string;
+  recipe?: string;
   set: string[];
   reward: string[];
   [field: string]: unknown;
@@ -31,7 +33,8 @@ const PLACE = new Set(['device', 'threads', 'microbatch']);
 
 /** The configuration of `start`, file, environment and flags, in that order. @throws ConfigError naming the field */
 export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfig> = {}): Promise<RunConfig> {
-  const file = { ...start, ...(flags.config === undefined ? {} : await readConfigFile(flags.config)) };
+  const published = flags.recipe === undefined ? {} : await readConfigFile(await recipePath(flags.recipe));
+  const file = { ...start, ...published, ...(flags.config === undefined ? {} : await readConfigFile(flags.config)) };
   const given = Object.entries(FIELDS).flatMap(([flag, path]): [string, unknown][] =>
     flags[flag] === undefined ? [] : [[path, flags[flag]]]);
   if (flags.reward.length > 0) given.push(['rewards', flags.reward]);
@@ -44,6 +47,7 @@ export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfi
 export function withRunFlags(command: Command): Command {
   return withPrecisionFlag(withTextFlags(withLoadFlags(command
     .option('--config <file>', 'settings as YAML or JSON; flags win over it')
+    .option('--recipe <name>', 'a paper\'s published settings (attune list recipes); --config and flags win over it')
     .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision] (default: emoji)'))))
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
@@ -91,7 +95,7 @@ async function run(flags: OwnFlags): Promise<void> {
 async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
   const config = await storedConfig(flags.resume!);
   const changed = Object.keys(FIELDS).filter((f) => flags[f] !== undefined && !PLACE.has(f));
-  if (changed.length > 0 || flags.set.length > 0 || flags.reward.length > 0 || flags.config !== undefined) {
+  if (changed.length > 0 || flags.set.length > 0 || flags.reward.length > 0 || flags.config !== undefined || flags.recipe !== undefined) {
     throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings (but for --threads, --device and --microbatch), or start a new run`);
   }
   const place = Object.fromEntries([...PLACE].filter((f) => flags[f] !== undefined).map((f) => [f, flags[f]]));

@@ -8,6 +8,7 @@ import { REWARDS } from '../rewards/registry.js';
 import { samplers } from '../schedulers/index.js';
 import { SEARCHES } from '../search/index.js';
 import { bundledPrompts, loadPrompts } from './prompts.js';
+import { recipeAbout, recipeNames } from './recipes.js';
 
 /** One thing that can be chosen: columns by title. Lists and flags stay what they are in JSON. */
 export type Row = Readonly<Record<string, string | number | boolean | readonly string[]>>;
@@ -45,4 +46,5 @@ export const LISTS = {
   searches: async () => SEARCHES.map(({ name, summary, options, paper }): Row => (
     { name, summary, options: Object.keys(options.shape), paper })),
   devices: async () => DEVICES,
+  recipes: async () => Promise.all((await recipeNames()).map(async (name): Promise<Row> => ({ name, about: await recipeAbout(name) }))),
 } as const satisfies Record<string, () => Promise<readonly Row[]>>;
