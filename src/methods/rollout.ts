@@ -7,6 +7,7 @@ import { drawNoise, sampleSteps } from '../schedulers/sample.js';
 import type { Denoise, NoiseSource } from '../schedulers/sample.js';
 import { isMultistep, predictX0, stepFeed } from '../schedulers/step.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
+import type { Values } from './policy.js';
 import type { Model, Sampling, Which } from './task.js';
 
 /** x_0 is the noise that sampling starts from, x_S the finished sample (S = number of steps taken). */
@@ -36,6 +37,8 @@ export interface RollerOptions {
   readonly plan?: Plan;
   /** Whether the network's output is guided; as in sampling by default. */
   readonly guided?: boolean;
+  /** Of the tuned network, in place of the trained values: a copy of them (`Policy.copy`). */
+  readonly values?: Values;
 }
 
 export interface Roller {
@@ -61,7 +64,7 @@ export function forItems(count: number, steps: Step | readonly Step[]): readonly
 export async function openRoller(
   task: Sampling, which: Which = 'tuned', noise: string | NoiseSource = 'rollout', options: RollerOptions = {},
 ): Promise<Roller> {
-  const { plan = task.plan, guided = true } = options;
+  const { plan = task.plan, guided = true, values = new Map() } = options;
   if (isMultistep(plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
   const output = task.network(sampleInput(task, 'x'), stepsInput(task, 'step'), which, { guided });
   const executable = await task.compile({ output }, { calls: guided ? task.callsPerSample : 1 });
@@ -78,7 +81,7 @@ export async function openRoller(
     drawNoise(noiseOf(copy), draw, items, size);
 
   async function predict(samples: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor> {
-    return (await executable.run({ x: samples, step: stepFeed(forItems(prompts.length, steps)) }, prompts)).output;
+    return (await executable.run({ ...Object.fromEntries(values), x: samples, step: stepFeed(forItems(prompts.length, steps)) }, prompts)).output;
   }
 
   return {

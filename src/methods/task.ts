@@ -11,6 +11,7 @@ import type { Plan, Step } from '../schedulers/plan.js';
 import type { Process } from '../schedulers/process.js';
 import { stepInput } from '../schedulers/step.js';
 import type { GraphFacts } from './cuts.js';
+import type { Policy } from './policy.js';
 import type { Work } from './work.js';
 
 /** The network as it is being trained, or as it was before. */
@@ -101,14 +102,6 @@ export interface Model {
    * @param x [B, C, h, w]
    */
   network(x: Tensor, step: Step<Tensor>, which: Which, options?: NetworkOptions): Tensor;
-}
-
-/** What is trained: values for inputs of the networks, which other values can take the place of. */
-export interface Policy {
-  /** Trained numbers by input name; changed in place between updates. */
-  readonly parameters: ReadonlyMap<string, HostTensor>;
-  /** Their graph inputs. */
-  readonly symbols: ReadonlyMap<string, Tensor>;
 }
 
 /** Makes graphs run. */

@@ -41,7 +41,7 @@ export function applyUpdate({ config, task, stepper }: Trained, state: TrainStat
     const factor = lr / config.lr; // the schedule is common
     updateAdamW(parameters, mine, state.ownOptimizer!, ownLr * factor, { beta1, beta2, epsilon: 1e-8, weightDecay: ownDecay });
   }
-  if (state.average) updateEma(state.average, task.parameters, config.ema!, state.step);
+  if (config.ema !== null) updateEma(task.copy('ema'), task.parameters, config.ema, state.step);
   state.step += 1;
   // The method's own scalars never hide the trainer's.
   return {

@@ -6,6 +6,7 @@ import { liveBytes } from '../graph/live-bytes.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { openPolicy } from '../methods/policy.js';
 import type { Task } from '../methods/task.js';
 import { decodeImages } from '../models/latents.js';
 import { denoiserOf, latentShape, vaeScope } from '../models/pipeline.js';
@@ -121,7 +122,7 @@ export function openPipelineTask(pipeline: Pipeline, options: PipelineTaskOption
     });
     resources.use({ release: releaseData });
     return {
-      ...sampling, adapter, parameters, symbols, data,
+      ...sampling, ...openPolicy(parameters, symbols), adapter, data,
       get sessions() {
         return sampling.sessions;
       },

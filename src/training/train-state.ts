@@ -41,7 +41,6 @@ export interface TrainState {
   optimizer: AdamWState;
   /** For the method's own parameters, if it has some. */
   ownOptimizer: AdamWState | null;
-  average: Map<string, HostTensor> | null;
   /** Null where nothing is computed in float16. */
   lossScale: LossScale | null;
   evaluations: Judged[];
@@ -58,7 +57,7 @@ function startingScale({ task }: Trained, known: LossScale | null): LossScale | 
 }
 
 export function freshState(parts: Trained): TrainState {
-  const { task, config, stepper } = parts;
+  const { task, stepper } = parts;
   return {
     step: 0,
     round: 0,
@@ -66,7 +65,6 @@ export function freshState(parts: Trained): TrainState {
     peakBytes: 0,
     optimizer: initAdamW(task.parameters),
     ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
-    average: config.ema === null ? null : copyOf(task.parameters),
     lossScale: startingScale(parts, null),
     evaluations: [],
     best: copyOf(task.parameters),
@@ -74,8 +72,11 @@ export function freshState(parts: Trained): TrainState {
   };
 }
 
+/** What a copy of the trained values is called in a checkpoint. The average has the name that it had before there were others. */
+const copySet = (name: string): string => (name === 'ema' ? 'average' : `copy ${name}`);
+
 export function stored({ task, counts, stepper }: Trained, state: TrainState): RunState {
-  const { optimizer, ownOptimizer, average, best, base } = state;
+  const { optimizer, ownOptimizer, best, base } = state;
   const statistics = base && new Map([
     ['mean', host(base.mean, [base.mean.length], 'float64')],
     ['covariance', host(base.covariance, [base.mean.length, base.mean.length], 'float64')],
@@ -88,7 +89,7 @@ export function stored({ task, counts, stepper }: Trained, state: TrainState): R
       parameters: task.parameters, m: optimizer.m, v: optimizer.v, best,
       ...(ownOptimizer && { own: stepper.own!.parameters, ownM: ownOptimizer.m, ownV: ownOptimizer.v }),
       ...(stepper.memory && { memory: stepper.memory }),
-      ...(average && { average }),
+      ...Object.fromEntries([...task.copies].map(([name, set]) => [copySet(name), set])),
       ...(statistics && { base: statistics }),
     },
     values: {
@@ -108,7 +109,7 @@ export interface RoundStart {
 }
 
 /** Sets whose tensors updates change in place; of the others only which tensors they hold changes. */
-const CHANGING = new Set(['parameters', 'm', 'v', 'average', 'own', 'ownM', 'ownV']);
+const CHANGING = new Set(['parameters', 'm', 'v', 'own', 'ownM', 'ownV']);
 
 /** Keeps nothing of full fine-tuning: that would be three more copies of the model in memory. */
 export function roundStart(parts: Trained, state: TrainState): RoundStart {
@@ -134,7 +135,7 @@ export const peakOf = (state: TrainState): number => Math.max(state.peakBytes, p
  *
  * @throws Error naming the first tensor that is not
  */
-export function checkFits({ task, stepper, config }: Trained, { tensors, values: plain }: RunState): void {
+export function checkFits({ task, stepper }: Trained, { tensors, values: plain }: RunState): void {
   const kept = storedValues.safeParse(plain);
   if (!kept.success) throw new Error(`its values are not those of a training (${kept.error.issues[0]!.path.join('.')})`);
   const check = (set: string, like: ReadonlyMap<string, HostTensor>): void => {
@@ -148,7 +149,7 @@ export function checkFits({ task, stepper, config }: Trained, { tensors, values:
     }
   };
   for (const set of ['parameters', 'm', 'v', 'best']) check(set, task.parameters);
-  if (config.ema !== null) check('average', task.parameters);
+  for (const name of task.copies.keys()) check(copySet(name), task.parameters);
   const own = stepper.own?.parameters ?? new Map<string, HostTensor>();
   for (const set of ['own', 'ownM', 'ownV']) check(set, own);
 }
@@ -160,6 +161,7 @@ export function restored(parts: Trained, run: RunState): TrainState {
   const set = (name: string): Map<string, HostTensor> => new Map(run.tensors[name] ?? []);
   for (const [name, t] of set('parameters')) task.parameters.set(name, t);
   for (const [name, t] of set('own')) values(stepper.own!.parameters.get(name)!).set(values(t));
+  for (const [name, copy] of task.copies) for (const [key, t] of set(copySet(name))) copy.set(key, t);
   for (const [name, t] of set('memory')) stepper.memory!.set(name, t);
   Object.assign(counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
   const base = run.tensors['base'];
@@ -170,7 +172,6 @@ export function restored(parts: Trained, run: RunState): TrainState {
     peakBytes: kept.peakBytes,
     optimizer: { step: run.step, m: set('m'), v: set('v') },
     ownOptimizer: stepper.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
-    average: run.tensors['average'] ? set('average') : null,
     lossScale: startingScale(parts, kept.lossScale),
     evaluations: kept.evaluations,
     best: set('best'),

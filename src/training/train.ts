@@ -55,6 +55,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   const { config, task, counts, stepper, folder, evaluator } = parts;
   const { progress } = folder;
   const checkpoints = join(folder.path, 'checkpoints');
+  const average = config.ema === null ? null : task.copy('ema');
   const found = parts.resume ? await loadCheckpoint(checkpoints, progress.warn, (run) => checkFits(parts, run)) : null;
   const state = found ? restored(parts, found) : freshState(parts);
   await folder.rewind(found ? state.step : -1);
@@ -67,7 +68,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   async function evaluate(): Promise<void> {
     progress.phase(state.step === 0 ? 'evaluating the base model' : `evaluating at step ${state.step}`);
     const own = copyOf(task.parameters);
-    if (state.average) loadParameters(task.parameters, state.average);
+    if (average) loadParameters(task.parameters, average);
     const measured = await evaluator.measure(state.step, state.step === 0 ? 'self' : state.base);
     state.base ??= measured.statistics;
     state.evaluations.push(measured.evaluation);
@@ -91,7 +92,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     const best = state.evaluations.length === 0 ? 0 : judge(state.evaluations, config.guard).best;
     return {
       evaluations: state.evaluations, best, bestParameters: state.best,
-      lastParameters: state.average ?? task.parameters, before, ended, ...spent(), step, peakBytes: peakOf(state),
+      lastParameters: average ?? task.parameters, before, ended, ...spent(), step, peakBytes: peakOf(state),
     };
   };
   /** The end of a run whose error is the interrupt; other errors are thrown. */

@@ -11,6 +11,7 @@ import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { counted } from '../../src/methods/counted.js';
 import { inCuts } from '../../src/methods/cuts.js';
+import { openPolicy } from '../../src/methods/policy.js';
 import type { Task } from '../../src/methods/task.js';
 import { openWork } from '../../src/methods/work.js';
 import { compile } from '../../src/runtime/compile.js';
@@ -70,8 +71,7 @@ export async function flowTask({ sampler = 'ddim', steps = 10, options = { shift
     sampleShape, microbatch: batch, work, process, plan,
     seed: 1,
     callsPerSample: 1,
-    parameters: tuned.parameters,
-    symbols: tuned.symbols,
+    ...openPolicy(tuned.parameters, tuned.symbols),
     network(x, step, which) {
       const { signal, noise } = step.from;
       const exact = mul(x, slopeOf(signal, noise));

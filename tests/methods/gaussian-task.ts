@@ -12,6 +12,7 @@ import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { counted } from '../../src/methods/counted.js';
 import { inCuts } from '../../src/methods/cuts.js';
+import { openPolicy } from '../../src/methods/policy.js';
 import type { Task } from '../../src/methods/task.js';
 import { openWork } from '../../src/methods/work.js';
 import type { Executor } from '../../src/methods/work.js';
@@ -69,8 +70,7 @@ export async function gaussianTask(options: GaussianOptions = {}): Promise<Gauss
   const { task, counts } = counted({
     sampleShape, microbatch, work, seed, process, plan,
     callsPerSample: 1,
-    parameters: tuned.parameters,
-    symbols: tuned.symbols,
+    ...openPolicy(tuned.parameters, tuned.symbols),
     network(x, step, which) {
       const exact = mul(x, step.from.noise);
       return which === 'tuned' ? add(exact, tuned.output(x, step)) : exact;

@@ -11,6 +11,7 @@ import type { Tensor } from '../../src/graph/tensor.js';
 import { counted } from '../../src/methods/counted.js';
 import type { Counts } from '../../src/methods/counted.js';
 import { inCuts } from '../../src/methods/cuts.js';
+import { openPolicy } from '../../src/methods/policy.js';
 import type { Task } from '../../src/methods/task.js';
 import { openWork } from '../../src/methods/work.js';
 import type { Executor } from '../../src/methods/work.js';
@@ -115,7 +116,7 @@ export async function tinyTask(options: TinyOptions = {}): Promise<TestTask> {
     };
   };
   const { task, counts } = counted<Task>({
-    sampleShape: [3, 2, 2], microbatch, work, seed, process, plan, callsPerSample: 1, parameters, symbols, network,
+    sampleShape: [3, 2, 2], microbatch, work, seed, process, plan, callsPerSample: 1, ...openPolicy(parameters, symbols), network,
     compile: taskCompile,
     auxiliary(name) {
       const matrix = input(`${name}/w`, [12, 12]);
