@@ -57,7 +57,7 @@ export function withRunFlags(command: Command): Command {
     .option('--microbatch <n>', 'images computed together (default: as many of the batch as fit into memory)', parseNumber)
     .option('--lr <x>', `learning rate (default: ${configSchema.parse({}).lr}, or 4e-4 for other models)`, parseNumber)
     .option('--guidance <x>', `classifier-free guidance; up to 1 is none (default: ${configSchema.parse({}).guidance}, or 5 for other models)`, parseNumber)
-    .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde (default: ddim)')
+    .option('--sampler <name>', 'ddim, ddpm or dpm++2m-sde; of flow models ddim, flow-euler or flow-sde (default: ddim)')
     .option('--sampling-steps <n>', 'steps of the sampler', parseNumber)
     .option('--spacing <kind>', 'leading, trailing (for Turbo models) or linspace (default: the model\'s own)')
     .option('--seed <n>', 'seed of everything', parseNumber)

@@ -33,7 +33,7 @@ export interface SamplerEntry {
 }
 
 /** Names a process in messages. */
-const NAMES: Readonly<Record<Process['kind'], string>> = { 'variance-preserving': 'diffusion models', 'rectified-flow': 'flow models' };
+export const PROCESS_NAMES: Readonly<Record<Process['kind'], string>> = { 'variance-preserving': 'diffusion models', 'rectified-flow': 'flow models' };
 
 /** A sampler of one kind of process; of others it says which samplers they have. */
 function of<K extends Process['kind']>(
@@ -43,8 +43,7 @@ function of<K extends Process['kind']>(
     kinds: [kind],
     plan(process, steps, options) {
       if (process.kind === kind) return plan(process as Extract<Process, { kind: K }>, steps, options);
-      const others = Object.entries(samplers).filter(([, { kinds }]) => (kinds as SamplerEntry['kinds']).includes(process.kind));
-      throw new SamplingError(`this sampler is for ${NAMES[kind]}; ${NAMES[process.kind]} are sampled by ${others.map(([name]) => name).join(', ')}`);
+      throw new SamplingError(`this sampler is for ${PROCESS_NAMES[kind]}; ${PROCESS_NAMES[process.kind]} are sampled by ${samplersOf(process.kind).join(', ')}`);
     },
   };
 }
@@ -133,3 +132,7 @@ export const samplers = {
 } as const satisfies Record<string, SamplerEntry>;
 
 export type SamplerName = keyof typeof samplers;
+
+/** The samplers of a kind of process, by name. */
+export const samplersOf = (kind: Process['kind']): SamplerName[] =>
+  (Object.keys(samplers) as SamplerName[]).filter((name) => (samplers[name].kinds as SamplerEntry['kinds']).includes(kind));

@@ -11,9 +11,12 @@ import { parseYaml } from '../formats/yaml.js';
 import { bundledModel, emoji } from '../models/families/bundled.js';
 import type { ModelFamily } from '../models/families/family.js';
 import { sd1 } from '../models/families/sd.js';
+import { small } from '../models/families/small.js';
 import { UNET_LAYERS } from '../models/families/unet.js';
 import { PREDICTIONS } from '../models/load-single-file.js';
 import { PRECISION_NAMES } from '../nn/precision.js';
+import { PROCESS_NAMES, samplersOf } from '../schedulers/index.js';
+import type { SamplerName } from '../schedulers/index.js';
 import { samplerOptions } from '../schedulers/plan.js';
 
 const positive = z.number().positive();
@@ -91,6 +94,9 @@ const guardSchema = z.strictObject({
     .describe('Largest Fréchet distance to the base model\'s samples; null for no limit.'),
 });
 
+/** Those that take one step at a time, through which methods can learn. */
+const TRAINING_SAMPLERS = ['ddim', 'ddpm', 'dpm++2m-sde', 'flow-euler', 'flow-sde'] as const satisfies readonly SamplerName[];
+
 export const configSchema = z.strictObject({
   model: z.string().min(1).default(emoji.name)
     .describe('Bundled name, diffusers folder, single file or hub id.'),
@@ -133,8 +139,8 @@ export const configSchema = z.strictObject({
   train: z.enum(['lora', 'full']).default('lora')
     .describe('`lora`, or `full` for all weights of the U-Net.'),
   lora: loraSchema.prefault({}),
-  sampler: z.enum(['ddim', 'ddpm', 'dpm++2m-sde']).default('ddim')
-    .describe('Where the method does not care; the sampler of its paper by default.'),
+  sampler: z.enum(TRAINING_SAMPLERS).default('ddim')
+    .describe('ddim, ddpm or dpm++2m-sde; of flow models ddim, flow-euler or flow-sde.'),
   spacing: samplerOptions.shape.spacing
     .describe('How its steps are spread over the training times; the model\'s own by default, `trailing` for Turbo models.'),
   samplingSteps: whole.max(1000).default(8)
@@ -268,6 +274,15 @@ function cuttable(config: RunConfig): RunConfig {
   throw new ConfigError(`microbatch: ${batch} images (batch) cannot be cut into parts of ${microbatch}; take a divisor of ${batch}`);
 }
 
+/** @throws ConfigError for a sampler that is for other processes than the family's */
+function suitable(config: RunConfig, family: Pick<ModelFamily, 'name' | 'process'> | undefined): RunConfig {
+  if (!family) return config; // whether it suits the model is seen once that is loaded
+  const theirs = samplersOf(family.process);
+  if (theirs.includes(config.sampler)) return config;
+  throw new ConfigError(`sampler: ${config.sampler} does not sample ${PROCESS_NAMES[family.process]}, as ${family.name} models are; `
+    + `take ${TRAINING_SAMPLERS.filter((name) => theirs.includes(name)).join(', ')}`);
+}
+
 /**
  * The full configuration from layers of settings, later ones winning.
  *
@@ -275,7 +290,7 @@ function cuttable(config: RunConfig): RunConfig {
  * @throws ConfigError naming the field that is unknown (with the nearest one) or wrong
  */
 export function resolveConfig(
-  file: Tree, assignments: readonly (readonly [string, unknown])[], family?: Pick<ModelFamily, 'defaults'>,
+  file: Tree, assignments: readonly (readonly [string, unknown])[], family?: Pick<ModelFamily, 'name' | 'process' | 'defaults'>,
 ): RunConfig {
   const tree = structuredClone(file);
   for (const [path, value] of assignments) setPath(tree, path, value);
@@ -288,7 +303,7 @@ export function resolveConfig(
   refuseAccumulate(tree);
   const settings = other ? over({ ...OTHER_MODELS, ...(family ?? sd1).defaults.training }, tree) : tree;
   const result = configSchema.safeParse(settings);
-  if (result.success) return cuttable(result.data);
+  if (result.success) return suitable(cuttable(result.data), other ? family : small);
   const unknown = result.error.issues.find((i) => i.code === 'unrecognized_keys');
   if (unknown) {
     const key = [...unknown.path, unknown.keys[0]!].join('.');

@@ -81,6 +81,7 @@ export const toy: ModelFamily<ToyConfig> = {
     small: (config) => ({ ...config, layers: 1 }),
     zeroAtFirst: /^unpatch\./,
   },
+  process: 'rectified-flow',
   conditions: {
     skippedLayers: 0,
     shapes: ({ denoiser: { config }, textEncoders }, batch) => ({

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../../src/formats/errors.js';
+import { sd1 } from '../../src/models/families/sd.js';
 import { environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../../src/training/config.js';
 import { drawPrompts, loadPrompts, roundPrompts } from '../../src/training/prompts.js';
 import { chosenMethod } from '../../src/training/session.js';
@@ -42,6 +43,16 @@ describe('configuration', () => {
     expect(other.lora).toMatchObject({ rank: 8, targets: ['to_q', 'to_k', 'to_v', 'to_out.0'] });
     expect(resolveConfig({ model: './sd15', rewards: ['symmetry'], lora: { rank: 4 } }, []).lora).toMatchObject({ rank: 4, targets: other.lora.targets });
     expect(() => resolveConfig({ model: './sd15' }, [])).toThrow(/rewards: give one with --reward.*\.\/sd15/);
+  });
+
+  test('a sampler must be one for the process of the model\'s family', () => {
+    const flow = { name: 'toy', process: 'rectified-flow', defaults: { guidance: 1, size: [64, 64], training: {} } } as const;
+    const chosen = (sampler: string, family: Parameters<typeof resolveConfig>[2]) =>
+      resolveConfig({ model: './other', rewards: ['symmetry'], sampler }, [], family).sampler;
+    for (const sampler of ['ddim', 'flow-euler', 'flow-sde']) expect(chosen(sampler, flow)).toBe(sampler);
+    expect(() => chosen('ddpm', flow)).toThrow('sampler: ddpm does not sample flow models, as toy models are; take ddim, flow-euler, flow-sde');
+    expect(() => chosen('flow-sde', sd1)).toThrow(/flow-sde does not sample diffusion models, as sd1 models are; take ddim, ddpm, dpm\+\+2m-sde/);
+    expect(() => resolveConfig({ sampler: 'flow-sde' }, [])).toThrow(ConfigError);
   });
 
   test('a file that is missing or no map is refused', async () => {

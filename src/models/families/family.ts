@@ -144,6 +144,8 @@ export interface ModelFamily<C = unknown> {
   /** Classes of component that only this family has. */
   readonly components?: ComponentKinds;
   readonly denoiser: DenoiserSpec<C>;
+  /** What noises its data: decides which samplers there are for it. The numbers are in a model's scheduler file. */
+  readonly process: 'variance-preserving' | 'rectified-flow';
   readonly conditions: ConditionSpec<C>;
   readonly folder: FolderSpec<C>;
   readonly singleFile?: SingleFileSpec;

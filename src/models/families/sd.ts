@@ -44,6 +44,7 @@ export const sd1: ModelFamily<UNetConfig> = {
     { name: 'LCM', from: ['folder', 'hub', 'single file'], notes: 'with --sampler lcm' },
   ],
   denoiser: unetDenoiser,
+  process: 'variance-preserving',
   conditions: oneEncoder,
   folder: { ...stableDiffusionFolder, owns: ofWidth(SD1) },
   singleFile: {

@@ -53,6 +53,7 @@ export const sdxl: ModelFamily<UNetConfig> = {
     },
   ],
   denoiser: unetDenoiser,
+  process: 'variance-preserving',
   conditions,
   folder: {
     ...stableDiffusionFolder,

@@ -8,6 +8,7 @@ export const small: ModelFamily<UNetConfig> = {
   name: 'small',
   listed: [{ name: 'models of attune pretrain', from: ['folder'], notes: 'any size of the same parts' }],
   denoiser: unetDenoiser,
+  process: 'variance-preserving',
   conditions: oneEncoder,
   folder: { ...stableDiffusionFolder, owns: (config) => !takesSizes(config) },
   // A checkpoint of another size than the published ones has the names of the one that it is built like.
