@@ -38,9 +38,14 @@ def content(path):
     """The file's bytes; a safetensors header with sorted keys, since several metadata keys are written in any order."""
     data = path.read_bytes()
     if path.suffix != ".safetensors":
-        return data
+        return placeless(data)
     end = 8 + struct.unpack("<Q", data[:8])[0]
-    return json.dumps(json.loads(data[8:end]), sort_keys=True).encode() + data[end:]
+    return placeless(json.dumps(json.loads(data[8:end]), sort_keys=True).encode()) + data[end:]
+
+
+def placeless(data):
+    """Without the folder in which PEFT found its base model, which it writes into its files."""
+    return re.sub(rb'/[^"]*(?=/pipeline_sd1/)', b"", data)
 
 
 # Norm of the difference of a float tensor, relative to its own: twice what float32 PyTorch is off float64's gradients.
@@ -54,16 +59,32 @@ def difference(committed, made):
     """What is wrong with a file that was made anew: None, "rounding", or words."""
     if content(committed) == content(made):
         return None
+    if committed.suffix == ".onnx":
+        return onnx_difference(committed, made)
     if committed.suffix != ".safetensors":
         return "other bytes"
     from safetensors import safe_open
     with safe_open(committed, "pt") as a, safe_open(made, "pt") as b:
-        if a.metadata() != b.metadata():
+        if placeless(repr(sorted((a.metadata() or {}).items())).encode()) != placeless(repr(sorted((b.metadata() or {}).items())).encode()):
             return "other metadata"
         if set(a.keys()) != set(b.keys()):
             return "other tensors"
         wrong = [k for k in a.keys() if not same(k, a.get_tensor(k), b.get_tensor(k))]
     return ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "") if wrong else "rounding"
+
+
+def onnx_difference(committed, made):
+    """The same for a network: PyTorch's exporter computes some of its weights."""
+    import onnx
+    import torch
+    a, b = onnx.load(committed), onnx.load(made)
+    weights = [{t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in m.graph.initializer} for m in (a, b)]
+    for m in (a, b):
+        del m.graph.initializer[:]
+    if a != b or weights[0].keys() != weights[1].keys():
+        return "another network"
+    wrong = [k for k, t in weights[0].items() if not same(k, t, weights[1][k])]
+    return ", ".join(wrong) or "rounding"
 
 
 def same(key, a, b):
