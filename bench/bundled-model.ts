@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { terminalProgress } from '../src/cli/terminal.js';
 import { diversity } from '../src/evaluation/diversity.js';
 import { openFeatures } from '../src/evaluation/features.js';
-import type { FeatureExtractor } from '../src/evaluation/features.js';
+import type { ClipFeatures } from '../src/evaluation/features.js';
 import { frechetDistance, gaussianStatistics } from '../src/evaluation/frechet.js';
 import { captionRanks, topK } from '../src/evaluation/retrieval.js';
 import { imageGrid } from '../src/formats/image-grid.js';
@@ -142,8 +142,8 @@ function drawMembers(dataset: Dataset, groups: readonly string[], perGroup: numb
 
 /** The networks that measure. */
 interface Instruments {
-  judge: FeatureExtractor;
-  clip: FeatureExtractor;
+  judge: ClipFeatures;
+  clip: ClipFeatures;
   style: Scorer;
 }
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { FeatureExtractor } from '../src/evaluation/features.js';
+import type { ClipFeatures } from '../src/evaluation/features.js';
 import { gaussianStatistics } from '../src/evaluation/frechet.js';
 import { readStatistics, writeStatistics } from '../src/evaluation/statistics-file.js';
 import type { GaussianStatistics } from '../src/evaluation/frechet.js';
@@ -26,7 +26,7 @@ async function madeOf(path: string): Promise<Readonly<Record<string, string>> | 
  * @param clip the features of `<root>/emoji-clip`
  */
 export async function realStatistics(
-  root: string, clip: FeatureExtractor, dataset: Dataset,
+  root: string, clip: ClipFeatures, dataset: Dataset,
 ): Promise<GaussianStatistics> {
   const path = join(root, 'statistics', 'real.safetensors');
   const current = {

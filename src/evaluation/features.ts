@@ -9,13 +9,16 @@ import { compile } from '../runtime/compile.js';
 import type { Executable } from '../runtime/compile.js';
 
 export interface FeatureExtractor {
-  /** Length of the vectors. */
-  readonly width: number;
   /** Images float32 [N, 3, H, W] in [0, 1] → unit vectors, float32 [N, D]. */
   images(images: HostTensor): Promise<HostTensor>;
+  release(): Promise<void>;
+}
+
+export interface ClipFeatures extends FeatureExtractor {
+  /** Length of the vectors. */
+  readonly width: number;
   /** Texts → unit vectors in the same space, float32 [N, D]. */
   texts(texts: readonly string[]): Promise<HostTensor>;
-  release(): Promise<void>;
 }
 
 export interface FeatureOptions extends ClipOptions {
@@ -28,7 +31,7 @@ export interface FeatureOptions extends ClipOptions {
  *
  * @throws FormatError naming the file that is missing or wrong
  */
-export async function openFeatures(folder: string, options: FeatureOptions = {}): Promise<FeatureExtractor> {
+export async function openFeatures(folder: string, options: FeatureOptions = {}): Promise<ClipFeatures> {
   const { batch = 16, ...clipOptions } = options;
   const clip = await openClip(folder, 'features', clipOptions);
   const compiled = new Map<string, Executable<'rows'>>();

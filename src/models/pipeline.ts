@@ -81,6 +81,13 @@ export function denoiserOf(
   return family.denoiser.network(partScope(family.denoiser.part, source, adapters, precision), denoiser.config, options);
 }
 
+/** What the denoiser makes of its inputs halfway, over weights from a source. */
+export function middleOf(
+  { family, denoiser, precision }: Pick<Pipeline, 'family' | 'denoiser' | 'precision'>, source: WeightSource,
+): Denoiser {
+  return family.denoiser.middle(partScope(family.denoiser.part, source, [], precision), denoiser.config);
+}
+
 /** The scope of the pipeline's VAE. */
 export const vaeScope = ({ precision }: Pick<Pipeline, 'precision'>, source: WeightSource): Scope =>
   partScope('vae', source, [], precision);

@@ -27,8 +27,16 @@ export interface UNetInputs {
   guidance?: Tensor; // [B]
 }
 
-/** What the model predicts for noisy latents (noise, velocity or sample, as trained): [B, out_channels, h, w]. */
-export function unet(scope: Scope, config: UNetConfig, inputs: UNetInputs, options?: SegmentOptions): Tensor {
+/** What the way down through the network leaves for the way up. */
+interface Halfway {
+  /** The middle block's activations [B, C, h′, w′]. */
+  readonly h: Tensor;
+  readonly skips: Tensor[];
+  readonly shared: BlockInputs;
+  readonly shapes: ReturnType<typeof blockShapes>;
+}
+
+function wayDown(scope: Scope, config: UNetConfig, inputs: UNetInputs, options?: SegmentOptions): Halfway {
   const { block_out_channels: widths, norm_num_groups: groups, norm_eps: epsilon } = config;
   const shared: BlockInputs = {
     time: silu(timeEmbedding(scope, config, inputs)),
@@ -48,6 +56,18 @@ export function unet(scope: Scope, config: UNetConfig, inputs: UNetInputs, optio
     skips.push(...block.skips);
   });
   if (config.mid_block_type) h = midBlock(scope.at('mid_block'), h, shapes.at(-1)!, shared);
+  return { h, skips, shared, shapes };
+}
+
+/** The activations in the middle of the network, where it sees the whole picture: [B, C, h′, w′]. */
+export const unetMiddle = (scope: Scope, config: UNetConfig, inputs: UNetInputs, options?: SegmentOptions): Tensor =>
+  leave(wayDown(scope, config, inputs, options).h);
+
+/** What the model predicts for noisy latents (noise, velocity or sample, as trained): [B, out_channels, h, w]. */
+export function unet(scope: Scope, config: UNetConfig, inputs: UNetInputs, options?: SegmentOptions): Tensor {
+  const { skips, shared, shapes, ...down } = wayDown(scope, config, inputs, options);
+  const { norm_num_groups: groups, norm_eps: epsilon } = config;
+  let { h } = down;
   shapes.toReversed().forEach((shape, i) => {
     const heads = config.up_block_types[i] === 'UpBlock2D' ? null : shape.heads;
     const resample = i < shapes.length - 1;

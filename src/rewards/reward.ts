@@ -40,6 +40,8 @@ export interface DifferentiableReward extends About {
   trace(images: Tensor): Tensor;
   /** Values of the prompt inputs for a batch of `prompts.length` images, prompt i being that of image i. */
   feeds(prompts: readonly string[]): Promise<Feeds>;
+  /** The same scores in smaller pieces than the traced graph, where that is large; for whoever needs no gradient. */
+  score?: BlackBoxReward['score'];
 }
 
 export interface BlackBoxReward extends About {

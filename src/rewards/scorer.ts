@@ -96,9 +96,9 @@ export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer 
 
   async function score(images: HostTensor, prompts: readonly string[]): Promise<Float32Array> {
     checkBatch(reward.name, images, prompts);
-    const scores = reward.differentiable
+    const scores = reward.differentiable && !reward.score
       ? await scoreCompiled(reward, images, prompts)
-      : await reward.score(images, prompts, options.compile?.signal);
+      : await reward.score!(images, prompts, options.compile?.signal);
     checkScores(reward.name, scores, prompts);
     queries += prompts.length;
     return scores;

@@ -38,8 +38,9 @@ declare module '../../src/models/components.js' {
 
 const PATCH = 2;
 
-function toyNetwork(scope: Scope, config: ToyConfig, latents: Tensor, timestep: Tensor, told: Readonly<Record<string, Tensor>>): Tensor {
-  const { width, in_channels: channels } = config;
+/** [B, D, N] */
+function toyTokens(scope: Scope, config: ToyConfig, latents: Tensor, timestep: Tensor, told: Readonly<Record<string, Tensor>>): Tensor {
+  const { width } = config;
   const [batch, , h, w] = latents.shape as [number, number, number, number];
   const tokens = (h / PATCH) * (w / PATCH);
   const patches = conv(scope.at('patch_embed'), latents, width, { kernel: PATCH, stride: PATCH, padding: 0 }); // [B, D, h/2, w/2]
@@ -53,6 +54,13 @@ function toyNetwork(scope: Scope, config: ToyConfig, latents: Tensor, timestep: 
     x = add(x, multiHeadAttention(block.at('attn'), x, { heads: 2, names: DIFFUSION_PROJECTIONS, context: told['words']! }));
     x = add(x, linear(block.at('out'), silu(linear(block.at('in'), x, 2 * width)), width));
   }
+  return transpose(x, [0, 2, 1]);
+}
+
+function toyNetwork(scope: Scope, config: ToyConfig, latents: Tensor, timestep: Tensor, told: Readonly<Record<string, Tensor>>): Tensor {
+  const { in_channels: channels } = config;
+  const [batch, , h, w] = latents.shape as [number, number, number, number];
+  const x = transpose(toyTokens(scope, config, latents, timestep, told), [0, 2, 1]);
   const out = linear(scope.at('unpatch'), x, PATCH * PATCH * channels); // [B, N, 2·2·C]
   const grid = reshape(out, [batch, h / PATCH, w / PATCH, PATCH, PATCH, channels]);
   return reshape(transpose(grid, [0, 5, 1, 3, 2, 4]), [batch, channels, h, w]);
@@ -75,6 +83,7 @@ export const toy: ModelFamily<ToyConfig> = {
     part: 'transformer',
     kinds: ['ToyTransformer'],
     network: (scope, config) => (latents, timestep, condition) => toyNetwork(scope, config, latents, timestep, condition),
+    middle: (scope, config) => (latents, timestep, condition) => toyTokens(scope, { ...config, layers: config.layers >> 1 }, latents, timestep, condition),
     channels: (config) => config.in_channels,
     patch: PATCH,
     nativeSides: ({ sample_size: side }) => [side, side],

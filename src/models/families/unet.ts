@@ -1,9 +1,11 @@
 /** @file What all families with Stable Diffusion's U-Net share. */
 import type { WeightSource as WeightFile } from '../../formats/weights.js';
+import type { Tensor } from '../../graph/tensor.js';
 import type { UNetConfig } from '../config.js';
 import type { Denoiser } from '../denoiser.js';
 import type { TextEncoder } from '../pipeline.js';
-import { unet } from '../unet.js';
+import { unet, unetMiddle } from '../unet.js';
+import type { UNetInputs } from '../unet.js';
 import type { DenoiserSpec, FamilyDefaults, FolderSpec, LoraSpec } from './family.js';
 
 /** The published flow network of ∇-DB has 64, 128, 256, 256 channels beside Stable Diffusion's 320, 640, 1280, 1280. */
@@ -30,14 +32,17 @@ function nativeSides({ sample_size: size }: UNetConfig): readonly [number, numbe
   return [width, height];
 }
 
+const called = (network: (inputs: UNetInputs) => Tensor): Denoiser => (latents, timestep, { context, ...rest }) => {
+  if (!context) throw new Error('the condition of a U-Net has no "context"');
+  return network({ latents, timestep, context, ...rest });
+};
+
 /** `UNet2DConditionModel` of diffusers; conditions have the names of `UNetInputs`. */
 export const unetDenoiser: DenoiserSpec<UNetConfig> = {
   part: 'unet',
   kinds: ['UNet2DConditionModel'],
-  network: (scope, config, options): Denoiser => (latents, timestep, { context, ...rest }) => {
-    if (!context) throw new Error('the condition of a U-Net has no "context"');
-    return unet(scope, config, { latents, timestep, context, ...rest }, options);
-  },
+  network: (scope, config, options) => called((inputs) => unet(scope, config, inputs, options)),
+  middle: (scope, config) => called((inputs) => unetMiddle(scope, config, inputs)),
   channels: (config) => config.in_channels,
   patch: 1,
   nativeSides,
