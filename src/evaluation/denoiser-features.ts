@@ -46,11 +46,9 @@ export function openDenoiserFeatures(pipeline: Pipeline, options: DenoiserFeatur
   interface Opened {
     readonly executable: Executable<'rows'>;
     readonly none: Feeds;
-    readonly batch: number;
   }
 
-  async function open(height: number, width: number): Promise<Opened> {
-    const batch = Math.max(1, Math.floor(PIXELS / (height * width)));
+  async function open(batch: number, height: number, width: number): Promise<Opened> {
     const source = frozenWeights();
     const images = input('images', [batch, 3, height, width]);
     const latents = encodeImages(vaeScope(pipeline, source), pipeline.vae, images).mean;
@@ -64,16 +62,17 @@ export function openDenoiserFeatures(pipeline: Pipeline, options: DenoiserFeatur
     const none = await conditions.feeds(Array<string>(batch).fill('')).finally(() => conditions.release());
     const middle = middleOf(pipeline, source)(noisy, literal(Array<number>(batch).fill(time), [batch]), conditionInputs(pipeline, batch, NEGATIVE));
     const rows = normalize(mean(flatten(middle, 2), { axes: [2] }));
-    return { executable: await compile({ outputs: { rows } }, { ...execution, weights: pipeline.weights }), none, batch };
+    return { executable: await compile({ outputs: { rows } }, { ...execution, weights: pipeline.weights }), none };
   }
 
   return {
     async images(images) {
-      const [, , height, width] = images.shape as [number, number, number, number];
-      const key = `${height}x${width}`;
-      const running = opened.get(key) ?? open(height, width);
+      const [count, , height, width] = images.shape as [number, number, number, number];
+      const batch = Math.min(count, Math.max(1, Math.floor(PIXELS / (height * width))));
+      const key = `${batch}x${height}x${width}`;
+      const running = opened.get(key) ?? open(batch, height, width);
       opened.set(key, running);
-      const { executable, none, batch } = await running;
+      const { executable, none } = await running;
       return inBatches(images, batch, async (rows) => (await executable.run({ ...none, images: rows })).rows);
     },
     async release() {

@@ -24,12 +24,24 @@ import { PUBLISHED } from './published-files.js';
 import type { PublishedFiles } from './published-files.js';
 import { RewardSpecError } from './reward.js';
 import type { Reward } from './reward.js';
+import { selfAlignment } from './self-alignment.js';
 import { quality, rewardModel } from './reward-model.js';
 import { rotation } from './rotation.js';
 import type { ScorerOptions } from './scorer.js';
+import type { Execution } from '../runtime/compile.js';
+import type { Pipeline } from '../models/pipeline.js';
 import { style } from './style.js';
 import { symmetry } from './symmetry.js';
 import { weightedSum } from './weighted.js';
+
+/** What a reward may need beside its options. */
+export interface RewardSurroundings {
+  readonly downloads?: Downloads;
+  /** Loads, or has, the model that the images are for, as it is before anything is trained. */
+  readonly base?: () => Promise<Pipeline>;
+  /** Of what a reward computes by itself. */
+  readonly compile?: Execution;
+}
 
 export interface RewardEntry {
   readonly name: string;
@@ -39,7 +51,7 @@ export interface RewardEntry {
   /** What may follow `?`, each with a description; values are texts. */
   readonly options: z.ZodObject;
   /** @param label the name that the reward gets, unique in its run */
-  open(label: string, options: Readonly<Record<string, unknown>>, downloads?: Downloads): Promise<Reward>;
+  open(label: string, options: Readonly<Record<string, unknown>>, surroundings?: RewardSurroundings): Promise<Reward>;
 }
 
 function entry<S extends z.ZodRawShape>(
@@ -47,12 +59,12 @@ function entry<S extends z.ZodRawShape>(
   description: string,
   differentiable: boolean,
   shape: S,
-  open: (label: string, options: z.infer<z.ZodObject<S>>, downloads?: Downloads) => Reward | Promise<Reward>,
+  open: (label: string, options: z.infer<z.ZodObject<S>>, surroundings: RewardSurroundings) => Reward | Promise<Reward>,
 ): RewardEntry {
   const options = z.strictObject(shape);
   return {
     name, description, differentiable, options: options as unknown as z.ZodObject,
-    open: async (label, given, downloads) => open(label, options.parse(given) as z.infer<z.ZodObject<S>>, downloads),
+    open: async (label, given, surroundings = {}) => open(label, options.parse(given) as z.infer<z.ZodObject<S>>, surroundings),
   };
 }
 
@@ -65,7 +77,7 @@ const hps = (name: string, description: string, published: PublishedFiles): Rewa
     file: pathText(`${published.files[0]!} of xswu/HPSv2; fetched from the hub by default`).optional(),
     tokenizer: pathText('folder of CLIP\'s tokenizer; that of openai/clip-vit-large-patch14 is fetched by default').optional(),
   },
-  async (label, { file, tokenizer }, downloads) => hpsV2(label, {
+  async (label, { file, tokenizer }, { downloads }) => hpsV2(label, {
     file: file ?? await publishedFile(published, 'the option file', downloads),
     tokenizer: tokenizer ?? await fetchPublished(PUBLISHED.clipTokenizer, 'the option tokenizer', downloads),
   }));
@@ -103,7 +115,7 @@ export const REWARDS: readonly RewardEntry[] = [
       form: z.enum(['cosine', 'paper']).default('cosine').describe('cosine, or paper for 2.5 · max(cosine, 0)'),
       prefix: z.string().default('').describe('before each prompt; the paper has "A photo depicts "'),
     },
-    async (label, { folder, model, tokenizer, form, prefix }, downloads) => clipScore(label,
+    async (label, { folder, model, tokenizer, form, prefix }, { downloads }) => clipScore(label,
       folder ?? await (model === undefined ? fetchPublished(PUBLISHED.clipB, 'the option folder', downloads) : fetchClipModel(model, downloads)),
       { ...(tokenizer !== undefined && { tokenizer }), form, prefix })),
   entry('reward-model', 'Your own taste: log-odds by a model that attune pretrain made of pictures you like and others.', true,
@@ -114,7 +126,7 @@ export const REWARDS: readonly RewardEntry[] = [
       folder: pathText('folder of yuvalkirstain/PickScore_v1; fetched from the hub by default').optional(),
       tokenizer: pathText('folder of the tokenizer, if it is another').optional(),
     },
-    async (label, { folder, tokenizer }, downloads) => pickScore(label,
+    async (label, { folder, tokenizer }, { downloads }) => pickScore(label,
       folder ?? await fetchPublished(PUBLISHED.pickscore, 'the option folder', downloads), tokenizer === undefined ? {} : { tokenizer })),
   hps('hpsv2', 'Human preference: HPSv2 (Wu et al. 2023), about 0.2 to 0.35.', PUBLISHED.hpsv2),
   hps('hpsv2.1', 'Human preference: HPSv2.1, of the same network trained on better data; not comparable with HPSv2.', PUBLISHED.hpsv21),
@@ -123,7 +135,7 @@ export const REWARDS: readonly RewardEntry[] = [
       file: pathText('ImageReward.pt of THUDM/ImageReward; fetched from the hub by default').optional(),
       vocab: pathText('vocab.txt of bert-base-uncased; fetched from the hub by default').optional(),
     },
-    async (label, { file, vocab }, downloads) => imageReward(label, {
+    async (label, { file, vocab }, { downloads }) => imageReward(label, {
       file: file ?? await publishedFile(PUBLISHED.imageReward, 'the option file', downloads),
       vocab: vocab ?? await publishedFile(PUBLISHED.bertVocabulary, 'the option vocab', downloads),
     })),
@@ -132,11 +144,16 @@ export const REWARDS: readonly RewardEntry[] = [
       clip: pathText('folder of openai/clip-vit-large-patch14; fetched from the hub by default').optional(),
       head: pathText('file sac+logos+ava1-l14-linearMSE.pth, or another head in its layout; fetched from the hub by default').optional(),
     },
-    async (label, { clip, head }, downloads) => clipHead({
+    async (label, { clip, head }, { downloads }) => clipHead({
       name: label, description: 'LAION aesthetic score', range: [3, 9],
       head: head ?? await publishedFile(PUBLISHED.aestheticHead, 'the option head', downloads),
       clip: clip ?? await fetchPublished(PUBLISHED.clipL, 'the option clip', downloads),
     })),
+  entry('self-alignment', 'How much better the base model itself denoises the image with its prompt than without: of sets, not single images.', true, {},
+    async (label, _, { base, compile }) => {
+      if (!base) throw new RewardSpecError(`Reward ${label} is the judgement of the model that the images are for, and none is at hand here.`);
+      return selfAlignment(label, await base(), compile ? { compile } : {});
+    }),
   entry('onnx', 'A number that any ONNX model computes from the image, and from the prompt if it reads tokens.', true,
     {
       file: pathText('the .onnx file'),
@@ -276,7 +293,7 @@ export function parseRewards(texts: readonly string[]): RewardSpec[] {
  *
  * @throws RewardSpecError for a wrong specification; FormatError for a file that is missing or wrong
  */
-export async function openRewards(specs: readonly RewardSpec[], options: ScorerOptions & { downloads?: Downloads } = {}): Promise<Reward> {
+export async function openRewards(specs: readonly RewardSpec[], options: ScorerOptions & RewardSurroundings = {}): Promise<Reward> {
   if (specs.length === 0) throw new RewardSpecError('No reward is given. Give at least one.');
   const used = new Map<string, number>();
   const opened: Reward[] = [];
@@ -284,7 +301,7 @@ export async function openRewards(specs: readonly RewardSpec[], options: ScorerO
     for (const spec of specs.map(checkSpec)) {
       const count = (used.get(spec.name) ?? 0) + 1;
       used.set(spec.name, count);
-      opened.push(await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options, options.downloads));
+      opened.push(await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options, options));
     }
   } catch (error) {
     for (const reward of opened) await reward.release?.();

@@ -193,7 +193,7 @@ export function selfAlignment(label: string, pipeline: Pipeline, options: SelfAl
     },
     async score(images, prompts) {
       const [, , height, width] = images.shape as [number, number, number, number];
-      const batch = Math.max(1, Math.floor(PIXELS / (height * width)));
+      const batch = Math.min(prompts.length, Math.max(1, Math.floor(PIXELS / (height * width))));
       const key = `${batch}x${height}x${width}`;
       const running = compiled.get(key) ?? open(batch, height, width);
       compiled.set(key, running);

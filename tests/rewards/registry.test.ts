@@ -98,8 +98,8 @@ describe('opening', () => {
     await expect(openRewards([{ ...parseReward('symmetry'), name: 'nope' }])).rejects.toThrow(RewardSpecError);
   });
 
-  test('every entry that needs no files opens as what the list says', async () => {
-    const withFiles = ['emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic', 'onnx', 'http',
+  test('every entry that needs no files and no model opens as what the list says', async () => {
+    const withFiles = ['self-alignment', 'emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic', 'onnx', 'http',
       'pickscore', 'hpsv2', 'hpsv2.1', 'image-reward', 'reward-model'];
     const free = REWARDS.filter((r) => !withFiles.includes(r.name));
     expect(free.length).toBeGreaterThan(6);
