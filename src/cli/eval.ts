@@ -40,7 +40,7 @@ async function run(flags: Flags): Promise<void> {
   const rows: Row[] = [{ model: config.model, ...evaluationSchema.parse(before.evaluation) }];
   if (loras.length > 0) {
     progress.phase('measuring it with the LoRA');
-    const { evaluation } = await measured(config, await applyLoras(base, loras), before.statistics, progress);
+    const { evaluation } = await measured(config, await applyLoras(base, loras), before.statistics, progress, base);
     rows.push({
       model: `${config.model} + ${loras.map((l) => `${l.where}:${l.strength}`).join(' + ')}`, ...evaluationSchema.parse(evaluation),
     });
@@ -48,10 +48,12 @@ async function run(flags: Flags): Promise<void> {
   process.stdout.write(flags.json ? `${JSON.stringify(rows)}\n` : rows.map(told).join('\n'));
 }
 
-async function measured(config: RunConfig, pipeline: Pipeline, base: Base, progress: Progress): Promise<Measured> {
-  const measuring = await openMeasuring(config, progress, { pipeline }, stopSignal);
+async function measured(
+  config: RunConfig, pipeline: Pipeline, from: Base, progress: Progress, base = pipeline,
+): Promise<Measured> {
+  const measuring = await openMeasuring(config, progress, { pipeline, base }, stopSignal);
   try {
-    return await measuring.evaluator.measure(0, base);
+    return await measuring.evaluator.measure(0, from);
   } finally {
     await measuring.release();
   }

@@ -65,7 +65,7 @@ async function run(flags: SearchFlags): Promise<void> {
   const how = planSearch(model, prompts, flags, progress, loras);
   const pipeline = await applyLoras(model, loras);
   progress.phase(`loading rewards ${rewards.join(' + ')}`);
-  const reward = await openRewards(specs, { compile: how.compile, downloads: downloadsTo(progress, stopSignal) });
+  const reward = await openRewards(specs, { compile: how.compile, downloads: downloadsTo(progress, stopSignal), base: async () => model });
   const about = settings(flags, how, rewards);
   const pairs: Pair[] = [];
   const images: Found[] = [];

@@ -21,6 +21,9 @@ import { levelAt, timeAt } from '../schedulers/process.js';
 import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
 import type { FeatureExtractor } from './features.js';
 
+/** What the space is called where settings name one. */
+export const DENOISER_SPACE = 'unet';
+
 /** Share of the training times below the noise that the image is given; see docs/guard.md. */
 const LEVEL = 0.1;
 

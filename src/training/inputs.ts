@@ -42,10 +42,11 @@ async function modelInputs(pipeline: Pipeline): Promise<Entries> {
 }
 
 /** A reward's weights, and every file that its options name. */
-async function rewardInputs(label: string, reward: Reward, specs: readonly string[], images: readonly number[]): Promise<Entries> {
+async function rewardInputs(label: string, reward: Reward, specs: readonly string[], images: readonly number[], model: Pipeline): Promise<Entries> {
   const found: Entries = [];
+  const known = new Set(model.weights.values());
   for (const part of (reward.parts ?? [{ reward }]).map((p) => p.reward)) {
-    if (!part.differentiable) continue;
+    if (!part.differentiable || [...part.weights.values()].some((t) => known.has(t))) continue; // the model itself
     try {
       part.trace(input('images', images)); // it knows its weights once it has been traced
     } catch {
@@ -93,8 +94,8 @@ export async function inputsOf(session: Session): Promise<Inputs> {
     // Runs that were begun before there was a choice do not tell it.
     ...(config.precision === 'float32' ? [] : [['precision', config.precision] satisfies Entries[number]]),
     ...await modelInputs(pipeline),
-    ...await rewardInputs('reward', reward, config.rewards, [1, ...task.imageShape]),
-    ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape]) : []),
+    ...await rewardInputs('reward', reward, config.rewards, [1, ...task.imageShape], pipeline),
+    ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape], pipeline) : []),
     ...(space === null ? [] : [['features', await digestOf(space)] satisfies Entries[number]]),
     [`prompts ${basename(prompts.name)}`, list(prompts)],
     ...[evaluator.selection, ...reported].filter((set) => set.list !== prompts.name)

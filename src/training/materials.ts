@@ -1,5 +1,6 @@
 /** @file What measuring and training a model both need: the model, rewards, prompts and sampler that a configuration names. */
 import { basename } from 'node:path';
+import { DENOISER_SPACE, openDenoiserFeatures } from '../evaluation/denoiser-features.js';
 import { openFeatures } from '../evaluation/features.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { packageVersion } from '../formats/package-root.js';
@@ -40,6 +41,8 @@ import type { Manifest } from '../runs/manifest.js';
 export interface OwnModel {
   readonly pipeline?: Pipeline;
   readonly reward?: Reward;
+  /** The model that judges its own images, and whose features they have, where `pipeline` is one made of it. */
+  readonly base?: Pipeline;
 }
 
 export interface Materials {
@@ -61,25 +64,36 @@ export interface Materials {
   readonly manifest: Manifest;
 }
 
+/** Every model can judge its own images; the bundled ones have a judge that knows more. */
 async function heldOutReward(
   config: RunConfig, bundled: BundledModel | null, trained: Reward, options: Parameters<typeof openRewards>[1],
 ): Promise<Reward | null> {
   const { heldOut } = config.evaluation;
-  const name = heldOut === 'auto' ? (bundled?.heldOut ?? null) : heldOut;
+  const name = heldOut === 'auto' ? (bundled?.heldOut ?? 'self-alignment') : heldOut;
   if (name === null) return null;
   if ((trained.parts ?? [{ reward: trained }]).some(({ reward }) => reward.name === parseReward(name).name)) {
+    if (heldOut === 'auto') return null;
     throw new ConfigError(`evaluation.heldOut: ${name} is trained on, so it is no held-out reward; choose another or null`);
   }
   return openRewards([parseReward(name)], options);
 }
 
-/** The CLIP folder of the feature space that a configuration names; null for none. */
-export const featureFolder = ({ evaluation: { features } }: RunConfig, bundled: BundledModel | null): string | null =>
-  (features === 'auto' ? bundled?.features ?? null : features);
+/** The feature space of a configuration: a CLIP folder, `DENOISER_SPACE`, or null for none. */
+const spaceOf = ({ evaluation: { features } }: RunConfig, bundled: BundledModel | null): string | null =>
+  (features === 'auto' ? bundled?.features ?? DENOISER_SPACE : features);
 
-async function featureSpace(config: RunConfig, bundled: BundledModel | null, compile: Execution): Promise<FeatureExtractor | null> {
-  const folder = featureFolder(config, bundled);
-  return folder === null ? null : openFeatures(folder, { tokenizer: null, compile });
+/** The CLIP folder of the feature space that a configuration names; null where it is none. */
+export function featureFolder(config: RunConfig, bundled: BundledModel | null): string | null {
+  const space = spaceOf(config, bundled);
+  return space === DENOISER_SPACE ? null : space;
+}
+
+async function featureSpace(
+  config: RunConfig, bundled: BundledModel | null, compile: Execution, base: () => Promise<Pipeline>,
+): Promise<FeatureExtractor | null> {
+  const space = spaceOf(config, bundled);
+  if (space === DENOISER_SPACE) return openDenoiserFeatures(await base(), { compile });
+  return space === null ? null : openFeatures(space, { tokenizer: null, compile });
 }
 
 function adaptationOf({ train, lora: { rank, alpha, rankStabilised, targets } }: RunConfig): Adaptation {
@@ -104,18 +118,26 @@ export async function openMaterials(
   const compile: Execution = {
     device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
   };
-  const opening = { compile, downloads: downloadsTo(progress, signal) };
+  const warn = (text: string): void => progress.warn(text);
+  const downloads = downloadsTo(progress, signal);
+  let loading: Promise<Pipeline> | null = null;
+  /** Once, by whoever asks first. */
+  const load = (): Promise<Pipeline> => {
+    if (own.pipeline) return Promise.resolve(own.pipeline);
+    if (!loading) progress.phase(`loading model ${config.model}`);
+    return (loading ??= loadPipeline(config.model, {
+      onProgress: downloads.bytes, onWarning: warn, like: config.like, vae: config.vae, prediction: config.prediction,
+      embeddings: config.embeddings, clipSkip: config.clipSkip, precision: PRECISIONS[config.precision],
+    }));
+  };
+  const base = async (): Promise<Pipeline> => own.base ?? load();
+  const opening = { compile, downloads, base };
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
   const reward = resources.use(own.reward ?? (await openRewards(parseRewards(config.rewards), opening)));
   check?.(reward);
   const heldOut = resources.use(await heldOutReward(config, bundled, reward, opening));
-  const features = resources.use(await featureSpace(config, bundled, compile));
-  if (!own.pipeline) progress.phase(`loading model ${config.model}`);
-  const warn = (text: string): void => progress.warn(text);
-  const pipeline = own.pipeline ?? (await loadPipeline(config.model, {
-    onProgress: opening.downloads.bytes, onWarning: warn, like: config.like, vae: config.vae, prediction: config.prediction,
-    embeddings: config.embeddings, clipSkip: config.clipSkip, precision: PRECISIONS[config.precision],
-  }));
+  const features = resources.use(await featureSpace(config, bundled, compile, base));
+  const pipeline = await load();
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
   const where = `${pipeline.source}: scheduler_config.json`;

@@ -1,6 +1,7 @@
 /** @file Which settings are paths: made absolute, so that a run can go on from anywhere, or bare, where others read them. */
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
+import { DENOISER_SPACE } from '../evaluation/denoiser-features.js';
 import { findMethod } from '../methods/index.js';
 import { bundledModel, emoji } from '../models/families/bundled.js';
 import { mapPaths } from '../rewards/path-option.js';
@@ -44,7 +45,7 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
       ...config.evaluation,
       ...(promptSet !== undefined && { promptSet: prompts(promptSet) }),
       final: { ...final, promptSet: reported === null || reported === 'auto' ? reported : prompts(reported) },
-      features: features === null || features === 'auto' ? features : replace(features),
+      features: features === null || features === 'auto' || features === DENOISER_SPACE ? features : replace(features),
       heldOut: heldOut === null || heldOut === 'auto' ? heldOut : reward(heldOut),
     },
   };

@@ -149,7 +149,7 @@ function* upcomingPrompts({ config, prompts, evaluator, reported }: Session): Ge
 }
 
 /** Says at the start which rules guard the run, and how to have those that are idle. */
-function tellGuard({ config, evaluator }: Session, progress: Progress): void {
+function tellGuard({ config, evaluator, pipeline }: Session, progress: Progress): void {
   const { active, missing } = guardText(evaluator.measures, config.guard);
   const { heldOut, features } = config.evaluation;
   // Who sets null knows.
@@ -157,6 +157,11 @@ function tellGuard({ config, evaluator }: Session, progress: Progress): void {
   if (missing === null) progress.phase(active);
   else if (unasked) progress.warn(`${active}; ${missing}`);
   else progress.phase(`${active}; ${missing}`);
+  const own = [
+    ...(heldOut === 'auto' && evaluator.measures.heldOut === 'self-alignment' ? ['another judge, --set evaluation.heldOut=REWARD'] : []),
+    ...(features === 'auto' && evaluator.measures.features && pipeline.bundled === null ? ['other features, --set evaluation.features=CLIP_FOLDER'] : []),
+  ];
+  if (own.length > 0) progress.phase(`the guard measures by the base model itself; for ${own.join('; for ')}`);
 }
 
 /** Writes the best weights, and beside them the last where those are others; the task has the best then. */

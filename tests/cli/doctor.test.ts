@@ -43,7 +43,7 @@ test.runIf(process.platform === 'linux')('a fault of a driver ends a run with a 
   const folder = await mkdtemp(join(tmpdir(), 'attune-doctor-'));
   const run = join(folder, 'run');
   const saved = join(run, 'checkpoints', 'step-000001');
-  const brief = { checkpointEvery: 1, size: 32, samplingSteps: 2, 'evaluation.prompts': 1, 'evaluation.images': 2, 'evaluation.features': 'null' };
+  const brief = { checkpointEvery: 1, size: 32, samplingSteps: 2, 'evaluation.prompts': 1, 'evaluation.images': 2, 'evaluation.features': 'null', 'evaluation.heldOut': 'null' };
   const settings = Object.entries(brief).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
   const running = attune(['train', '--out', run, '--threads', '1', '--model', tiny, '--reward', 'symmetry', '--method', 'refl', '--batch', '2', '--guidance', '1', ...settings]);
   while (!existsSync(saved)) await Promise.race([setTimeout(50), running.finished.then(({ stderr }) => { throw new Error(stderr); })]);

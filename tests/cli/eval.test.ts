@@ -103,7 +103,7 @@ test('a baseline of compare measures what eval does, and like it opens no traini
   const config = join(folder, 'config.yaml');
   await writeFile(config, JSON.stringify({
     model: tiny, rewards: ['symmetry'], prompts: join(folder, 'prompts.txt'), samplingSteps: 2, threads: 1, size: 64,
-    evaluation: { prompts: 1, images: 2 },
+    evaluation: { prompts: 1, images: 2, heldOut: null, features: null },
   }));
   const out = join(folder, 'baseline');
   await run(compareCommand(), 'baseline', '--config', config, '--out', out);

@@ -168,8 +168,8 @@ describe('a run whose judge falls, and no fall is tolerated', { timeout: 600_000
 
 describe('a run without judge and features', { timeout: 600_000 }, () => {
   test('has no such measure anywhere, and says at its start that the guard has no rule and what gives it some', async () => {
-    const bare: [string, unknown][] = [['evaluation.heldOut', 'auto'], ['evaluation.features', 'auto']];
-    const { path, summary, warned } = await run('bare', bare);
+    const bare: [string, unknown][] = [['evaluation.heldOut', null], ['evaluation.features', null]];
+    const { path, summary, told } = await run('bare', bare);
     const absent = ['heldOutReward', 'heldOutError', 'diversity', 'frechet'];
     for (const row of await lines(path)) for (const name of absent) expect(Object.keys(row)).not.toContain(name);
     const text = await readFile(join(path, 'summary.json'), 'utf8');
@@ -180,8 +180,29 @@ describe('a run without judge and features', { timeout: 600_000 }, () => {
     const body = page.slice(page.indexOf('<body'), page.indexOf('<h2>Particulars'));
     for (const word of ['NaN', 'undefined', 'Diversity</', '>Fréchet', 'as diverse']) expect(body.includes(word), word).toBe(false);
     expect(summary.best).toBe(summary.exported[0]!.step);
-    expect(warned[0]).toMatch(/no rule is active.*not measured: .*evaluation\.heldOut=REWARD.*evaluation\.features=CLIP_FOLDER/);
+    expect(told.join('\n')).toMatch(/no rule is active.*not measured: .*evaluation\.heldOut=REWARD.*evaluation\.features=CLIP_FOLDER/);
     expect((await readRun(path, 'x', 0)).points.every((p) => p.diversity === undefined)).toBe(true);
+  });
+});
+
+describe('a run that names neither judge nor features', { timeout: 600_000 }, () => {
+  test('is judged by its own base model, in every measure, and says how to have others', async () => {
+    const { path, summary, told, warned } = await run('itself', [['evaluation.heldOut', 'auto'], ['evaluation.features', 'auto']]);
+    expect(warned.filter((w) => w.includes('guard'))).toEqual([]);
+    expect(told.join('\n')).toMatch(/guard against reward hacking by diversity .*, held-out judge self-alignment/);
+    expect(told.join('\n')).toMatch(/the base model itself; for another judge, --set evaluation\.heldOut=REWARD; for other features, --set evaluation\.features=/);
+    const { points } = await readRun(path, 'x', 0);
+    for (const { heldOutReward, heldOutError, diversity } of points) for (const x of [heldOutReward, heldOutError, diversity]) expect(Math.abs(x!)).toBeGreaterThan(0);
+    expect(points[0]!.frechet).toBe(0);
+    for (const { frechet } of points.slice(1)) expect(frechet).toBeGreaterThan(0);
+    // The judge is the base model whatever has been trained: it is the same again for the same pictures.
+    expect(new Set(points.map((p) => p.heldOutReward)).size).toBe(points.length);
+    expect(summary.sweep.find((s) => s.strength === 0)!.heldOutReward).toBe(points[0]!.heldOutReward);
+    const page = (await readFile(join(path, 'report.html'), 'utf8')).replaceAll(/data:image[^"]*/g, '');
+    const body = page.slice(page.indexOf('<body'), page.indexOf('<h2>Particulars'));
+    for (const word of ['NaN', 'undefined']) expect(body.includes(word), word).toBe(false);
+    for (const word of ['Held-out reward', 'Diversity', 'Fréchet distance', 'self-alignment']) expect(body.includes(word), word).toBe(true);
+    expect(await events(path)).toContain('heldOutReward');
   });
 });
 

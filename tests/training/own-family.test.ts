@@ -83,9 +83,11 @@ test('a LoRA on it trains two steps with DRaFT, is written in its dialects, and 
   const run = join(folder, 'run');
   const summary = await runTraining(resolveConfig({
     model, prompts: 'animals', rewards: ['symmetry'], method: { name: 'draft' }, steps: 2, batch: 2, threads: 1, lr: 0.05,
-    evaluation: { every: 2, prompts: 1, images: 2, heldOut: null, features: null, sweep: [], final: { prompts: 0 } },
+    evaluation: { every: 2, prompts: 1, images: 2, sweep: [], final: { prompts: 0 } },
   }, [], await familyOf(model)), run, {});
   expect(summary).toMatchObject({ steps: 2, ended: 'finished' });
+  // The guard's measures are by the model itself, whatever it is.
+  for (const e of [summary!.base, summary!.tuned]) expect([e.heldOutReward, e.diversity, e.frechet]).toEqual(Array(3).fill(expect.any(Number)));
   expect(summary!.lora.map((file) => file.slice(run.length + 1))).toEqual(
     ['lora/pytorch_lora_weights.safetensors', 'lora/peft'].map((file) => expect.stringContaining(file) as string));
   const pipeline = await loadPipeline(model);

@@ -31,7 +31,7 @@ test('what was saved stays, and the run goes on to its end', { timeout: 300_000 
   const settings = [
     '--model', join(import.meta.dirname, '..', 'fixtures', 'pipeline_sd1'), '--method', 'ddpo', '--reward', `http?url=${url}`,
     '--prompts', join(root, 'prompts.txt'), '--steps', '4', '--batch', '2', '--sampling-steps', '2', '--threads', '1', '--guidance', '1',
-    ...['size=64', 'checkpointEvery=1', 'evaluation.every=0', 'evaluation.prompts=1', 'evaluation.images=2', 'evaluation.sweep=[1]']
+    ...['size=64', 'checkpointEvery=1', 'evaluation.every=0', 'evaluation.prompts=1', 'evaluation.images=2', 'evaluation.sweep=[1]', 'evaluation.heldOut=null', 'evaluation.features=null']
       .flatMap((s) => ['--set', s]),
   ];
   answers = 3; // the base model's pictures, and the two batches of the first round of two updates
