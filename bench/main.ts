@@ -4,6 +4,7 @@ import { benchCaptions } from './captions.js';
 import { benchEngine } from './engine.js';
 import { benchGaussian } from './gaussian.js';
 import { benchGuard } from './guard.js';
+import { benchJudge } from './judge/index.js';
 import { benchRealRewards } from './real-rewards.js';
 import { benchSd15 } from './sd15.js';
 import { benchTrain } from './train.js';
@@ -13,6 +14,7 @@ const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void
   'bundled-model': benchBundledModel,
   captions: benchCaptions,
   gaussian: benchGaussian,
+  judge: benchJudge,
   guard: benchGuard,
   'real-rewards': benchRealRewards,
   sd15: benchSd15,

@@ -1,15 +1,16 @@
 /**
- * @file The base model's own denoiser as feature space: its activations halfway for the image with a little noise and no
- * prompt, pooled over the picture. Every checkpoint has it.
+ * @file The base model's own denoiser as feature space: mean and deviation over the picture of its early activations, for the
+ * image with a little noise and no prompt. Every checkpoint has it.
  */
 import { host, sizeOf } from '../graph/dtype.js';
-import { expand, flatten } from '../graph/ops/layout.js';
-import { mean } from '../graph/ops/reduce.js';
+import { concat, expand, flatten } from '../graph/ops/layout.js';
+import { mean, variance } from '../graph/ops/reduce.js';
+import { pow } from '../graph/ops/arithmetic.js';
 import { normalize } from '../graph/ops/norm.js';
 import { constant, input, literal } from '../graph/tensor.js';
 import { NEGATIVE, openConditions } from '../models/conditions.js';
 import { encodeImages } from '../models/latents.js';
-import { conditionInputs, latentShape, middleOf, vaeScope } from '../models/pipeline.js';
+import { conditionInputs, featuresOf, latentShape, vaeScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { frozenWeights } from '../nn/scope.js';
 import { normal } from '../random/random.js';
@@ -38,7 +39,7 @@ export interface DenoiserFeatureOptions {
 
 /**
  * @param pipeline without what is trained
- * @returns images of any size that the pipeline can make → unit vectors [N, channels of its middle]
+ * @returns images of any size that the pipeline can make → unit vectors [N, twice the channels]
  */
 export function openDenoiserFeatures(pipeline: Pipeline, options: DenoiserFeatureOptions = {}): FeatureExtractor {
   const { compile: execution = {}, level: share = LEVEL } = options;
@@ -63,8 +64,10 @@ export function openDenoiserFeatures(pipeline: Pipeline, options: DenoiserFeatur
       negativePrompt: '', guidance: pipeline.family.defaults.guidance, height, width, compile: execution,
     });
     const none = await conditions.feeds(Array<string>(batch).fill('')).finally(() => conditions.release());
-    const middle = middleOf(pipeline, source)(noisy, literal(Array<number>(batch).fill(time), [batch]), conditionInputs(pipeline, batch, NEGATIVE));
-    const rows = normalize(mean(flatten(middle, 2), { axes: [2] }));
+    const features = featuresOf(pipeline, source)(noisy, literal(Array<number>(batch).fill(time), [batch]), conditionInputs(pipeline, batch, NEGATIVE));
+    const positions = flatten(features, 2); // [B, C, positions]
+    const deviation = pow(variance(positions, { axes: [2] }), 0.5);
+    const rows = normalize(concat([mean(positions, { axes: [2] }), deviation], 1));
     return { executable: await compile({ outputs: { rows } }, { ...execution, weights: pipeline.weights }), none };
   }
 

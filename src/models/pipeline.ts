@@ -81,11 +81,11 @@ export function denoiserOf(
   return family.denoiser.network(partScope(family.denoiser.part, source, adapters, precision), denoiser.config, options);
 }
 
-/** What the denoiser makes of its inputs halfway, over weights from a source. */
-export function middleOf(
+/** What the denoiser makes of its inputs early on (`DenoiserSpec.features`), over weights from a source. */
+export function featuresOf(
   { family, denoiser, precision }: Pick<Pipeline, 'family' | 'denoiser' | 'precision'>, source: WeightSource,
 ): Denoiser {
-  return family.denoiser.middle(partScope(family.denoiser.part, source, [], precision), denoiser.config);
+  return family.denoiser.features(partScope(family.denoiser.part, source, [], precision), denoiser.config);
 }
 
 /** The scope of the pipeline's VAE. */

@@ -32,6 +32,8 @@ interface Halfway {
   /** The middle block's activations [B, C, h′, w′]. */
   readonly h: Tensor;
   readonly skips: Tensor[];
+  /** What each block made, before it was scaled down. */
+  readonly blocks: Tensor[];
   readonly shared: BlockInputs;
   readonly shapes: ReturnType<typeof blockShapes>;
 }
@@ -49,19 +51,23 @@ function wayDown(scope: Scope, config: UNetConfig, inputs: UNetInputs, options?:
   const shapes = blockShapes(config);
   let h = conv(scope.at('conv_in'), inputs.latents, widths[0]!, { kernel: config.conv_in_kernel });
   const skips = [h];
+  const blocks: Tensor[] = [];
   shapes.forEach((shape, i) => {
     const heads = config.down_block_types[i] === 'DownBlock2D' ? null : shape.heads;
     const block = downBlock(scope.at('down_blocks').at(i), h, { ...shape, heads }, shared);
     h = block.h;
     skips.push(...block.skips);
+    blocks.push(block.skips[shape.layers - 1]!);
   });
   if (config.mid_block_type) h = midBlock(scope.at('mid_block'), h, shapes.at(-1)!, shared);
-  return { h, skips, shared, shapes };
+  return { h, skips, blocks, shared, shapes };
 }
 
-/** The activations in the middle of the network, where it sees the whole picture: [B, C, h′, w′]. */
-export const unetMiddle = (scope: Scope, config: UNetConfig, inputs: UNetInputs, options?: SegmentOptions): Tensor =>
-  leave(wayDown(scope, config, inputs, options).h);
+/** What the second block makes, at half of the latents' resolution: [B, C, h/2, w/2]. */
+export function unetFeatures(scope: Scope, config: UNetConfig, inputs: UNetInputs): Tensor {
+  const { blocks } = wayDown(scope, config, inputs);
+  return leave(blocks[Math.min(1, blocks.length - 1)]!);
+}
 
 /** What the model predicts for noisy latents (noise, velocity or sample, as trained): [B, out_channels, h, w]. */
 export function unet(scope: Scope, config: UNetConfig, inputs: UNetInputs, options?: SegmentOptions): Tensor {

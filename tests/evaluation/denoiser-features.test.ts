@@ -6,7 +6,7 @@ import { host } from '../../src/graph/dtype.js';
 import { loadPipeline } from '../../src/models/load.js';
 import { pictures } from '../rewards/helpers.js';
 
-test('the middle of the base model\'s U-Net: a unit vector for each image, the same in any batch; like images lie near each other', async () => {
+test('what the base model\'s U-Net makes of pictures: a unit vector for each image, the same in any batch; like images lie near each other', async () => {
   const pipeline = await loadPipeline(fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url)));
   const space = openDenoiserFeatures(pipeline, { compile: { threads: 1 } });
   const images = pictures(3, 64);

@@ -83,7 +83,7 @@ export const toy: ModelFamily<ToyConfig> = {
     part: 'transformer',
     kinds: ['ToyTransformer'],
     network: (scope, config) => (latents, timestep, condition) => toyNetwork(scope, config, latents, timestep, condition),
-    middle: (scope, config) => (latents, timestep, condition) => toyTokens(scope, { ...config, layers: config.layers >> 1 }, latents, timestep, condition),
+    features: (scope, config) => (latents, timestep, condition) => toyTokens(scope, { ...config, layers: config.layers >> 1 }, latents, timestep, condition),
     channels: (config) => config.in_channels,
     patch: PATCH,
     nativeSides: ({ sample_size: side }) => [side, side],

@@ -29,8 +29,8 @@ export interface DenoiserSpec<C> {
   /** Its classes in `model_index.json`; the first is that of single files. */
   readonly kinds: readonly ComponentClass[];
   network(scope: Scope, config: C, options?: SegmentOptions): Denoiser;
-  /** What the network makes of its inputs halfway, as features of the picture: [B, C, …], pooled by whoever asks. */
-  middle(scope: Scope, config: C): Denoiser;
+  /** What the network makes of its inputs early on, by which pictures differ: [B, C, …], pooled over the positions by whoever asks. */
+  features(scope: Scope, config: C): Denoiser;
   /** Channels of the latents that it takes [B, C, h, w]. A family that packs them does so inside its network. */
   channels(config: C): number;
   /** Sides of the latents must be multiples of this: the patches of a transformer. */

@@ -4,7 +4,7 @@ import type { Tensor } from '../../graph/tensor.js';
 import type { UNetConfig } from '../config.js';
 import type { Denoiser } from '../denoiser.js';
 import type { TextEncoder } from '../pipeline.js';
-import { unet, unetMiddle } from '../unet.js';
+import { unet, unetFeatures } from '../unet.js';
 import type { UNetInputs } from '../unet.js';
 import type { DenoiserSpec, FamilyDefaults, FolderSpec, LoraSpec } from './family.js';
 
@@ -42,7 +42,7 @@ export const unetDenoiser: DenoiserSpec<UNetConfig> = {
   part: 'unet',
   kinds: ['UNet2DConditionModel'],
   network: (scope, config, options) => called((inputs) => unet(scope, config, inputs, options)),
-  middle: (scope, config) => called((inputs) => unetMiddle(scope, config, inputs)),
+  features: (scope, config) => called((inputs) => unetFeatures(scope, config, inputs)),
   channels: (config) => config.in_channels,
   patch: 1,
   nativeSides,
