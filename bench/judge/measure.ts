@@ -17,9 +17,6 @@ import { parseRows } from '../../src/runs/rows.js';
 import type { RunConfig } from '../../src/training/config.js';
 import { evaluationPictures } from './pictures.js';
 
-/** Training times that are looked at one by one; the judge's own are among them. */
-export const TIMES = [300, 500, 700, 850, 950];
-
 export interface MeasuredStep {
   readonly step: number;
   /** The mean that was trained on. */
@@ -28,8 +25,6 @@ export interface MeasuredStep {
   readonly judge: readonly number[];
   /** Of each picture, as the program judges by default. */
   readonly self: readonly number[];
-  /** The same by each of `TIMES` alone. */
-  readonly looks: readonly (readonly number[])[];
   /** Of each prompt, in emoji-clip's features and the base model's own. */
   readonly diversities: { readonly clip: readonly number[]; readonly unet: readonly number[] };
 }
@@ -38,6 +33,10 @@ export interface MeasuredRun {
   readonly name: string;
   readonly steps: readonly MeasuredStep[];
 }
+
+/** The folder's name, with those above it where it is a run of a comparison or study. */
+const nameOf = (folder: string): string =>
+  (/^(seed-\d+|run.*)$/.test(basename(folder)) ? folder.split('/').filter((part) => part !== 'runs').slice(-3).join('-') : basename(folder));
 
 export interface Instruments {
   measure(folder: string): Promise<MeasuredRun>;
@@ -49,7 +48,6 @@ export async function openInstruments(): Promise<Instruments> {
   const pipeline = await loadPipeline('emoji');
   const judge = openScorer(await openRewards([parseReward('emoji-judge')]), { compile });
   const self = openScorer(selfAlignment('self', pipeline, { compile }));
-  const looks = TIMES.map((t) => openScorer(selfAlignment('self', pipeline, { compile, looks: [{ level: t / 1000, weight: 1 }] })));
   const spaces: Record<'clip' | 'unet', FeatureExtractor> = {
     clip: await openFeatures(emoji.features, { tokenizer: null, compile }), unet: openDenoiserFeatures(pipeline, { compile }),
   };
@@ -62,21 +60,19 @@ export async function openInstruments(): Promise<Instruments> {
       const steps: MeasuredStep[] = [];
       for (const { step, prompts, images } of await evaluationPictures(folder, config)) {
         const score = async (scorer: Scorer): Promise<number[]> => [...await scorer.score(images, prompts)];
-        const each: number[][] = [];
-        for (const look of looks) each.push(await score(look));
         steps.push({
-          step, reward: rows.find((r) => r.step === step && r.evalReward !== undefined)!.evalReward!, judge: await score(judge), self: await score(self), looks: each,
+          step, reward: rows.find((r) => r.step === step && r.evalReward !== undefined)!.evalReward!, judge: await score(judge), self: await score(self),
           diversities: {
             clip: diversities(await spaces.clip.images(images), prompts), unet: diversities(await spaces.unet.images(images), prompts),
           },
         });
       }
-      const run: MeasuredRun = { name: basename(folder).startsWith('seed-') || basename(folder) === 'run' ? folder.split('/').slice(-3).join('-') : basename(folder), steps };
+      const run: MeasuredRun = { name: nameOf(folder), steps };
       await writeFile(kept, JSON.stringify(run));
       return run;
     },
     async release() {
-      for (const scorer of [judge, self, ...looks]) await scorer.release();
+      for (const scorer of [judge, self]) await scorer.release();
       for (const space of Object.values(spaces)) await space.release();
     },
   };

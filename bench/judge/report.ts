@@ -5,7 +5,6 @@ import { deviation, pairedDifference } from '../../src/evaluation/evaluation.js'
 import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
 import type { Judged } from '../../src/evaluation/hacking-guard.js';
 import { plot } from '../../src/evaluation/plot.js';
-import { TIMES } from './measure.js';
 import type { MeasuredRun, MeasuredStep } from './measure.js';
 
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
@@ -58,12 +57,12 @@ export async function writeJudgement(runs: readonly MeasuredRun[], folder: strin
     const independent = outcome(run.steps.map((s) => seen(s, s.judge, s.diversities.clip)));
     const own = outcome(run.steps.map((s) => seen(s, s.self, s.diversities.unet)));
     return [
-      run.name, change(run, (s) => s.judge), change(run, (s) => s.self), ...TIMES.map((_, k) => change(run, (s) => s.looks[k]!)),
+      run.name, change(run, (s) => s.judge), change(run, (s) => s.self),
       `${Math.round(100 * kept(run, 'clip'))}%`, `${Math.round(100 * kept(run, 'unet'))}%`,
       independent.stop ?? '–', own.stop ?? '–', independent.best, own.best,
     ];
   });
-  const head = ['run', 'judge', 'self', ...TIMES, 'CLIP div.', 'unet div.', 'stop by judge', 'stop by default', 'best by judge', 'by default'];
+  const head = ['run', 'judge', 'self', 'CLIP div.', 'unet div.', 'stop by judge', 'stop by default', 'best by judge', 'by default'];
   const line = (cells: readonly unknown[]): string => `| ${cells.join(' | ')} |`;
   const table = [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
   const later = runs.map(({ steps: [base, ...rest] }) => ({ base: base!, rest }));

@@ -1,4 +1,4 @@
-/** @file The runs that the default guard is validated on: bundled model, every few updates an evaluation, nothing stops them. */
+/** @file Runs that hack their reward, to validate the default guard on: bundled model, every few updates an evaluation, nothing stops them. */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,11 +23,6 @@ export const RUNS: readonly JudgedRun[] = [
   hack('compressibility', 'draft-lv', 4),
   { ...hack('style', 'draft', 5, 'method.k=1'), name: 'style-draft-1' },
   hack('symmetry', 'draft-lv', 6),
-  hack('style', 'nabla-db', 7, 'method.beta=100'),
-  hack('style', 'drtune', 8),
-  hack('compressibility', 'ddpo', 9, 'batch=8', 'method.timestepFraction=0.5', 'lr=0.001'),
-  // The main job's wish and method.
-  { name: 'wish-1', flags: ['--set', 'steps=20', '--set', 'seed=1'] },
 ];
 
 const COMMON = [
