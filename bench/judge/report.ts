@@ -10,7 +10,7 @@ import type { MeasuredRun, MeasuredStep } from './measure.js';
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Spearman's rank correlation; NaN for fewer than three points. */
-export function rankCorrelation(x: readonly number[], y: readonly number[]): number {
+function rankCorrelation(x: readonly number[], y: readonly number[]): number {
   if (x.length < 3) return NaN;
   const ranks = (values: readonly number[]): number[] => {
     const order = values.toSorted((a, b) => a - b);

@@ -48,7 +48,7 @@ export interface SelfAlignmentOptions {
 }
 
 /** One noise at each: chosen by what tells hacked runs from others soonest for the least calls (docs/guard.md). */
-export const LOOKS: readonly Look[] = [{ level: 0.7, weight: 1 / 3 }, { level: 0.85, weight: 2 / 3 }];
+const LOOKS: readonly Look[] = [{ level: 0.7, weight: 1 / 3 }, { level: 0.85, weight: 2 / 3 }];
 
 /** Pixels that are scored together; the network sees each twice. */
 const PIXELS = 16 * 64 * 64;
