@@ -13,7 +13,7 @@ import type { DifferentiableReward } from '../../src/rewards/reward.js';
 import { openScorer } from '../../src/rewards/scorer.js';
 import { selfAlignment } from '../../src/rewards/self-alignment.js';
 import { compile } from '../../src/runtime/compile.js';
-import { openGradient } from './gradient.js';
+import { openGradient } from '../../src/rewards/gradient.js';
 import { checkGradient, pictures } from './helpers.js';
 
 const pipeline = await loadPipeline(fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url)));

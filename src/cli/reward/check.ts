@@ -98,7 +98,7 @@ async function run(name: string, flags: Flags): Promise<void> {
   await checkWritable(flags.out, 'file');
   const compile = { device: flags.device, signal: stopSignal, ...(flags.threads !== undefined && { threads: flags.threads }) };
   progress.phase(`loading reward ${name}`);
-  const reward = await openRewards([spec], { compile, downloads: downloadsTo(progress, stopSignal) });
+  const reward = await openRewards([spec], { compile, downloads: downloadsTo(progress, stopSignal), base: () => loadModel(flags.model, progress) });
   try {
     const pictures = flags.pictures === undefined ? await samplesOf(flags, progress) : await picturesOf(flags.pictures, flags, progress);
     const check = await checkReward(reward, pictures, { compile, steps: flags.steps, onPhase: (text) => progress.phase(text) });
