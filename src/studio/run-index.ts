@@ -122,7 +122,8 @@ function doingOf({ view }: Standing, { pace, training }: Followed, step: number,
   const secondsPerStep = from && to && to[0] > from[0] ? (to[1] - from[1]) / 1000 / (to[0] - from[0]) : null;
   const beat = view?.progress ?? null;
   return {
-    phase: training ? 'training' : view?.phase?.text ?? 'starting',
+    // Until a resumed run has begun, its log's last words are those of the process before.
+    phase: view?.ended ? 'loading' : training ? 'training' : view?.phase?.text ?? 'starting',
     ...(training ? { done: step, total: steps } : { done: beat?.done ?? null, total: beat?.total ?? null }),
     detail: beat?.detail ?? '',
     secondsPerStep, secondsLeft: secondsPerStep === null ? null : secondsPerStep * Math.max(0, steps - step),
