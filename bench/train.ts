@@ -53,6 +53,8 @@ const CASES: readonly Case[] = [
   { name: 'adjoint-matching', settings: method('adjoint-matching') },
   { name: 'ddpo', settings: method('ddpo') },
   { name: 'grpo', settings: method('grpo') },
+  { name: 'nft', settings: method('nft') },
+  { name: 'awm', settings: method('awm') },
   { name: 'd3po', settings: method('d3po') },
   { name: 'dpo', settings: method('dpo') },
   { name: 'sharpen-sft', settings: method('sharpen-sft') },

@@ -23,7 +23,7 @@ const PROMPTS = Array.from({ length: BATCH }, (_, i) => 'x'.repeat(1 + ((5 * i) 
 const CASES: [name: string, options: object][] = [
   ['draft', { k: 'all' }], ['draft', { k: 1 }], ['draft-lv', {}], ['draft-lv', { ownGradient: false }],
   ['refl', { pretrain: {}, ceiling: 5 }], ['refl', { pretrain: { update: 'summed', pictures: 'here' } }], ['alignprop', { truncation: 'uniform', target: 3 }],
-  ['drtune', { ceiling: 4 }], ['flowbp-sparse', { k: 2 }], ['srpo', {}], ['nabla-db', { updates: 2, fraction: 0.5 }], ['nabla-db', { flow: false, smoothing: 2 }], ['rsm', { updates: 2, fraction: 0.5 }],
+  ['drtune', { ceiling: 4 }], ['flowbp-sparse', { k: 2 }], ['nft', { group: 2, times: 2 }], ['awm', { group: 2, times: 2 }], ['srpo', {}], ['nabla-db', { updates: 2, fraction: 0.5 }], ['nabla-db', { flow: false, smoothing: 2 }], ['rsm', { updates: 2, fraction: 0.5 }],
   ['adjoint-matching', { quantile: 0.5 }], ['grpo', { group: 4, ratio: 'guard', klKind: 'transition', window: { size: 3 } }],
   ['nabla-db', { reverseGradient: 'full', lag: true, guess: 'base' }], ['ddpo', {}], ['ddpo', { perPrompt: { minCount: 1 }, innerEpochs: 2 }],
   ['ddpo', { variant: 'sf', perPrompt: null, timestepFraction: 0.5 }], ['d3po', {}], ['dpo', { samples: 3, updates: 2, from: 'tuned' }],
