@@ -160,8 +160,9 @@ function report(e: Examined): string {
   if (e.float16 !== null) lines.push(`  half precision: ${e.float16 ? 'yes' : 'no'}`);
   lines.push(...e.speeds.map((s) => `  ${s.name}: ${s.gflops.toPrecision(3)} GFLOP/s`));
   if (e.training) {
-    const { lossError, gradientError, seconds: [cpu, device] } = e.training;
+    const { lossError, gradientError, traffic, seconds: [cpu, device] } = e.training;
     lines.push(`  training step: loss off by ${percent(lossError)}, LoRA gradient by ${percent(gradientError)}; ${device.toFixed(1)} s with compiling, CPU ${cpu.toFixed(1)} s`);
+    lines.push(`  an update once all is compiled: ${traffic.runs} runs, ${(traffic.up / 1024).toFixed(0)} KiB to the device, ${(traffic.down / 1024).toFixed(0)} KiB back`);
   }
   return `${e.device}${lines.length === 0 ? ': nothing could be tried' : ''}\n${lines.map((line) => `${line}\n`).join('')}`;
 }

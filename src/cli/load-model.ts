@@ -5,6 +5,7 @@ import { readLora } from '../formats/lora-file.js';
 import type { LoraReading } from '../formats/lora-file.js';
 import { findLora } from '../models/find-lora.js';
 import { PRECISIONS } from '../nn/precision.js';
+import { chosenPrecision } from '../training/precision.js';
 import { loadPipeline } from '../models/load.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { LoraUse } from '../sampling/lora-apply.js';
@@ -25,8 +26,9 @@ const megabytes = (done: number, total: number): [number, number] => {
  * @throws FormatError
  */
 export async function loadModel(
-  model: string, progress: Progress, { like, vae, prediction, embedding: embeddings, clipSkip, precision }: ModelFlags = {},
+  model: string, progress: Progress, { like, vae, prediction, embedding: embeddings, clipSkip, precision = 'auto', device = 'cpu' }: ModelFlags = {},
 ): Promise<Pipeline> {
+  const chosen = await chosenPrecision(precision, device, progress.phase);
   progress.phase(`loading model ${model}`);
   const onProgress = (done: number, total: number): void => {
     stopSignal.throwIfAborted();
@@ -34,7 +36,7 @@ export async function loadModel(
   };
   const onWarning = (text: string): void => progress.warn(text);
   return loadPipeline(model, {
-    onProgress, onWarning, like, vae, prediction, embeddings, clipSkip, precision: precision && PRECISIONS[precision],
+    onProgress, onWarning, like, vae, prediction, embeddings, clipSkip, precision: PRECISIONS[chosen],
   });
 }
 

@@ -5,6 +5,7 @@ import { PREDICTIONS } from '../models/load-single-file.js';
 import type { Prediction } from '../models/load-single-file.js';
 import { PRECISION_NAMES } from '../nn/precision.js';
 import type { PrecisionName } from '../nn/precision.js';
+import type { Device } from '../runtime/device.js';
 import { parseNumber } from './arguments.js';
 
 /** A parser of whole numbers of at least `least`. */
@@ -25,7 +26,8 @@ export interface ModelFlags {
   prediction?: Prediction | undefined;
   embedding?: readonly string[] | undefined;
   clipSkip?: number | undefined;
-  precision?: PrecisionName | undefined;
+  precision?: PrecisionName | 'auto' | undefined;
+  device?: Device | undefined;
 }
 
 /** Adds the flags that say how a model is loaded, for commands that load one. */
@@ -49,7 +51,7 @@ export function withTextFlags(command: Command): Command {
 /** Adds the flag for what it is computed in, for commands that compute with it. */
 export function withPrecisionFlag(command: Command): Command {
   return command.addOption(new Option('--precision <name>', 'float16-storage and bfloat16-storage keep weights in half of the memory, '
-    + 'which takes longer; mixed computes in float16, for GPUs (default: float32)').choices(PRECISION_NAMES));
+    + 'which takes longer; mixed computes in float16, for GPUs (default: mixed on a WebGPU device that can, else float32)').choices(PRECISION_NAMES));
 }
 
 /** Appends a text. */

@@ -66,7 +66,7 @@ async function measured(session: Session, progress: Progress): Promise<Plan> {
   const trained = bytesOf(task.parameters);
   await stepper.release();
   return {
-    precision: config.precision,
+    precision: session.config.precision,
     weightBytes: bytesOf(session.pipeline.weights),
     trainedNumbers: trained / 4,
     batch: config.batch,

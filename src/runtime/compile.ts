@@ -13,7 +13,8 @@ import { deviceFailure } from './device-failure.js';
 import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
 import { isStored, readStored } from './stored-weights.js';
-import { openGpu } from './gpu-buffers.js';
+import type { DeviceCopies } from './device-copies.js';
+import { countTraffic, openGpu } from './gpu-buffers.js';
 import { HIDING, hideShapes } from './hidden-shapes.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
 import { avoidGaps } from './webgpu.js';
@@ -52,6 +53,8 @@ export interface CompileOptions {
   signal?: AbortSignal;
   /** After each run look for NaN and infinity in the outputs, and name the operator that made the first one. */
   checkFinite?: boolean;
+  /** Inputs that are uploaded on WebGPU when they have changed; whoever opened it releases it after all that is compiled with it. */
+  copies?: DeviceCopies | undefined;
   /** Further ONNX Runtime session options. */
   session?: SessionOptions;
 }
@@ -187,19 +190,25 @@ export async function compile<O extends string>(
     async run(feeds) {
       await throwIfAborted(options.signal);
       const values = Object.fromEntries(fixed);
+      let fed = 0;
       for (const [name, t] of asked) {
         const value = lookup(feeds, name);
         if (value) {
           // Other values may have been made of it.
           if (given.has(name)) throw new Error(`input ${name} was given as a weight when compiling; it cannot change`);
           check(name, t, value);
-          values[name] = toDevice(value);
+          if (device === 'webgpu' && options.copies?.keeps(name)) values[name] = await options.copies.value(name, value);
+          else {
+            values[name] = toDevice(value);
+            fed += value.data.byteLength;
+          }
         } else if (!given.has(name)) throw new Error(`input ${name} (${t}) was not given`);
       }
       const results = await session.run(values).catch((error: unknown) => {
         throw deviceFailure(device, error);
       });
       const outputs = Object.fromEntries(names.map((n) => [n, toHost(results[n]!, graph.outputs[n].dtype)])) as Record<O, HostTensor>;
+      if (device !== 'cpu') countTraffic(fed, names.reduce((sum, n) => sum + outputs[n].data.byteLength, 0));
       if (options.checkFinite && !names.every((n) => isFinite(outputs[n]))) throw await nonFiniteError(compile, executable, feeds);
       return outputs;
     },

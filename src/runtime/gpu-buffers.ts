@@ -3,7 +3,7 @@
  * Runtime destroys the buffers of a session with it, and its device with the last session, whoever still uses them
  * (docs/upstream.md).
  */
-import type { HostTensor } from '../graph/dtype.js';
+import type { DType, HostTensor } from '../graph/dtype.js';
 import { exportOnnx } from '../graph/onnx/export.js';
 import { input } from '../graph/tensor.js';
 import { deviceFailure } from './device-failure.js';
@@ -19,22 +19,21 @@ export interface GpuBuffer {
   dispose(): void;
 }
 
-const uploaders = new Map<string, Promise<Session>>();
+const uploaders = new Map<DType, Promise<Session>>();
 
-/** The session that copies tensors of a dtype to the GPU; one serves all shapes of float32, which weights are. */
-function uploader({ dtype, shape }: Pick<HostTensor, 'dtype' | 'shape'>): Promise<Session> {
-  const key = dtype === 'float32' ? dtype : `${dtype}[${shape.join()}]`;
-  const opening = uploaders.get(key) ?? createSession(
-    exportOnnx({ outputs: { copy: input('value', shape, dtype) }, hideInputShapes: true }), 'webgpu',
+/** The session that copies tensors of a dtype to the GPU, of any shape. */
+function uploader(dtype: DType): Promise<Session> {
+  const opening = uploaders.get(dtype) ?? createSession(
+    exportOnnx({ outputs: { copy: input('value', [1], dtype) }, hideInputShapes: 'all' }), 'webgpu',
     { preferredOutputLocation: 'gpu-buffer', logSeverityLevel: 4 },
   );
-  uploaders.set(key, opening);
-  opening.catch(() => uploaders.delete(key));
+  uploaders.set(dtype, opening);
+  opening.catch(() => uploaders.delete(dtype));
   return opening;
 }
 
 /** Opens the device for as long as the process lives. @throws DeviceError if there is none */
-export const openGpu = async (): Promise<void> => void await uploader({ dtype: 'float32', shape: [1] });
+export const openGpu = async (): Promise<void> => void await uploader('float32');
 
 let held = { buffers: 0, bytes: 0 };
 
@@ -45,13 +44,30 @@ let held = { buffers: 0, bytes: 0 };
  */
 export const gpuBuffers = (): Readonly<typeof held> => held;
 
+/** What crossed between host and device since the process began, and runs there. */
+export interface Traffic {
+  readonly up: number;
+  readonly down: number;
+  readonly runs: number;
+}
+
+let crossed: Traffic = { up: 0, down: 0, runs: 0 };
+
+export const traffic = (): Traffic => crossed;
+
+/** Takes note of bytes that cross: weights and copies here, feeds and results where sessions run. */
+export function countTraffic(up: number, down: number, runs = 1): void {
+  crossed = { up: crossed.up + up, down: crossed.down + down, runs: crossed.runs + runs };
+}
+
 /** Copies numbers to the GPU, one tensor at a time: a run over many would keep twice their size (docs/decisions.md). */
 export async function upload(value: HostTensor): Promise<GpuBuffer> {
-  const results = await (await uploader(value)).run({ value: toDevice(value) }).catch((error: unknown) => {
+  const results = await (await uploader(value.dtype)).run({ value: toDevice(value) }).catch((error: unknown) => {
     throw deviceFailure('webgpu', error);
   });
   const made = results['copy']!;
   const bytes = value.data.byteLength;
+  countTraffic(bytes, 0, 0);
   held = { buffers: held.buffers + 1, bytes: held.bytes + bytes };
   let disposed = false;
   return {

@@ -16,6 +16,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { compile } from './compile.js';
 import type { Execution } from './compile.js';
 import { DeviceError } from './device.js';
+import { computesFloat16 } from './webgpu.js';
 
 interface Probe {
   readonly name: string;
@@ -89,6 +90,7 @@ async function probed({ name, shapes, f }: Probe, dtype: 'float32' | 'float16', 
 
 /** Whether the device computes in half precision at all. */
 export async function hasFloat16(execution: Execution): Promise<boolean> {
+  if (execution.device === 'webgpu') return computesFloat16();
   return (await probed({ name: '', shapes: [[4]], f: (x) => add(x!, x!) }, 'float16', execution)).right;
 }
 

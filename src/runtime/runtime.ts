@@ -7,7 +7,7 @@ import type { CompileOptions, Executable, Execution } from './compile.js';
 import { lookup } from './frozen.js';
 
 /** Of what `compile` takes, what may differ from graph to graph. */
-export type GraphOptions = Pick<CompileOptions, 'weights' | 'hideShapes'>;
+export type GraphOptions = Pick<CompileOptions, 'weights' | 'hideShapes' | 'copies'>;
 
 export interface Runtime {
   /** Sessions opened so far. */

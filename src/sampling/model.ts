@@ -20,6 +20,7 @@ import { checkScores } from '../rewards/reward.js';
 import type { Reward } from '../rewards/reward.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
 import { releasedOnFailure } from '../runtime/resources.js';
+import { openDeviceCopies } from '../runtime/device-copies.js';
 import { openRuntime } from '../runtime/runtime.js';
 import type { Plan } from '../schedulers/plan.js';
 import type { Process } from '../schedulers/process.js';
@@ -34,6 +35,8 @@ export interface Tuned {
   readonly frozen: WeightSource;
   /** What it is fed beside them, at this moment. */
   feeds(): Feeds;
+  /** Those of them that are few numbers, and the same in many runs: GPUs keep them. */
+  keeps(name: string): boolean;
 }
 
 export interface SamplingOptions {
@@ -95,13 +98,16 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
 
     const runtime = openRuntime(options.compile);
+    const readsPrompt = (name: string): boolean => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE);
+    const copies = options.compile.device === 'webgpu'
+      ? resources.use(openDeviceCopies((name) => readsPrompt(name) || tuned?.keeps(name) === true)) : undefined;
     const work = openWork(options.executor);
     const unscaled: Feeds = { [LOSS_SCALE.node.name!]: scalarHost(1) };
     async function compile<O extends string>(
       outputs: Readonly<Record<O, Tensor>>, facts: GraphFacts<O> = {}, of = work,
     ): Promise<TaskExecutable<O>> {
-      const executable = await runtime.compile(outputs, { weights, hideShapes: checkpointing });
-      const readsPrompts = [...graphInputs({ outputs }).keys()].some((name) => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE));
+      const executable = await runtime.compile(outputs, { weights, hideShapes: checkpointing, copies });
+      const readsPrompts = [...graphInputs({ outputs }).keys()].some(readsPrompt);
       const held: TaskExecutable<O>['run'] = async (feeds, prompts) => {
         const read = readsPrompts ? await conditions.feeds(prompts) : {};
         return executable.run({ ...unscaled, ...tuned?.feeds(), ...read, ...feeds });

@@ -9,10 +9,11 @@ import { frozenWeights } from '../nn/scope.js';
 import { normal } from '../random/random.js';
 import { compile } from '../runtime/compile.js';
 import type { Execution } from '../runtime/compile.js';
+import { openDeviceCopies } from '../runtime/device-copies.js';
 import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
-import { isGuided, openConditions, TOGETHER } from '../models/conditions.js';
+import { isGuided, NEGATIVE, openConditions, POSITIVE, TOGETHER } from '../models/conditions.js';
 import { guidedInputs } from './guided.js';
 
 /** The noise of a job: item i is made from seed + i alone, so that one picture of many can be made again by itself. */
@@ -52,7 +53,8 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
   const { prompts, seed, plan, batch, guidance } = job;
   const shape = latentShape(pipeline, batch, job.height, job.width);
   const guided = isGuided(pipeline, guidance);
-  const options = { ...job.compile, weights: pipeline.weights, checkFinite: true };
+  const copies = job.compile.device === 'webgpu' ? openDeviceCopies((name) => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE)) : undefined;
+  const options = { ...job.compile, weights: pipeline.weights, checkFinite: true, copies };
   const [latents, time] = [input('latents', shape), input('timestep', [batch])];
   const output = guidedInputs(pipeline, batch, guidance).output(denoiserOf(pipeline, frozenWeights()), latents, time);
   const network = await compile({ outputs: { output } }, options);
@@ -89,6 +91,7 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
     }
   } finally {
     await Promise.all([network.release(), decoder.release()]);
+    copies?.release();
   }
 }
 

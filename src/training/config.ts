@@ -158,8 +158,8 @@ export const configSchema = z.strictObject({
   evaluation: evaluationSchema.prefault({}),
   guard: guardSchema.prefault({}),
   device: z.enum(['cpu', 'webgpu', 'cuda']).default('cpu'),
-  precision: z.enum(PRECISION_NAMES).default('float32')
-    .describe('`float16-storage` and `bfloat16-storage` keep the frozen weights in half of the memory and widen them where '
+  precision: z.enum(['auto', ...PRECISION_NAMES]).default('auto')
+    .describe('`auto` is `mixed` on a WebGPU device that computes in float16, and `float32` elsewhere. `float16-storage` and `bfloat16-storage` keep the frozen weights in half of the memory and widen them where '
       + 'they are used, which takes longer; `mixed` computes in float16 as well, for GPUs. What is trained is float32 always.'),
   threads: whole.optional()
     .describe('Of the CPU; all cores by default.'),

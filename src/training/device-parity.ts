@@ -5,6 +5,8 @@ import type { Pipeline } from '../models/pipeline.js';
 import { normal } from '../random/random.js';
 import type { Reward } from '../rewards/reward.js';
 import type { Execution } from '../runtime/compile.js';
+import { traffic } from '../runtime/gpu-buffers.js';
+import type { Traffic } from '../runtime/gpu-buffers.js';
 import { ddim } from '../schedulers/ddim.js';
 import { readSchedulerConfig } from '../schedulers/scheduler-config.js';
 import { firstLossScale, nextLossScale } from './loss-scale.js';
@@ -45,6 +47,8 @@ export interface Parity {
   readonly parameters: number;
   /** One update with all compiling, on the CPU and on the device. */
   readonly seconds: readonly [cpu: number, device: number];
+  /** Bytes that crossed to the device and back in a second update, weights being there, and runs of graphs. */
+  readonly traffic: Traffic;
 }
 
 /** LoRAs begin as zero, which would hide half of the gradients. */
@@ -59,7 +63,7 @@ function moveAway(task: PipelineTask): void {
 const finite = ({ gradients }: Update): boolean => [...gradients.values()].every(({ data }) => (data as Float32Array).every(Number.isFinite));
 
 /** The first update that float16 can hold: the loss scale is halved as often as training would do it. */
-async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update: Update; seconds: number }> {
+async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update: Update; seconds: number; crossed: Traffic }> {
   const { process, options } = readSchedulerConfig(of.pipeline.scheduler, of.pipeline.source);
   const { noise, noisyEnd } = of.method.sampling;
   const plan = ddim(process, of.steps, { ...options, eta: noise, lastStep: noisyEnd ? 'ddpo' : 'diffusers' });
@@ -76,8 +80,12 @@ async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update
       for (let scale: LossScale | null = firstLossScale(); scale; scale = nextLossScale(scale, false)) {
         task.setLossScale?.(scale.scale);
         for await (const update of stepper.round(of.prompts, 0)) {
-          if (!task.setLossScale || finite(update)) return { update, seconds: (performance.now() - started) / 1000 };
-          break;
+          const [seconds, before] = [(performance.now() - started) / 1000, traffic()];
+          if (task.setLossScale && !finite(update)) break;
+          // Once more, for what an update costs when all is compiled and uploaded; the CPU has nothing to tell.
+          if (compile.device !== 'cpu') for await (const _ of stepper.round(of.prompts, 1)) break;
+          const now = traffic();
+          return { update, seconds, crossed: { up: now.up - before.up, down: now.down - before.down, runs: now.runs - before.runs } };
         }
       }
     } finally {
@@ -120,5 +128,6 @@ export async function deviceParity(of: ParityCase): Promise<Parity> {
     gradientError: worst / scale,
     cosine: together / Math.sqrt(here * there),
     seconds: [cpu.seconds, other.seconds],
+    traffic: other.crossed,
   };
 }

@@ -11,6 +11,7 @@ import { loadPipeline } from '../models/load.js';
 import { nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { PRECISIONS } from '../nn/precision.js';
+import type { PrecisionName } from '../nn/precision.js';
 import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
@@ -29,6 +30,7 @@ import type { EvaluationSet, Evaluator } from './evaluate.js';
 import { evaluationSets } from './evaluation-sets.js';
 import { barePaths } from './paths.js';
 import { defaultMicrobatch } from './microbatch.js';
+import { chosenPrecision } from './precision.js';
 import { updateBytes } from './pipeline-task.js';
 import type { Adaptation, PipelineTaskOptions } from './pipeline-task.js';
 import { downloadsTo } from '../runs/progress.js';
@@ -36,6 +38,9 @@ import type { Progress } from '../runs/progress.js';
 import { loadPrompts } from './prompts.js';
 import type { PromptSet } from './prompts.js';
 import type { Manifest } from '../runs/manifest.js';
+
+/** A configuration whose precision is no longer left to the device. */
+type DecidedConfig = RunConfig & { readonly precision: PrecisionName };
 
 /** What a caller brings along instead of naming it in the configuration. Whoever opens it releases the reward. */
 export interface OwnModel {
@@ -46,7 +51,8 @@ export interface OwnModel {
 }
 
 export interface Materials {
-  readonly config: RunConfig;
+  /** With what was left to the device decided. */
+  readonly config: DecidedConfig;
   readonly pipeline: Pipeline;
   readonly prompts: PromptSet;
   readonly reward: Reward;
@@ -110,8 +116,10 @@ export interface MaterialsUse {
 
 /** Opens all of it; `resources` takes charge. Mistakes in names and files are found here, before any hour is spent. */
 export async function openMaterials(
-  config: RunConfig, progress: Progress, own: OwnModel, resources: Resources, { check, signal }: MaterialsUse,
+  given: RunConfig, progress: Progress, own: OwnModel, resources: Resources, { check, signal }: MaterialsUse,
 ): Promise<Materials> {
+  const precision = await chosenPrecision(given.precision, given.device, progress.phase, own.pipeline);
+  const config = { ...given, precision };
   const prompts = await loadPrompts(config.prompts);
   const bundled = own.pipeline ? own.pipeline.bundled : bundledModel(config.model);
   const { selection, reported } = await evaluationSets(config, bundled, prompts);

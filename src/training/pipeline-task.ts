@@ -116,6 +116,8 @@ export function openPipelineTask(pipeline: Pipeline, options: PipelineTaskOption
     let lossScale: Feeds = {};
     const sampling = resources.use(await openSampling(pipeline, options, {
       frozen, denoiser, feeds: () => ({ ...Object.fromEntries(parameters), ...strength, ...lossScale }),
+      // All weights, of full fine-tuning, would be held a second time on the host to be compared with.
+      keeps: (name) => adapter !== null && parameters.has(name),
     }));
     const { data, release: releaseData } = openTaskData(pipeline, {
       microbatch, seed, size: options.height, compile: sampling.compile, warn: options.warn ?? (() => {}),

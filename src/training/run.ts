@@ -24,7 +24,8 @@ import type { RunFolder } from '../runs/folder.js';
 import { roundPrompts } from './prompts.js';
 import { namedConfig, openSession } from './session.js';
 import type { Own, Session } from './session.js';
-import { openRun } from './stored-config.js';
+import { chosenPrecision } from './precision.js';
+import { openRun, storedConfig } from './stored-config.js';
 import type { Exported, Summary } from '../runs/summary.js';
 import { train } from './train.js';
 import type { TrainResult } from './train.js';
@@ -57,10 +58,15 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
   const resources = openResources();
   let folder: RunFolder | null = null;
   try {
-    const config = namedConfig(absolutePaths(given), own);
+    const named = namedConfig(absolutePaths(given), own);
+    // Decided once: a run that goes on elsewhere computes in what it was begun with.
+    const asked = resume && named.precision === 'auto' ? (await storedConfig(path)).precision : named.precision;
+    const reasons: string[] = [];
+    const config = { ...named, precision: await chosenPrecision(asked, named.device, (text) => reasons.push(text), own.pipeline) };
     folder = await openRun(path, config, {
       resume, listeners: [shownBy(progress)], warn: progress.warn, onStop: () => wish.abort(new Error('asked to stop')),
     });
+    for (const reason of reasons) folder.progress.phase(reason);
     resources.use({ release: folder.close });
     const opened = resources.use(await openSession(config, folder.progress, own, signal));
     folder.progress.phase('reading what the run depends on');

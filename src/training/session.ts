@@ -82,7 +82,7 @@ export function openSession(given: RunConfig, progress: Progress, own: Own = {},
     if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);
     const evaluator = await materials.evaluator(task);
     return {
-      config, pipeline, method, methodOptions, task, prompts, reward, heldOut, evaluator, reported,
+      config: materials.config, pipeline, method, methodOptions, task, prompts, reward, heldOut, evaluator, reported,
       manifest: { ...materials.manifest, method: { name: method.name, paper: method.paper } },
       release: () => resources.release(),
     };

@@ -18,7 +18,8 @@ export async function storedConfig(path: string): Promise<RunConfig> {
     throw new ConfigError(`${path} was begun by an earlier version with accumulate: ${JSON.stringify(accumulate)}, and cannot go on: that is no `
       + `setting any more. Start a new run with ${insteadOfAccumulate({ ...settings, accumulate })}`);
   }
-  return absolutePaths(resolveConfig(settings, []));
+  // Earlier versions had no other precision, or wrote down which.
+  return absolutePaths(resolveConfig({ precision: 'float32', ...settings }, []));
 }
 
 /** Whether two configurations compute the same but for rounding. */

@@ -2,9 +2,12 @@
 import process from 'node:process';
 
 const from = (path) => import(new URL(`../../dist/${path}`, import.meta.url).href);
-const { input, weight, matmul, transpose, add } = await from('graph/index.js');
+const { input, weight, matmul, transpose, add, cast, expand, slice } = await from('graph/index.js');
 const { compile } = await from('runtime/compile.js');
-const { gpuBuffers } = await from('runtime/gpu-buffers.js');
+const { openDeviceCopies } = await from('runtime/device-copies.js');
+const { gpuBuffers, traffic } = await from('runtime/gpu-buffers.js');
+const { computesFloat16 } = await from('runtime/webgpu.js');
+const { chosenPrecision } = await from('training/precision.js');
 
 const SIDE = 64;
 const matrix = (f) => ({ data: Float32Array.from({ length: SIDE * SIDE }, (_, i) => f(i)), shape: [SIDE, SIDE], dtype: 'float32' });
@@ -53,6 +56,39 @@ const after = await error(derived, made);
 await made.release();
 await made.release();
 tell({ what: 'failures between', refused, error: after, left: gpuBuffers().buffers });
+
+// What is trained crosses when it has changed, and only then.
+const copies = openDeviceCopies((name) => name === 'x');
+const trained = await open(graphs[0], { copies });
+const changing = { x: matrix((i) => Math.cos(i)) };
+const crossed = [];
+const values = [];
+for (const change of [false, false, true, false]) {
+  if (change) changing.x.data[5] += 1;
+  const before = traffic().up;
+  values.push((await trained.run(changing)).y.data[5]);
+  crossed.push(traffic().up - before);
+}
+await trained.release();
+copies.release();
+tell({ what: 'copies', crossed, changed: [values[1] === values[0], values[2] !== values[1], values[3] === values[2]], left: gpuBuffers().buffers });
+
+// Half precision where the adapter has none is refused before it is run; and `auto` does not choose it.
+const said = [];
+const half = await computesFloat16();
+const precision = await chosenPrecision('auto', 'webgpu', (text) => said.push(text));
+const inHalf = { outputs: { y: cast(add(cast(x, 'float16'), cast(x, 'float16')), 'float32') } };
+const refusal = await compile(inHalf, { device: 'webgpu' }).then((made) => made.release().then(() => null), ({ name, message }) => `${name}: ${message}`);
+tell({ what: 'half', half, precision, said, refusal });
+
+// More in one tensor than any adapter of these drivers holds (nothing is computed): a sentence, and the device goes on.
+const LARGE = 400e6;
+const large = await compile({ outputs: { y: slice(add(expand(input('one', [1]), [LARGE]), 1), [LARGE - 4], [LARGE]) } }, { device: 'webgpu' });
+const reason = await large.run({ one: { data: Float32Array.of(1), shape: [1], dtype: 'float32' } }).then(() => null, ({ name, message }) => `${name}: ${message}`);
+await large.release();
+const onwards = await open(graphs[0]);
+tell({ what: 'too large', reason, error: await error(graphs[0], onwards) });
+await onwards.release();
 
 /** Bytes resident once garbage is gone. */
 const resident = () => {

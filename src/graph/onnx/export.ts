@@ -16,8 +16,8 @@ export interface Graph {
    * as location: a model larger than 2 GB cannot be one file, and whoever loads it need not copy them.
    */
   readonly baked?: ReadonlyMap<string, HostTensor>;
-  /** Leave the shapes of float32 inputs out of the file. */
-  readonly hideInputShapes?: boolean;
+  /** Leave the shapes of float32 inputs, or of all, out of the file. */
+  readonly hideInputShapes?: boolean | 'all';
 }
 
 /** Nodes that the tensors depend on, each after what it reads; gradient-only inputs of bridges do not count. */
@@ -153,7 +153,7 @@ export function exportOnnx(graph: Graph): Uint8Array {
       name: 'attune',
       node,
       initializer,
-      input: [...inputs].filter(([name]) => !baked.has(name)).map(([name, t]) => valueInfo(name, t, graph.hideInputShapes && t.dtype === 'float32')),
+      input: [...inputs].filter(([name]) => !baked.has(name)).map(([name, t]) => valueInfo(name, t, graph.hideInputShapes === 'all' || (graph.hideInputShapes && t.dtype === 'float32'))),
       output: outputs.map(([name, t]) => valueInfo(name, t)),
     },
   });
