@@ -30,7 +30,8 @@ const prompts = async (): Promise<Row[]> => Promise.all((await bundledPrompts())
 /** What was run where, and nothing that was not. */
 const DEVICES: readonly Row[] = [
   { name: 'cpu', proven: 'all models, methods and tests' },
-  { name: 'webgpu', proven: 'on software drivers alone (SwiftShader, lavapipe): sample with the bundled model; a run of train, and LoRA updates of refl, draft-lv, ddpo and dpo on Stable Diffusion 1.x; float32' },
+  { name: 'webgpu', proven: 'on software drivers alone: lavapipe, small SD 1.x and 2.x models: updates of twelve methods with a LoRA, draft on all weights; SDXL: refl, draft-lv, ddpo, dpo, draft on all weights; '
+    + 'SD 1.x: train, eval, search, sample; bundled model: draft-lv; mixed precision: refl, draft-lv, ddpo; SwiftShader: refl, sample. No GPU, no model of full size' },
   { name: 'cuda', proven: 'nothing; attune doctor tries it' },
 ];
 
