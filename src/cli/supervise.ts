@@ -30,7 +30,7 @@ interface Working {
 }
 
 /** In the child: says which run is lost if this process ends without a word. */
-export const tellRun = (run: string): void => void process.send?.({ run } satisfies Working);
+export const tellRun = (run: string): void => void (isChild() && process.send?.({ run } satisfies Working));
 
 /** What is left of a run whose process is gone. */
 async function remains(run: string): Promise<string> {
