@@ -37,10 +37,11 @@ const transformersMiddle: Middle = (length, side) => Math.floor((length - side) 
 /** torchvision's CenterCrop, in OpenAI's CLIP (the aesthetic predictor) and ImageReward: 1.5 becomes 2. */
 const torchvisionMiddle: Middle = (length, side) => roundHalfEven((length - side) / 2);
 
-const cropped = (middle: Middle) => (images: Tensor, side: number): Tensor => {
+/** @param shortest what the shortest side becomes before the crop; `side` by default */
+const cropped = (middle: Middle) => (images: Tensor, side: number, shortest = side): Tensor => {
   const [, , height, width] = images.shape as [number, number, number, number];
-  if (height === side && width === side) return images;
-  const scaled = (length: number): number => Math.floor((length * side) / Math.min(height, width));
+  if (height === side && width === side && shortest === side) return images;
+  const scaled = (length: number): number => Math.floor((length * shortest) / Math.min(height, width));
   const crop = (x: Tensor, axis: number): Tensor => {
     const skipped = middle(x.shape[axis]!, side);
     return narrow(x, axis, skipped, skipped + side);

@@ -48,5 +48,6 @@ export const PUBLISHED = {
   imageReward: {
     repository: 'THUDM/ImageReward@9fabc279a94f082f9eb130070cac021569dd16dc', files: ['ImageReward.pt'], bytes: 1_790_000_000, licence: 'Apache-2.0',
   },
+  dino: { repository: 'facebook/dino-vitb16', files: ['pytorch_model.bin'], bytes: 343_000_000, licence: 'Apache-2.0' },
   bertVocabulary: { repository: 'google-bert/bert-base-uncased', files: ['vocab.txt'], bytes: 232_000, licence: 'Apache-2.0' },
 } as const satisfies Readonly<Record<string, PublishedFiles>>;

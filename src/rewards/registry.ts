@@ -1,14 +1,20 @@
 /** @file The rewards by name: what there is, and opening one or a weighted sum as a user writes it. */
 import { z } from 'zod';
-import { encodePng, jpegBytes } from '../formats/image.js';
+import { encodePng, jpegBytes, readImage } from '../formats/image.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
+import { DREAMSIM_TYPES } from '../models/dreamsim-files.js';
+import { LPIPS_TRUNKS } from '../models/lpips.js';
+import type { LpipsTrunk } from '../models/lpips.js';
 import { clipHead } from './clip-head.js';
 import { clipScore } from './clip-score.js';
 import { color, COLOR_PROPERTIES } from './color.js';
 import type { ColorProperty } from './color.js';
 import { emojiClip } from './emoji-clip.js';
+import { dinoEncoder, dreamSim } from './encoders.js';
 import { hpsV2 } from './hpsv2.js';
 import { imageReward } from './image-reward.js';
+import { imageSimilarity } from './image-encoder.js';
+import { lpipsReward } from './lpips-reward.js';
 import { compressibility, incompressibility } from './jpeg.js';
 import { jpegSize } from './jpeg-size.js';
 import { httpReward } from './http.js';
@@ -68,8 +74,8 @@ function entry<S extends z.ZodRawShape>(
   };
 }
 
-/** The path of a reward that is published as one file. */
-const publishedFile = async (published: PublishedFiles, instead: string, downloads?: Downloads): Promise<string> =>
+/** The path of what is published as one file. */
+export const publishedFile = async (published: PublishedFiles, instead: string, downloads?: Downloads): Promise<string> =>
   `${await fetchPublished(published, instead, downloads)}/${published.files[0]!}`;
 
 const hps = (name: string, description: string, published: PublishedFiles): RewardEntry => entry(name, description, true,
@@ -81,6 +87,13 @@ const hps = (name: string, description: string, published: PublishedFiles): Rewa
     file: file ?? await publishedFile(published, 'the option file', downloads),
     tokenizer: tokenizer ?? await fetchPublished(PUBLISHED.clipTokenizer, 'the option tokenizer', downloads),
   }));
+
+export const DREAMSIM = {
+  folder: pathText('what dreamsim_*_checkpoint.zip of github.com/ssundaram21/dreamsim/releases unpacks to (no hub has it; the ensemble is 1.26 GB, MIT), '
+    + 'with dino_vitbase16_pretrain.pth of dl.fbaipublicfiles.com/dino for the types that begin with DINO'),
+  type: z.enum(DREAMSIM_TYPES).default('ensemble').describe(`${DREAMSIM_TYPES.join(', ')}; ensemble has DINO as its first branch`),
+};
+export const DINO_FILE = pathText('dino_vitbase16_pretrain.pth, or the weights of facebook/dino-vitb16; fetched from the hub by default').optional();
 
 const text = (what: string): z.ZodString => z.string().min(1).describe(what);
 /** A whole number, written as a text. */
@@ -154,6 +167,22 @@ export const REWARDS: readonly RewardEntry[] = [
       if (!base) throw new RewardSpecError(`Reward ${label} is the judgement of the model that the images are for, and none is at hand here.`);
       return selfAlignment(label, await base(), compile ? { compile } : {});
     }),
+  entry('dreamsim', 'Likeness to a picture of yours as people see it: 1 - DreamSim (Fu et al. 2023).', true,
+    { image: pathText('the picture'), ...DREAMSIM },
+    async (label, { image, folder, type }) => imageSimilarity({ name: label, description: 'likeness to a picture: 1 - DreamSim', range: [0, 1] },
+      await dreamSim(label, folder, type), await readImage(image))),
+  entry('dino', 'Likeness to a picture of yours in subject: cosine of DINO ViT-B/16\'s class tokens.', true,
+    { image: pathText('the picture'), file: DINO_FILE },
+    async (label, { image, file }, { downloads }) => imageSimilarity({ name: label, description: 'likeness to a picture: cosine in DINO', range: [0, 1] },
+      await dinoEncoder(label, file ?? await publishedFile(PUBLISHED.dino, 'the option file', downloads)), await readImage(image))),
+  entry('lpips', 'Likeness to a picture of yours, place by place: minus LPIPS 0.1 (Zhang et al. 2018).', true,
+    {
+      image: pathText('the picture, resized to the samples\' size'),
+      trunk: z.enum(Object.keys(LPIPS_TRUNKS) as [LpipsTrunk]).default('alex').describe('alex, vgg or squeeze'),
+      features: pathText('the trunk\'s weights by torchvision: alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth of download.pytorch.org/models'),
+      lins: pathText('alex.pth, vgg.pth or squeeze.pth of lpips/weights/v0.1 in the Python package lpips'),
+    },
+    async (label, { image, ...options }) => lpipsReward(label, options, await readImage(image))),
   entry('onnx', 'A number that any ONNX model computes from the image, and from the prompt if it reads tokens.', true,
     {
       file: pathText('the .onnx file'),

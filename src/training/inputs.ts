@@ -1,6 +1,7 @@
 /** @file Digests of all that a run computes with: if none of them changes, it goes on bit for bit. */
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
+import { mapSpacePaths } from '../evaluation/spaces.js';
 import { packageVersion } from '../formats/package-root.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
@@ -39,6 +40,18 @@ async function modelInputs(pipeline: Pipeline): Promise<Entries> {
     ['model configuration', hashText(JSON.stringify(configuration))],
     ['model tokenizer', hashText(words.join())],
   ];
+}
+
+/** Of the files of a feature space; of one that names none, what it is called. */
+async function spaceDigest(space: string): Promise<string> {
+  const paths: string[] = [];
+  mapSpacePaths(space, (path) => {
+    paths.push(path);
+    return path;
+  });
+  const digests: string[] = [];
+  for (const path of paths) digests.push(await digestOf(path));
+  return digests.length === 1 ? digests[0]! : hashText([space, ...digests].join());
 }
 
 /** A reward's weights, and every file that its options name. */
@@ -96,7 +109,7 @@ export async function inputsOf(session: Session): Promise<Inputs> {
     ...await modelInputs(pipeline),
     ...await rewardInputs('reward', reward, config.rewards, [1, ...task.imageShape], pipeline),
     ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape], pipeline) : []),
-    ...(space === null ? [] : [['features', await digestOf(space)] satisfies Entries[number]]),
+    ...(space === null ? [] : [['features', await spaceDigest(space)] satisfies Entries[number]]),
     [`prompts ${basename(prompts.name)}`, list(prompts)],
     ...[evaluator.selection, ...reported].filter((set) => set.list !== prompts.name)
       .map((set): Entries[number] => [`evaluation prompts ${basename(set.list)}`, hashText(JSON.stringify(set.prompts))]),

@@ -1,7 +1,7 @@
 /** @file What measuring and training a model both need: the model, rewards, prompts and sampler that a configuration names. */
 import { basename } from 'node:path';
 import { DENOISER_SPACE, openDenoiserFeatures } from '../evaluation/denoiser-features.js';
-import { openFeatures } from '../evaluation/features.js';
+import { openSpace } from '../evaluation/spaces.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { packageVersion } from '../formats/package-root.js';
 import { openRoller } from '../methods/rollout.js';
@@ -12,6 +12,7 @@ import { nativeSize } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { PRECISIONS } from '../nn/precision.js';
 import type { PrecisionName } from '../nn/precision.js';
+import type { Downloads } from '../rewards/published.js';
 import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
@@ -84,22 +85,22 @@ async function heldOutReward(
   return openRewards([parseReward(name)], options);
 }
 
-/** The feature space of a configuration: a CLIP folder, `DENOISER_SPACE`, or null for none. */
+/** The feature space of a configuration: a CLIP folder or one of `evaluation/spaces.ts`, `DENOISER_SPACE`, or null for none. */
 const spaceOf = ({ evaluation: { features } }: RunConfig, bundled: BundledModel | null): string | null =>
   (features === 'auto' ? bundled?.features ?? DENOISER_SPACE : features);
 
-/** The CLIP folder of the feature space that a configuration names; null where it is none. */
+/** What a configuration names as the feature space, if that has files; null otherwise. */
 export function featureFolder(config: RunConfig, bundled: BundledModel | null): string | null {
   const space = spaceOf(config, bundled);
   return space === DENOISER_SPACE ? null : space;
 }
 
 async function featureSpace(
-  config: RunConfig, bundled: BundledModel | null, compile: Execution, base: () => Promise<Pipeline>,
+  config: RunConfig, bundled: BundledModel | null, compile: Execution, base: () => Promise<Pipeline>, downloads: Downloads,
 ): Promise<FeatureExtractor | null> {
   const space = spaceOf(config, bundled);
   if (space === DENOISER_SPACE) return openDenoiserFeatures(await base(), { compile });
-  return space === null ? null : openFeatures(space, { tokenizer: null, compile });
+  return space === null ? null : openSpace(space, compile, downloads);
 }
 
 function adaptationOf({ train, lora: { rank, alpha, rankStabilised, targets } }: RunConfig): Adaptation {
@@ -144,7 +145,7 @@ export async function openMaterials(
   const reward = resources.use(own.reward ?? (await openRewards(parseRewards(config.rewards), opening)));
   check?.(reward);
   const heldOut = resources.use(await heldOutReward(config, bundled, reward, opening));
-  const features = resources.use(await featureSpace(config, bundled, compile, base));
+  const features = resources.use(await featureSpace(config, bundled, compile, base, opening.downloads));
   const pipeline = await load();
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);

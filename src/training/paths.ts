@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { DENOISER_SPACE } from '../evaluation/denoiser-features.js';
+import { mapSpacePaths } from '../evaluation/spaces.js';
 import { findMethod } from '../methods/index.js';
 import { bundledModel, emoji } from '../models/families/bundled.js';
 import { mapPaths } from '../rewards/path-option.js';
@@ -45,7 +46,7 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
       ...config.evaluation,
       ...(promptSet !== undefined && { promptSet: prompts(promptSet) }),
       final: { ...final, promptSet: reported === null || reported === 'auto' ? reported : prompts(reported) },
-      features: features === null || features === 'auto' || features === DENOISER_SPACE ? features : replace(features),
+      features: features === null || features === 'auto' || features === DENOISER_SPACE ? features : mapSpacePaths(features, replace),
       heldOut: heldOut === null || heldOut === 'auto' ? heldOut : reward(heldOut),
     },
   };

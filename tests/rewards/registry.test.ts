@@ -100,7 +100,7 @@ describe('opening', () => {
 
   test('every entry that needs no files and no model opens as what the list says', async () => {
     const withFiles = ['self-alignment', 'emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic', 'onnx', 'http',
-      'pickscore', 'hpsv2', 'hpsv2.1', 'image-reward', 'reward-model'];
+      'pickscore', 'hpsv2', 'hpsv2.1', 'dreamsim', 'dino', 'lpips', 'image-reward', 'reward-model'];
     const free = REWARDS.filter((r) => !withFiles.includes(r.name));
     expect(free.length).toBeGreaterThan(6);
     for (const entry of free) {

@@ -21,8 +21,8 @@ FIXTURES = HERE.parents[1] / "tests/fixtures"
 # pipeline before single_files, lora_files, embeddings and sdxl_text, which read what it writes.
 GENERATORS = ["engine_blocks", "engine_operators", "engine_pillow", "schedulers", "unets", "autoencoders",
               "text_encoders", "tokenizer", "pipeline", "single_files", "lora_files", "key_lists", "onnx_models",
-              "method_losses", "nabla_losses", "wordpiece", "preference_rewards", "published_rewards", "torch_files", "embeddings",
-              "sdxl_text", "onnx_reference"]
+              "method_losses", "nabla_losses", "wordpiece", "preference_rewards", "published_rewards", "measures", "torch_files",
+              "embeddings", "sdxl_text", "onnx_reference"]
 
 
 def run(generators, folder):

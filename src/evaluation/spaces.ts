@@ -1,0 +1,123 @@
+/** @file The feature spaces by name, as a user writes them: `inception?file=…`, `dreamsim?folder=…`, `dino`, or a CLIP folder. */
+import { z } from 'zod';
+import { ConfigError } from '../formats/errors.js';
+import { suggestion } from '../formats/nearest.js';
+import { problemOf } from '../formats/plain-issues.js';
+import { host } from '../graph/dtype.js';
+import { input } from '../graph/tensor.js';
+import { INCEPTION_RESIZE } from '../models/inception.js';
+import type { InceptionResize } from '../models/inception.js';
+import { dinoEncoder, dreamSim, inceptionEncoder } from '../rewards/encoders.js';
+import type { ImageEncoder } from '../rewards/image-encoder.js';
+import { mapPaths, pathText } from '../rewards/path-option.js';
+import type { Downloads } from '../rewards/published.js';
+import { PUBLISHED } from '../rewards/published-files.js';
+import { DINO_FILE, DREAMSIM, publishedFile } from '../rewards/registry.js';
+import { takeRows } from '../rewards/rows.js';
+import { compile } from '../runtime/compile.js';
+import type { Executable, Execution } from '../runtime/compile.js';
+import { openFeatures } from './features.js';
+import type { FeatureExtractor } from './features.js';
+
+interface Space {
+  readonly options: z.ZodObject;
+  open(options: Readonly<Record<string, unknown>>, downloads?: Downloads): Promise<ImageEncoder>;
+}
+
+const inception = z.strictObject({
+  file: pathText('pt_inception-2015-12-05-6726825d.pth of github.com/mseitzer/pytorch-fid/releases'),
+  resize: z.enum(Object.keys(INCEPTION_RESIZE) as [InceptionResize]).default('pytorch-fid').describe('pytorch-fid, or clean as in clean-fid'),
+});
+const dreamsim = z.strictObject(DREAMSIM);
+const dino = z.strictObject({ file: DINO_FILE });
+
+/** FID is the Fréchet distance in `inception`; DreamSim's diversity the mean pairwise distance in `dreamsim`. */
+const SPACES: Readonly<Record<string, Space>> = {
+  inception: {
+    options: inception,
+    open: (options) => {
+      const { file, resize } = inception.parse(options);
+      return inceptionEncoder('features', file, resize);
+    },
+  },
+  dreamsim: {
+    options: dreamsim,
+    open: (options) => {
+      const { folder, type } = dreamsim.parse(options);
+      return dreamSim('features', folder, type);
+    },
+  },
+  dino: {
+    options: dino,
+    open: async (options, downloads) =>
+      dinoEncoder('features', dino.parse(options).file ?? await publishedFile(PUBLISHED.dino, 'features: dino?file=PATH', downloads)),
+  },
+};
+
+/** The space that a text names with its options; null for the path of a CLIP folder. @throws ConfigError for an option that is wrong */
+function named(text: string): { space: Space; options: Record<string, unknown>; name: string } | null {
+  const [, name = '', query] = /^(\w+)(?:\?(.*))?$/s.exec(text) ?? [];
+  const space = Object.hasOwn(SPACES, name) ? SPACES[name]! : null;
+  if (!space) return null;
+  const options = Object.fromEntries((query ?? '').split(/&(?=\w+=)/).filter((pair) => pair !== '').map((pair) => {
+    const at = pair.indexOf('=');
+    return [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
+  }));
+  const unknown = Object.keys(options).find((key) => !Object.hasOwn(space.options.shape, key));
+  if (unknown !== undefined) throw new ConfigError(`features: ${name} has no option "${unknown}". ${suggestion(unknown, Object.keys(space.options.shape))}`);
+  return { space, options, name };
+}
+
+/** A feature space as a user writes it, with every path in it replaced. */
+export function mapSpacePaths(text: string, replace: (path: string) => string): string {
+  const found = named(text);
+  if (!found) return replace(text);
+  const mapped = Object.entries(mapPaths(found.space.options, found.options, replace) as Record<string, string>);
+  return mapped.length === 0 ? text : `${found.name}?${mapped.map(([key, value]) => `${key}=${value}`).join('&')}`;
+}
+
+/** The vectors of an encoder, a batch at a time; compiled once for each size of image. */
+export function encoderFeatures(encoder: ImageEncoder, execution: Execution, batch = 8): FeatureExtractor {
+  const compiled = new Map<string, Executable<'rows'>>();
+  return {
+    async images(images) {
+      const n = images.shape[0]!;
+      const shape = [batch, ...images.shape.slice(1)];
+      const key = shape.join();
+      const executable = compiled.get(key)
+        ?? await compile({ outputs: { rows: encoder.embed(input('images', shape)) } }, { ...execution, weights: encoder.weights });
+      compiled.set(key, executable);
+      const parts: Float32Array[] = [];
+      for (let start = 0; start < n; start += batch) {
+        const { rows } = await executable.run({ images: takeRows(images, start, batch) });
+        const width = rows.shape[1]!;
+        parts.push((rows.data as Float32Array).slice(0, Math.min(batch, n - start) * width));
+      }
+      const width = parts[0]!.length / Math.min(batch, n);
+      const all = new Float32Array(n * width);
+      parts.reduce((at, part) => (all.set(part, at), at + part.length), 0);
+      return host(all, [n, width]);
+    },
+    async release() {
+      for (const executable of compiled.values()) await executable.release();
+      compiled.clear();
+    },
+  };
+}
+
+/**
+ * Opens a feature space.
+ *
+ * @param text a name with its options, or the folder of a CLIP model
+ * @throws ConfigError for an option that is wrong; FormatError for a file that is missing or wrong
+ */
+export async function openSpace(text: string, execution: Execution, downloads?: Downloads): Promise<FeatureExtractor> {
+  const found = named(text);
+  if (!found) return openFeatures(text, { tokenizer: null, compile: execution });
+  const parsed = found.space.options.safeParse(found.options);
+  if (!parsed.success) {
+    const { path, text: problem } = problemOf(parsed.error, found.options, found.space.options);
+    throw new ConfigError(`features: ${found.name}, option ${path} ${problem}`);
+  }
+  return encoderFeatures(await found.space.open(parsed.data, downloads), execution);
+}
