@@ -24,48 +24,37 @@ interface Space {
   open(options: Readonly<Record<string, unknown>>, downloads?: Downloads): Promise<ImageEncoder>;
 }
 
-const inception = z.strictObject({
-  file: pathText('pt_inception-2015-12-05-6726825d.pth of github.com/mseitzer/pytorch-fid/releases'),
-  resize: z.enum(Object.keys(INCEPTION_RESIZE) as [InceptionResize]).default('pytorch-fid').describe('pytorch-fid, or clean as in clean-fid'),
-});
-const dreamsim = z.strictObject(DREAMSIM);
-const dino = z.strictObject({ file: DINO_FILE });
+function space<S extends z.ZodRawShape>(shape: S, open: (options: z.infer<z.ZodObject<S>>, downloads?: Downloads) => Promise<ImageEncoder>): Space {
+  const options = z.strictObject(shape);
+  return {
+    options: options as unknown as z.ZodObject,
+    open: (given, downloads) => open(options.parse(given) as z.infer<z.ZodObject<S>>, downloads),
+  };
+}
 
 /** FID is the Fréchet distance in `inception`; DreamSim's diversity the mean pairwise distance in `dreamsim`. */
 const SPACES: Readonly<Record<string, Space>> = {
-  inception: {
-    options: inception,
-    open: (options) => {
-      const { file, resize } = inception.parse(options);
-      return inceptionEncoder('features', file, resize);
-    },
-  },
-  dreamsim: {
-    options: dreamsim,
-    open: (options) => {
-      const { folder, type } = dreamsim.parse(options);
-      return dreamSim('features', folder, type);
-    },
-  },
-  dino: {
-    options: dino,
-    open: async (options, downloads) =>
-      dinoEncoder('features', dino.parse(options).file ?? await publishedFile(PUBLISHED.dino, 'features: dino?file=PATH', downloads)),
-  },
+  inception: space({
+    file: pathText('pt_inception-2015-12-05-6726825d.pth of github.com/mseitzer/pytorch-fid/releases'),
+    resize: z.enum(Object.keys(INCEPTION_RESIZE) as [InceptionResize]).default('pytorch-fid').describe('pytorch-fid, or clean as in clean-fid'),
+  }, ({ file, resize }) => inceptionEncoder('features', file, resize)),
+  dreamsim: space(DREAMSIM, ({ folder, type }) => dreamSim('features', folder, type)),
+  dino: space({ file: DINO_FILE }, async ({ file }, downloads) =>
+    dinoEncoder('features', file ?? await publishedFile(PUBLISHED.dino, 'features: dino?file=PATH', downloads))),
 };
 
 /** The space that a text names with its options; null for the path of a CLIP folder. @throws ConfigError for an option that is wrong */
 function named(text: string): { space: Space; options: Record<string, unknown>; name: string } | null {
   const [, name = '', query] = /^(\w+)(?:\?(.*))?$/s.exec(text) ?? [];
-  const space = Object.hasOwn(SPACES, name) ? SPACES[name]! : null;
-  if (!space) return null;
+  const found = Object.hasOwn(SPACES, name) ? SPACES[name]! : null;
+  if (!found) return null;
   const options = Object.fromEntries((query ?? '').split(/&(?=\w+=)/).filter((pair) => pair !== '').map((pair) => {
     const at = pair.indexOf('=');
     return [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
   }));
-  const unknown = Object.keys(options).find((key) => !Object.hasOwn(space.options.shape, key));
-  if (unknown !== undefined) throw new ConfigError(`features: ${name} has no option "${unknown}". ${suggestion(unknown, Object.keys(space.options.shape))}`);
-  return { space, options, name };
+  const unknown = Object.keys(options).find((key) => !Object.hasOwn(found.options.shape, key));
+  if (unknown !== undefined) throw new ConfigError(`features: ${name} has no option "${unknown}". ${suggestion(unknown, Object.keys(found.options.shape))}`);
+  return { space: found, options, name };
 }
 
 /** A feature space as a user writes it, with every path in it replaced. */
@@ -119,5 +108,5 @@ export async function openSpace(text: string, execution: Execution, downloads?: 
     const { path, text: problem } = problemOf(parsed.error, found.options, found.space.options);
     throw new ConfigError(`features: ${found.name}, option ${path} ${problem}`);
   }
-  return encoderFeatures(await found.space.open(parsed.data, downloads), execution);
+  return encoderFeatures(await found.space.open(found.options, downloads), execution);
 }

@@ -14,8 +14,7 @@ import { resize } from '../graph/ops/resize.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Scope } from '../nn/scope.js';
 
-/** Numbers of an image's features: what the last pooling gives. */
-export const INCEPTION_WIDTH = 2048;
+
 const SIDE = 299;
 
 /** How pictures become 299 pixels square: pytorch-fid's bilinear filter without antialiasing, or clean-fid's bicubic with it (arXiv 2104.11222). */

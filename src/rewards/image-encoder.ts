@@ -18,7 +18,7 @@ export interface ImageEncoder {
 }
 
 /** The vectors of images, float32 [N, D], in one run. */
-export async function embedImages(encoder: ImageEncoder, images: HostTensor, execution: Execution = {}): Promise<HostTensor> {
+async function embedImages(encoder: ImageEncoder, images: HostTensor, execution: Execution = {}): Promise<HostTensor> {
   const rows = encoder.embed(input('images', images.shape));
   const executable = await compile({ outputs: { rows } }, { ...execution, weights: encoder.weights });
   try {
