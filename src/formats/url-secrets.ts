@@ -64,3 +64,10 @@ export function openAddress(text: string, environment: Readonly<Record<string, s
     hide: (message) => hidden.reduce((shown, secret) => shown.replaceAll(secret, '…'), message),
   };
 }
+
+/** The value of an environment variable that holds a secret. @throws Error if it is not set */
+export function environmentSecret(name: string, environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const value = environment[name];
+  if (value === undefined || value === '') throw new Error(`the environment variable ${name}, which is to hold the key, is not set`);
+  return value;
+}

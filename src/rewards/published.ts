@@ -4,12 +4,14 @@ import { fetchClip, fetchFiles } from '../models/hub.js';
 import { hubEndpoint, isOffline } from '../models/hub-environment.js';
 import type { PublishedFiles } from './published-files.js';
 
-/** Who hears of downloads. */
+/** Who hears of downloads, and of what rewards warn of. */
 export interface Downloads {
   /** Once before the first byte: what is fetched, from where, how large it is and under which licence. */
   begin?: ((text: string) => void) | undefined;
   /** Bytes so far and in all. */
   bytes?: ((done: number, total: number) => void) | undefined;
+  /** What a reward has to say while it works. */
+  warn?: ((text: string) => void) | undefined;
 }
 
 const gigabytes = (bytes: number): string => (bytes < 1e9 ? `${(bytes / 1e6).toPrecision(3)} MB` : `${(bytes / 1e9).toPrecision(3)} GB`);

@@ -38,6 +38,7 @@ import type { Execution } from '../runtime/compile.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { style } from './style.js';
 import { symmetry } from './symmetry.js';
+import { VLM_ASPECTS, vlmJudge } from './vlm-judge.js';
 import { weightedSum } from './weighted.js';
 
 /** What a reward may need beside its options. */
@@ -202,6 +203,17 @@ export const REWARDS: readonly RewardEntry[] = [
       timeout: z.coerce.number().positive().default(120).describe('seconds that an answer may take'),
     },
     (label, options) => httpReward(label, options, encodePng)),
+  entry('vlm-judge', 'Marks by a vision-language model over an OpenAI-compatible endpoint: the aspects of Diffusion-Sharpening.', false,
+    {
+      url: z.url({ protocol: /^https?$/ }).describe('its chat completions, for instance http://127.0.0.1:8000/v1/chat/completions'),
+      model: text('name of the model there, for instance gpt-4o'),
+      key: z.string().regex(/^[A-Za-z_]\w*$/).optional().describe('name of the environment variable that holds the key, for instance OPENAI_API_KEY; the key itself goes nowhere else'),
+      aspect: z.enum([...VLM_ASPECTS, 'mean']).default('overall').describe(`${VLM_ASPECTS.join(', ')}, or mean of the five aspects`),
+      timeout: z.coerce.number().positive().default(60).describe('seconds that an answer may take'),
+      retries: z.coerce.number().int().min(0).max(20).default(2).describe('how often an answer that cannot be read is asked for again'),
+      skip: z.coerce.number().min(0).lt(1).default(0.25).describe('largest share of a batch that may stay without marks (it is told, and counts as the mean of the others)'),
+    },
+    (label, { key, ...options }, downloads) => vlmJudge(label, { ...options, keyVariable: key }, encodePng, downloads?.warn)),
 ];
 
 export { RewardSpecError };

@@ -12,7 +12,8 @@ export interface Progress {
 export const silent: Progress = { phase: () => {}, step: () => {}, warn: () => {} };
 
 /** Downloads as progress: what is fetched is told as a phase before its first byte. */
-export const downloadsTo = (progress: Progress, signal?: AbortSignal): { begin(text: string): void; bytes(done: number, total: number): void } => ({
+export const downloadsTo = (progress: Progress, signal?: AbortSignal): { begin(text: string): void; bytes(done: number, total: number): void; warn(text: string): void } => ({
+  warn: (text) => progress.warn(text),
   begin: (text) => progress.phase(text),
   bytes(done, total) {
     signal?.throwIfAborted();

@@ -99,7 +99,7 @@ describe('opening', () => {
   });
 
   test('every entry that needs no files and no model opens as what the list says', async () => {
-    const withFiles = ['self-alignment', 'emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic', 'onnx', 'http',
+    const withFiles = ['self-alignment', 'emoji-clip', 'emoji-judge', 'style', 'clip-score', 'aesthetic', 'onnx', 'http', 'vlm-judge',
       'pickscore', 'hpsv2', 'hpsv2.1', 'dreamsim', 'dino', 'lpips', 'image-reward', 'reward-model'];
     const free = REWARDS.filter((r) => !withFiles.includes(r.name));
     expect(free.length).toBeGreaterThan(6);
