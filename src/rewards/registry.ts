@@ -5,6 +5,7 @@ import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
 import { DREAMSIM_TYPES } from '../models/dreamsim-files.js';
 import { LPIPS_TRUNKS } from '../models/lpips.js';
 import type { LpipsTrunk } from '../models/lpips.js';
+import { clamped } from './clamped.js';
 import { clipHead } from './clip-head.js';
 import { clipScore } from './clip-score.js';
 import { color, COLOR_PROPERTIES } from './color.js';
@@ -207,13 +208,13 @@ export const REWARDS: readonly RewardEntry[] = [
     {
       url: z.url({ protocol: /^https?$/ }).describe('its chat completions, for instance http://127.0.0.1:8000/v1/chat/completions'),
       model: text('name of the model there, for instance gpt-4o'),
-      key: z.string().regex(/^[A-Za-z_]\w*$/).optional().describe('name of the environment variable that holds the key, for instance OPENAI_API_KEY; the key itself goes nowhere else'),
+      keyFrom: z.string().regex(/^[A-Za-z_]\w*$/).optional().describe('name of the environment variable that holds the key, for instance OPENAI_API_KEY; the key itself goes nowhere else'),
       aspect: z.enum([...VLM_ASPECTS, 'mean']).default('overall').describe(`${VLM_ASPECTS.join(', ')}, or mean of the five aspects`),
       timeout: z.coerce.number().positive().default(60).describe('seconds that an answer may take'),
       retries: z.coerce.number().int().min(0).max(20).default(2).describe('how often an answer that cannot be read is asked for again'),
       skip: z.coerce.number().min(0).lt(1).default(0.25).describe('largest share of a batch that may stay without marks (it is told, and counts as the mean of the others)'),
     },
-    (label, { key, ...options }, downloads) => vlmJudge(label, { ...options, keyVariable: key }, encodePng, downloads?.warn)),
+    (label, { keyFrom, ...options }, { downloads }) => vlmJudge(label, { ...options, keyVariable: keyFrom }, encodePng, downloads?.warn)),
 ];
 
 export { RewardSpecError };
@@ -226,8 +227,14 @@ export interface RewardSpec {
   /** The score enters the sum as (score − mean) / std. */
   readonly mean: number;
   readonly std: number;
+  /** Before that it is cut to [min, max]. */
+  readonly min?: number;
+  readonly max?: number;
   readonly options: Readonly<Record<string, string>>;
 }
+
+/** Options of every reward. */
+const COMMON = ['mean', 'std', 'min', 'max'];
 
 /** What is said of each reward, its options included: a word of it may be what was meant. */
 const TEXTS: ReadonlyMap<string, string> = new Map(REWARDS.map(({ name, description, options }) =>
@@ -256,7 +263,7 @@ export function mapRewardPaths(text: string, replace: (path: string) => string):
 function checkSpec(spec: RewardSpec): RewardSpec {
   const { name, options } = spec;
   const { options: shape } = entryOf(name);
-  const names = [...Object.keys(shape.shape), 'mean', 'std'];
+  const names = [...Object.keys(shape.shape), ...COMMON];
   const unknown = Object.keys(options).find((key) => !Object.hasOwn(shape.shape, key));
   if (unknown !== undefined) {
     throw new RewardSpecError(`Reward ${name} has no option "${unknown}". ${suggestion(unknown, names)}`);
@@ -274,6 +281,8 @@ function checkSpec(spec: RewardSpec): RewardSpec {
       throw new RewardSpecError(`Reward ${name} has the ${key} ${value}; it must be ${needed}.`);
     }
   }
+  const { min = -Infinity, max = Infinity } = spec;
+  if (!(min < max)) throw new RewardSpecError(`Reward ${name} is cut to [${min}, ${max}]; min must be less than max.`);
   return spec;
 }
 
@@ -293,8 +302,8 @@ function pairsOf(query: string, names: readonly string[]): string[] {
 }
 
 /**
- * Reads `NAME[:weight][?option=value&…]`. Beside the reward's own options there are `mean` and `std`, by which it is
- * normalised. Values are taken as they stand; see `pairsOf` for `&` within them.
+ * Reads `NAME[:weight][?option=value&…]`. Beside the reward's own options there are `min` and `max`, to which
+ * it is cut, and `mean` and `std`, by which it is then normalised. Values are taken as they stand; see `pairsOf` for `&` within them.
  *
  * @throws RewardSpecError with the nearest valid names, or for an address with a password or key in it
  */
@@ -303,12 +312,12 @@ export function parseReward(text: string): RewardSpec {
   const { options: shape } = entryOf(name);
   if (holdsSecrets(text)) throw new RewardSpecError(`Reward ${name} has a password or key in an address. ${SECRETS_REMEDY}`);
   const options: Record<string, string> = Object.create(null); // so that __proto__ is a key like others
-  for (const pair of query ? pairsOf(query, [...Object.keys(shape.shape), 'mean', 'std']) : []) {
+  for (const pair of query ? pairsOf(query, [...Object.keys(shape.shape), ...COMMON]) : []) {
     const at = pair.indexOf('=');
     if (at < 1) throw new RewardSpecError(`Reward ${name}: "${pair}" is not option=value.`);
     options[pair.slice(0, at)] = pair.slice(at + 1);
   }
-  const { mean, std, ...own } = options;
+  const { mean, std, min, max, ...own } = options;
   const number = (what: string, value: string | undefined, otherwise: number): number => {
     if (value === undefined) return otherwise;
     // An empty text is no number, though Number('') is 0.
@@ -316,7 +325,10 @@ export function parseReward(text: string): RewardSpec {
     if (Number.isNaN(result)) throw new RewardSpecError(`Reward ${name}: ${what} "${value}" is not a number.`);
     return result;
   };
-  return checkSpec({ name, weight: number('weight', weight, 1), mean: number('mean', mean, 0), std: number('std', std, 1), options: own });
+  return checkSpec({
+    name, weight: number('weight', weight, 1), mean: number('mean', mean, 0), std: number('std', std, 1), options: own,
+    ...(min !== undefined && { min: number('min', min, 0) }), ...(max !== undefined && { max: number('max', max, 0) }),
+  });
 }
 
 /** Rewards that are used together, as a user writes them. @throws RewardSpecError also if all have the weight 0 */
@@ -342,7 +354,8 @@ export async function openRewards(specs: readonly RewardSpec[], options: ScorerO
     for (const spec of specs.map(checkSpec)) {
       const count = (used.get(spec.name) ?? 0) + 1;
       used.set(spec.name, count);
-      opened.push(await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options, options));
+      const reward = await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options, options);
+      opened.push(spec.min === undefined && spec.max === undefined ? reward : clamped(reward, spec.min ?? -Infinity, spec.max ?? Infinity));
     }
   } catch (error) {
     for (const reward of opened) await reward.release?.();

@@ -10,6 +10,7 @@ describe('NAME[:weight][?option=value&…]', () => {
     ['symmetry:0.5', { weight: 0.5 }],
     ['symmetry:-2?mirror=top-bottom', { weight: -2, options: { mirror: 'top-bottom' } }],
     ['color:1e-1?property=red&mean=0.2&std=0.05', { weight: 0.1, mean: 0.2, std: 0.05, options: { property: 'red' } }],
+    ['color?min=0.2&max=0.6', { min: 0.2, max: 0.6, options: {} }],
     ['clip-score?folder=C:\\models\\a=b?c', { options: { folder: 'C:\\models\\a=b?c' } }],
     ['clip-score?folder=/a&b/c', { options: { folder: '/a&b/c' } }],
     ['clip-score?folder=/a&b=c/&d&tokenizer=/t&', { options: { folder: '/a&b=c/&d', tokenizer: '/t&' } }],
@@ -28,6 +29,8 @@ describe('NAME[:weight][?option=value&…]', () => {
     ['symmetry?miror=left', 'no option "miror". Did you mean mirror?'],
     ['symmetry?mirror', '"mirror" is not option=value'],
     ['symmetry?std=0', 'std 0'],
+    ['symmetry?min=1&max=0', 'min must be less than max'],
+    ['symmetry?max=', 'max "" is not a number'],
     ['symmetry?mean=x', 'mean "x" is not a number'],
     ['symmetry?constructor=1', 'no option "constructor"'],
     ['reward-model', 'option folder is missing'],
@@ -96,6 +99,19 @@ describe('opening', () => {
   test('no reward, and a configuration that was not checked, are refused', async () => {
     await expect(openRewards([])).rejects.toThrow(RewardSpecError);
     await expect(openRewards([{ ...parseReward('symmetry'), name: 'nope' }])).rejects.toThrow(RewardSpecError);
+  });
+
+  test('a reward with min and max is cut to them, and asks for nothing beyond', async () => {
+    const none = Array<string>(6).fill('');
+    const images = pictures(6);
+    const plain = [...await openScorer(await openRewards([parseReward('color')])).score(images, none)];
+    const [low, high] = [1, 4].map((i) => plain.toSorted()[i]!) as [number, number];
+    const cut = await openRewards([parseReward(`color?min=${low}&max=${high}&mean=0.4&std=0.1`)]);
+    const expected = plain.map((s) => (Math.min(high, Math.max(low, s)) - 0.4) / 0.1);
+    expect(expected).not.toEqual(plain.map((s) => (s - 0.4) / 0.1));
+    (await openScorer(cut).score(images, none)).forEach((s, i) => expect(s).toBeCloseTo(expected[i]!, 4));
+    const black = await openRewards([parseReward('jpeg-compressibility?min=-0.1')]);
+    expect([...await openScorer(black).score(images, none)]).toEqual(Array<number>(6).fill(Math.fround(-0.1)));
   });
 
   test('every entry that needs no files and no model opens as what the list says', async () => {

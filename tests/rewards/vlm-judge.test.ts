@@ -39,7 +39,7 @@ const says = (content: string) => (response: ServerResponse): void => void respo
 const status = (code: number, text: string) => (response: ServerResponse): void => void response.writeHead(code).end(text);
 
 async function score(options = '', count = 2, told: string[] = []): Promise<number[]> {
-  const spec = parseReward(`vlm-judge?url=${url}&model=m&key=JUDGE_KEY${options}`);
+  const spec = parseReward(`vlm-judge?url=${url}&model=m&keyFrom=JUDGE_KEY${options}`);
   expect(JSON.stringify(spec)).not.toContain(KEY);
   const reward = await openRewards([spec], { downloads: { warn: (text) => told.push(text) } });
   return [...await openScorer(reward).score(pictures(count, 8), ['a cat', 'two dogs', 'x', 'y'].slice(0, count))];
