@@ -122,7 +122,9 @@ describe('a run whose judge falls, within what is tolerated', { timeout: 600_000
   });
 
   test('is reported on noise that chose nothing', async () => {
-    const [{ on, base, tuned, gainInDeviations, gainError }] = summary.reported as [Summary['reported'][number]];
+    const [unseen, { on, base, tuned }] = summary.reported as [Summary['reported'][number], Summary['reported'][number]];
+    const { gainInDeviations, gainError } = unseen;
+    expect(unseen.on).toEqual({ list: 'heldout', prompts: 2, images: 4, seed: 1_000_000, untrained: true });
     expect(on).toEqual({ list, prompts: 1, images: 2, seed: 1_000_000, untrained: false }); // "a horse", the one that is not selected on
     expect(summary).toMatchObject({ gainInDeviations, gainError, selectedOn: { list, prompts: 2, images: 4, seed: 0 } });
     expect(base.reward).not.toBe(summary.base.reward);
