@@ -64,7 +64,7 @@ export function openPictures(index: RunIndex): Pictures {
       const known = store.get(key);
       if (known) return { type: 'image/webp', bytes: known };
       const bytes = await readWhole(await within(folder, image.file), MOST_BYTES.picture);
-      if (bytes.readUInt32BE(0) !== 0x89504e47) throw new Refusal(404, 'that is no PNG file');
+      if (bytes.length < 4 || bytes.readUInt32BE(0) !== 0x89504e47) throw new Refusal(404, 'that is no PNG file');
       if (size === null || bytes.length <= SMALL_FILE) return { type: 'image/png', bytes };
       const small = await smaller(bytes, size);
       keep(key, small);

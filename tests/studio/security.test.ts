@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { openStudio } from '../../src/studio/server.js';
 import type { Studio } from '../../src/studio/server.js';
 import { scratch } from '../cli/helpers.js';
@@ -111,11 +111,14 @@ test('pictures are those that a log names, in the run\'s own folder in truth, an
   const named = (n: number, file: string): object => ({ type: 'image', step: n, strength: 1, index: 0, prompt: '', file });
   mkdirSync(join(bad, 'samples'), { recursive: true });
   symlinkSync(join(root, 'secret.png'), join(bad, 'samples', 'link.png'));
+  writeFileSync(join(bad, 'samples', 'none.png'), 'x');
   writeFileSync(join(bad, 'samples', 'page.png'), '<html><script>alert(1)</script>');
-  append(bad, named(5, 'samples/link.png') as never, named(6, 'samples/page.png') as never, named(7, 'samples/../../../secret.png') as never);
-  for (const n of [5, 6, 7]) expect(await picture(`bad/images/${n}/1/0`), String(n)).toBe(404);
+  append(bad, named(5, 'samples/link.png') as never, named(6, 'samples/page.png') as never, named(7, 'samples/../../../secret.png') as never, named(8, 'samples/none.png') as never);
   await writePicture(bad, 0, 0, 600);
+  // New runs are looked for once a second.
+  await vi.waitFor(async () => expect(await picture('bad/images/0/1/0')).toBe(200), { timeout: 20_000, interval: 200 });
   expect(await get(studio, '/api/runs/bad/images/0/1/0?size=128')).toMatchObject({ status: 200, headers: { 'content-type': 'image/webp' } });
+  for (const n of [5, 6, 7, 8]) expect(await picture(`bad/images/${n}/1/0`), String(n)).toBe(404);
 });
 
 test('a run is started by settings of the schema alone, as arguments that no shell sees', async () => {

@@ -7,6 +7,7 @@ import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors
 import { readAll } from '../../src/formats/weights.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
+import { openPolicy } from '../../src/methods/policy.js';
 import { loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.js';
 import type { RunState } from '../../src/training/checkpoint.js';
 import { resolveConfig } from '../../src/training/config.js';
@@ -23,7 +24,7 @@ const stateAt = (step: number): RunState => ({
   tensors: { parameters: weights(step), m: weights(0.1), v: weights(0.2), best: weights(0.3) },
   values: { evaluations: [{ step: 0, reward: 0.25 }], baseCount: 4, seconds: 1.5, peakBytes: 0 },
 });
-const trained = { task: { parameters: weights(0) }, stepper: {}, config: resolveConfig({}, []) } as unknown as Trained;
+const trained = { task: openPolicy(weights(0), new Map()), stepper: {}, config: resolveConfig({}, []) } as unknown as Trained;
 
 /** Two checkpoints, the newer one damaged; what is loaded of them, and what is told. */
 async function after(name: string, damage: (folder: string) => Promise<void> | void) {
