@@ -3,21 +3,19 @@ import type { HostTensor, TypedArray } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
 import { exportOnnx, graphInputs } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
-import type { Node, Tensor } from '../graph/tensor.js';
+import type { Tensor } from '../graph/tensor.js';
 import { pause } from '../host/pause.js';
-import { blockConvolutions } from './blocked-convolution.js';
-import { channelBlock as machineBlock } from './blocked-layout.js';
 import { asFed, createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
 import { deviceFailure } from './device-failure.js';
-import { frozenNodes, hoistFrozen, lookup, share } from './frozen.js';
+import { lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
-import { isStored, readStored } from './stored-weights.js';
+import { isStored } from './stored-weights.js';
 import type { DeviceCopies } from './device-copies.js';
 import { countTraffic, openGpu } from './gpu-buffers.js';
-import { HIDING, hideShapes } from './hidden-shapes.js';
+import { HIDING } from './hidden-shapes.js';
+import { lowered } from './lower.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
-import { avoidGaps } from './webgpu.js';
 
 export interface CompileOptions {
   device?: Device;
@@ -123,12 +121,6 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
   };
 }
 
-/** The graph with the operators that suit the device. */
-async function lower<G extends Graph>(graph: G, device: Device, block: number | null, frozen: ReadonlyMap<Node, unknown>): Promise<G> {
-  if (device === 'webgpu') return avoidGaps(graph);
-  return block === null ? graph : blockConvolutions(graph, block, frozen);
-}
-
 /**
  * Compiles the computation of `graph.outputs`. Every input that is not among `weights` must be fed at each run.
  *
@@ -139,9 +131,7 @@ export async function compile<O extends string>(
   graph: Graph & { outputs: Readonly<Record<O, Tensor>> },
   options: CompileOptions = {},
 ): Promise<Executable<O>> {
-  const { device = 'cpu', weights = {}, bake = device === 'cuda' } = options;
-  const hidden = options.hideShapes === true && device === 'cpu' && !bake;
-  const { hoist = !bake && !hidden } = options;
+  const { device = 'cpu', weights = {} } = options;
   const ort = sessionOptions(options);
   await throwIfAborted(options.signal);
   if (device === 'webgpu') await openGpu();
@@ -154,11 +144,7 @@ export async function compile<O extends string>(
     check(name, t, isStored(t, value) ? { ...value, dtype: t.dtype } : value);
     given.add(name);
   }
-  const block = device !== 'cpu' || bake ? null : options.channelBlock === undefined ? await machineBlock() : options.channelBlock;
-  const read = readStored(graph, weights, device === 'cpu');
-  const lowered = await lower(read, device, block, hoist ? frozenNodes(read, weights) : new Map());
-  const { graph: hoisted, parts } = hoist ? hoistFrozen(lowered, weights, device) : { graph: lowered, parts: new Map<string, Tensor>() };
-  const compiled = hidden ? hideShapes(hoisted) : hoisted;
+  const { compiled, parts, hidden, baked: bake } = await lowered(graph, options);
   const expected = graphInputs(compiled);
   const fixed = new Map<string, DeviceValue>();
   const shared: SharedValue[] = [];
