@@ -1,4 +1,4 @@
-/** @file `attune plan`: what a run will need, found by one miniature round, before hours are spent. */
+/** @file `attune plan`: what a run will need, foretold from its graphs and measured by one miniature round, before hours are spent. */
 import { Command } from 'commander';
 import { bytesPerElement } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
@@ -29,7 +29,34 @@ interface Plan {
   secondsPerEvaluation: number;
   totalSeconds: number;
   peakMemoryBytes: number;
+  /** Of the memory, before anything was compiled. */
+  forecast: PlannedMemory;
   diskBytes: number;
+}
+
+interface PlannedMemory {
+  hostBytes: number;
+  /** Null where the CPU computes. */
+  deviceBytes: number | null;
+  /** Of model and rewards. */
+  weightBytes: number;
+  /** On a device the weights, and what is made of them beforehand. */
+  heldBytes: number;
+  optimizerBytes: number;
+  graphs: { name: string; valueBytes: number; sessionBytes: number; flops: number; largest: string }[];
+  /** What is there, if anybody tells. */
+  roomBytes: number | null;
+  checkpointing: boolean;
+}
+
+async function foretold({ memory }: Session, progress: Progress): Promise<PlannedMemory> {
+  progress.phase('foretelling the memory');
+  const { levers, forecast: { host, device, weights, held, optimizer, graphs } } = await memory.fitted();
+  return {
+    hostBytes: host, deviceBytes: device, weightBytes: weights, heldBytes: held, optimizerBytes: optimizer,
+    graphs: [...graphs].map(([name, g]) => ({ name, valueBytes: g.values, sessionBytes: g.session, flops: g.flops, largest: g.largest.name })),
+    roomBytes: memory.room?.bytes ?? null, checkpointing: levers.checkpointing,
+  };
 }
 
 const bytesOf = (tensors: ReadonlyMap<string, HostTensor>): number =>
@@ -39,12 +66,12 @@ async function run(flags: Flags): Promise<void> {
   const progress = terminalProgress(flags.quiet === true);
   const config = await configFromFlags(flags);
   const session = await openSession(config, progress, {}, stopSignal);
-  const plan = await measured(session, progress).finally(() => session.release());
+  const plan = await foretold(session, progress).then((memory) => measured(session, progress, memory)).finally(() => session.release());
   process.stdout.write(flags.json ? `${JSON.stringify(plan)}\n` : told(plan, config.steps));
 }
 
 /** What a round and an evaluation take. */
-async function measured(session: Session, progress: Progress): Promise<Plan> {
+async function measured(session: Session, progress: Progress, forecast: PlannedMemory): Promise<Plan> {
   const { config } = session;
   const { task } = session;
   const stepper = await session.method.create(task, session.methodOptions);
@@ -75,6 +102,7 @@ async function measured(session: Session, progress: Progress): Promise<Plan> {
     secondsPerEvaluation: evaluationSeconds,
     totalSeconds: seconds * config.steps + evaluationSeconds * evaluations,
     peakMemoryBytes: peakBytes(),
+    forecast,
     // Five copies in each of three checkpoints (two and the one being written), and four LoRA files each of best and last.
     diskBytes: trained * (5 * 3 + 2 * 4),
   };
@@ -88,6 +116,8 @@ function told(plan: Plan, steps: number): string {
     `an update    ${plan.secondsPerUpdate.toFixed(2)} s`,
     `${String(steps).padEnd(12)} updates and their evaluations: about ${(plan.totalSeconds / 60).toFixed(1)} min`,
     `memory       ${mb(plan.peakMemoryBytes)} at the peak so far, ${mb(plan.weightBytes)} of it the model's weights (${plan.precision})`,
+    `foretold     ${mb(plan.forecast.hostBytes)}${plan.forecast.deviceBytes === null ? '' : `, and ${mb(plan.forecast.deviceBytes)} on the device`}, of which the largest graphs take: ${plan.forecast.graphs
+      .toSorted((a, b) => b.valueBytes - a.valueBytes).slice(0, 3).map((g) => `${g.name} ${mb(g.valueBytes)}`).join('; ')}`,
     `disk         ${mb(plan.diskBytes)} beside pictures and logs`,
     '',
   ].join('\n');

@@ -15,6 +15,7 @@ import type { DeviceCopies } from './device-copies.js';
 import { countTraffic, openGpu } from './gpu-buffers.js';
 import { HIDING } from './hidden-shapes.js';
 import { lowered } from './lower.js';
+import { refuseHuge } from './webgpu.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
 
 export interface CompileOptions {
@@ -134,7 +135,10 @@ export async function compile<O extends string>(
   const { device = 'cpu', weights = {} } = options;
   const ort = sessionOptions(options);
   await throwIfAborted(options.signal);
-  if (device === 'webgpu') await openGpu();
+  if (device === 'webgpu') {
+    refuseHuge(graph);
+    await openGpu();
+  }
   // Not those of the compiled graph: what is made of a weight may replace it there.
   const asked = graphInputs(graph);
   const given = new Set<string>();

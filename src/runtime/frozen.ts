@@ -124,6 +124,12 @@ function expression(node: Node, weights: Weights, leaves: TypedArray[]): string 
   return `${node.domain}.${node.op}${JSON.stringify(node.attributes)}(${inputs.join()})[${shapes}]`;
 }
 
+/** Equal texts for tensors that share their memory on a device. */
+export function shareKey(tensor: Tensor, weights: Weights, device: Device): string {
+  const { node, index } = device === 'cpu' ? viewed(tensor) : resolve(tensor);
+  return `${expression(node, weights, [])}#${index}`;
+}
+
 /** A value that executables share; the last one to let go frees it. */
 export interface SharedValue {
   readonly value: DeviceValue;

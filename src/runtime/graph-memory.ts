@@ -7,7 +7,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { bytesOf, memorySteps } from './buffer-plan.js';
 import type { CompileOptions } from './compile.js';
 import { cpuArenaBytes } from './cpu-arena.js';
-import { lookup } from './frozen.js';
+import { lookup, shareKey } from './frozen.js';
 import { gpuBufferBytes, gpuPoolBytes } from './gpu-pool.js';
 import { labelOf } from './label.js';
 import { lowered } from './lower.js';
@@ -56,7 +56,8 @@ export async function graphMemory(graph: Graph, options: CompileOptions = {}): P
     if (onDevice) see(t);
     if (!given(name) || (!onDevice && !parts.has(name) && !baked)) continue;
     // A session has copies of its own of what is baked into it.
-    held.set(baked ? `${name} of ${Object.keys(graph.outputs).join()}` : name, device === 'webgpu' ? gpuBufferBytes(bytesOf(t)) : bytesOf(t));
+    const key = baked ? `${name} of ${Object.keys(graph.outputs).join()}` : shareKey(parts.get(name) ?? t, weights, device);
+    held.set(key, device === 'webgpu' ? gpuBufferBytes(bytesOf(t)) : bytesOf(t));
   }
   const copied = (t: Tensor): boolean => onDevice && !given(t.node.name!);
   const steps = memorySteps(compiled.outputs, { reuse: !hidden, copied });

@@ -18,7 +18,7 @@ export interface Runtime {
    *
    * @throws as `compile`
    */
-  compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, options?: GraphOptions): Promise<Executable<O>>;
+  compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, options?: GraphOptions): Promise<Pick<Executable<O>, 'run' | 'release'>>;
 }
 
 interface Shared {

@@ -1,5 +1,5 @@
 /** @file What ONNX Runtime's WebGPU provider takes on and then cannot do, or does wrong on some adapters. */
-import { host, sizeOf } from '../graph/dtype.js';
+import { bytesPerElement, host, sizeOf } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { exportOnnx, schedule } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
@@ -9,6 +9,7 @@ import { mean } from '../graph/ops/reduce.js';
 import { apply, applyMany, float, input } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
 import { createSession, DeviceError, toDevice } from './device.js';
+import { labelOf } from './label.js';
 import { rewrite } from './rewrite.js';
 
 /** Scores held at once where attention is not fused. */
@@ -103,6 +104,21 @@ export function computesFloat16(): Promise<boolean> {
     await session.release();
     return results !== null && [...(results['y']!.data as Float32Array)].join() === '2,4,6,8';
   })());
+}
+
+/** The most that any GPU has in one buffer, of WebGPU's tiers; ONNX Runtime splits what is more than an adapter binds at once. */
+const MOST_BUFFER = 4 * 2 ** 30 - 4;
+
+/** @throws DeviceError naming the first tensor that no buffer holds */
+export function refuseHuge(graph: Graph): void {
+  for (const { op, outputs } of schedule(Object.values(graph.outputs))) {
+    for (const t of outputs) {
+      const bytes = sizeOf(t.shape) * bytesPerElement(t.dtype);
+      if (op === '@constant' || bytes <= MOST_BUFFER) continue;
+      throw new DeviceError(`${t.node.op === '@input' ? t.node.name : labelOf(t.node)} is ${t}, ${(bytes / 2 ** 30).toFixed(1)} GiB, and a buffer of WebGPU holds 4 GiB. `
+        + 'Take a smaller microbatch or size, or --device cpu.');
+    }
+  }
 }
 
 /**

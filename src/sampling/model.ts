@@ -22,9 +22,11 @@ import type { Execution, Feeds } from '../runtime/compile.js';
 import { releasedOnFailure } from '../runtime/resources.js';
 import { openDeviceCopies } from '../runtime/device-copies.js';
 import { openRuntime } from '../runtime/runtime.js';
+import type { Runtime } from '../runtime/runtime.js';
 import type { Plan } from '../schedulers/plan.js';
 import type { Process } from '../schedulers/process.js';
 import { isGuided, NEGATIVE, openConditions, POSITIVE } from '../models/conditions.js';
+import type { Conditions } from '../models/conditions.js';
 import { guidedInputs } from './guided.js';
 import { blackBoxReward, openTracedReward } from './sample-reward.js';
 
@@ -54,9 +56,14 @@ export interface SamplingOptions {
   /** Recompute the inside of each block in backward passes; of no use without any. Default: false. */
   checkpointing?: boolean;
   compile: Execution;
+  /** Where graphs go instead of being compiled, to see what they would take; prompts are not encoded then. */
+  dry?: Runtime;
   /** Who computes the cuts of a round, and when; default: this process, in order. */
   executor?: Executor;
 }
+
+/** Of graphs that are not run. */
+const NO_CONDITIONS: Conditions = { prepare: async () => {}, feeds: async () => ({}), release: async () => {} };
 
 export interface PipelineSampling extends Sampling {
   readonly pipeline: Pipeline;
@@ -87,7 +94,7 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     const frozen = tuned?.frozen ?? frozenWeights();
     const reference = denoiserOf(pipeline, frozen, [], { checkpointing });
     const conditioned = guidedInputs(pipeline, microbatch, guidance);
-    const conditions = resources.use(
+    const conditions = options.dry ? NO_CONDITIONS : resources.use(
       await openConditions(pipeline, { ...options, negativePrompt: guided ? options.negativePrompt : null }));
 
     const decodeLatents = (latents: Tensor): Tensor => decodeImages(vaeScope(pipeline, frozen), pipeline.vae, latents, { checkpointing });
@@ -97,7 +104,7 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     const score = reward.differentiable ? reward.trace(images) : null;
     const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
 
-    const runtime = openRuntime(options.compile);
+    const runtime = options.dry ?? openRuntime(options.compile);
     const readsPrompt = (name: string): boolean => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE);
     const copies = options.compile.device === 'webgpu'
       ? resources.use(openDeviceCopies((name) => readsPrompt(name) || tuned?.keeps(name) === true)) : undefined;

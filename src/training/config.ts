@@ -18,6 +18,7 @@ import { PRECISION_NAMES } from '../nn/precision.js';
 import { PROCESS_NAMES, samplersOf } from '../schedulers/index.js';
 import type { SamplerName } from '../schedulers/index.js';
 import { samplerOptions } from '../schedulers/plan.js';
+import { parseSize } from './memory-size.js';
 
 const positive = z.number().positive();
 const whole = z.int().positive();
@@ -150,8 +151,8 @@ export const configSchema = z.strictObject({
   negativePrompt: z.string().default(''),
   size: whole.max(8192).optional()
     .describe('Image side in pixels; the model\'s own by default.'),
-  checkpointing: z.boolean().default(false)
-    .describe('Compute activations again in the backward pass: less memory, more time.'),
+  checkpointing: z.boolean().optional()
+    .describe('Compute activations again in the backward pass: less memory, more time. By default only where nothing fits into memory without.'),
   seed: z.int().nonnegative().default(0),
   checkpointEvery: whole.default(20)
     .describe('Updates between checkpoints.'),
@@ -163,6 +164,8 @@ export const configSchema = z.strictObject({
       + 'they are used, which takes longer; `mixed` computes in float16 as well, for GPUs. What is trained is float32 always.'),
   threads: whole.optional()
     .describe('Of the CPU; all cores by default.'),
+  memory: z.string().refine((text) => parseSize(text) !== null, 'a size, as 8GiB or 800MiB').optional()
+    .describe('What the run may take of the memory that it computes in, as 8GiB; by default all that there is, where that is known.'),
 });
 
 type Tree = Record<string, unknown>;

@@ -129,7 +129,8 @@ function named(entries: Entries): Inputs {
 }
 
 /** Where a run is computed; another place gives other rounding. */
-export const placeOf = ({ config: { device, threads, batch }, task: { microbatch } }: Pick<Session, 'config' | 'task'>): Record<string, string> => ({
-  device, threads: String(threads ?? `all of ${availableParallelism()}`),
-  ...(microbatch !== batch && { microbatch: String(microbatch) }),
+export const placeOf = ({ config, memory: { levers: { microbatch, checkpointing } } }: Pick<Session, 'config' | 'memory'>): Record<string, string> => ({
+  device: config.device, threads: String(config.threads ?? `all of ${availableParallelism()}`),
+  ...(microbatch !== config.batch && { microbatch: String(microbatch) }),
+  ...(checkpointing !== (config.checkpointing ?? false) && { checkpointing: String(checkpointing) }),
 });

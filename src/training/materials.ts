@@ -30,9 +30,12 @@ import { openEvaluator } from './evaluate.js';
 import type { EvaluationSet, Evaluator } from './evaluate.js';
 import { evaluationSets } from './evaluation-sets.js';
 import { barePaths } from './paths.js';
-import { defaultMicrobatch } from './microbatch.js';
 import { chosenPrecision } from './precision.js';
-import { updateBytes } from './pipeline-task.js';
+import { inPrecision } from './fit-memory.js';
+import { forecast } from './forecast.js';
+import type { ForecastOf } from './forecast.js';
+import { sessionMemory } from './session-memory.js';
+import type { SessionMemory } from './session-memory.js';
 import type { Adaptation, PipelineTaskOptions } from './pipeline-task.js';
 import { downloadsTo } from '../runs/progress.js';
 import type { Progress } from '../runs/progress.js';
@@ -60,8 +63,10 @@ export interface Materials {
   readonly heldOut: Reward | null;
   /** What base and best checkpoint are measured on at the end, the headline's first; empty for nothing. */
   readonly reported: readonly EvaluationSet[];
-  /** How the model is opened, whatever it is sampled with. */
-  readonly opened: Omit<PipelineTaskOptions, 'plan'>;
+  /** How the model is opened, whatever it is sampled with and however it fits into memory. */
+  readonly opened: Omit<PipelineTaskOptions, 'plan' | 'microbatch' | 'checkpointing'>;
+  /** Fits the work into memory. @throws ConfigError where it does not fit, with what to change */
+  memory(plan: Plan, training: ForecastOf['training']): Promise<SessionMemory>;
   /** What samplers take from the model's files and the configuration. */
   readonly samplerOptions: SamplerOptions;
   /** How pictures are sampled that are measured. */
@@ -166,16 +171,19 @@ export async function openMaterials(
     width: size,
     adaptation: adaptationOf(config),
     reward,
-    checkpointing: config.checkpointing,
     compile,
     warn,
   };
-  // How much memory a GPU has is not known here.
-  const microbatch = config.microbatch
-    ?? (config.device === 'cpu' ? defaultMicrobatch(config.batch, size * size, () => updateBytes(pipeline, opened)) : config.batch);
   return {
-    config, pipeline, prompts, reward, heldOut, reported, samplerOptions, evaluationPlan,
-    opened: { ...opened, microbatch },
+    config, pipeline, prompts, reward, heldOut, reported, samplerOptions, evaluationPlan, opened,
+    memory: (plan, training) => sessionMemory(config, size, ({ precision, size: side, rank, ...levers }) => forecast({
+      pipeline: precision === config.precision ? pipeline : inPrecision(pipeline, precision),
+      options: {
+        ...opened, plan, ...levers, height: side, width: side,
+        adaptation: adaptationOf(rank === null ? config : { ...config, lora: { ...config.lora, rank } }),
+      },
+      training, judges: heldOut ? [heldOut] : [],
+    })),
     async evaluator(model) {
       const roller = resources.use(await openRoller(model, 'tuned', sampleNoise(seed), { plan: evaluationPlan }));
       return openEvaluator({

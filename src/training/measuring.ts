@@ -31,7 +31,8 @@ export function openMeasuring(config: RunConfig, progress: Progress, own: OwnMod
     const late = lateStart(opened.process, evaluationPlan.steps[0]!.timestep);
     if (late) progress.warn(late);
     progress.phase('compiling');
-    const model = resources.use(await openSampling(pipeline, { ...opened, plan: evaluationPlan }));
+    const { levers: { microbatch } } = await materials.memory(evaluationPlan, null);
+    const model = resources.use(await openSampling(pipeline, { ...opened, plan: evaluationPlan, microbatch }));
     const evaluator = await materials.evaluator(model);
     return { config, model, evaluator, manifest, release: () => resources.release() };
   });

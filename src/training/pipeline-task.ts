@@ -1,15 +1,11 @@
 /** @file A loaded text-to-image pipeline, what is trained of it and a reward as the task that methods train on. */
 import type { HostTensor } from '../graph/dtype.js';
 import { host, scalarHost, toFloat32 } from '../graph/dtype.js';
-import { grad, vjp } from '../graph/grad.js';
-import { liveBytes } from '../graph/live-bytes.js';
-import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 import { openPolicy } from '../methods/policy.js';
 import type { Task } from '../methods/task.js';
-import { decodeImages } from '../models/latents.js';
-import { denoiserOf, latentShape, vaeScope } from '../models/pipeline.js';
+import { denoiserOf, latentShape } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { largestRank, loraAdapter, loraParameters, planByTargets } from '../nn/lora.js';
 import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
@@ -66,23 +62,6 @@ function tunedNetwork(pipeline: Pipeline, adaptation: Adaptation, checkpointing:
     return plan(path);
   });
   return { frozen, symbols, adapter, layers, denoiser: build(frozen, [adapter]) };
-}
-
-/**
- * Bytes that an update needs for each item that a graph holds, estimated from the graphs: through network, decoder and
- * reward and back.
- */
-export function updateBytes(pipeline: Pipeline, options: Omit<PipelineTaskOptions, 'microbatch' | 'plan'>): number {
-  const [, ...sampleShape] = latentShape(pipeline, 1, options.height, options.width);
-  const nets = tunedNetwork(pipeline, options.adaptation, options.checkpointing);
-  const [x, cotangent] = [input('x', [1, ...sampleShape]), input('cotangent', [1, ...sampleShape])];
-  const output = guidedInputs(pipeline, 1, options.guidance).output(nets.denoiser, x, input('t', [1]));
-  const trained = nets.adapter ? [...loraParameters(nets.adapter).values()] : [...nets.symbols.values()];
-  const pulled = vjp([output], [x, ...trained], [cotangent]);
-  const network = liveBytes(Object.fromEntries(pulled.map((t, i) => [`${i}`, t])));
-  if (!options.reward.differentiable) return network;
-  const images = decodeImages(vaeScope(pipeline, frozenWeights()), pipeline.vae, x, { checkpointing: options.checkpointing });
-  return network + liveBytes({ gradient: grad(sum(options.reward.trace(images)), [x])[0]! });
 }
 
 /** @param layers paths of all layers that could be adapted @throws ConfigError for targets or ranks that make no sense */

@@ -103,9 +103,10 @@ interface Running {
 }
 
 async function runSession(session: Session, folder: RunFolder, { resume, signal, again, resources }: Running): Promise<Summary | null> {
-  const { config, task, prompts, evaluator } = session;
+  const { config, task, memory, prompts, evaluator } = session;
   const { path, progress } = folder;
   tellGuard(session, progress);
+  progress.phase(await memory.tell());
   progress.phase('encoding the prompts');
   await task.prepare(upcomingPrompts(session));
   const { task: counting, counts } = counted(task); // measuring costs the method nothing

@@ -17,12 +17,15 @@ import { openMaterials } from './materials.js';
 import type { Materials, OwnModel } from './materials.js';
 import { openPipelineTask } from './pipeline-task.js';
 import type { PipelineTask } from './pipeline-task.js';
+import type { SessionMemory } from './session-memory.js';
 import type { Progress } from '../runs/progress.js';
 
 export interface Session extends Pick<Materials, 'config' | 'pipeline' | 'prompts' | 'reward' | 'heldOut' | 'reported'> {
   readonly method: Method<never>;
   readonly methodOptions: never;
   readonly task: PipelineTask;
+  /** How it fits into memory, and how much there is; the forecast is made when it is asked for. */
+  readonly memory: SessionMemory;
   readonly evaluator: Evaluator;
   /** What identifies the run: names, versions, seed; `inputsOf` has the digests. */
   readonly manifest: Materials['manifest'];
@@ -77,12 +80,14 @@ export function openSession(given: RunConfig, progress: Progress, own: Own = {},
     if (late) progress.warn(late);
     if (method.needs.density) stochasticSteps(plan);
     progress.phase('compiling');
-    const task = resources.use(await openPipelineTask(pipeline, { ...opened, plan }));
+    const memory = await materials.memory(plan, { method, options: methodOptions, averaged: config.ema !== null });
+    const { microbatch, checkpointing } = memory.levers;
+    const task = resources.use(await openPipelineTask(pipeline, { ...opened, plan, microbatch, checkpointing }));
     const idle = task.adapter ? unmatchedTargets(task.adapter, config.lora.targets) : [];
     if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);
     const evaluator = await materials.evaluator(task);
     return {
-      config: materials.config, pipeline, method, methodOptions, task, prompts, reward, heldOut, evaluator, reported,
+      config: materials.config, pipeline, method, methodOptions, task, memory, prompts, reward, heldOut, evaluator, reported,
       manifest: { ...materials.manifest, method: { name: method.name, paper: method.paper } },
       release: () => resources.release(),
     };
