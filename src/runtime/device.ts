@@ -5,6 +5,7 @@
 import './telemetry.js';
 import * as ort from 'onnxruntime-node';
 import type { DType, HostTensor } from '../graph/dtype.js';
+import { cudaProblem } from './cuda-problem.js';
 
 /** The version of ONNX Runtime. */
 export const ortVersion: string = ort.env.versions.node ?? ort.env.versions.common;
@@ -46,8 +47,10 @@ export async function createSession(model: Uint8Array, device: Device, options: 
     return await ort.InferenceSession.create(model, { ...options, executionProviders: [web && device === 'cpu' ? 'wasm' : device] });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    if (device === 'cpu' || !/adapter|shared library|CUDA|driver|device/i.test(reason)) throw error;
+    if (device === 'cpu' || !(/adapter|shared library|CUDA|driver|device/i.test(reason) || (device === 'cuda' && cudaProblem(reason)))) throw error;
     // Before the cause it names its own source, line and condition.
+    const known = device === 'cuda' ? cudaProblem(reason) : null;
+    if (known) throw new DeviceError(`Cannot use cuda: ${known}. Otherwise use --device webgpu or cpu.`, { cause: error });
     const cause = reason.trim().replace(/^.* was false\. /s, '').replace(/\.$/, '');
     throw new DeviceError(`Cannot use ${device}: ${cause}. ${REMEDIES[device]}.`);
   }
