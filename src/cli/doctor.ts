@@ -12,6 +12,7 @@ import { loadPipeline } from '../models/load.js';
 import { openRewards, parseReward } from '../rewards/registry.js';
 import { availableDevices, DeviceError, ortVersion } from '../runtime/device.js';
 import type { Device } from '../runtime/device.js';
+import { installedCuda } from '../runtime/installed-cuda.js';
 import { hasFloat16, measureSpeed, probeOperators } from '../runtime/operator-probes.js';
 import type { ProbeResult, Speed } from '../runtime/operator-probes.js';
 import { fusedAttentionIsRight } from '../runtime/webgpu.js';
@@ -137,7 +138,8 @@ function hardware(): string[] {
   const nvidia = read('/proc/driver/nvidia/version')?.split('\n')[0];
   const drivers = process.env['VK_DRIVER_FILES'] ?? process.env['VK_ICD_FILENAMES']
     ?? ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d'].flatMap(list).join(', ');
-  return [...cards, ...(nvidia ? [nvidia] : []), ...(process.platform === 'linux' ? [`Vulkan drivers: ${drivers || 'none'}`] : [])];
+  const cuda = installedCuda();
+  return [...cards, ...(nvidia ? [nvidia] : []), ...(cuda.length > 0 ? [`CUDA libraries: version ${cuda.join(' and ')} (ONNX Runtime's provider takes 12)`] : []), ...(process.platform === 'linux' ? [`Vulkan drivers: ${drivers || 'none'}`] : [])];
 }
 
 const percent = (error: number | null): string => (error === null ? 'not computed' : error.toExponential(1));

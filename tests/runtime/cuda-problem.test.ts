@@ -3,10 +3,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
-import * as ort from 'onnxruntime-node';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { cudaProblem } from '../../src/runtime/cuda-problem.js';
-import { createSession, DeviceError } from '../../src/runtime/device.js';
+import { installedCuda } from '../../src/runtime/installed-cuda.js';
+import { availableDevices, createSession } from '../../src/runtime/device.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'attune-cuda-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -19,7 +19,7 @@ const load = (library: string): string =>
 
 describe('CUDA', () => {
   test.each([
-    [load('libcublasLt.so.12'), /libcublasLt\.so\.12 is missing: it needs CUDA 12; CUDA 13 is here, which this provider cannot use\. pip install nvidia-cublas-cu12/],
+    [load('libcublasLt.so.12'), /libcublasLt\.so\.12 is missing: it needs CUDA 12, and no other version serves .* pip install nvidia-cublas-cu12/],
     [load('libcudnn.so.9'), /libcudnn\.so\.9 is missing: it needs cuDNN 9 for CUDA 12/],
     [load('libonnxruntime_providers_cuda.so'), /libonnxruntime_providers_cuda\.so, ONNX Runtime's CUDA provider, is missing\. ONNXRUNTIME_NODE_INSTALL=cuda12/],
     ['libonnxruntime_providers_cuda.so with error: /x/libcublas.so.12: invalid ELF header', /a library is damaged or of another version/],
@@ -29,23 +29,19 @@ describe('CUDA', () => {
     ['CUDA failure 100: no CUDA-capable device is detected ; GPU=-1', /no NVIDIA card, or CUDA_VISIBLE_DEVICES hides it/],
     ['CUDA failure 209: no kernel image is available for execution on the device', /no code for the card's generation/],
   ])('%s', (reason, told) => {
-    expect(cudaProblem(reason, [folder])).toMatch(told);
+    expect(cudaProblem(reason)).toMatch(told);
   });
 
-  test('without another CUDA nothing is said of one, and other reasons are left alone', () => {
-    expect(cudaProblem(load('libcublasLt.so.12'), [join(folder, 'none')])).toMatch(/needs CUDA 12\. pip/);
-    expect(cudaProblem('the graph has no outputs', [folder])).toBeNull();
+  test('which versions are here, by folders and libraries; other reasons are left alone', () => {
+    expect(installedCuda([folder])).toEqual([13]);
+    expect(installedCuda([join(folder, 'none')])).toEqual([]);
+    expect(cudaProblem('the graph has no outputs')).toBeNull();
   });
 
   test('a session says it as an error of the device', async () => {
-    const backends = vi.spyOn(ort, 'listSupportedBackends');
-    if (!ort.listSupportedBackends().some(({ name }) => name === 'cuda')) {
-      await expect(createSession(new Uint8Array(), 'cuda', {})).rejects.toThrow(/has no cuda provider/);
-    } else {
-      const create = vi.spyOn(InferenceSession, 'create').mockRejectedValue(new Error(load('libcudnn.so.9')));
-      await expect(createSession(new Uint8Array(), 'cuda', {})).rejects.toThrow(DeviceError);
-      create.mockRestore();
-    }
-    backends.mockRestore();
+    if (!availableDevices().includes('cuda')) return void await expect(createSession(new Uint8Array(), 'cuda', {})).rejects.toThrow(/has no cuda provider/);
+    const create = vi.spyOn(InferenceSession, 'create').mockRejectedValue(new Error(load('libcudnn.so.9')));
+    await expect(createSession(new Uint8Array(), 'cuda', {})).rejects.toThrow(/^Cannot use cuda: libcudnn\.so\.9 is missing.*--device webgpu or cpu\.$/);
+    create.mockRestore();
   });
 });
