@@ -16,7 +16,8 @@ import { scratch } from '../cli/helpers.js';
 import { limitDisk } from '../small-disk.mjs';
 
 const root = scratch();
-const config = resolveConfig({}, []);
+// As runs have decided it where nothing else was asked for.
+const config = resolveConfig({ precision: 'float32' }, []);
 const told: string[] = [];
 const warn = (text: string): void => void told.push(text);
 const open = (path: string, resume = false, of: RunConfig = config) => openRun(path, of, { resume, warn });
