@@ -150,7 +150,9 @@ export function changedSetting(job: Job, stored: RunConfig): string | null {
     const keys = job.kind.name === 'train' ? Object.keys(config) : [...COMMON, 'seed'];
     return new Map(keys.filter((k) => !IDLE.has(k)).flatMap((k) => leaves(config[k as keyof RunConfig], k)));
   };
-  const [then, now] = [facts(stored), facts(job.config)];
+  // What is left to the run is what it decided.
+  const wanted = job.config.precision === 'auto' ? { ...job.config, precision: stored.precision } : job.config;
+  const [then, now] = [facts(stored), facts(wanted)];
   const text = (value: unknown): string => JSON.stringify(value) ?? 'not set';
   const path = [...new Set([...then.keys(), ...now.keys()])].find((k) => text(then.get(k)) !== text(now.get(k)));
   return path === undefined ? null : `${path} was ${text(then.get(path))} and is now ${text(now.get(path))}`;

@@ -50,7 +50,11 @@ describe('attune compare', { timeout: 300_000 }, () => {
     const [base] = await rows('draft-lv');
     for (const other of ['late', 'base']) {
       const [row] = await rows(other);
-      for (const m of measures) expect(row![m], `${m} of ${other}`).toBe(base![m]);
+      // The base entry samples without a LoRA in its graph: the same but for rounding.
+      for (const m of measures) {
+        if (other === 'base') expect(row![m], `${m} of ${other}`).toBeCloseTo(base![m]!, 5);
+        else expect(row![m], `${m} of ${other}`).toBe(base![m]);
+      }
     }
     expect(base).toMatchObject({ step: 0, rewardQueries: 0, denoiserCalls: 0, seconds: 0 });
     // Two updates of batch 2: the samples and their two copies; and ReFL's one prediction. Guidance counts twice.

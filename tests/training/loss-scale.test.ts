@@ -1,5 +1,6 @@
 /** @file With float16 a gradient that overflows skips its step and halves the loss scale; the scale grows again. */
 import { expect, test } from 'vitest';
+import { openPolicy } from '../../src/methods/policy.js';
 import { host } from '../../src/graph/dtype.js';
 import { applyUpdate } from '../../src/training/apply-update.js';
 import { resolveConfig } from '../../src/training/config.js';
@@ -11,7 +12,7 @@ import type { Trained } from '../../src/training/train-state.js';
 const parts = (told: number[] | null): Trained => ({
   config: resolveConfig({ clip: null }, []),
   task: {
-    parameters: new Map([['w', host(new Float32Array([1, 1]), [2])]]),
+    ...openPolicy(new Map([['w', host(new Float32Array([1, 1]), [2])]]), new Map()),
     ...(told && { setLossScale: (value: number) => void told.push(value) }),
   },
   counts: { rewardQueries: 0, denoiserCalls: 0 },
