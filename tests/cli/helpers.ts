@@ -24,7 +24,7 @@ export async function smallRun(folder: string): Promise<string[]> {
   return [
     '--model', tiny, '--reward', 'symmetry', '--prompts', prompts, '--sampling-steps', '2', '--threads', '1',
     '--set', 'size=64', '--set', 'evaluation.prompts=1', '--set', 'evaluation.images=2',
-    '--set', 'evaluation.heldOut=null', '--set', 'evaluation.features=null',
+    '--set', 'evaluation.heldOut=null', '--set', 'evaluation.features=null', '--set', 'evaluation.final.prompts=1', '--set', 'evaluation.final.images=2',
   ];
 }
 

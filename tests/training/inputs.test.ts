@@ -30,7 +30,7 @@ writeFileSync('p.txt', 'a cat\n');
 const config = resolveConfig({
   model: 'model', prompts: 'p.txt', rewards: ['symmetry'], method: { name: 'draft' }, steps: 2, batch: 2, samplingSteps: 2, size: 32,
   threads: 1, guidance: 1, checkpointEvery: 1, lora: { rank: 1, targets: ['to_q'] },
-  evaluation: { every: 0, prompts: 1, images: 2, heldOut: null, features: null, sweep: [1] },
+  evaluation: { every: 0, prompts: 1, images: 2, heldOut: null, features: null, sweep: [1], final: { prompts: 1, images: 2 } },
 }, []);
 const manifest = (run: string): Manifest => JSON.parse(readFileSync(join(root, run, 'manifest.json'), 'utf8')) as Manifest;
 const last = (run: string): Buffer => readFileSync(join(root, run, 'checkpoints', 'step-000002', 'state.safetensors'));

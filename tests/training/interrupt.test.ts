@@ -28,7 +28,7 @@ writeFileSync(join(root, 'prompts.txt'), 'a cat\na dog\n');
 const config = resolveConfig({
   model: tiny, prompts: join(root, 'prompts.txt'), rewards: ['symmetry'], method: { name: 'ddpo', updates: 2 }, steps: 4, batch: 2,
   samplingSteps: 2, size: 32, threads: 1, guidance: 1, checkpointEvery: 1, lora: { rank: 1, targets: ['to_q'] },
-  evaluation: { every: 3, prompts: 1, images: 2, heldOut: null, features: null, sweep: [1] },
+  evaluation: { every: 3, prompts: 1, images: 2, heldOut: null, features: null, sweep: [1], final: { prompts: 1, images: 2 } },
 }, []);
 
 // Every call of a network, and what there is to do at one of them.
