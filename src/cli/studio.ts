@@ -32,7 +32,7 @@ Examples:
 
 export function studioCommand(): Command {
   return new Command('studio')
-    .description('A web page on this machine to start, watch, judge and compare runs.')
+    .description('A web page on this machine to start, watch and compare runs.')
     .option('--port <n>', 'where it listens; 0 for one that is free', wholeNumber(0), 7860)
     .option('--runs <dir>', 'folder of runs; new ones are written into it', RUNS)
     .option('--root <dir>', 'a folder that models, prompts and files of rewards may be chosen from in the page; repeatable (default: the current one)', collect, [])

@@ -19,7 +19,9 @@ export async function recipePath(name: string): Promise<string> {
   return join(folder(), `${name}.yaml`);
 }
 
-/** What it is of, by its first line. */
+/** What it is of, and what it leaves out: the comment at its head. */
 export async function recipeAbout(name: string): Promise<string> {
-  return (await readText(await recipePath(name), MOST_BYTES.settings)).split('\n')[0]!.replace(/^# /, '');
+  const lines = (await readText(await recipePath(name), MOST_BYTES.settings)).split('\n');
+  const end = lines.findIndex((line) => !line.startsWith('#'));
+  return lines.slice(0, end < 0 ? undefined : end).map((line) => line.replace(/^# ?/, '')).join(' ');
 }
