@@ -34,7 +34,9 @@ test('killed with kill -9: running until then, crashed after, at which step, wit
   writeFileSync(file, JSON.stringify({ ...settings, steps: 1e6, evaluation: { ...settings.evaluation, every: 3 } }));
   const running = attune(['train', '--config', file, '--out', folder]);
   await running.until('evaluating at step 3');
-  expect(await told(folder)).toMatchObject({ state: 'running', reason: null, checkpoint: 2 });
+  const before = await told(folder);
+  expect(before).toMatchObject({ state: 'running', reason: null });
+  expect(before.checkpoint, 'the run may be further than what it had told').toBeGreaterThanOrEqual(2);
   killAll(running);
   await running.finished;
   const { view } = await standingOf(folder, false);
