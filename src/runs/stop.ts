@@ -2,7 +2,7 @@
  * @file Asking a run to stop from outside its process: a file in its folder, which works whoever started it, from another
  * container and over a network drive too. A signal would not reach the process that computes (cli/supervise.ts).
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -45,18 +45,19 @@ export async function stopWish(folder: string, session: string | undefined): Pro
 
 /** Tells `heard` once, when the process that holds the lock `session` is asked to stop, until released. */
 export function hearStop(folder: string, session: string, heard: () => void): { release(): Promise<void> } {
-  const file = pathOf(folder);
-  rmSync(file, { force: true }); // of those who held the run before
-  const timer = setInterval(() => {
-    try {
-      const wish = wishSchema.safeParse(JSON.parse(readFileSync(file, 'utf8')));
-      if (!wish.success || wish.data.session !== session) return;
-    } catch {
-      return; // there is none
-    }
+  let done = false;
+  rmSync(pathOf(folder), { force: true }); // of those who held the run before
+  const timer = setInterval(() => void stopWish(folder, session).then((wish) => {
+    if (wish === null || done) return;
+    done = true;
     clearInterval(timer);
     heard();
-  }, INTERVAL);
+  }), INTERVAL);
   timer.unref();
-  return { release: async () => clearInterval(timer) };
+  return {
+    async release() {
+      done = true;
+      clearInterval(timer);
+    },
+  };
 }
