@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { ConfigError } from '../formats/errors.js';
 import { suggestion } from '../formats/nearest.js';
 import { problemOf } from '../formats/plain-issues.js';
-import { host } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import { INCEPTION_RESIZE } from '../models/inception.js';
 import type { InceptionResize } from '../models/inception.js';
@@ -13,7 +12,7 @@ import { mapPaths, pathText } from '../rewards/path-option.js';
 import type { Downloads } from '../rewards/published.js';
 import { PUBLISHED } from '../rewards/published-files.js';
 import { DINO_FILE, DREAMSIM, publishedFile } from '../rewards/registry.js';
-import { takeRows } from '../rewards/rows.js';
+import { inBatches } from '../rewards/rows.js';
 import { compile } from '../runtime/compile.js';
 import type { Executable, Execution } from '../runtime/compile.js';
 import { openFeatures } from './features.js';
@@ -70,22 +69,12 @@ export function encoderFeatures(encoder: ImageEncoder, execution: Execution, bat
   const compiled = new Map<string, Executable<'rows'>>();
   return {
     async images(images) {
-      const n = images.shape[0]!;
       const shape = [batch, ...images.shape.slice(1)];
       const key = shape.join();
       const executable = compiled.get(key)
         ?? await compile({ outputs: { rows: encoder.embed(input('images', shape)) } }, { ...execution, weights: encoder.weights });
       compiled.set(key, executable);
-      const parts: Float32Array[] = [];
-      for (let start = 0; start < n; start += batch) {
-        const { rows } = await executable.run({ images: takeRows(images, start, batch) });
-        const width = rows.shape[1]!;
-        parts.push((rows.data as Float32Array).slice(0, Math.min(batch, n - start) * width));
-      }
-      const width = parts[0]!.length / Math.min(batch, n);
-      const all = new Float32Array(n * width);
-      parts.reduce((at, part) => (all.set(part, at), at + part.length), 0);
-      return host(all, [n, width]);
+      return inBatches(images, batch, async (rows) => (await executable.run({ images: rows })).rows);
     },
     async release() {
       for (const executable of compiled.values()) await executable.release();
