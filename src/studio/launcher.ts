@@ -12,6 +12,7 @@ import { readSettings } from '../runs/settings.js';
 import { askToStop } from '../runs/stop.js';
 import type { RunSummary } from './messages.js';
 import { Refusal } from './reply.js';
+import { unknown } from './run-index.js';
 import type { RunIndex } from './run-index.js';
 import { trainCommand } from './wish.js';
 import type { Wish } from './wish.js';
@@ -161,7 +162,6 @@ const loading = (phase: string): RunSummary['doing'] =>
   ({ phase: phase.trim() || 'starting', done: null, total: null, detail: '', secondsLeft: null, secondsPerStep: null, bytes: null });
 
 const blank = (id: string, wish: Wish | null): RunSummary => ({
-  id, state: 'starting', reason: null, stopping: false, method: wish?.config.method.name ?? '', model: wish?.config.model ?? '',
-  rewards: (wish?.config.rewards ?? []).map(withoutSecrets), seed: wish?.config.seed ?? null, step: 0, steps: wish?.config.steps ?? 0, checkpoint: null, again: null,
-  base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false, warnings: [], cover: null,
+  ...unknown(id),
+  ...(wish && { method: wish.config.method.name, model: wish.config.model, rewards: wish.config.rewards.map(withoutSecrets), seed: wish.config.seed, steps: wish.config.steps }),
 });

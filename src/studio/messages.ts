@@ -1,5 +1,5 @@
 /** @file What the studio's server and its page tell each other. Types alone: both sides are built from them. */
-import type { Evaluation } from '../evaluation/evaluation.js';
+import type { Overview } from '../runs/overview.js';
 import type { RunState } from '../runs/state.js';
 
 /** How far the work at hand has come. */
@@ -16,7 +16,7 @@ export interface Doing {
 }
 
 /** A run in the list. */
-export interface RunSummary {
+export interface RunSummary extends Pick<Overview, 'step' | 'checkpoint' | 'base' | 'best' | 'last' | 'guard' | 'guarded' | 'began' | 'time'> {
   /** Name below the folder of runs. Requests name a run by it, and it is looked up, never made a path of. */
   readonly id: string;
   /** `starting`: this server has started it, and it is loading; `failed`: and it ended before it was a run. */
@@ -27,18 +27,9 @@ export interface RunSummary {
   readonly model: string;
   readonly rewards: readonly string[];
   readonly seed: number | null;
-  readonly step: number;
   readonly steps: number;
-  readonly checkpoint: number | null;
   /** The command that goes on with it, where that is not `attune train --resume`: the studio does not. */
   readonly again: string | null;
-  readonly base: Evaluation | null;
-  readonly best: Evaluation | null;
-  readonly last: Evaluation | null;
-  readonly guard: string | null;
-  readonly guarded: boolean;
-  readonly began: number | null;
-  readonly time: number;
   readonly doing: Doing | null;
   /** Reward at each evaluation: step and value. */
   readonly curve: readonly (readonly [step: number, reward: number])[];

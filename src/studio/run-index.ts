@@ -131,8 +131,10 @@ function doingOf({ view }: Standing, { pace, training }: Followed, step: number,
   };
 }
 
-const unreadable = (id: string, reason: string): RunSummary => ({
-  id, state: 'unreadable', reason: withoutSecrets(reason), stopping: false, method: '', model: '', rewards: [], seed: null, step: 0, steps: 0,
-  checkpoint: null, again: null, base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false,
-  warnings: [], cover: null,
+const unreadable = (id: string, reason: string): RunSummary => ({ ...unknown(id), state: 'unreadable', reason: withoutSecrets(reason) });
+
+/** A run of which nothing is known yet but its name. */
+export const unknown = (id: string): RunSummary => ({
+  id, state: 'starting', reason: null, stopping: false, method: '', model: '', rewards: [], seed: null, step: 0, steps: 0, checkpoint: null, again: null,
+  base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false, warnings: [], cover: null,
 });
