@@ -4,7 +4,7 @@ import { integers } from '../random/random.js';
 import { combine } from '../schedulers/linear.js';
 import { accumulate, openBackprop, throughSteps } from './backprop.js';
 import type { Method } from './method.js';
-import { meanOf, perItem } from './reward-loss.js';
+import { rewardLoss } from './reward-loss.js';
 import { x0Sample, openRoller } from './rollout.js';
 import { samplesOf } from './task.js';
 
@@ -51,9 +51,9 @@ export const drtune: Method<z.infer<typeof options>> = {
         const step = task.plan.steps[stop]!;
         const x = trajectory.x.at(-1)!;
         const clean = x0Sample(task, step, x, await roller.predict(x, step, prompts));
-        const { score, gradient } = await task.reward.gradient(clean, prompts);
-        const slope = (i: number): number => (ceiling === null || score[i]! < ceiling ? -1 / prompts.length : 0);
-        const g = perItem(task, gradient, slope).data as Float32Array;
+        const scored = await task.reward.gradient(clean, prompts);
+        const { loss, gradient } = rewardLoss(task, scored, ceiling);
+        const g = gradient.data as Float32Array;
         // x̂0 = x0FromX · x_stop + x0FromOutput · ε_θ(sg(x_stop))
         const alongX = samplesOf(task, combine([step.x0FromX, g]));
         const gradients = await throughSteps(task, backprop, trajectory, alongX, { trained: (i) => trained.has(i), jacobian: false });
@@ -61,8 +61,7 @@ export const drtune: Method<z.infer<typeof options>> = {
           const cotangent = samplesOf(task, combine([step.x0FromOutput, g]));
           accumulate(gradients, (await backprop.network(x, step, cotangent, prompts)).parameters);
         }
-        const losses = Array.from(score, (r) => (ceiling === null ? -r : Math.max(0, ceiling - r)));
-        yield { gradients, loss: meanOf(losses), rewards: score, metrics: { stop } };
+        yield { gradients, loss, rewards: scored.score, metrics: { stop } };
       },
       async release() {
         await roller.release();

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { uniform } from '../random/random.js';
 import { openBackprop, throughSteps } from './backprop.js';
 import type { Method } from './method.js';
-import { meanOf, perItem } from './reward-loss.js';
+import { rewardLoss } from './reward-loss.js';
 import { openRoller } from './rollout.js';
 
 const options = z.strictObject({
@@ -42,13 +42,10 @@ export const flowbpSparse: Method<z.infer<typeof options>> = {
         const draws = uniform({ seed: task.seed, stream: 'flowbp-sparse', step: round }, 0, count);
         const chosen = new Set(lateSteps(count, k, late, draws));
         const trajectory = await roller.rollout(prompts, round);
-        const { score, gradient } = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
-        const slope = (i: number): number => (ceiling === null || score[i]! < ceiling ? -1 / prompts.length : 0);
-        const gradients = await throughSteps(task, backprop, trajectory, perItem(task, gradient, slope), {
-          trained: (i) => chosen.has(i), jacobian: false,
-        });
-        const losses = Array.from(score, (r) => (ceiling === null ? -r : Math.max(0, ceiling - r)));
-        yield { gradients, loss: meanOf(losses), rewards: score, metrics: { first: Math.min(...chosen) } };
+        const scored = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
+        const { loss, gradient } = rewardLoss(task, scored, ceiling);
+        const gradients = await throughSteps(task, backprop, trajectory, gradient, { trained: (i) => chosen.has(i), jacobian: false });
+        yield { gradients, loss, rewards: scored.score, metrics: { first: Math.min(...chosen) } };
       },
       async release() {
         await roller.release();

@@ -10,7 +10,7 @@ import { timeAt } from '../schedulers/process.js';
 import { takeStep, withoutNoise } from '../schedulers/step.js';
 import { accumulate, openBackprop } from './backprop.js';
 import type { Method } from './method.js';
-import { meanOf, perItem } from './reward-loss.js';
+import { rewardLoss } from './reward-loss.js';
 import { forItems, openRoller } from './rollout.js';
 import { samplesOf, sampleSize } from './task.js';
 import type { Task } from './task.js';
@@ -73,7 +73,7 @@ export const srpo: Method<z.infer<typeof options>> = {
         const at = leap + place! * (1 - 2 * leap);
         const time = (share: number): number => timeAt(task.process, from + share * (to - from));
         const gradients = new Map<string, HostTensor>();
-        const losses: number[] = [];
+        let total = 0;
         let rewards: Float32Array | null = null;
         for (const up of inverse ? [false, true] : [false]) {
           const step = withoutNoise(ddimStep(task.process, time(up ? at - leap : at + leap), time(at))); // DDIM's deviation is not defined upwards
@@ -83,14 +83,16 @@ export const srpo: Method<z.infer<typeof options>> = {
           const plus = await task.reward.gradient(clean, up ? unwanted : wanted);
           const minus = await task.reward.gradient(clean, up ? wanted : unwanted);
           rewards ??= plus.score;
-          const relative = Array.from(plus.score, (r, i) => weight * r - minus.score[i]!);
-          const counts = (i: number): boolean => threshold === null || relative[i]! < threshold;
-          const g = combine([weight, plus.gradient.data as Float32Array], [-1, minus.gradient.data as Float32Array]);
-          const cotangent = perItem(task, samplesOf(task, g), (i) => (counts(i) ? -throughNoise(step) / prompts.length : 0));
+          const relative = {
+            score: combine([weight, plus.score], [-1, minus.score]),
+            gradient: samplesOf(task, combine([weight, plus.gradient.data as Float32Array], [-1, minus.gradient.data as Float32Array])),
+          };
+          const { loss, gradient } = rewardLoss(task, relative, threshold);
+          const cotangent = samplesOf(task, combine([throughNoise(step), gradient.data as Float32Array]));
           accumulate(gradients, (await backprop.network(x, step, cotangent, prompts)).parameters);
-          losses.push(meanOf(relative.map((s) => (threshold === null ? -s : Math.max(0, threshold - s)))));
+          total += loss;
         }
-        yield { gradients, loss: losses.reduce((a, b) => a + b), rewards: rewards!, metrics: { at: from + at * (to - from) } };
+        yield { gradients, loss: total, rewards: rewards!, metrics: { at: from + at * (to - from) } };
       },
       async release() {
         await roller.release();
