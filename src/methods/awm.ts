@@ -9,9 +9,9 @@ import { mean } from '../graph/ops/reduce.js';
 import type { Tensor } from '../graph/tensor.js';
 import { addNoise, predictionTarget } from '../schedulers/forward-process.js';
 import { stepFeed } from '../schedulers/step.js';
-import { meanOfParts, openLoss } from './loss-graph.js';
+import { openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
-import { groupOptions, noised, noisings, sampleGroup } from './own-group.js';
+import { groupOptions, groupUpdate, sampleGroup } from './own-group.js';
 import type { Noising } from './own-group.js';
 import { mixInto } from './policy.js';
 import { openRoller } from './rollout.js';
@@ -60,16 +60,9 @@ export const awm: Method<z.infer<typeof options>> = {
     return {
       async *round(prompts, round) {
         if (round > 0) mixInto(average, task.parameters, Math.min(averageDecay, round / 1000));
-        const { samples, rewards, advantages } = await sampleGroup(task, sampler, prompts, round, opts);
-        const total = meanOfParts();
-        for (const [copy, x0] of samples.entries()) {
-          const own = { stream: 'awm', round, copy, rows: prompts.length, stratified: true };
-          for (const noising of noisings(task, levels, times, own)) {
-            const said = await slow.predict(noised(x0, noising), noising.steps, prompts);
-            total.add(await loss.run(x0, said, advantages[copy]!, noising, prompts));
-          }
-        }
-        yield { ...total.mean(), rewards: Float32Array.from(rewards.flatMap((s) => [...s])) };
+        const group = await sampleGroup(task, sampler, prompts, round, opts);
+        yield groupUpdate(task, group, slow, prompts, { stream: 'awm', round, levels, times, stratified: true },
+          (copy, x0, _, said, noising) => loss.run(x0, said, group.advantages[copy]!, noising, prompts));
       },
       async release() {
         await sampler.release();

@@ -8,9 +8,9 @@ import { flatten } from '../graph/ops/layout.js';
 import { mean } from '../graph/ops/reduce.js';
 import type { Tensor } from '../graph/tensor.js';
 import { predictX0, stepFeed } from '../schedulers/step.js';
-import { meanOfParts, openLoss } from './loss-graph.js';
+import { openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
-import { groupOptions, noised, noisings, sampleGroup } from './own-group.js';
+import { groupOptions, groupUpdate, sampleGroup } from './own-group.js';
 import type { Noising } from './own-group.js';
 import { mixInto } from './policy.js';
 import { openRoller } from './rollout.js';
@@ -62,18 +62,10 @@ export const nft: Method<z.infer<typeof options>> = {
     return {
       async *round(prompts, round) {
         if (round > 0) mixInto(old, task.parameters, Math.min(decay * round, decayMax));
-        const { samples, rewards, advantages } = await sampleGroup(task, sampler, prompts, round, opts);
-        const total = meanOfParts();
-        for (const [copy, x0] of samples.entries()) {
-          const r = advantages[copy]!.map((a) => 0.5 + a / 2);
-          const own = { stream: 'nft', round, copy, rows: prompts.length, stratified: false };
-          for (const noising of noisings(task, levels, times ?? levels.length, own)) {
-            const x = noised(x0, noising);
-            const said = await before.predict(x, noising.steps, prompts);
-            total.add(await loss.run(x0, x, said, r, noising, prompts));
-          }
-        }
-        yield { ...total.mean(), rewards: Float32Array.from(rewards.flatMap((s) => [...s])) };
+        const group = await sampleGroup(task, sampler, prompts, round, opts);
+        const r = group.advantages.map((each) => each.map((a) => 0.5 + a / 2));
+        yield groupUpdate(task, group, before, prompts, { stream: 'nft', round, levels, times: times ?? levels.length, stratified: false },
+          (copy, x0, x, said, noising) => loss.run(x0, x, said, r[copy]!, noising, prompts));
       },
       async release() {
         await sampler.release();

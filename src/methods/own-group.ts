@@ -5,6 +5,9 @@ import { normal, permutation } from '../random/random.js';
 import { addNoise } from '../schedulers/forward-process.js';
 import type { Step } from '../schedulers/plan.js';
 import { groupAdvantages } from './advantage.js';
+import { meanOfParts } from './loss-graph.js';
+import type { LossValue } from './loss-graph.js';
+import type { Update } from './method.js';
 import type { Roller } from './rollout.js';
 import { samplesOf, sampleSize } from './task.js';
 import type { Task } from './task.js';
@@ -85,4 +88,24 @@ export function noised(x0: HostTensor, { steps, noise }: Noising): HostTensor {
     out.set(addNoise(from, row(clean), row(z)), b * size);
   });
   return { ...x0, data: out };
+}
+
+/**
+ * The update that a round's samples make: the mean of what every noising of each of them teaches.
+ *
+ * @param said the policy that each lesson compares with; asked without guidance for what it makes of the noised samples
+ */
+export async function groupUpdate(
+  task: Task, { samples, rewards }: OwnGroup, said: Roller, prompts: readonly string[],
+  { stream, round, levels, times, stratified }: { stream: string; round: number; levels: readonly Step[]; times: number; stratified: boolean },
+  lesson: (copy: number, x0: HostTensor, x: HostTensor, output: HostTensor, noising: Noising) => Promise<LossValue<never>>,
+): Promise<Update> {
+  const total = meanOfParts();
+  for (const [copy, x0] of samples.entries()) {
+    for (const noising of noisings(task, levels, times, { stream, round, copy, rows: prompts.length, stratified })) {
+      const x = noised(x0, noising);
+      total.add(await lesson(copy, x0, x, await said.predict(x, noising.steps, prompts), noising));
+    }
+  }
+  return { ...total.mean(), rewards: Float32Array.from(rewards.flatMap((r) => [...r])) };
 }
