@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 /** Compares a function of picture a with a fixture's value and gradient. */
-async function compare(trace: (a: Tensor) => Tensor, weights: ReadonlyMap<string, HostTensor>, key: string, gradient: string | null, feeds: Record<string, HostTensor> = {}): Promise<void> {
+async function compare(trace: (a: Tensor) => Tensor, weights: ReadonlyMap<string, HostTensor>, key: string, gradient: string | null, feeds: Record<string, HostTensor> = {}, most = 1e-3): Promise<void> {
   const a = input('a', fixture.get('a').shape);
   const value = trace(a);
   const outputs = { value, gradient: gradient === null ? value : grad(sum(value), [a])[0]! };
@@ -45,14 +45,15 @@ async function compare(trace: (a: Tensor) => Tensor, weights: ReadonlyMap<string
     return maxError(x, expected) / Math.max(...Array.from(expected.data as Float32Array, Math.abs));
   };
   expect(relative(result.value, key)).toBeLessThan(1e-4);
-  if (gradient !== null) expect(relative(result.gradient, gradient)).toBeLessThan(1e-3);
+  if (gradient !== null) expect(relative(result.gradient, gradient)).toBeLessThan(most);
 }
 
 test('the features of Inception are those of pytorch-fid', async () => {
   const scope = rootScope(frozenWeights());
   const shapes = weightShapes((s) => inceptionFeatures(s, input('x', [1, 3, 299, 299])));
   expect(shapes.size).toBe(94 * 5);
-  await compare((a) => inceptionFeatures(scope, a), counterWeights(shapes), 'inception/features', null);
+  await compare((a) => inceptionFeatures(scope, a), counterWeights(shapes), 'inception/features', 'inception/gradient', {},
+    1.5e-2); // its maxima lie so near to each other that PyTorch in float32 is 9e-3 away itself
 });
 
 test.each(Object.keys(LPIPS_TRUNKS) as LpipsTrunk[])('LPIPS on %s is that of the package', async (trunk) => {
@@ -60,7 +61,7 @@ test.each(Object.keys(LPIPS_TRUNKS) as LpipsTrunk[])('LPIPS on %s is that of the
   const x = input('x', [1, 3, height, width]);
   const shapes = weightShapes((s) => lpips(s, trunk, x, x));
   await compare((a) => lpips(rootScope(frozenWeights()), trunk, a, input('b', a.shape)), counterWeights(shapes),
-    `lpips_${trunk}/distance`, trunk === 'vgg' ? null : `lpips_${trunk}/gradient`, { b: fixture.get('b') });
+    `lpips_${trunk}/distance`, `lpips_${trunk}/gradient`, { b: fixture.get('b') });
 });
 
 const WIDTH = 64;
