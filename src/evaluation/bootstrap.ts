@@ -1,6 +1,6 @@
 /** @file How sure a mean of few differences is: studentised bootstrap intervals (Efron & Tibshirani 1993, chapter 12). */
 import { integers } from '../random/random.js';
-import { deviation } from './evaluation.js';
+import { deviation, meanOf } from './evaluation.js';
 
 export interface Interval {
   readonly mean: number;
@@ -10,7 +10,6 @@ export interface Interval {
 
 const RESAMPLES = 2000;
 const LEVEL = 0.95;
-const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 const errorOf = (values: readonly number[]): number => deviation(values) / Math.sqrt(values.length);
 
 /**

@@ -29,7 +29,8 @@ export const withHeldOutError = <T extends z.ZodType<Pick<Evaluation, 'heldOutRe
 
 export const evaluationSchema = withHeldOutError(evaluationFields);
 
-const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+/** Of a list that is not empty. */
+export const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Sample deviation. */
 export function deviation(values: ArrayLike<number>): number {

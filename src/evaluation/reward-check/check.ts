@@ -8,7 +8,7 @@ import { joinRows, takeRows } from '../../rewards/rows.js';
 import { openScorer } from '../../rewards/scorer.js';
 import type { Execution } from '../../runtime/compile.js';
 import { releasedOnFailure } from '../../runtime/resources.js';
-import { deviation, pairedDifference } from '../evaluation.js';
+import { deviation, meanOf, pairedDifference } from '../evaluation.js';
 import type { Difference } from '../evaluation.js';
 import { DISTURBANCES } from './disturbances.js';
 import { ascend, checkSlopes, inward, slopeError } from './slopes.js';
@@ -81,7 +81,6 @@ const unstacked = (images: HostTensor): HostTensor[] => Array.from({ length: ima
   const row = takeRows(images, i, 1);
   return host(row.data, row.shape.slice(1));
 });
-const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Evenly from all. */
 const spread = (count: number, most: number): number[] =>

@@ -4,6 +4,7 @@ import type { HostTensor } from '../../graph/dtype.js';
 import { normal } from '../../random/random.js';
 import type { GradientScorer } from '../../rewards/gradient.js';
 import { takeRows } from '../../rewards/rows.js';
+import { meanOf } from '../evaluation.js';
 
 /** Of one picture, along one direction. */
 export interface Slope {
@@ -79,13 +80,12 @@ export interface Ascent {
 export async function ascend(scorer: GradientScorer, images: HostTensor, prompts: readonly string[], reach: number, steps: number): Promise<Ascent> {
   const from = images.data as Numbers;
   const step = (2.5 * reach) / steps;
-  const meanOf = (scores: Numbers): number => scores.reduce((a, b) => a + b, 0) / scores.length;
   const scores: number[] = [];
   let x = images;
   let best = { mean: -Infinity, images };
   for (let k = 0; k <= steps; k++) {
     const { score, gradient } = await scorer.run(x, prompts);
-    const mean = meanOf(score);
+    const mean = meanOf([...score]);
     scores.push(mean);
     if (mean > best.mean) best = { mean, images: x };
     const g = gradient.data as Numbers;
