@@ -1,6 +1,6 @@
 /** @file Makes the runs of a comparison: what is done is kept, what was interrupted resumed, what fails reported. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../formats/exists.js';
 import { spentShare } from '../training/budget.js';
 import { ConfigError } from '../formats/errors.js';
 import { storedConfig } from '../training/stored-config.js';
@@ -13,18 +13,16 @@ import { spentSoFar } from './run-record.js';
 
 export type JobState = 'new' | 'interrupted' | 'done';
 
-const there = (path: string): Promise<boolean> => access(path).then(() => true, () => false);
-
 /** @throws ConfigError if the folder holds a run of another configuration, naming the setting */
 export async function jobState(job: Job, root: string): Promise<JobState> {
   const folder = join(root, job.folder);
-  if (!(await there(join(folder, 'config.yaml')))) return 'new';
+  if (!(await exists(join(folder, 'config.yaml')))) return 'new';
   const changed = changedSetting(job, await storedConfig(folder));
   if (changed !== null) {
     throw new ConfigError(`${folder} holds a run of another configuration: ${changed}. `
       + 'Choose another --out, or delete this folder to run it again');
   }
-  return (await there(join(folder, 'summary.json'))) ? 'done' : 'interrupted';
+  return (await exists(join(folder, 'summary.json'))) ? 'done' : 'interrupted';
 }
 
 /** A run under way. */

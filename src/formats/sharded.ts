@@ -1,6 +1,6 @@
 /** @file The weights in a component's folder of a diffusers model: one file or several, by variant. */
-import { access } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { exists } from './exists.js';
 import { FormatError, shown } from './errors.js';
 import { isObject } from './json.js';
 import { readJsonFile } from './json-file.js';
@@ -43,10 +43,6 @@ export async function openComponent(folder: string, variant?: string): Promise<W
 export async function safetensorsOrBin(folder: string, name: string): Promise<string> {
   const [first, second] = [join(folder, name), join(folder, name.replace(/\.safetensors$/, '.bin'))];
   return (await exists(first)) || !(await exists(second)) ? first : second;
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path).then(() => true, () => false);
 }
 
 /** Opens the shards that an index file names. */

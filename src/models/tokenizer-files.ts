@@ -1,6 +1,6 @@
 /** @file Reads a CLIP tokenizer from a folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`; tokens beside them. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../formats/exists.js';
 
 import { fileSource, readBytes } from '../formats/byte-source.js';
 import { FormatError, shown } from '../formats/errors.js';
@@ -187,8 +187,4 @@ async function readAdded(folder: string, vocab: ReadonlyMap<string, number>, nam
 
 async function readOptionalJson(path: string): Promise<Json> {
   return (await exists(path)) ? readJsonFile(path) : {};
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(() => true, () => false);
 }

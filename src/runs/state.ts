@@ -1,6 +1,6 @@
 /** @file Whether a run runs, and if not how it ended: from its log, its lock, and the process that holds it. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../formats/exists.js';
 import { SILENCE } from './heartbeat.js';
 import { holderOf } from './lock.js';
 import type { Holder } from './lock.js';
@@ -65,7 +65,7 @@ async function judged(folder: string, view: RunView | null, holder: Holder | nul
     const gone = 'its process ended without a word (killed, out of memory, or power lost)';
     return { state: 'crashed', reason: holder && holder.id !== session ? `${gone} as it was about to go on` : gone };
   }
-  const done = await access(join(folder, 'summary.json')).then(() => true, () => false);
+  const done = await exists(join(folder, 'summary.json'));
   if (done) return { state: 'finished', reason: null };
   const old = 'begun by a version of Attune that kept no log';
   return holder ? { state: 'crashed', reason: old } : { state: 'stopped', reason: `${old}, so why it ended is not known` };

@@ -1,6 +1,7 @@
 /** @file The runs below a folder, each by a name that is looked up; and each of them in a few facts, kept up to date. */
-import { access, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
+import { exists } from '../formats/exists.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { findRuns, overviewOf } from '../runs/overview.js';
 import type { Overview } from '../runs/overview.js';
@@ -98,8 +99,6 @@ async function summaryOf(id: string, entry: Entry): Promise<RunSummary> {
     return unreadable(id, error instanceof Error ? error.message : String(error));
   }
 }
-
-const exists = (path: string): Promise<boolean> => access(path).then(() => true, () => false);
 
 function summaryFrom(id: string, run: Overview, standing: Standing, log: Followed, report: boolean): RunSummary {
   const { settings, state, reason, step, checkpoint, base, best, last, guard, guarded, began, time } = run;

@@ -1,6 +1,6 @@
 /** @file What there is to choose from, by name: models, methods, rewards, prompt lists, samplers, searches, devices. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../formats/exists.js';
 import { METHODS } from '../methods/index.js';
 import { BUNDLED_MODELS } from '../models/families/bundled.js';
 import { families } from '../models/families/registry.js';
@@ -15,7 +15,7 @@ export type Row = Readonly<Record<string, string | number | boolean | readonly s
 
 async function models(): Promise<Row[]> {
   const bundled = await Promise.all(BUNDLED_MODELS.map(async ({ name, folder, notes }): Promise<Row> => {
-    const complete = await access(join(folder, 'model_index.json')).then(() => true, () => false);
+    const complete = await exists(join(folder, 'model_index.json'));
     return { name, from: ['bundled'], notes: complete ? notes : 'its weights are not installed' };
   }));
   const tiny = { name: 'AutoencoderTiny (TAESD)', from: ['folder', 'hub'], notes: 'as the autoencoder of any of these' };

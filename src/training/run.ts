@@ -1,6 +1,6 @@
 /** @file A whole run: from a configuration to a folder with LoRA files, pictures and a report. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../formats/exists.js';
 import { compared } from '../evaluation/compared.js';
 import { evaluationSchema } from '../evaluation/evaluation.js';
 import { bestText, guardText } from '../evaluation/hacking-guard.js';
@@ -76,7 +76,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
     return summary;
   } catch (error) {
     if (signal.aborted && error === signal.reason) {
-      const begun = await access(join(path, 'config.yaml')).then(() => true, () => false);
+      const begun = await exists(join(path, 'config.yaml'));
       progress.phase(begun ? `stopped; go on with: ${again}` : 'stopped before the run began');
       await folder?.stop(null);
       return null;

@@ -1,6 +1,6 @@
 /** @file `attune runs show`: one run in full, from its log. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../../formats/exists.js';
 import { Command } from 'commander';
 import { withoutSecrets } from '../../formats/url-secrets.js';
 import { overviewOf } from '../../runs/overview.js';
@@ -43,7 +43,7 @@ async function told(run: Overview & { standing: Standing }): Promise<string> {
     ['Guard', guard ?? (run.last && run.last.step > 0 ? 'nothing to object to' : 'no verdict yet')],
   ];
   const report = join(folder, 'report.html');
-  if (await access(report).then(() => true, () => false)) lines.push(['Report', report]);
+  if (await exists(report)) lines.push(['Report', report]);
   else if (run.state === 'stopped' || run.state === 'crashed') lines.push(['Go on', settings.again ?? `attune train --resume ${folder}`]);
   const warnings = view?.warnings ?? [];
   return [

@@ -1,6 +1,6 @@
 /** @file The tokenizer of a model that is trained from scratch: what lies in its folder, or one made from the captions. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../../formats/exists.js';
 import { writeAtomic } from '../../formats/atomic.js';
 import { FormatError } from '../../formats/errors.js';
 import { END_OF_TEXT, START_OF_TEXT, trainBpe } from '../../models/bpe-train.js';
@@ -18,7 +18,7 @@ export async function captionTokenizer(
   folder: string, captions: readonly string[], config: ClipTextConfig,
 ): Promise<Tokenizer> {
   const { vocab_size: size, max_position_embeddings: length, eos_token_id: end } = config;
-  const present = await access(join(folder, 'vocab.json')).then(() => true, () => false);
+  const present = await exists(join(folder, 'vocab.json'));
   if (!present) {
     const { vocab, merges } = trainBpe(captions, size);
     if (vocab.size !== size) {
