@@ -42,7 +42,7 @@ export interface EncodeOptions extends Omit<CompileOptions, 'weights'> {
 }
 
 /** Prompts that run through the encoder together at most. */
-const BATCH = 8;
+export const ENCODED_TOGETHER = 8;
 
 export interface PromptEncoder {
   /** Encodes a list of prompts, in its order. */
@@ -53,7 +53,7 @@ export interface PromptEncoder {
 /** Compiles the text encoders for lists of about `count` prompts. */
 export async function openPromptEncoder(pipeline: Pipeline, count: number, options: EncodeOptions = {}): Promise<PromptEncoder> {
   const { adapters = [], feeds = {}, negative = false, ...compileOptions } = options;
-  const batch = Math.min(BATCH, count);
+  const batch = Math.min(ENCODED_TOGETHER, count);
   const lengths = pipeline.textEncoders.map((e) => e.tokenizer.maxLength);
   const ids = lengths.map((n, i) => input(`ids_${i}`, [batch, n], 'int64'));
   const { conditions } = pipeline.family;

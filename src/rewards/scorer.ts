@@ -36,7 +36,7 @@ export interface Scorer {
   release(): Promise<void>;
 }
 
-const BATCH = 8;
+export const SCORED_TOGETHER = 8;
 
 async function compileScore(
   reward: DifferentiableReward, shape: readonly number[], options: ScorerOptions,
@@ -72,7 +72,7 @@ export function openSum(
 
 /** Opens any reward, differentiable or not, as a function of images and their prompts. */
 export function openScorer(reward: Reward, options: ScorerOptions = {}): Scorer {
-  const { batch = BATCH } = options;
+  const { batch = SCORED_TOGETHER } = options;
   const compiled = new Map<string, Executable<'score'>>();
   const sum = reward.parts && openSum(reward.parts, options);
   let queries = 0;

@@ -4,8 +4,10 @@ import { input } from '../graph/tensor.js';
 import type { Method } from '../methods/method.js';
 import { openRoller } from '../methods/rollout.js';
 import type { Pipeline } from '../models/pipeline.js';
+import { ENCODED_TOGETHER } from '../models/prompt.js';
 import { frozenWeights } from '../nn/scope.js';
 import type { Reward } from '../rewards/reward.js';
+import { SCORED_TOGETHER } from '../rewards/scorer.js';
 import { bytesOf } from '../runtime/buffer-plan.js';
 import { openDryRuntime } from '../runtime/dry-runtime.js';
 import { graphMemory } from '../runtime/graph-memory.js';
@@ -34,8 +36,6 @@ export interface Forecast {
 const PROCESS = 130 * 2 ** 20;
 /** Parameters, gradient, two moments, the best and those of the round's start with its moments, and one more while they are copied. */
 const COPIES = 9;
-/** Prompts and pictures that go through text encoders and scorers together (models/prompt.ts, rewards/scorer.ts). */
-const TOGETHER = 8;
 
 const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
 
@@ -62,7 +62,7 @@ export interface ForecastOf {
 
 /** What the text encoders take while prompts are encoded, which is before the training. */
 async function encoderMemory({ pipeline, options: { compile } }: ForecastOf): Promise<GraphMemory> {
-  const ids = pipeline.textEncoders.map((e, i) => input(`ids_${i}`, [TOGETHER, e.tokenizer.maxLength], 'int64'));
+  const ids = pipeline.textEncoders.map((e, i) => input(`ids_${i}`, [ENCODED_TOGETHER, e.tokenizer.maxLength], 'int64'));
   const outputs = pipeline.family.conditions.encode(pipeline, ids, frozenWeights(), [], pipeline.clipSkip);
   return graphMemory({ outputs }, { ...compile, weights: pipeline.weights });
 }
@@ -70,7 +70,7 @@ async function encoderMemory({ pipeline, options: { compile } }: ForecastOf): Pr
 /** What scoring pictures takes; a black box nobody knows. */
 async function scorerMemory(reward: Reward, imageShape: readonly number[], { options: { compile } }: ForecastOf): Promise<GraphMemory | null> {
   if (!reward.differentiable) return null;
-  const score = reward.trace(input('images', [TOGETHER, ...imageShape]));
+  const score = reward.trace(input('images', [SCORED_TOGETHER, ...imageShape]));
   return graphMemory({ outputs: { score } }, { ...compile, weights: reward.weights });
 }
 
