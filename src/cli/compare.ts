@@ -248,15 +248,19 @@ function baselineCommand(): Command {
       const progress = terminalProgress(false);
       const resume = await readText(join(out, 'config.yaml'), MOST_BYTES.settings).then(() => true, () => false);
       const resources = openResources();
+      const wish = new AbortController();
+      const signal = AbortSignal.any([wish.signal, stopSignal]);
       let folder: RunFolder | null = null;
       try {
-        folder = await openRun(out, config, { resume, listeners: [shownBy(progress)], warn: progress.warn });
+        folder = await openRun(out, config, {
+          resume, listeners: [shownBy(progress)], warn: progress.warn, onStop: () => wish.abort(new Interrupted('SIGTERM')),
+        });
         resources.use({ release: folder.close });
-        const measuring = resources.use(await openMeasuring(config, folder.progress, {}, stopSignal));
+        const measuring = resources.use(await openMeasuring(config, folder.progress, {}, signal));
         await folder.begin(measuring.manifest, force);
         await measureBaseline(measuring, folder, n);
       } catch (error) {
-        await folder?.stop(error === stopSignal.reason ? null : error);
+        await folder?.stop(error === signal.reason ? null : error);
         throw error;
       } finally {
         await resources.release();

@@ -13,7 +13,7 @@ import type { Recipe } from '../training/pretrain/recipe.js';
 import { pretrain } from '../training/pretrain/run.js';
 import { parseNumber, UsageError } from './arguments.js';
 import { collect } from './option-values.js';
-import { stopSignal } from './supervise.js';
+import { Interrupted, stopSignal } from './supervise.js';
 import { terminalProgress } from './terminal.js';
 
 interface Flags {
@@ -75,7 +75,7 @@ async function run(flags: Flags): Promise<void> {
     },
     onWarning: (text) => progress.warn(text),
   });
-  await pretrain(recipe, dataset, {
+  const done = await pretrain(recipe, dataset, {
     out: flags.out,
     work,
     seed: flags.seed,
@@ -87,6 +87,7 @@ async function run(flags: Flags): Promise<void> {
     again: againOf(flags, work),
     ...(flags.threads === undefined ? {} : { threads: flags.threads }),
   });
+  if (!done) throw stopSignal.reason ?? new Interrupted('SIGINT');
 }
 
 export function pretrainCommand(): Command {

@@ -2,8 +2,10 @@
 
 type Later = (done: () => void) => void;
 
-/** After all that waits already, where the surroundings have such a thing (Node); else a timer, as in browsers. */
-const later: Later = (globalThis as { setImmediate?: Later }).setImmediate ?? ((done) => setTimeout(done, 0));
+const immediate = (globalThis as { setImmediate?: Later }).setImmediate;
+
+/** After a whole turn of the event loop: in Node the first of two immediates may come before timers and messages do. */
+const later: Later = immediate ? (done) => immediate(() => immediate(done)) : (done) => setTimeout(done, 0);
 
 /** Lets signals, messages and timers through that came meanwhile: ONNX Runtime blocks the thread. */
 export const pause = (): Promise<void> => new Promise((resolve) => later(resolve));

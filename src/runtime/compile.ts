@@ -48,7 +48,7 @@ export interface CompileOptions {
    * ONNX Runtime, as on processors without such a layout; with another machine's number the graph can be looked at, not run.
    */
   channelBlock?: number | null;
-  /** Once it is aborted, compiling and every further run throw its reason: an interrupt waits for one run at most. */
+  /** Once it is aborted, compiling and every further run throw its reason: an interrupt waits for one run or session at most. */
   signal?: AbortSignal;
   /** After each run look for NaN and infinity in the outputs, and name the operator that made the first one. */
   checkFinite?: boolean;
@@ -62,7 +62,8 @@ export interface CompileOptions {
 export type Execution = Pick<CompileOptions, 'device' | 'threads' | 'signal'>;
 
 /**
- * Lets the signals and messages through that came during the last run (ONNX Runtime blocks the thread).
+ * Lets the signals and messages through that came during the last run or while a session was opened (ONNX Runtime blocks
+ * the thread, and neither can be broken off).
  *
  * @throws the signal's reason if it is aborted
  */
@@ -126,7 +127,7 @@ function sessionOptions({ threads, session }: CompileOptions): SessionOptions {
  * Compiles the computation of `graph.outputs`. Every input that is not among `weights` must be fed at each run.
  *
  * @throws TraceError if the graph is not well formed; DeviceError if the device cannot be used; Error if a weight does
- * not fit its input.
+ * not fit its input; the signal's reason if that was aborted meanwhile.
  */
 export async function compile<O extends string>(
   graph: Graph & { outputs: Readonly<Record<O, Tensor>> },
@@ -167,8 +168,13 @@ export async function compile<O extends string>(
       fixed.set(name, held.value);
     } else if (value) fixed.set(name, toDevice(asFed(value)));
   }
+  await throwIfAborted(options.signal).catch(letGo); // what came before may have taken its time
   const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
   const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData }).catch(letGo);
+  await throwIfAborted(options.signal).catch(async (error: unknown) => {
+    await session.release();
+    letGo(error);
+  });
   const names = Object.keys(graph.outputs) as O[];
   let released = false;
   const executable: Executable<O> = {

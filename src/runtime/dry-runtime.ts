@@ -3,6 +3,7 @@ import { arrayType, sizeOf } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { openGraphKeys } from '../graph/graph-key.js';
 import type { Tensor } from '../graph/tensor.js';
+import { throwIfAborted } from './compile.js';
 import type { Execution } from './compile.js';
 import { graphMemory } from './graph-memory.js';
 import type { GraphMemory } from './graph-memory.js';
@@ -33,6 +34,7 @@ export function openDryRuntime(execution: Execution): DryRuntime {
     async compile<O extends string>(outputs: Readonly<Record<O, Tensor>>, options: GraphOptions = {}) {
       const key = `${options.hideShapes === true} ${keys.of(outputs)}`;
       if (!known.has(key)) {
+        await throwIfAborted(execution.signal);
         known.add(key);
         const title = titleOf(outputs);
         const memory = await graphMemory({ outputs }, { ...execution, ...options });

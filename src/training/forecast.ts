@@ -89,7 +89,8 @@ export async function forecast(of: ForecastOf): Promise<Forecast> {
     const stepper = trained && await trained.method.create(task, trained.options);
     own = stepper?.own ? arrayBytes(stepper.own.parameters.values()) : 0;
     for await (const update of stepper?.round(new Array<string>(options.microbatch).fill(''), 0) ?? []) void update;
-  } catch {
+  } catch (error) {
+    if (options.compile.signal?.aborted && error === options.compile.signal.reason) throw error;
     // Zeros are no sensible numbers; what was compiled until then counts.
   }
   const graphs = new Map<string, GraphMemory>(dry.graphs);

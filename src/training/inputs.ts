@@ -8,6 +8,7 @@ import { input } from '../graph/tensor.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { mapRewardPaths, parseReward, RewardSpecError } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
+import { throwIfAborted } from '../runtime/compile.js';
 import { ortVersion } from '../runtime/device.js';
 import { processorKind } from '../runtime/processor.js';
 import type { RunConfig } from './config.js';
@@ -25,7 +26,7 @@ const digestOf = (path: string): Promise<string> =>
   hashPath(path).catch((error: unknown) => `not readable (${(error as NodeJS.ErrnoException).code ?? String(error)})`);
 
 /** The weights of each part, the configuration of all, and the tokenizers' folders. */
-async function modelInputs(pipeline: Pipeline): Promise<Entries> {
+async function modelInputs(pipeline: Pipeline, signal: AbortSignal | undefined): Promise<Entries> {
   const parts = new Map<string, Map<string, HostTensor>>();
   for (const [name, t] of pipeline.weights) {
     const part = name.slice(0, name.indexOf('.'));
@@ -35,8 +36,13 @@ async function modelInputs(pipeline: Pipeline): Promise<Entries> {
   const { family, denoiser, vae, scheduler, zeroEmptyNegative, textEncoders } = pipeline;
   const configuration = { [family.denoiser.part]: denoiser.config, vae, scheduler, zeroEmptyNegative, textEncoders: textEncoders.map(({ kind, config }) => ({ kind, config })) };
   const words = await Promise.all(textEncoders.map(({ tokenizerFiles }) => digestOf(tokenizerFiles.folder)));
+  const digests: Entries = [];
+  for (const [part, weights] of parts) {
+    await throwIfAborted(signal);
+    digests.push([`model ${part}`, hashTensors(weights)]);
+  }
   return [
-    ...[...parts].map(([part, weights]): [string, string] => [`model ${part}`, hashTensors(weights)]),
+    ...digests,
     ['model configuration', hashText(JSON.stringify(configuration))],
     ['model tokenizer', hashText(words.join())],
   ];
@@ -54,8 +60,16 @@ async function spaceDigest(space: string): Promise<string> {
   return digests.length === 1 ? digests[0]! : hashText([space, ...digests].join());
 }
 
+/** What rewards are hashed with: the shape of an image, the model that may be part of one, and what ends it. */
+interface Around {
+  readonly images: readonly number[];
+  readonly model: Pipeline;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** A reward's weights, and every file that its options name. */
-async function rewardInputs(label: string, reward: Reward, specs: readonly string[], images: readonly number[], model: Pipeline): Promise<Entries> {
+async function rewardInputs(label: string, reward: Reward, specs: readonly string[], { images, model, signal }: Around): Promise<Entries> {
+  await throwIfAborted(signal);
   const found: Entries = [];
   const known = new Set(model.weights.values());
   for (const part of (reward.parts ?? [{ reward }]).map((p) => p.reward)) {
@@ -93,11 +107,16 @@ async function dataInputs(config: RunConfig): Promise<Entries> {
   }));
 }
 
-/** Reads every file and weight that the session uses: seconds for gigabytes, so only training does it. */
-export async function inputsOf(session: Session): Promise<Inputs> {
+/**
+ * Reads every file and weight that the session uses: seconds for gigabytes, so only training does it.
+ *
+ * @throws the signal's reason once that is aborted
+ */
+export async function inputsOf(session: Session, signal?: AbortSignal): Promise<Inputs> {
   const { config, pipeline, reward, heldOut, prompts, task, evaluator, reported } = session;
   const { heldOut: heldOutSpec } = config.evaluation;
   const space = featureFolder(config, pipeline.bundled);
+  const around: Around = { images: [1, ...task.imageShape], model: pipeline, signal };
   const list = (set: Session['prompts']): string => hashText(JSON.stringify([set.prompts, set.weights]));
   return named([
     ['attune', packageVersion],
@@ -106,9 +125,9 @@ export async function inputsOf(session: Session): Promise<Inputs> {
     ['processor', await processorKind()],
     // Runs that were begun before there was a choice do not tell it.
     ...(config.precision === 'float32' ? [] : [['precision', config.precision] satisfies Entries[number]]),
-    ...await modelInputs(pipeline),
-    ...await rewardInputs('reward', reward, config.rewards, [1, ...task.imageShape], pipeline),
-    ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], [1, ...task.imageShape], pipeline) : []),
+    ...await modelInputs(pipeline, signal),
+    ...await rewardInputs('reward', reward, config.rewards, around),
+    ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], around) : []),
     ...(space === null ? [] : [['features', await spaceDigest(space)] satisfies Entries[number]]),
     [`prompts ${basename(prompts.name)}`, list(prompts)],
     ...[evaluator.selection, ...reported].filter((set) => set.list !== prompts.name)

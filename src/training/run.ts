@@ -70,7 +70,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
     resources.use({ release: folder.close });
     const opened = resources.use(await openSession(config, folder.progress, own, signal));
     folder.progress.phase('reading what the run depends on');
-    const manifest = await folder.begin({ ...opened.manifest, place: placeOf(opened), inputs: await inputsOf(opened) }, force);
+    const manifest = await folder.begin({ ...opened.manifest, place: placeOf(opened), inputs: await inputsOf(opened, signal) }, force);
     const summary = await runSession({ ...opened, manifest }, folder, { resume, signal, again, resources });
     if (!summary) await folder.stop(null);
     return summary;

@@ -16,6 +16,9 @@ import { fit } from '../../src/training/pretrain/fit.js';
 import { overPictures } from '../../src/training/pretrain/latents.js';
 import { silent } from '../../src/runs/progress.js';
 import { runTraining } from '../../src/training/run.js';
+import { askToStop } from '../../src/runs/stop.js';
+import { standingOf } from '../../src/runs/state.js';
+import { compile } from '../../src/runtime/compile.js';
 import { square } from '../../src/graph/ops/arithmetic.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
@@ -42,6 +45,39 @@ vi.spyOn(prototype, 'run').mockImplementation(async function counted(this: Infer
   return run.apply(this, args);
 });
 
+// Every session that is opened, and what there is to do while one is.
+let opened = 0;
+let opening: { session: number; act: () => Promise<void> | void } | null = null;
+const create = InferenceSession.create as (...args: unknown[]) => Promise<InferenceSession>;
+vi.spyOn(InferenceSession, 'create').mockImplementation(async (...args: unknown[]) => {
+  opened += 1;
+  if (opened === opening?.session) {
+    calls = 0;
+    await opening.act();
+  }
+  return create.apply(InferenceSession, args);
+});
+
+/** Does `work`, with `act` while its n-th session is opened; how much was begun after that one. */
+async function whileOpening<T>(session: number, act: () => Promise<void> | void, work: () => Promise<T>): Promise<{ result: T; sessions: number; calls: number }> {
+  opened = 0;
+  opening = { session, act };
+  try {
+    const result = await work();
+    expect(opened).toBeGreaterThanOrEqual(session);
+    return { result, sessions: opened - session, calls };
+  } finally {
+    opening = null;
+  }
+}
+
+/** Asks a folder to stop, and opens the session for as long as large ones take. */
+const asked = (folder: string) => async (): Promise<void> => {
+  await askToStop(folder, false);
+  const until = performance.now() + 500;
+  while (performance.now() < until) { /* the native side holds the thread */ }
+};
+
 /** Does `work`, interrupting it at the n-th network call from its start; how many calls were begun after that one. */
 async function interruptedAt<T>(call: number, work: (signal: AbortSignal) => Promise<T>): Promise<{ result: T | Error; after: number }> {
   const stopping = new AbortController();
@@ -55,12 +91,12 @@ async function interruptedAt<T>(call: number, work: (signal: AbortSignal) => Pro
 }
 
 const whole = join(root, 'whole');
-/** The phases of the whole run, and the calls made before each. */
-const phases: [text: string, calls: number][] = [];
+/** The phases of the whole run, and the calls made and sessions opened before each. */
+const phases: [text: string, calls: number, opened: number][] = [];
 
 beforeAll(async () => {
   calls = 0;
-  const progress = { ...silent, phase: (text: string) => phases.push([text, calls]) };
+  const progress = { ...silent, phase: (text: string) => phases.push([text, calls, opened]) };
   await runTraining(config, whole, { progress });
 }, 300_000);
 
@@ -88,6 +124,39 @@ test('of a training: base evaluation, an evaluation in the middle of a round, fi
     expect(await runTraining(config, folder, { resume: true })).toMatchObject({ steps: 4, ended: 'finished' });
     expect(essence(folder), name).toEqual(essence(whole));
   }
+});
+
+test('while a session is opened: none after it, no network call, and a sentence', { timeout: 300_000 }, async () => {
+  const sessions = phases.find(([text]) => /evaluating the base/.test(text))![2];
+  expect(sessions).toBeGreaterThan(4);
+  const told: string[] = [];
+  const progress = { ...silent, phase: (text: string) => void told.push(text) };
+  const early = join(root, 'opening');
+  const stopping = new AbortController();
+  const first = await whileOpening(2, () => stopping.abort(), () => runTraining(config, early, { signal: stopping.signal, progress }));
+  expect([first.result, first.sessions, told.at(-1), existsSync(early)]).toEqual([null, 0, 'stopped before the run began', false]);
+  expect(first.calls).toBeLessThanOrEqual(1); // a session that makes a part of the weights is run at once
+
+  // By its folder, whose file is heard as soon as the session is open.
+  const late = join(root, 'opening by folder');
+  const second = await whileOpening(sessions, asked(late), () => runTraining(config, late, { progress }));
+  expect([second, told.at(-1)]).toEqual([{ result: null, sessions: 0, calls: 0 }, `stopped at step 0; go on with: attune train --resume ${late}`]);
+  expect(await standingOf(late, false)).toMatchObject({ state: 'stopped', reason: null });
+  expect(existsSync(join(late, 'checkpoints'))).toBe(false); // there was nothing to save
+});
+
+test('before a session is opened: not even that one is', async () => {
+  const stopping = new AbortController();
+  const x = input('x', [2]);
+  // Read while the graph is made ready, which may take seconds.
+  const weights = new Map([['x', host(new Float32Array(2), [2])]]);
+  const read = vi.spyOn(weights, 'get').mockImplementation(() => {
+    stopping.abort();
+    return undefined;
+  });
+  opened = 0;
+  await expect(compile({ outputs: { y: square(x) } }, { weights, threads: 1, signal: stopping.signal })).rejects.toThrow('aborted');
+  expect([read.mock.calls.length > 0, opened]).toEqual([true, 0]);
 });
 
 test('of sampling', async () => {

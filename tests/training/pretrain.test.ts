@@ -1,8 +1,10 @@
 /** @file From a folder of captioned pictures to a model that samples: every network of a recipe, tiny. */
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { InferenceSession } from 'onnxruntime-node';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readImage, writePng } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
@@ -26,6 +28,7 @@ import { lockFolder } from '../../src/runs/lock.js';
 import { overviewOf } from '../../src/runs/overview.js';
 import { silent } from '../../src/runs/progress.js';
 import { removeRun } from '../../src/runs/remove.js';
+import { askToStop } from '../../src/runs/stop.js';
 import { attune } from '../cli-process.js';
 import { checkGradient } from '../rewards/helpers.js';
 
@@ -94,7 +97,7 @@ const settings = (name: string): PretrainOptions => ({
   out, work: join(root, 'work', name), seed: 0, resume: false, fromExisting: false, threads: 1, checkpointSeconds: 1e9,
   progress: silent,
 });
-const carryOut = async (name: keyof typeof RECIPES, change: object = {}, options: Partial<PretrainOptions> = {}): Promise<void> =>
+const carryOut = async (name: keyof typeof RECIPES, change: object = {}, options: Partial<PretrainOptions> = {}): Promise<boolean> =>
   pretrain(recipeSchema.parse({ ...RECIPES[name], ...change }), await loadDataset(data, 16), { ...settings(name), ...options });
 const rows = async (name: string): Promise<Record<string, number>[]> =>
   (await readFile(join(root, 'work', name, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
@@ -220,6 +223,38 @@ describe('a recipe for each network', () => {
     await expect(readdir(work)).rejects.toThrow('ENOENT');
   });
 
+  test('asked to stop by its folder: while the graph is compiled nothing is saved or written, in training a checkpoint is', async () => {
+    const work = join(root, 'work', 'asked');
+    const elsewhere = join(root, 'asked');
+    await cp(join(out, 'clip'), join(elsewhere, 'clip'), { recursive: true });
+    const told: string[] = [];
+    const again = 'attune pretrain --resume';
+    const progress = { ...silent, phase: (text: string) => void told.push(text) };
+    // While the second session is opened, the training graph's; opening a large one takes as long as this.
+    const create = InferenceSession.create as (...args: unknown[]) => Promise<InferenceSession>;
+    let opened = 0;
+    const spy = vi.spyOn(InferenceSession, 'create').mockImplementation(async (...args: unknown[]) => {
+      if ((opened += 1) === 2) {
+        await askToStop(work, false);
+        const until = performance.now() + 500;
+        while (performance.now() < until) { /* the native side holds the thread */ }
+      }
+      return create.apply(InferenceSession, args);
+    });
+    const many = { training: { ...RECIPES['style-head'].training, steps: 100_000 } };
+    expect(await carryOut('style-head', many, { work, out: elsewhere, again, progress })).toBe(false);
+    expect(opened).toBe(2);
+    expect(await overviewOf(work)).toMatchObject({ state: 'stopped' });
+    expect([told.at(-1), existsSync(join(work, 'latest.json')), existsSync(join(elsewhere, 'style-head'))]).toEqual(['stopped before the first step', false, false]);
+
+    spy.mockRestore();
+    const step = (done: number, total: number): void => void (total === 100_000 && done === 2 && askToStop(work, false));
+    expect(await carryOut('style-head', many, { work, out: elsewhere, again, resume: true, progress: { ...progress, step } })).toBe(false);
+    const { state, step: last, checkpoint } = await overviewOf(work);
+    expect([state, checkpoint, told.at(-1)]).toEqual(['stopped', last, `stopped at step ${last}; go on with: ${again}`]);
+    expect(existsSync(join(elsewhere, 'style-head'))).toBe(true);
+  });
+
   test('a reward model needs worse pictures, and one output', async () => {
     await expect(carryOut('reward-model', { worse: [join(root, 'nowhere')] })).rejects.toThrow(`no folder ${join(root, 'nowhere')}`);
     await mkdir(join(root, 'empty'));
@@ -266,8 +301,8 @@ describe('the loop', () => {
     const whole = await fit(net(), options('whole'));
     const stopping = new AbortController();
     const progress = { ...silent, step: (done: number) => done === 3 && stopping.abort() };
-    const part = await fit(net(), { ...options('parts'), progress, signal: stopping.signal });
-    expect(part.step).toBe(3);
+    await expect(fit(net(), { ...options('parts'), progress, signal: stopping.signal })).rejects.toThrow('aborted');
+    expect(await readdir(join(root, 'parts'))).toContain('state-0000003.safetensors');
     const resumed = await fit(net(), options('parts'));
     expect(resumed.step).toBe(7);
     expect(resumed.average.get('weight')!.data).toEqual(whole.average.get('weight')!.data);
@@ -280,7 +315,7 @@ describe('the loop', () => {
     const whole = await fit(net(), options('undamaged'));
     const stopping = new AbortController();
     const progress = { ...silent, step: (done: number) => done === 5 && stopping.abort() };
-    await fit(net(), { ...options('damaged'), progress, checkpointSeconds: -1, signal: stopping.signal });
+    await expect(fit(net(), { ...options('damaged'), progress, checkpointSeconds: -1, signal: stopping.signal })).rejects.toThrow('aborted');
     const folder = join(root, 'damaged');
     const newest = join(folder, 'state-0000005.safetensors');
     const bytes = await readFile(newest);

@@ -59,7 +59,7 @@ export interface FitOptions {
   checkpointSeconds: number;
   threads?: number;
   progress: Progress;
-  /** Looked at after each step; aborted means: checkpoint and return. */
+  /** Once it is aborted the step under way is the last: what was learnt is saved, and its reason thrown. */
   signal?: AbortSignal;
   /** Called with the averaged weights at each checkpoint. */
   onCheckpoint?: (average: ReadonlyMap<string, HostTensor>, step: number) => Promise<void>;
@@ -158,9 +158,9 @@ async function linesUpTo(step: number, folder: string, { warn }: Progress): Prom
 }
 
 /**
- * Trains until `steps`, or until asked to stop. Returns the averaged weights and the step reached.
+ * Trains until `steps`. Returns the averaged weights and the step reached.
  *
- * @throws Error if the loss is no longer finite, naming the step; DiskFullError if a checkpoint finds no room; in both
+ * @throws the signal's reason once that is aborted, after a checkpoint if there is something new to save; Error if the loss is no longer finite, naming the step; DiskFullError if a checkpoint finds no room; in both
  *   cases the last checkpoint stays as it was
  */
 export async function fit(net: Trainable, options: FitOptions): Promise<{ average: Map<string, HostTensor>; step: number }> {
@@ -185,6 +185,7 @@ async function fitLocked(net: Trainable, options: FitOptions, resources: Resourc
   const step = resources.use(await compile({ outputs }, {
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(net.frozen ? { weights: net.frozen } : {}),
+    ...(options.signal && { signal: options.signal }),
   }));
   const state: State = (options.resume ? await restore(folder, net.parameters, progress) : null) ?? {
     step: 0,
@@ -194,18 +195,18 @@ async function fitLocked(net: Trainable, options: FitOptions, resources: Resourc
   };
   if (options.resume) await emit({ type: 'resumed', step: state.step });
   const log = await linesUpTo(state.step, folder, progress);
-  let saved = Date.now();
+  let saved = { at: Date.now(), step: state.step };
   const checkpoint = async (): Promise<void> => {
     // Before the state: a line too many is dropped on resume, one too few would be lost.
     await writeAtomic(join(folder, METRICS), log.join(''));
     const path = await save(folder, state);
     await emit({ type: 'checkpoint', step: state.step, path });
     await options.onCheckpoint?.(state.average, state.step);
-    saved = Date.now();
+    saved = { at: Date.now(), step: state.step };
   };
   progress.phase(`training from step ${state.step} to ${options.steps}`);
   const recent: number[] = [];
-  while (state.step < options.steps && !options.signal?.aborted) {
+  async function update(): Promise<void> {
     const began = performance.now();
     const feeds: Record<string, HostTensor> = { ...net.feeds(state.step) };
     for (const [name, symbol] of net.symbols) feeds[symbol.node.name!] = state.parameters.get(name)!;
@@ -227,9 +228,15 @@ async function fitLocked(net: Trainable, options: FitOptions, resources: Resourc
     await emit({ type: 'step', row });
     const mean = recent.reduce((a, b) => a + b, 0) / recent.length;
     progress.step(state.step, options.steps, `loss ${mean.toPrecision(4)}, ${seconds.toFixed(2)} s/step`);
-    if (Date.now() - saved > options.checkpointSeconds * 1000) await checkpoint();
+    if (Date.now() - saved.at > options.checkpointSeconds * 1000) await checkpoint();
     // Lets signals and messages through between two steps.
     await pause();
+  }
+  try {
+    while (state.step < options.steps) await update();
+  } catch (error) {
+    if (options.signal?.aborted && error === options.signal.reason && state.step > saved.step) await checkpoint();
+    throw error;
   }
   await checkpoint();
   return { average: state.average, step: state.step };

@@ -47,7 +47,7 @@ export interface PretrainOptions {
   threads?: number;
   checkpointSeconds: number;
   progress: Progress;
-  /** Once it is aborted the step under way is the last, or what comes before the first step ends with its reason. */
+  /** Once it is aborted, or the work folder is asked to stop (`askToStop`), the step under way is the last. */
   signal?: AbortSignal;
 }
 
@@ -204,7 +204,11 @@ async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Da
   const { imageSize, training: { batch }, shift, noise, gradientPenalty } = recipe;
   progress.phase(`reading the worse pictures from ${recipe.worse.join(', ')}`);
   const worse = await loadPictures(recipe.worse, imageSize, {
-    onProgress: (done, total) => progress.step(done, total, 'pictures'), onWarning: (text) => progress.warn(text),
+    onProgress: (done, total) => {
+      options.signal?.throwIfAborted();
+      progress.step(done, total, 'pictures');
+    },
+    onWarning: (text) => progress.warn(text),
   });
   const better = recipe.throughVae ? await rendered(dataset, join(out, 'vae'), options) : dataset;
   const clip = await readComponent(join(out, recipe.clip), 'CLIPModel');
@@ -233,20 +237,34 @@ function train(recipe: Recipe, dataset: Dataset, options: Working): Promise<void
   return pretrainRewardModel(recipe, dataset, options);
 }
 
-/** Trains the network that the recipe names and writes it below `options.out`; the work folder is a run meanwhile. */
-export async function pretrain(recipe: Recipe, dataset: Dataset, options: PretrainOptions): Promise<void> {
-  const { work, out, seed, again, signal, resume, progress } = options;
+/**
+ * Trains the network that the recipe names and writes it below `options.out`; the work folder is a run meanwhile.
+ *
+ * @returns whether it is done; false if it was asked to stop before
+ */
+export async function pretrain(recipe: Recipe, dataset: Dataset, options: PretrainOptions): Promise<boolean> {
+  const { work, out, seed, again, resume, progress } = options;
+  const wish = new AbortController();
+  const signal = AbortSignal.any([wish.signal, ...(options.signal ? [options.signal] : [])]);
   const settings = {
     method: { name: `pretrain ${recipe.network}` }, model: out, rewards: [], steps: recipe.training.steps, seed, ...(again !== undefined && { again }), recipe,
   };
-  const log = await openWorkLog(work, settings, { resume, progress });
+  const log = await openWorkLog(work, settings, { resume, progress, onStop: () => wish.abort(new Error('asked to stop')) });
+  let step = null as number | null;
+  const emit: WorkLog['emit'] = async (event) => {
+    await log.emit(event);
+    if (event.type === 'checkpoint' || event.type === 'resumed') step = event.step;
+  };
   try {
-    await train(recipe, dataset, { ...options, progress: log.progress, emit: log.emit });
-    if (signal?.aborted) await log.stop(null);
-    else await log.emit({ type: 'ended', how: 'finished' });
+    await train(recipe, dataset, { ...options, signal, progress: log.progress, emit });
+    await log.emit({ type: 'ended', how: 'finished' });
+    return true;
   } catch (error) {
-    await log.stop(signal?.aborted && error === signal.reason ? null : error);
-    throw error;
+    const stopped = signal.aborted && error === signal.reason;
+    await log.stop(stopped ? null : error);
+    if (!stopped) throw error;
+    progress.phase(step === null ? 'stopped before the first step' : `stopped at step ${step}${again === undefined ? '' : `; go on with: ${again}`}`);
+    return false;
   } finally {
     await log.release();
   }

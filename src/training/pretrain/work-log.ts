@@ -11,6 +11,7 @@ import { LOG_VERSION } from '../../runs/events.js';
 import type { NewEvent, RunEvent } from '../../runs/events.js';
 import { progressOf, shownBy } from '../../runs/listeners.js';
 import { lockFolder } from '../../runs/lock.js';
+import { hearStop } from '../../runs/stop.js';
 import type { Progress } from '../../runs/progress.js';
 import type { Settings } from '../../runs/settings.js';
 import { openResources } from '../../runtime/resources.js';
@@ -26,19 +27,27 @@ export interface WorkLog {
   release(): Promise<void>;
 }
 
+export interface WorkLogOptions {
+  readonly resume: boolean;
+  readonly progress: Progress;
+  readonly onStop: () => void;
+}
+
 /** Milliseconds between heartbeats that are written down. */
 const HEARTBEAT = 10_000;
 
 /**
  * Takes a work folder for this process and makes it a run.
  *
+ * @param onStop told once, when somebody asks the run to stop by its folder (`askToStop`)
  * @throws ConfigError if another process has it; DiskFullError if there is no room
  */
-export async function openWorkLog(folder: string, settings: Settings, { resume, progress }: { resume: boolean; progress: Progress }): Promise<WorkLog> {
+export async function openWorkLog(folder: string, settings: Settings, { resume, progress, onStop }: WorkLogOptions): Promise<WorkLog> {
   await tellFullDisk(folder, null, () => mkdir(folder, { recursive: true }));
   const resources = openResources();
   const lock = resources.use(await lockFolder(folder, progress.warn));
   resources.use(lock.keepAlive());
+  resources.use(hearStop(folder, lock.id, onStop));
   const shown = shownBy(progress);
   let beat = -Infinity;
   try {
