@@ -37,7 +37,9 @@ async function wished(): Promise<Settings> {
   const like = query.get('like');
   const from = like === null ? {} : (await getJson<{ changed: Settings }>(runPath(like, 'settings'))).changed;
   const set = query.getAll('set').map((text) => [text.slice(0, text.indexOf('=')), JSON.parse(text.slice(text.indexOf('=') + 1)) as unknown] as const);
-  return { ...from, ...Object.fromEntries(set) };
+  // Another method has other options.
+  const kept = set.some(([key]) => key === 'method.name') ? Object.fromEntries(Object.entries(from).filter(([key]) => !key.startsWith('method.'))) : from;
+  return { ...kept, ...Object.fromEntries(set) };
 }
 
 export function NewPage(): JSX.Element {

@@ -8,6 +8,7 @@ import { Command } from './command.js';
 import { Curves } from './curves.js';
 import { runs } from './live.js';
 import { column, logOf } from './logs.js';
+import { judgeHref } from './judge-page.js';
 import { Pictures } from './pictures.js';
 import { Progress } from './progress.js';
 import { hrefOf } from './route.js';
@@ -42,6 +43,7 @@ function Whole({ run }: { run: RunSummary }): JSX.Element {
       <Curves runs={[run.id]} />
       <h2>Pictures</h2>
       <Pictures run={run.id} />
+      {run.best && run.best.step > 0 ? <p><a href={judgeHref([{ run: run.id, step: 0, strength: 1 }, { run: run.id, step: run.best.step, strength: 1 }])}>Judge base model and step {run.best.step} by eye, blind</a></p> : null}
       <h2>Evaluations</h2>
       <div class="beside"><Evaluations run={run} /><TradeOff run={run} /></div>
       <h2>Particulars</h2>

@@ -1,4 +1,5 @@
 /** @file What the studio's server and its page tell each other. Types alone: both sides are built from them. */
+import type { Share } from '../evaluation/wilson.js';
 import type { Overview } from '../runs/overview.js';
 import type { RunState } from '../runs/state.js';
 
@@ -80,4 +81,41 @@ export interface Listing {
     readonly path: string;
     readonly choosable: boolean;
   }[];
+}
+
+/** A model in a comparison by eye: a run's at a step and strength. Step 0 is the base model. */
+export interface Contestant {
+  readonly run: string;
+  readonly step: number;
+  readonly strength: number;
+}
+
+export interface Tally {
+  readonly wins: number;
+  readonly losses: number;
+  readonly ties: number;
+  /** Votes that neither was any good. */
+  readonly bad: number;
+  /** Of wins, with ties as halves; null where nothing was decided. */
+  readonly share: Share | null;
+}
+
+export interface JudgeResults {
+  readonly votes: number;
+  /** Decided ones, which DPO and reward models can be trained on. */
+  readonly pairs: number;
+  /** Of the votes that were asked for twice, how many said the same. */
+  readonly agreement: { readonly same: number; readonly of: number };
+  readonly contestants: readonly (Tally & { readonly contestant: Contestant })[];
+  /** Each against each; wins are those of `a`. */
+  readonly matches: readonly (Tally & { readonly a: Contestant; readonly b: Contestant })[];
+}
+
+/** Two pictures to choose from, of which nothing is told. */
+export interface Question {
+  readonly id: string;
+  readonly prompt: string;
+  /** Pairs of prompt and seed that can be asked for, and of these how many have a vote. */
+  readonly total: number;
+  readonly judged: number;
 }

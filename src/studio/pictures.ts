@@ -63,14 +63,20 @@ export function openPictures(index: RunIndex): Pictures {
       const key = `${folder}\n${image.file}\n${image.time}\n${size}`;
       const known = store.get(key);
       if (known) return { type: 'image/webp', bytes: known };
-      const bytes = await readWhole(await within(folder, image.file), MOST_BYTES.picture);
-      if (bytes.length < 4 || bytes.readUInt32BE(0) !== 0x89504e47) throw new Refusal(404, 'that is no PNG file');
+      const bytes = await readPicture(folder, image.file);
       if (size === null || bytes.length <= SMALL_FILE) return { type: 'image/png', bytes };
       const small = await smaller(bytes, size);
       keep(key, small);
       return { type: 'image/webp', bytes: small };
     },
   };
+}
+
+/** A picture of a run. @throws Refusal if it is not in the run's folder in truth, or no PNG file */
+export async function readPicture(folder: string, file: string): Promise<Buffer> {
+  const bytes = await readWhole(await within(folder, file), MOST_BYTES.picture);
+  if (bytes.length < 4 || bytes.readUInt32BE(0) !== 0x89504e47) throw new Refusal(404, 'that is no PNG file');
+  return bytes;
 }
 
 /** A file of a run, which is in it in truth: not by a link that leads elsewhere. @throws Refusal if it is not */

@@ -1,5 +1,6 @@
 /** @file What the studio answers to what, once a request is let in. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { relative } from 'node:path';
 import { packageVersion } from '../formats/package-root.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { differencesOf } from '../runs/differences.js';
@@ -8,6 +9,7 @@ import { readSettings } from '../runs/settings.js';
 import { shellWord } from '../training/command-line.js';
 import { changedSettings } from './changed-settings.js';
 import { choices } from './choices.js';
+import type { Judge } from './judge.js';
 import type { Launcher } from './launcher.js';
 import { isFileKind, listFolder } from './picker.js';
 import { SIZES } from './pictures.js';
@@ -15,12 +17,14 @@ import type { Pictures } from './pictures.js';
 import { readBody, Refusal, send, sendJson, sendText } from './reply.js';
 import type { RunIndex } from './run-index.js';
 import { stream } from './stream.js';
+import { pairsFile } from './votes.js';
 import { readWish, trainCommand } from './wish.js';
 
 export interface Parts {
   readonly index: RunIndex;
   readonly pictures: Pictures;
   readonly launcher: Launcher;
+  readonly judge: Judge;
   /** Folders that the picker shows. */
   readonly roots: readonly string[];
   /** Aborted when the server closes. */
@@ -57,6 +61,16 @@ const textOf = (body: Readonly<Record<string, unknown>>, key: string): string =>
   return value;
 };
 
+/** From where the studio was started. */
+const pairsPath = ({ root }: RunIndex): string => relative('.', pairsFile(root));
+
+/** Settings of a run with the votes to train on instead of its reward. */
+async function dpoSettings(index: RunIndex, run: string): Promise<Record<string, unknown>> {
+  const changed = changedSettings(await readSettings(await folderOf(index, run)));
+  const kept = Object.entries(changed).filter(([name]) => !name.startsWith('method.'));
+  return { ...Object.fromEntries(kept), 'method.name': 'dpo', 'method.pairs': pairsPath(index) };
+}
+
 const GET: Readonly<Record<string, Route>> = {
   '/api/about': async ({ index }, { response }) => sendJson(response, { version: packageVersion, root: index.root }),
   '/api/choices': async (_, { response }) => sendJson(response, await choices()),
@@ -79,6 +93,11 @@ const GET: Readonly<Record<string, Route>> = {
     const { type, bytes } = await pictures.get(id, numberOf(step, /^\d{1,9}$/), numberOf(strength, /^-?\d{1,4}(?:\.\d{1,9})?$/), numberOf(place, /^\d{1,6}$/), side);
     // Its address has in it when it was saved.
     send(response, 200, type, bytes, { 'cache-control': url.searchParams.has('v') ? 'private, max-age=31536000, immutable' : 'no-store' });
+  },
+  '/api/judge/results': async ({ index, judge }, { response }) => sendJson(response, { ...await judge.results(), file: pairsPath(index) }),
+  '/api/judge/*/*': async ({ judge }, { response, names: [id = '', side] }) => {
+    if (side !== 'left' && side !== 'right') throw new Refusal(404, 'there is no such side');
+    send(response, 200, 'image/png', judge.picture(id, side));
   },
   '/api/files': async ({ roots }, { response, url: { searchParams } }) => {
     const kind = searchParams.get('kind') ?? '';
@@ -113,6 +132,21 @@ const POST: Readonly<Record<string, Route>> = {
     const body = await readBody(request);
     await launcher.stop(textOf(body, 'run'), body['now'] === true);
     sendJson(response, {});
+  },
+  '/api/judge/next': async ({ judge }, { request, response }) => sendJson(response, { question: await judge.next(await readBody(request)) }),
+  '/api/judge/vote': async ({ judge }, { request, response }) => {
+    await judge.vote(await readBody(request));
+    sendJson(response, {});
+  },
+  '/api/judge/undo': async ({ judge }, { request, response }) => {
+    await readBody(request);
+    sendJson(response, { undone: await judge.undo() });
+  },
+  '/api/judge/dpo': async ({ index, launcher, judge }, { request, response }) => {
+    const { pairs } = await judge.results();
+    if (pairs === 0) throw new Refusal(409, 'there is no decided vote yet');
+    const settings = await dpoSettings(index, textOf(await readBody(request), 'run'));
+    sendJson(response, { id: await launcher.start(readWish({ settings })) });
   },
   '/api/dismiss': async ({ launcher }, { request, response }) => {
     launcher.dismiss(textOf(await readBody(request), 'run'));

@@ -6,6 +6,7 @@ import { ConfigError } from '../formats/errors.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { newToken, ruling } from './access.js';
 import type { Gate } from './access.js';
+import { openJudge } from './judge.js';
 import { openLauncher } from './launcher.js';
 import { pageFiles } from './page-files.js';
 import { openPictures } from './pictures.js';
@@ -55,7 +56,7 @@ export async function openStudio({ runs, port, host = LOCAL, allowedHosts = [], 
   const index = openRunIndex(runs);
   const closing = new AbortController();
   const launcher = openLauncher(index);
-  const parts: Parts = { index, launcher, roots, pictures: openPictures(index), signal: closing.signal };
+  const parts: Parts = { index, launcher, judge: openJudge(index), roots, pictures: openPictures(index), signal: closing.signal };
   let gate: Gate = { port, hosts: allowedHosts, token };
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {

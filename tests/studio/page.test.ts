@@ -2,6 +2,7 @@
 import { access } from 'node:fs/promises';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, expect, test } from 'vitest';
@@ -43,6 +44,13 @@ async function opened(context: { skip(note: string): never }): Promise<Page> {
   await page.goto(studio.url);
   expect(new URL(page.url()).search).toBe('');
   return page;
+}
+
+/** What axe finds of weight on the page as it is: rule, and the first element. */
+async function faults(page: Page): Promise<string[]> {
+  // By the debugger: the page's policy lets no other script in.
+  return page.evaluate(`${axe.source};axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations
+    .filter((v) => v.impact === 'serious' || v.impact === 'critical').map((v) => v.id + ' ' + v.nodes[0].html.slice(0, 200)))`);
 }
 
 /** Step in "… at step 12" or "running, step 12 of …". */
@@ -98,14 +106,20 @@ test('the list, the divider of before and after, and the comparison of two runs'
   await page.keyboard.up('b');
   expect(await cut()).toBe('20%');
   await page.keyboard.press('Escape');
+  expect(await faults(page)).toEqual([]);
 
   await page.goto(`${new URL(page.url()).origin}/#/compare?run=one&run=two`);
   await page.locator('.chart canvas').first().waitFor();
   await page.getByText('Settings that differ').waitFor();
   expect(await page.locator('.chips li').count()).toBe(2);
+  expect(await faults(page)).toEqual([]);
   await page.goto(`${new URL(page.url()).origin}/#/new?like=one`);
   await page.getByLabel('steps', { exact: true }).fill('-3');
   await page.getByLabel('seed', { exact: true }).focus();
   await page.getByRole('alert').filter({ hasText: 'steps' }).waitFor();
+  expect(await faults(page)).toEqual([]);
+  await page.goto(`${new URL(page.url()).origin}/`);
+  await page.locator('.run').first().waitFor();
+  expect(await faults(page)).toEqual([]);
   await page.close();
 });

@@ -21,8 +21,8 @@ beforeAll(async () => {
 });
 afterAll(() => studio.close());
 
-const ROUTES = ['/', '/main.js', '/api/about', '/api/choices', '/api/events?run=one', '/api/runs/one/settings', '/api/runs/one/output', '/api/runs/one/images/0/1/0', '/api/differences?run=one&run=one', '/api/nothing'];
-const POSTS = ['/api/start', '/api/check', '/api/plan', '/api/resume', '/api/stop', '/api/dismiss'];
+const ROUTES = ['/', '/main.js', '/api/about', '/api/choices', '/api/events?run=one', '/api/runs/one/settings', '/api/runs/one/output', '/api/runs/one/images/0/1/0', '/api/differences?run=one&run=one', '/api/judge/results', '/api/judge/x/left', '/api/nothing'];
+const POSTS = ['/api/start', '/api/check', '/api/plan', '/api/resume', '/api/stop', '/api/dismiss', '/api/judge/next', '/api/judge/vote', '/api/judge/undo', '/api/judge/dpo'];
 
 test('it listens on this machine alone, and tells when it does not', async () => {
   const outside = Object.values(networkInterfaces()).flat().find((i) => i && !i.internal && i.family === 'IPv4');

@@ -29,9 +29,9 @@ export async function writeRun(folder: string): Promise<void> {
   for (const n of [0, 2]) await writePicture(folder, n, 0, 64);
 }
 
-/** Noise, which no format makes small. */
-export async function writePicture(folder: string, n: number, index: number, side: number): Promise<void> {
-  const file = join(folder, fileOf(n, index, 1));
+/** Noise of `n`, which no format makes small. */
+export async function writePicture(folder: string, n: number, index: number, side: number, at = n): Promise<void> {
+  const file = join(folder, fileOf(at, index, 1));
   mkdirSync(join(file, '..'), { recursive: true });
   const pixels = Buffer.from(Array.from({ length: 3 * side * side }, (_, i) => (i * i * 2654435761 + n) % 251));
   writeFileSync(file, await sharp(pixels, { raw: { width: side, height: side, channels: 3 } }).png().toBuffer());
