@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cpus } from 'node:os';
 import { matmul } from '../src/graph/ops/matmul.js';
-import { formatProfile, profile } from '../src/runtime/profile.js';
+import { formatProfile, profile } from '../src/machine/profile.js';
 import { CASES, blockOf, nameOf } from './cases.js';
 import type { CaseSpec, Mode } from './cases.js';
 import { open, trial } from './executable.js';

@@ -17,7 +17,7 @@ import { PRECISIONS } from '../src/nn/precision.js';
 import { bytesOf } from '../src/runtime/buffer-plan.js';
 import { compile } from '../src/runtime/compile.js';
 import type { Device } from '../src/runtime/device.js';
-import { peakBytes } from '../src/runtime/memory.js';
+import { peakBytes } from '../src/machine/memory.js';
 import { ddim } from '../src/schedulers/ddim.js';
 import { readSchedulerConfig } from '../src/schedulers/scheduler-config.js';
 import { deviceParity } from '../src/training/device-parity.js';

@@ -1,7 +1,7 @@
 /** @file Peak memory of a case in a process of its own: `node peak.js '<json>'` prints it, without weights and inputs. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { peakBytes, residentBytes, resetPeak } from '../src/runtime/memory.js';
+import { peakBytes, residentBytes, resetPeak } from '../src/machine/memory.js';
 import { chain } from './blocks.js';
 import { blockOf } from './cases.js';
 import type { CaseSpec, Mode } from './cases.js';

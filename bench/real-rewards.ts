@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { terminalProgress } from '../src/cli/terminal.js';
 import { meanOf } from '../src/methods/reward-loss.js';
-import { emoji } from '../src/models/families/bundled.js';
+import { emoji } from '../src/loading/bundled.js';
 import { openRewards, parseReward } from '../src/rewards/registry.js';
 import { openScorer } from '../src/rewards/scorer.js';
 import { deviation } from '../src/evaluation/evaluation.js';

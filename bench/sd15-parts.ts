@@ -13,19 +13,19 @@ import { componentSchema, componentShapes } from '../src/models/components.js';
 import type { ComponentClass, ComponentConfigs } from '../src/models/components.js';
 import { parseConfig } from '../src/models/config.js';
 import { decodeImages } from '../src/models/latents.js';
-import { emoji } from '../src/models/families/bundled.js';
-import { loadPipeline } from '../src/models/load.js';
+import { emoji } from '../src/loading/bundled.js';
+import { loadPipeline } from '../src/loading/load.js';
 import { sd1 } from '../src/models/families/sd.js';
 import type { ModelFamily } from '../src/models/families/family.js';
 import { partScope } from '../src/models/pipeline.js';
 import type { Pipeline } from '../src/models/pipeline.js';
-import { savePipeline } from '../src/models/save.js';
+import { savePipeline } from '../src/loading/save.js';
 import { unet } from '../src/models/unet.js';
 import { unetLora } from '../src/models/families/unet.js';
 import { loraAdapter, loraParameters, planByTargets } from '../src/nn/lora.js';
 import { frozenWeights } from '../src/nn/scope.js';
 import { compile } from '../src/runtime/compile.js';
-import { peakBytes, resetPeak } from '../src/runtime/memory.js';
+import { peakBytes, resetPeak } from '../src/machine/memory.js';
 
 export type Part = 'text' | 'unet' | 'vae' | 'lora' | 'step' | 'write' | 'load';
 

@@ -2,11 +2,11 @@
  * @file What `import … from 'attune'` gives: whole training runs, and the parts of which rewards and methods of one's own
  * are made. `examples/own-reward.mjs` uses it.
  */
-export * as graph from './graph/files.js';
+export * as graph from './formats/onnx/index.js';
 export { compile } from './runtime/compile.js';
 export type { CompileOptions, Executable, Feeds } from './runtime/compile.js';
 export { readImage, writePng } from './formats/image.js';
-export { loadPipeline } from './models/load.js';
+export { loadPipeline } from './loading/load.js';
 export type { Pipeline } from './models/pipeline.js';
 export { openRewards, parseReward, REWARDS } from './rewards/registry.js';
 export { pixelReward } from './rewards/reward.js';

@@ -17,7 +17,7 @@ import type { Table } from '../comparison/tables.js';
 import { writeAtomic } from '../formats/atomic.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
-import { familyOf } from '../models/load.js';
+import { familyOf } from '../loading/load.js';
 import { readView } from '../runs/view.js';
 import { openResources } from '../runtime/resources.js';
 import { ConfigError } from '../formats/errors.js';

@@ -1,6 +1,6 @@
 /** @file What of a command line decides an image, so that it can be made again from its metadata. */
 import { basename } from 'node:path';
-import { HUB_ID } from '../models/hub.js';
+import { HUB_ID } from '../loading/hub.js';
 import type { GenerationParameters } from '../sampling/parameters-text.js';
 import type { SamplingFlags, SamplingSettings } from './sampling-options.js';
 

@@ -1,8 +1,8 @@
 /** @file Option values that several commands share: whole numbers, repeated options, LoRAs with a strength. */
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { PREDICTIONS } from '../models/load-single-file.js';
-import type { Prediction } from '../models/load-single-file.js';
+import { PREDICTIONS } from '../loading/load-single-file.js';
+import type { Prediction } from '../loading/load-single-file.js';
 import { PRECISION_NAMES } from '../nn/precision.js';
 import type { PrecisionName } from '../nn/precision.js';
 import type { Device } from '../runtime/device.js';

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { bytesPerElement } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { peakBytes } from '../runtime/memory.js';
+import { peakBytes } from '../machine/memory.js';
 import { drawPrompts } from '../training/prompts.js';
 import type { Progress } from '../runs/progress.js';
 import { openSession } from '../training/session.js';

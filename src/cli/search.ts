@@ -5,7 +5,7 @@ import { writeAtomic } from '../formats/atomic.js';
 import { writePng } from '../formats/image.js';
 import { packageVersion } from '../formats/package-root.js';
 import { checkWritable } from '../formats/writable.js';
-import { bundledModel } from '../models/families/bundled.js';
+import { bundledModel } from '../loading/bundled.js';
 import { mapRewardPaths, openRewards, parseRewards } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { parametersText } from '../sampling/parameters-text.js';

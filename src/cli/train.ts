@@ -6,7 +6,7 @@ import type { Compared } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
 import { ConfigError } from '../formats/errors.js';
 import { checkWritable } from '../formats/writable.js';
-import { familyOf } from '../models/load.js';
+import { familyOf } from '../loading/load.js';
 import { FIELDS } from '../training/command-line.js';
 import { configSchema, environmentSettings, parseAssignment, readConfigFile, resolveConfig } from '../training/config.js';
 import type { RunConfig } from '../training/config.js';

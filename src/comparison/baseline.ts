@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Counts } from '../methods/counted.js';
-import { peakBytes } from '../runtime/memory.js';
+import { peakBytes } from '../machine/memory.js';
 import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
 import { evaluationRow } from '../runs/rows.js';

@@ -2,6 +2,9 @@
  * @file Passwords and keys in addresses. They are never saved and never shown: an address names environment variables in
  * braces (`http://me:{PASSWORD}@host/score?key={KEY}`), which are read when it is called.
  */
+import { base64 } from '../host/base64.js';
+import { environment } from '../host/environment.js';
+import type { Environment } from '../host/environment.js';
 
 const PLACEHOLDER = /\{([A-Za-z_]\w*)\}/g;
 /** What stands before the last @ of an address; a password may hold any character that is not white space. */
@@ -43,10 +46,10 @@ export interface Address {
  *
  * @throws Error naming a variable that is not set
  */
-export function openAddress(text: string, environment: Readonly<Record<string, string | undefined>> = process.env): Address {
+export function openAddress(text: string, variables: Environment = environment): Address {
   const secrets: string[] = [];
   const filled = text.replace(PLACEHOLDER, (_, name: string) => {
-    const value = environment[name];
+    const value = variables[name];
     if (value === undefined || value === '') throw new Error(`the environment variable ${name}, which it names, is not set`);
     secrets.push(value, encodeURIComponent(value));
     return encodeURIComponent(value);
@@ -54,7 +57,7 @@ export function openAddress(text: string, environment: Readonly<Record<string, s
   const url = new URL(filled);
   const [user, password] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
   [url.username, url.password] = ['', ''];
-  const token = Buffer.from(`${user}:${password}`).toString('base64');
+  const token = base64(new TextEncoder().encode(`${user}:${password}`));
   if (user !== '' || password !== '') secrets.push(token);
   // The longest first: one may hold another.
   const hidden = secrets.toSorted((a, b) => b.length - a.length);
@@ -66,8 +69,8 @@ export function openAddress(text: string, environment: Readonly<Record<string, s
 }
 
 /** The value of an environment variable that holds a secret. @throws Error if it is not set */
-export function environmentSecret(name: string, environment: Readonly<Record<string, string | undefined>> = process.env): string {
-  const value = environment[name];
+export function environmentSecret(name: string, variables: Environment = environment): string {
+  const value = variables[name];
   if (value === undefined || value === '') throw new Error(`the environment variable ${name}, which is to hold the key, is not set`);
   return value;
 }

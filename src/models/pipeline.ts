@@ -9,10 +9,8 @@ import type { Adapter, Scope, WeightSource } from '../nn/scope.js';
 import type { SegmentOptions } from '../nn/segment.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
 import type { Denoiser } from './denoiser.js';
-import type { BundledModel } from './families/bundled.js';
-import type { ModelFamily } from './families/family.js';
-import type { TokenizerOverrides } from './tokenizer-files.js';
-import type { Tokenizer } from './tokenizer.js';
+import type { BundledModel, ModelFamily } from './families/family.js';
+import type { Tokenizer, TokenizerOverrides } from './tokenizer.js';
 
 /** What is read of a text encoder's configuration whatever its kind. */
 export interface TextConfig {

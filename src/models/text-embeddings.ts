@@ -1,50 +1,14 @@
 /** @file Embeddings of Textual Inversion put into a pipeline: rows of its token tables, and words of its tokenizers. */
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { readEmbedding } from '../formats/embedding-file.js';
 import type { EmbeddingFile } from '../formats/embedding-file.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { fromFloat32, toFloat32 } from '../graph/dtype.js';
 import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { plainToken } from './added-tokens.js';
-import { fetchFiles, HUB_ID } from './hub.js';
 import type { Pipeline, TextEncoder } from './pipeline.js';
 
 /** An embedding and what to call it in messages. */
 export interface EmbeddingUse extends EmbeddingFile {
   readonly where: string;
-}
-
-/** What diffusers calls the file in a repository. */
-const HUB_FILES = ['learned_embeds.safetensors', 'learned_embeds.bin'];
-
-/**
- * Reads embeddings, each given as `FILE[:token]`, the file also by hub id `org/name[@revision]`.
- *
- * @throws FormatError naming the file
- */
-export async function readEmbeddings(given: readonly string[]): Promise<EmbeddingUse[]> {
-  const uses: EmbeddingUse[] = [];
-  for (const text of given) {
-    const whole = await exists(text);
-    // A colon may be part of the path, and is of C:\x.
-    const at = whole ? -1 : text.search(/:[^:/\\]+$/);
-    const [path, token] = at <= 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
-    const file = await readEmbedding(await found(path));
-    uses.push({ ...file, where: path, token: token ?? file.token });
-  }
-  return uses;
-}
-
-async function found(path: string): Promise<string> {
-  if (await exists(path)) return path;
-  if (!HUB_ID.test(path) || /\.(pt|bin|safetensors)$/.test(path)) throw new FormatError(path, 'does not exist', 'Check the path of the embedding.');
-  const [first, second] = HUB_FILES as [string, string];
-  const fetched = (file: string): Promise<string> => fetchFiles(path, [file]).then((folder) => join(folder, file));
-  return fetched(first).catch((error: unknown) => {
-    if (error instanceof FormatError && error.message.includes('does not hold')) return fetched(second);
-    throw error;
-  });
 }
 
 /**
@@ -98,8 +62,4 @@ function withVectors(pipeline: Pipeline, encoder: TextEncoder, { where, token }:
     textEncoders: pipeline.textEncoders.map((e) => (e === encoder ? larger : e)),
     weights: new Map([...pipeline.weights, [key, fromFloat32(rows, [config.vocab_size + count, width], stored.dtype as StoredType)]]),
   };
-}
-
-function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
 }

@@ -22,6 +22,9 @@ export interface TokenizerData {
   added?: readonly AddedToken[];
 }
 
+/** What a model wants otherwise than the files say; a vocabulary may be borrowed from another model. */
+export type TokenizerOverrides = Partial<Pick<TokenizerData, 'pad'>>;
+
 export interface Encoding {
   /** start, text, end, then padding */
   ids: Int32Array; // [maxLength]

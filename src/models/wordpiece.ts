@@ -2,9 +2,6 @@
  * @file BERT's WordPiece tokenizer without case, equal to `BertTokenizer` of transformers (Devlin et al., arXiv
  * 1810.04805): words are spelled with the longest pieces that the vocabulary has.
  */
-import { fileSource, readBytes } from '../formats/byte-source.js';
-import { FormatError } from '../formats/errors.js';
-
 export interface WordPieceEncoding {
   /** [CLS], text, [SEP], then padding */
   ids: Int32Array; // [length]
@@ -29,8 +26,6 @@ const INSIDE = '##';
 /** A longer word is unknown as a whole. */
 const MAX_WORD = 100;
 const MAX_TEXT = 8192;
-/** bert-base-uncased's vocab.txt has a quarter of a megabyte. */
-const MAX_FILE_BYTES = 1 << 24;
 
 /** Each punctuation mark (all ASCII symbols are), and runs of what is neither white space nor punctuation. */
 const WORD = /[!-/:-@[-`{-~\p{P}]|[^\p{White_Space}!-/:-@[-`{-~\p{P}]+/gu;
@@ -92,28 +87,4 @@ export function createWordPiece(tokens: readonly string[], length: number, added
   }
 
   return { encode, length, size: tokens.length + added.length };
-}
-
-/**
- * Reads a vocab.txt: a token a line, its id the line's number.
- *
- * @throws FormatError naming the file, if it cannot be read or lacks a special token
- */
-export async function loadWordPiece(
-  path: string, length: number, added: readonly string[] = [],
-): Promise<WordPiece> {
-  const source = await fileSource(path);
-  try {
-    const { size } = source;
-    if (size > MAX_FILE_BYTES) throw new FormatError(path, `is too long (${size} bytes)`, 'Check the path.');
-    const lines = (await readBytes(source, 0, size)).toString('utf8').split(/\r?\n/);
-    if (lines.at(-1) === '') lines.pop();
-    return createWordPiece(lines, length, added);
-  } catch (cause) {
-    if (cause instanceof FormatError) throw cause;
-    throw new FormatError(path, `is no vocabulary of BERT: ${(cause as Error).message}`,
-      'Give the vocab.txt of bert-base-uncased.', { cause });
-  } finally {
-    await source.close();
-  }
 }

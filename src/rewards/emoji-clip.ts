@@ -1,6 +1,5 @@
 /** @file Text alignment on the bundled model: the cosine in its own small CLIP, or in the one kept as a judge. */
-import { join } from 'node:path';
-import { emoji } from '../models/families/bundled.js';
+import { emoji, partOf } from '../loading/bundled.js';
 import { clipScore } from './clip-score.js';
 import type { DifferentiableReward } from './reward.js';
 
@@ -11,6 +10,6 @@ import type { DifferentiableReward } from './reward.js';
 export type EmojiClip = 'emoji-clip' | 'emoji-judge';
 
 export async function emojiClip(name: string, which: EmojiClip): Promise<DifferentiableReward> {
-  const reward = await clipScore(name, join(emoji.folder, which), { tokenizer: join(emoji.folder, 'tokenizer') });
+  const reward = await clipScore(name, partOf(emoji, which), { tokenizer: partOf(emoji, 'tokenizer') });
   return { ...reward, description: `cosine of image and prompt in the bundled ${which}`, range: [-0.1, 0.9] };
 }

@@ -1,6 +1,6 @@
 /** @file Human Preference Score v2 and v2.1 (Wu et al., arXiv 2306.09341), from its checkpoint as it is published. */
 import { cleanForClip } from '../models/clean-text.js';
-import { readOpenClip, VIT_H_14 } from '../models/clip-checkpoint.js';
+import { readOpenClip, VIT_H_14 } from '../loading/clip-checkpoint.js';
 import { makeClip } from './clip-folder.js';
 import { fitPadded } from './clip-pixels.js';
 import { clipCosine } from './clip-score.js';

@@ -8,7 +8,7 @@ import { expand } from '../graph/ops/layout.js';
 import { input, weight } from '../graph/tensor.js';
 import { lpips } from '../models/lpips.js';
 import type { LpipsTrunk } from '../models/lpips.js';
-import { readExact } from '../models/read-exact.js';
+import { readExact } from '../loading/read-exact.js';
 import { frozenWeights, rootScope, weightShapes } from '../nn/scope.js';
 import { resizePillow } from './clip-pixels.js';
 import type { DifferentiableReward } from './reward.js';

@@ -1,7 +1,7 @@
 /** @file Fetches the published files of a reward from the hub or its cache, and tells what they are before a download. */
 import { FormatError } from '../formats/errors.js';
-import { fetchClip, fetchFiles } from '../models/hub.js';
-import { hubEndpoint, isOffline } from '../models/hub-environment.js';
+import { fetchClip, fetchFiles } from '../loading/hub.js';
+import { hubEndpoint, isOffline } from '../loading/hub-environment.js';
 import type { PublishedFiles } from './published-files.js';
 
 /** Who hears of downloads, and of what rewards warn of. */

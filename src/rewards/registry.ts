@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { encodePng, jpegBytes, readImage } from '../formats/image.js';
 import { holdsSecrets, SECRETS_REMEDY } from '../formats/url-secrets.js';
-import { DREAMSIM_TYPES } from '../models/dreamsim-files.js';
+import { DREAMSIM_TYPES } from '../loading/dreamsim-files.js';
 import { LPIPS_TRUNKS } from '../models/lpips.js';
 import type { LpipsTrunk } from '../models/lpips.js';
 import { clamped } from './clamped.js';

@@ -1,9 +1,8 @@
 /** @file A reward model that `attune pretrain` has made: an image encoder with one output. */
-import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
 import { visionScore } from '../models/clip.js';
-import { readComponent } from '../models/component-files.js';
-import { emoji } from '../models/families/bundled.js';
+import { readComponent } from '../loading/component-files.js';
+import { emoji, partOf } from '../loading/bundled.js';
 import { frozenWeights, rootScope } from '../nn/scope.js';
 import { fitSquare } from './clip-pixels.js';
 import type { DifferentiableReward } from './reward.js';
@@ -19,7 +18,7 @@ export async function rewardModel(
 ): Promise<DifferentiableReward> {
   const { config, weights } = await readComponent(folder, 'CLIPVisionModelWithProjection');
   if (config.projection_dim !== 1) {
-    throw new FormatError(join(folder, 'config.json'), `has ${config.projection_dim} outputs (projection_dim), not one score`,
+    throw new FormatError(`${folder}/config.json`, `has ${config.projection_dim} outputs (projection_dim), not one score`,
       'Give a folder that attune pretrain made from a recipe with network: reward-model.');
   }
   const scope = rootScope(frozenWeights(`${name}/`));
@@ -36,5 +35,5 @@ export async function rewardModel(
 
 /** Of emoji: drawn like a real one, not like a sample of the bundled model. */
 export async function quality(name: string): Promise<DifferentiableReward> {
-  return rewardModel(name, join(emoji.folder, 'emoji-quality'), 'log-odds that an emoji is real, not a sample of the bundled model');
+  return rewardModel(name, partOf(emoji, 'emoji-quality'), 'log-odds that an emoji is real, not a sample of the bundled model');
 }

@@ -1,6 +1,5 @@
 /** @file The style of an emoji: drawn in three dimensions or flat. */
-import { join } from 'node:path';
-import { emoji } from '../models/families/bundled.js';
+import { emoji, partOf } from '../loading/bundled.js';
 import { clipHead } from './clip-head.js';
 import type { DifferentiableReward } from './reward.js';
 
@@ -11,6 +10,6 @@ export async function style(name: string): Promise<DifferentiableReward> {
     description: 'log-odds that an emoji is drawn in 3D, not flat',
     range: [-8, 8],
     clip: emoji.features,
-    head: join(emoji.folder, 'style-head', 'model.safetensors'),
+    head: partOf(emoji, 'style-head', 'model.safetensors'),
   });
 }

@@ -2,7 +2,7 @@
 import { appendWhole } from '../formats/atomic.js';
 import type { EventWriter } from '../formats/tfevents.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
-import { residentBytes } from '../runtime/memory.js';
+import { residentBytes } from '../machine/memory.js';
 import type { Listener, NewEvent } from './events.js';
 import type { Progress } from './progress.js';
 import { joinedRow, rowText } from './rows.js';

@@ -15,7 +15,7 @@ import { shellWord } from '../formats/shell-word.js';
 import { toFloat32 } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
-import { savePipeline } from '../models/save.js';
+import { savePipeline } from '../loading/save.js';
 import { loraFromFile, loraToFile } from '../nn/lora-values.js';
 import { GUIDANCE_NOTE } from '../sampling/defaults.js';
 import type { Measured } from './evaluate.js';

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { exists } from '../formats/exists.js';
 import { METHODS } from '../methods/index.js';
-import { BUNDLED_MODELS } from '../models/families/bundled.js';
+import { BUNDLED_MODELS } from '../loading/bundled.js';
 import { families } from '../models/families/registry.js';
 import { REWARDS } from '../rewards/registry.js';
 import { samplers } from '../schedulers/index.js';

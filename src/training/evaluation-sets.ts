@@ -1,7 +1,7 @@
 /** @file Which prompts and noise a run is measured on: those that choose the checkpoint, and others to report it on. */
 import { ConfigError } from '../formats/errors.js';
-import { emoji } from '../models/families/bundled.js';
-import type { BundledModel } from '../models/families/bundled.js';
+import { emoji } from '../loading/bundled.js';
+import type { BundledModel } from '../models/families/family.js';
 import type { RunConfig } from './config.js';
 import type { EvaluationSet } from './evaluate.js';
 import { loadPrompts } from './prompts.js';

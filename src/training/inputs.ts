@@ -10,7 +10,7 @@ import { mapRewardPaths, parseReward, RewardSpecError } from '../rewards/registr
 import type { Reward } from '../rewards/reward.js';
 import { throwIfAborted } from '../runtime/compile.js';
 import { ortVersion } from '../runtime/device.js';
-import { processorKind } from '../runtime/processor.js';
+import { processorKind } from '../machine/processor.js';
 import type { RunConfig } from './config.js';
 import { hashPath, hashTensors, hashText } from './digest.js';
 import { readPairs } from './image-pairs.js';

@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { DENOISER_SPACE } from '../evaluation/denoiser-features.js';
 import { mapSpacePaths } from '../evaluation/spaces.js';
 import { findMethod } from '../methods/index.js';
-import { bundledModel, emoji } from '../models/families/bundled.js';
+import { bundledModel, emoji } from '../loading/bundled.js';
 import { mapPaths } from '../rewards/path-option.js';
 import { mapRewardPaths, RewardSpecError } from '../rewards/registry.js';
 import type { RunConfig } from './config.js';

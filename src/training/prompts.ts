@@ -6,7 +6,7 @@ import { suggestion } from '../formats/nearest.js';
 import { readRecords, RECORD_ENDINGS } from '../formats/records.js';
 import { linesOf, readTextFile } from '../formats/text-file.js';
 import { MOST_BYTES } from '../formats/whole-file.js';
-import { emoji } from '../models/families/bundled.js';
+import { emoji } from '../loading/bundled.js';
 import { uniform } from '../random/random.js';
 
 export interface PromptSet {

@@ -1,5 +1,5 @@
 /** @file The memory of a session: how much there is, what is chosen to fit into it, and the forecast. */
-import { deviceMemory } from '../runtime/machine-memory.js';
+import { deviceMemory } from '../machine/machine-memory.js';
 import type { RunConfig } from './config.js';
 import { fitMemory, tellForecast } from './fit-memory.js';
 import type { Fitted, Levers, Room } from './fit-memory.js';

@@ -6,7 +6,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import type { Counts } from '../methods/counted.js';
 import type { Stepper } from '../methods/method.js';
-import { peakBytes } from '../runtime/memory.js';
+import { peakBytes } from '../machine/memory.js';
 import { firstLossScale, lossScaleSchema } from './loss-scale.js';
 import type { LossScale } from './loss-scale.js';
 import { initAdamW } from './adamw.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { listCommand } from '../../src/cli/list.js';
 import { METHODS } from '../../src/methods/index.js';
-import { emoji } from '../../src/models/families/bundled.js';
+import { emoji } from '../../src/loading/bundled.js';
 import { REWARDS } from '../../src/rewards/registry.js';
 import { samplers } from '../../src/schedulers/index.js';
 import { SEARCHES } from '../../src/search/index.js';

@@ -7,7 +7,7 @@ import { planCommand } from '../../src/cli/plan.js';
 import { sampleCommand } from '../../src/cli/sample.js';
 import { searchCommand } from '../../src/cli/search.js';
 import { trainCommand } from '../../src/cli/train.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { checkPrompts } from '../../src/sampling/check-prompts.js';
 import { run, scratch, tiny } from './helpers.js';
 

@@ -14,7 +14,7 @@ import type { LoraFile, LoraLayer } from '../../src/formats/lora.js';
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.js';
 import { readAll } from '../../src/formats/weights.js';
 import { host, sizeOf, toFloat32 } from '../../src/graph/dtype.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { mergeLora } from '../../src/nn/lora-values.js';
 import { attune } from '../cli-process.js';
 import { fixtures, run, scratch, tiny } from './helpers.js';

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { samplingSettings, withPromptFlags, withSamplerFlags } from '../../src/cli/sampling-options.js';
 import type { SamplingFlags, SamplingSettings } from '../../src/cli/sampling-options.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { silent } from '../../src/runs/progress.js';
 import { tiny } from './helpers.js';
 

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { openDenoiserFeatures } from '../../src/evaluation/denoiser-features.js';
 import { diversity } from '../../src/evaluation/diversity.js';
 import { host } from '../../src/graph/dtype.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { pictures } from '../rewards/helpers.js';
 
 test('what the base model\'s U-Net makes of pictures: a unit vector for each image, the same in any batch; like images lie near each other', async () => {

@@ -15,7 +15,7 @@ import { readJsonFile } from '../../src/formats/json-file.js';
 import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/whole-file.js';
 import { readLora } from '../../src/formats/lora-file.js';
 import { parseYaml } from '../../src/formats/yaml.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { checkPrompts } from '../../src/sampling/check-prompts.js';
 import { readConfigFile } from '../../src/training/config.js';
 import { readPairs } from '../../src/training/image-pairs.js';

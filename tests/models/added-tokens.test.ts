@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { loadTokenizer } from '../../src/models/tokenizer-files.js';
+import { loadTokenizer } from '../../src/loading/tokenizer-files.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 

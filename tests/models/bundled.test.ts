@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { readStatistics } from '../../src/evaluation/statistics-file.js';
 import { openSafetensors } from '../../src/formats/safetensors.js';
-import { emoji } from '../../src/models/families/bundled.js';
+import { emoji } from '../../src/loading/bundled.js';
 
 const root = emoji.folder;
 

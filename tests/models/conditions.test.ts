@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test, vi } from 'vitest';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import * as prompt from '../../src/models/prompt.js';
 import { openConditions } from '../../src/models/conditions.js';
 import type { HostTensor } from '../../src/graph/dtype.js';

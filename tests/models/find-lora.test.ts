@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { parseLora } from '../../src/cli/option-values.js';
 import { readLora } from '../../src/formats/lora-file.js';
-import { findLora } from '../../src/models/find-lora.js';
+import { findLora } from '../../src/loading/find-lora.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 const COMMIT = 'd'.repeat(40);

@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { fetchFiles, insideCache } from '../../src/models/hub.js';
-import { hubCache, hubEndpoint, hubToken, proxyFor } from '../../src/models/hub-environment.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { fetchFiles, insideCache } from '../../src/loading/hub.js';
+import { hubCache, hubEndpoint, hubToken, proxyFor } from '../../src/loading/hub-environment.js';
+import { loadPipeline } from '../../src/loading/load.js';
 
 const COMMIT = 'c'.repeat(40);
 const CONTENT = Buffer.from('{"a": 1}');

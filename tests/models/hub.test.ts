@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { fetchConfigs, fetchFiles, fetchSnapshot, pipelineFiles } from '../../src/models/hub.js';
-import { hubFetch } from '../../src/models/hub-fetch.js';
-import type { Bounds } from '../../src/models/hub-fetch.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { fetchConfigs, fetchFiles, fetchSnapshot, pipelineFiles } from '../../src/loading/hub.js';
+import { hubFetch } from '../../src/loading/hub-fetch.js';
+import type { Bounds } from '../../src/loading/hub-fetch.js';
+import { loadPipeline } from '../../src/loading/load.js';
 
 const pipeline = fileURLToPath(new URL('../fixtures/pipeline_sd1', import.meta.url));
 const COMMIT = 'c'.repeat(40);

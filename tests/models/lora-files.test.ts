@@ -9,7 +9,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
 import { unetConfigSchema } from '../../src/models/config.js';
 import { encodePrompts } from '../../src/models/prompt.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { unet } from '../../src/models/unet.js';
 import type { UNetInputs } from '../../src/models/unet.js';
 import { loraAdapter } from '../../src/nn/lora.js';

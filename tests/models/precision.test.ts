@@ -8,7 +8,7 @@ import { input } from '../../src/graph/tensor.js';
 import type { Tensor } from '../../src/graph/tensor.js';
 import { clipText, finalNorm } from '../../src/models/clip-text.js';
 import { clipTextConfigSchema, vaeConfigSchema } from '../../src/models/config.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { conditionInputs, denoiserOf, latentShape } from '../../src/models/pipeline.js';
 import { vaeDecode, vaeEncode } from '../../src/models/vae.js';
 import { loraAdapter, loraParameters, planByTargets } from '../../src/nn/lora.js';

@@ -7,7 +7,7 @@ import type { WeightSource } from '../../src/formats/weights.js';
 import { componentSchema, componentShapes } from '../../src/models/components.js';
 import { parseConfig } from '../../src/models/config.js';
 import { familyOfNames } from '../../src/models/families/registry.js';
-import { partsOf } from '../../src/models/load-folder.js';
+import { partsOf } from '../../src/loading/load-folder.js';
 
 /** Names and shapes of the full-size models as diffusers makes them: component → name → shape. */
 async function publishedKeys(name: string): Promise<Record<string, Record<string, number[]>>> {

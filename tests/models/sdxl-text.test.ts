@@ -5,10 +5,11 @@ import { readLora } from '../../src/formats/lora-file.js';
 import { clipTextConfigSchema, unetConfigSchema } from '../../src/models/config.js';
 import type { ModelFamily } from '../../src/models/families/family.js';
 import { sdxl } from '../../src/models/families/sdxl.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import { encodePrompts } from '../../src/models/prompt.js';
-import { readEmbeddings, withEmbeddings } from '../../src/models/text-embeddings.js';
+import { readEmbeddings } from '../../src/loading/embeddings.js';
+import { withEmbeddings } from '../../src/models/text-embeddings.js';
 import { applyLoras } from '../../src/sampling/lora-apply.js';
 import { loadFixture, maxError } from './fixture.js';
 

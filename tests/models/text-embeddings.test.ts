@@ -7,10 +7,11 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import { encodePrompts } from '../../src/models/prompt.js';
-import { readEmbeddings, withEmbeddings } from '../../src/models/text-embeddings.js';
+import { readEmbeddings } from '../../src/loading/embeddings.js';
+import { withEmbeddings } from '../../src/models/text-embeddings.js';
 import { applyLoras } from '../../src/sampling/lora-apply.js';
 import { loadFixture, maxError } from './fixture.js';
 

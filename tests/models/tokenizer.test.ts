@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { byteSymbols } from '../../src/models/bpe.js';
 import { END_OF_TEXT, START_OF_TEXT, trainBpe } from '../../src/models/bpe-train.js';
-import { loadTokenizer } from '../../src/models/tokenizer-files.js';
+import { loadTokenizer } from '../../src/loading/tokenizer-files.js';
 import { createTokenizer, type Tokenizer } from '../../src/models/tokenizer.js';
 
 const bundled = fileURLToPath(new URL('../../models/emoji/tokenizer', import.meta.url));

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createWordPiece, loadWordPiece } from '../../src/models/wordpiece.js';
+import { loadWordPiece } from '../../src/loading/wordpiece-file.js';
+import { createWordPiece } from '../../src/models/wordpiece.js';
 
 const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
 

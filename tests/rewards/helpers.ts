@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { writeComponent } from '../../src/models/component-files.js';
+import { writeComponent } from '../../src/loading/component-files.js';
 import { componentShapes } from '../../src/models/components.js';
 import { clipConfigSchema } from '../../src/models/config.js';
 import { initialWeights } from '../../src/models/init.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { openClipSource } from '../../src/formats/names/open-clip.js';
 import { host } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
-import { openClipConfig, VIT_H_14 } from '../../src/models/clip-checkpoint.js';
+import { openClipConfig, VIT_H_14 } from '../../src/loading/clip-checkpoint.js';
 import { componentShapes } from '../../src/models/components.js';
 import { fitPadded } from '../../src/rewards/clip-pixels.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { imageRewardSource } from '../../src/formats/names/image-reward.js';
 import { host } from '../../src/graph/dtype.js';
-import { blipRewardConfig, blipRewardShapes } from '../../src/models/blip-reward.js';
+import { blipRewardConfig, blipRewardShapes } from '../../src/loading/blip-reward.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { changedCopies, compareWithPublished, fixturePath, publishedShapes } from './preference.js';
 

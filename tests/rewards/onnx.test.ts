@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
-import { loadTokenizer } from '../../src/models/tokenizer-files.js';
+import { loadTokenizer } from '../../src/loading/tokenizer-files.js';
 import { openGradient } from '../../src/rewards/gradient.js';
 import { onnxReward } from '../../src/rewards/onnx.js';
 import type { OnnxRewardOptions } from '../../src/rewards/onnx.js';

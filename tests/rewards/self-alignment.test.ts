@@ -4,7 +4,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { host } from '../../src/graph/dtype.js';
 import { input } from '../../src/graph/tensor.js';
 import { encodeImages } from '../../src/models/latents.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { conditionInputs, denoiserOf, vaeScope } from '../../src/models/pipeline.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import { frozenWeights } from '../../src/nn/scope.js';

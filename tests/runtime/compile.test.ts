@@ -15,7 +15,7 @@ import { channelBlock } from '../../src/runtime/blocked-layout.js';
 import { compile } from '../../src/runtime/compile.js';
 import type { CompileOptions } from '../../src/runtime/compile.js';
 import { availableDevices, DeviceError } from '../../src/runtime/device.js';
-import { formatProfile, profile } from '../../src/runtime/profile.js';
+import { formatProfile, profile } from '../../src/machine/profile.js';
 
 const numbers = (name: string, shape: readonly number[]): HostTensor =>
   host(normal({ seed: 5, stream: name, step: 0 }, 0, shape.reduce((a, b) => a * b, 1)), shape);

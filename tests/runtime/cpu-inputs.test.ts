@@ -8,7 +8,7 @@ import { host } from '../../src/graph/dtype.js';
 import { narrow } from '../../src/graph/ops/layout.js';
 import { input, weight } from '../../src/graph/tensor.js';
 import { compile } from '../../src/runtime/compile.js';
-import { peakBytes, residentBytes, resetPeak } from '../../src/runtime/memory.js';
+import { peakBytes, residentBytes, resetPeak } from '../../src/machine/memory.js';
 
 /** 256 MiB, which take no memory before they are written to. */
 const SHAPE = [4096, 16_384];

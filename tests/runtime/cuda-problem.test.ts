@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { cudaProblem } from '../../src/runtime/cuda-problem.js';
-import { installedCuda } from '../../src/runtime/installed-cuda.js';
+import { installedCuda } from '../../src/machine/installed-cuda.js';
 import { availableDevices, createSession } from '../../src/runtime/device.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'attune-cuda-'));

@@ -126,7 +126,7 @@ const PROGRAM = `
   const { add, exp, host, input, matmul, sum } = await from('graph/index.js');
   const { compile } = await from('runtime/compile.js');
   const { graphMemory } = await from('runtime/graph-memory.js');
-  const { peakBytes, residentBytes, resetPeak } = await from('runtime/memory.js');
+  const { peakBytes, residentBytes, resetPeak } = await from('machine/memory.js');
   const N = 1024;
   for (const hideShapes of [true, false]) {
     const x = input('x', [N, N]);

@@ -10,7 +10,7 @@ const { parseConfig } = await from('models/config.js');
 const { sd1, sd2 } = await from('models/families/sd.js');
 const { sdxl } = await from('models/families/sdxl.js');
 const { initialWeights } = await from('models/init.js');
-const { loadPipeline } = await from('models/load.js');
+const { loadPipeline } = await from('loading/load.js');
 const { fromFloat32 } = await from('graph/dtype.js');
 
 const WIDTH = 32;
@@ -71,7 +71,7 @@ export async function smallPipeline(name, precision) {
 
 // As a program: writes one as a folder that `--model` takes.
 if (process.argv[1] === new URL(import.meta.url).pathname) {
-  const { savePipeline } = await from('models/save.js');
+  const { savePipeline } = await from('loading/save.js');
   const [name, folder] = process.argv.slice(2);
   await savePipeline(folder, await smallPipeline(name), 'float32');
 }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { ModelFamily } from '../../src/models/families/family.js';
 import { sd1 } from '../../src/models/families/sd.js';
 import { sdxl } from '../../src/models/families/sdxl.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import { defaultGuidance, defaultSize, GUIDANCE_NOTE } from '../../src/sampling/defaults.js';
 import { tiny } from '../cli/helpers.js';

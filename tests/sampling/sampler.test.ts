@@ -7,7 +7,7 @@ import { unetConfigSchema } from '../../src/models/config.js';
 import type { ClipTextConfig, UNetConfig } from '../../src/models/config.js';
 import type { ModelFamily } from '../../src/models/families/family.js';
 import { sdxl } from '../../src/models/families/sdxl.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import * as generator from '../../src/random/random.js';
 import { defaultBatch } from '../../src/sampling/defaults.js';

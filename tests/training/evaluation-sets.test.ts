@@ -5,7 +5,7 @@ import { resolveConfig } from '../../src/training/config.js';
 import { evaluationSets } from '../../src/training/evaluation-sets.js';
 import type { EvaluationSets } from '../../src/training/evaluation-sets.js';
 import { loadPrompts } from '../../src/training/prompts.js';
-import { bundledModel } from '../../src/models/families/bundled.js';
+import { bundledModel } from '../../src/loading/bundled.js';
 import { scratch } from '../cli/helpers.js';
 
 const folder = scratch();

@@ -5,7 +5,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { InferenceSession } from 'onnxruntime-node';
 import { mean } from '../../src/graph/ops/reduce.js';
 import { findMethod } from '../../src/methods/index.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import type { Reward } from '../../src/rewards/reward.js';
 import type { Execution } from '../../src/runtime/compile.js';
 import { ddim } from '../../src/schedulers/ddim.js';

@@ -9,7 +9,7 @@ import type { Counts } from '../../src/methods/counted.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { componentShapes } from '../../src/models/components.js';
 import type { UNetConfig } from '../../src/models/config.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import type { Pipeline } from '../../src/models/pipeline.js';
 import { normal } from '../../src/random/random.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';

@@ -6,7 +6,7 @@ import { inCuts } from '../../src/methods/cuts.js';
 import { openWork } from '../../src/methods/work.js';
 import { writePng } from '../../src/formats/image.js';
 import { host } from '../../src/graph/dtype.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { compile } from '../../src/runtime/compile.js';
 import { readPairs, readPictures } from '../../src/training/image-pairs.js';
 import { openTaskData } from '../../src/training/task-data.js';

@@ -8,7 +8,7 @@ import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors
 import { readAll } from '../../src/formats/weights.js';
 import { sd1 } from '../../src/models/families/sd.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
-import { processorKind } from '../../src/runtime/processor.js';
+import { processorKind } from '../../src/machine/processor.js';
 import { resolveConfig } from '../../src/training/config.js';
 import { hashPath } from '../../src/training/digest.js';
 import { inputsOf } from '../../src/training/inputs.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { beforeAll, expect, test, vi } from 'vitest';
 import { latentShape } from '../../src/models/pipeline.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { encodePng } from '../../src/formats/image.js';
 import { httpReward } from '../../src/rewards/http.js';
 import { sampleImages } from '../../src/sampling/sampler.js';

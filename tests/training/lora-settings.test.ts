@@ -1,7 +1,7 @@
 /** @file LoRA settings that make no sense are told before anything is compiled. */
 import { InferenceSession } from 'onnxruntime-node';
 import { afterEach, expect, test, vi } from 'vitest';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { samplers } from '../../src/schedulers/index.js';
 import { readSchedulerConfig } from '../../src/schedulers/scheduler-config.js';

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { toFloat32 } from '../../src/graph/dtype.js';
 import { findMethod } from '../../src/methods/index.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { PRECISIONS } from '../../src/nn/precision.js';
 import type { PrecisionName } from '../../src/nn/precision.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';

@@ -14,7 +14,7 @@ import { openRewardedCall } from '../../src/methods/rewarded-call.js';
 import { openRoller } from '../../src/methods/rollout.js';
 import { samplesOf, sampleSize } from '../../src/methods/task.js';
 import type { UNetConfig } from '../../src/models/config.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { conditionInputs } from '../../src/models/pipeline.js';
 import { normal } from '../../src/random/random.js';
 import type { Reward } from '../../src/rewards/reward.js';

@@ -12,7 +12,7 @@ import { square, sub } from '../../src/graph/ops/arithmetic.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { input } from '../../src/graph/tensor.js';
 import type { ClipTextConfig, UNetConfig } from '../../src/models/config.js';
-import { loadPipeline } from '../../src/models/load.js';
+import { loadPipeline } from '../../src/loading/load.js';
 import { normal } from '../../src/random/random.js';
 import { openRewards, parseReward } from '../../src/rewards/registry.js';
 import { rewardModel } from '../../src/rewards/reward-model.js';

@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { pipelineScheduler } from '../../src/models/load-folder.js';
+import { pipelineScheduler } from '../../src/loading/load-folder.js';
 import { sdxl } from '../../src/models/families/sdxl.js';
 import { samplers } from '../../src/schedulers/index.js';
 import type { SamplerOptions } from '../../src/schedulers/plan.js';

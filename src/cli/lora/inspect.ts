@@ -5,7 +5,7 @@ import type { LoraReading } from '../../formats/lora-file.js';
 import { hasEffect, rankOf } from '../../formats/lora.js';
 import { readLora } from '../../formats/lora-file.js';
 import { leftOut, leftOutText } from '../../formats/lora-dialects/left-out.js';
-import { findLora } from '../../models/find-lora.js';
+import { findLora } from '../../loading/find-lora.js';
 import { misfits } from '../../sampling/lora-apply.js';
 import { loraEffects, totalEffect } from '../../sampling/lora-effect.js';
 import type { LayerEffect } from '../../sampling/lora-effect.js';

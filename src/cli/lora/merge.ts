@@ -2,8 +2,8 @@
 import { Command } from 'commander';
 import type { LoraDialect } from '../../formats/lora-file.js';
 import type { StoredType } from '../../graph/dtype.js';
-import { loadPipeline } from '../../models/load.js';
-import { savePipeline } from '../../models/save.js';
+import { loadPipeline } from '../../loading/load.js';
+import { savePipeline } from '../../loading/save.js';
 import { applyLoras } from '../../sampling/lora-apply.js';
 import { joinLoras, loraAs } from '../../sampling/lora-edit.js';
 import { compareWeights } from '../../sampling/read-back.js';

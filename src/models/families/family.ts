@@ -13,7 +13,7 @@ import type { SegmentOptions } from '../../nn/segment.js';
 import type { ComponentClass, ComponentKinds } from '../components.js';
 import type { Denoiser } from '../denoiser.js';
 import type { TextEncoder } from '../pipeline.js';
-import type { TokenizerOverrides } from '../tokenizer-files.js';
+import type { TokenizerOverrides } from '../tokenizer.js';
 
 /** What a condition depends on beside the prompt. */
 export interface ConditionSettings {
@@ -155,4 +155,21 @@ export interface ModelFamily<C = unknown> {
   /** Parts that compute in float32 in every precision: their numbers go beyond half precision's. */
   readonly float32Parts?: readonly string[];
   readonly defaults: FamilyDefaults;
+}
+
+/** A model that comes with the package, and what comes along with it. */
+export interface BundledModel {
+  readonly name: string;
+  readonly family: ModelFamily;
+  /** The same from `src/` and from `dist/`. */
+  readonly folder: string;
+  readonly notes: string;
+  /** A judge that is never trained on, by its name as a reward. */
+  readonly heldOut: string;
+  /** A CLIP folder whose image features measure diversity and Fréchet distance. */
+  readonly features: string;
+  /** The bundled list of prompts that no other overlaps but the one of all names. */
+  readonly heldOutPrompts: string;
+  /** What `attune search` searches by where nothing else is given. */
+  readonly searchReward: string;
 }

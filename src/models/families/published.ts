@@ -1,5 +1,5 @@
 /** @file What the published models of Stable Diffusion share. */
-import type { TokenizerOverrides } from '../tokenizer-files.js';
+import type { TokenizerOverrides } from '../tokenizer.js';
 import type { PublishedModel } from './family.js';
 
 /** The noise schedule; SD 2.x at 768 pixels predicts v. */

@@ -5,7 +5,7 @@ import { writeAtomic } from '../../formats/atomic.js';
 import { FormatError } from '../../formats/errors.js';
 import { END_OF_TEXT, START_OF_TEXT, trainBpe } from '../../models/bpe-train.js';
 import type { ClipTextConfig } from '../../models/config.js';
-import { loadTokenizer } from '../../models/tokenizer-files.js';
+import { loadTokenizer } from '../../loading/tokenizer-files.js';
 import type { Tokenizer } from '../../models/tokenizer.js';
 
 /**

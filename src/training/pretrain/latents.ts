@@ -5,7 +5,7 @@ import { add, mul, sub } from '../../graph/ops/arithmetic.js';
 import { input } from '../../graph/tensor.js';
 import type { Tensor } from '../../graph/tensor.js';
 import { pause } from '../../host/pause.js';
-import { readComponent } from '../../models/component-files.js';
+import { readComponent } from '../../loading/component-files.js';
 import { vaeDecode, vaeEncode } from '../../models/vae.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
 import { compile } from '../../runtime/compile.js';

@@ -3,7 +3,7 @@ import { mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { importOnnx } from '../../../src/graph/onnx/import-file.js';
+import { importOnnx } from '../../../src/formats/onnx/import-file.js';
 import type { ImportOptions } from '../../../src/graph/onnx/import.js';
 import { OnnxError } from '../../../src/graph/onnx/error.js';
 import { input } from '../../../src/graph/tensor.js';

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../../src/graph/dtype.js';
 import { vjp } from '../../../src/graph/grad.js';
-import { importOnnx } from '../../../src/graph/onnx/import-file.js';
+import { importOnnx } from '../../../src/formats/onnx/import-file.js';
 import { input } from '../../../src/graph/tensor.js';
 import { compile } from '../../../src/runtime/compile.js';
 import { readFixture, relativeError, under } from '../fixture.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { floatToHalf } from '../../../src/graph/dtype.js';
-import { importOnnx } from '../../../src/graph/onnx/import-file.js';
+import { importOnnx } from '../../../src/formats/onnx/import-file.js';
 import { add } from '../../../src/graph/ops/arithmetic.js';
 import { input } from '../../../src/graph/tensor.js';
 import { compile } from '../../../src/runtime/compile.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { importOnnx } from '../../../src/graph/onnx/import-file.js';
+import { importOnnx } from '../../../src/formats/onnx/import-file.js';
 import type { GraphSpec, ModelSpec } from './model-file.js';
 import { bool, expectSame, int64, modelFile, noise } from './model-file.js';
 

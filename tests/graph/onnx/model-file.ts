@@ -4,7 +4,7 @@ import * as ort from 'onnxruntime-node';
 import { expect } from 'vitest';
 import { bytesPerElement, host, sizeOf } from '../../../src/graph/dtype.js';
 import type { DType, HostTensor, Shape, TypedArray } from '../../../src/graph/dtype.js';
-import { importOnnx } from '../../../src/graph/onnx/import-file.js';
+import { importOnnx } from '../../../src/formats/onnx/import-file.js';
 import type { ImportOptions } from '../../../src/graph/onnx/import.js';
 import { ATTRIBUTE_TYPES, ELEMENT_TYPES, ModelProto } from '../../../src/graph/onnx/schema.js';
 import { input } from '../../../src/graph/tensor.js';

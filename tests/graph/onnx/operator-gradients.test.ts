@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { host } from '../../../src/graph/dtype.js';
 import type { HostTensor, Shape } from '../../../src/graph/dtype.js';
 import { vjp } from '../../../src/graph/grad.js';
-import { importOnnx } from '../../../src/graph/onnx/import-file.js';
+import { importOnnx } from '../../../src/formats/onnx/import-file.js';
 import { input, literal } from '../../../src/graph/tensor.js';
 import type { Tensor } from '../../../src/graph/tensor.js';
 import { evaluate } from '../evaluate.js';

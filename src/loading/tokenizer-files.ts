@@ -1,14 +1,14 @@
 /** @file Reads a CLIP tokenizer from a folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`; tokens beside them. */
 import { join } from 'node:path';
 import { exists } from '../formats/exists.js';
-
 import { fileSource, readBytes } from '../formats/byte-source.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { isObject } from '../formats/json.js';
 import { readJsonFile } from '../formats/json-file.js';
-import type { AddedToken } from './added-tokens.js';
-import { END_OF_WORD } from './bpe.js';
-import { createTokenizer, type Tokenizer, type TokenizerData } from './tokenizer.js';
+import type { AddedToken } from '../models/added-tokens.js';
+import { END_OF_WORD } from '../models/bpe.js';
+import { createTokenizer } from '../models/tokenizer.js';
+import type { Tokenizer, TokenizerData, TokenizerOverrides } from '../models/tokenizer.js';
 
 type Json = Record<string, unknown>;
 type Vocabulary = Pick<TokenizerData, 'vocab' | 'merges'>;
@@ -28,9 +28,6 @@ const CLIP_DEFAULTS = {
   pad_token: '<|endoftext|>',
   model_max_length: 77,
 };
-
-/** What a model wants otherwise than the files say; a vocabulary may be borrowed from another model. */
-export type TokenizerOverrides = Partial<Pick<TokenizerData, 'pad'>>;
 
 /**
  * Loads the tokenizer of a diffusers or transformers folder. The special tokens and the length come from

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import type { Device } from './device.js';
+import type { Device } from '../runtime/device.js';
 
 /** Bytes of this machine, or those that this process is confined to. */
 function hostMemory(): number {

@@ -11,7 +11,7 @@ import { weightShapes } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import { timmConfig } from './dreamsim-files.js';
 import { readExact } from './read-exact.js';
-import { TIMM_EPSILON, timmVision } from './timm-vision.js';
+import { TIMM_EPSILON, timmVision } from '../models/timm-vision.js';
 
 export interface Dino {
   readonly side: number;

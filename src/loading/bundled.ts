@@ -1,24 +1,8 @@
 /** @file The models that come with the package, in `models/` at its root, and what comes along with each. */
 import { join } from 'node:path';
-import { packageRoot } from '../../formats/package-root.js';
-import { small } from './small.js';
-import type { ModelFamily } from './family.js';
-
-export interface BundledModel {
-  readonly name: string;
-  readonly family: ModelFamily;
-  /** The same from `src/` and from `dist/`. */
-  readonly folder: string;
-  readonly notes: string;
-  /** A judge that is never trained on, by its name as a reward. */
-  readonly heldOut: string;
-  /** A CLIP folder whose image features measure diversity and Fréchet distance. */
-  readonly features: string;
-  /** The bundled list of prompts that no other overlaps but the one of all names. */
-  readonly heldOutPrompts: string;
-  /** What `attune search` searches by where nothing else is given. */
-  readonly searchReward: string;
-}
+import { packageRoot } from '../formats/package-root.js';
+import { small } from '../models/families/small.js';
+import type { BundledModel, ModelFamily } from '../models/families/family.js';
 
 const emojiFolder = join(packageRoot, 'models', 'emoji');
 
@@ -38,3 +22,6 @@ export const BUNDLED_MODELS: readonly BundledModel[] = [emoji];
 
 /** The bundled model of a name; null for what names any other. */
 export const bundledModel = (name: string): BundledModel | null => BUNDLED_MODELS.find((m) => m.name === name) ?? null;
+
+/** A file or folder of a bundled model. */
+export const partOf = ({ folder }: BundledModel, ...names: readonly string[]): string => join(folder, ...names);

@@ -3,9 +3,9 @@ import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeShape } from '../graph/errors.js';
-import { compile } from './compile.js';
-import type { Executable, Feeds } from './compile.js';
-import { labelOf, nodesByName } from './label.js';
+import { compile } from '../runtime/compile.js';
+import type { Executable, Feeds } from '../runtime/compile.js';
+import { labelOf, nodesByName } from '../runtime/label.js';
 import { peakBytes, residentBytes, resetPeak } from './memory.js';
 
 export interface OperatorTime {

@@ -1,6 +1,6 @@
 /** @file What of the machine decides the last bits of a result: the kind of processor, and the version of ONNX Runtime. */
 import { readFileSync } from 'node:fs';
-import { channelBlock } from './blocked-layout.js';
+import { channelBlock } from '../runtime/blocked-layout.js';
 
 /** Instruction sets by which ONNX Runtime chooses its kernels, as Linux calls them. */
 const SETS = /^(?:avx|avx2|fma|f16c|avx512(?:f|bw|dq|vl|_vnni|_bf16|_fp16)|avx_vnni|amx_(?:tile|int8|bf16)|asimd|asimddp|sve|sve2|i8mm|bf16|fphp)$/;

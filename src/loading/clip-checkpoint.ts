@@ -5,8 +5,8 @@ import { tensorInfo } from '../formats/weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import { readWeights } from './component-files.js';
 import type { Component } from './component-files.js';
-import { clipConfigSchema, parseConfig } from './config.js';
-import type { ClipConfig } from './config.js';
+import { clipConfigSchema, parseConfig } from '../models/config.js';
+import type { ClipConfig } from '../models/config.js';
 
 /** What the shapes of the weights do not tell. */
 export interface ClipArchitecture {

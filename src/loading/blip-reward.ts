@@ -13,10 +13,10 @@ import type { Tensor } from '../graph/tensor.js';
 import { linear } from '../nn/linear.js';
 import { weightShapes } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
-import { bertWithImage } from './bert.js';
-import { blipVision } from './blip-vision.js';
-import { repeats, side, width, words } from './config-values.js';
-import { parseConfig } from './config.js';
+import { bertWithImage } from '../models/bert.js';
+import { blipVision } from '../models/blip-vision.js';
+import { repeats, side, width, words } from '../models/config-values.js';
+import { parseConfig } from '../models/config.js';
 
 /** Heads of ViT-L/16 and of BERT base: shapes do not tell them. */
 const [VISION_HEADS, TEXT_HEADS] = [16, 12];

@@ -12,7 +12,7 @@ import { writeAtomic } from '../formats/atomic.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
-import { families } from './families/registry.js';
+import { families } from '../models/families/registry.js';
 import { hubCache, hubEndpoint, hubToken, isOffline } from './hub-environment.js';
 import { hubFetch } from './hub-fetch.js';
 

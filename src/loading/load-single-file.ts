@@ -6,15 +6,15 @@ import { detectSingleFile, refuseEdm, singleFileComponent } from '../formats/nam
 import type { Component, Family as OriginalNames } from '../formats/names/single-file.js';
 import { openWeights } from '../formats/open-weights.js';
 import type { WeightSource } from '../formats/weights.js';
-import { componentSchema } from './components.js';
-import { parseConfig } from './config.js';
+import { componentSchema } from '../models/components.js';
+import { parseConfig } from '../models/config.js';
 import { fetchFiles } from './hub.js';
-import type { ModelFamily } from './families/family.js';
-import { familiesOfClass, familyOfNames, ownerOf } from './families/registry.js';
+import type { ModelFamily } from '../models/families/family.js';
+import { familiesOfClass, familyOfNames, ownerOf } from '../models/families/registry.js';
 import { assemble, partsOf, pipelineScheduler, tokenizerPart } from './load-folder.js';
 import type { Assembly, LoadOptions, OpenPart } from './load-folder.js';
 import { openVae } from './load-vae.js';
-import type { Pipeline } from './pipeline.js';
+import type { Pipeline } from '../models/pipeline.js';
 
 export interface SingleFileOptions {
   /**

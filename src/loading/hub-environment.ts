@@ -5,8 +5,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { FormatError } from '../formats/errors.js';
 import { MOST_BYTES, readText } from '../formats/whole-file.js';
-
-type Environment = Readonly<Record<string, string | undefined>>;
+import type { Environment } from '../host/environment.js';
 
 const truthy = (value: string | undefined): boolean => /^(1|on|yes|true)$/i.test(value ?? '');
 

@@ -20,8 +20,8 @@ import { layerNorm } from '../nn/norm.js';
 import { weightShapes } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
 import { readExact } from './read-exact.js';
-import { timmVision } from './timm-vision.js';
-import type { TimmVisionConfig, TimmVisionVariant } from './timm-vision.js';
+import { timmVision } from '../models/timm-vision.js';
+import type { TimmVisionConfig, TimmVisionVariant } from '../models/timm-vision.js';
 
 interface BranchKind {
   /** File of the network before its LoRA. */

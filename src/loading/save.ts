@@ -8,10 +8,10 @@ import { MOST_BYTES, readWhole } from '../formats/whole-file.js';
 import type { HostTensor, StoredType } from '../graph/dtype.js';
 import { writeComponent } from './component-files.js';
 import type { Component } from './component-files.js';
-import { modelTypeOf } from './components.js';
-import type { ComponentClass } from './components.js';
+import { modelTypeOf } from '../models/components.js';
+import type { ComponentClass } from '../models/components.js';
 import { tokenizerPart } from './load-folder.js';
-import type { Pipeline, TextEncoder } from './pipeline.js';
+import type { Pipeline, TextEncoder } from '../models/pipeline.js';
 
 /** Version of diffusers whose layout this is. */
 const DIFFUSERS_VERSION = '0.30.0';

@@ -6,8 +6,8 @@ import { readJsonFile } from '../formats/json-file.js';
 import { vaeFromFile } from '../formats/names/ldm-vae.js';
 import { openWeights } from '../formats/open-weights.js';
 import { openComponentFolder } from './component-files.js';
-import { componentSchema } from './components.js';
-import { parseConfig } from './config.js';
+import { componentSchema } from '../models/components.js';
+import { parseConfig } from '../models/config.js';
 import type { OpenPart } from './load-folder.js';
 
 /** The classes of VAE, for `model_index.json` and `config.json`. */

@@ -1,8 +1,8 @@
 /** @file Reads an `.onnx` file and the tensor data that it keeps in files beside it, and never from anywhere else. */
 import { closeSync, fstatSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, sep, win32 } from 'node:path';
-import type { ExternalData } from './external.js';
-import { LIMITS, OnnxError, quoted } from './error.js';
+import type { ExternalData } from '../../graph/onnx/external.js';
+import { LIMITS, OnnxError, quoted } from '../../graph/onnx/error.js';
 
 /** One read call is at most this long: libuv refuses more than 2 GiB. */
 const READ_BYTES = 2 ** 28;

@@ -1,10 +1,10 @@
 /** @file What an `.onnx` file says of its inputs, before its open dimensions are filled in. */
-import type { DType } from '../dtype.js';
-import { decodeModel } from './decode.js';
+import type { DType } from '../../graph/dtype.js';
+import { decodeModel } from '../../graph/onnx/decode.js';
 import { readModelFile } from './files.js';
-import { declaredShape, openInputs } from './ports.js';
-import type { Dimension } from './ports.js';
-import { computeDtype } from './tensor-data.js';
+import { declaredShape, openInputs } from '../../graph/onnx/ports.js';
+import type { Dimension } from '../../graph/onnx/ports.js';
+import { computeDtype } from '../../graph/onnx/tensor-data.js';
 
 export interface DeclaredPort {
   readonly name: string;

@@ -7,15 +7,14 @@ import type { WeightSource } from '../formats/weights.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { openComponentFolder, readWeights } from './component-files.js';
 import type { OnBytes } from './component-files.js';
-import type { ComponentClass, ComponentConfigs } from './components.js';
+import type { ComponentClass, ComponentConfigs } from '../models/components.js';
 import { openVae, VAE_CLASSES } from './load-vae.js';
-import type { BundledModel } from './families/bundled.js';
-import type { ModelFamily } from './families/family.js';
-import { familiesOfClass, ownerOf, pipelineClasses } from './families/registry.js';
+import type { BundledModel, ModelFamily } from '../models/families/family.js';
+import { familiesOfClass, ownerOf, pipelineClasses } from '../models/families/registry.js';
 import type { Precision } from '../nn/precision.js';
-import type { Pipeline, TextConfig, TextEncoder, Vae } from './pipeline.js';
+import type { Pipeline, TextConfig, TextEncoder, Vae } from '../models/pipeline.js';
 import { loadTokenizer } from './tokenizer-files.js';
-import type { TokenizerOverrides } from './tokenizer-files.js';
+import type { TokenizerOverrides } from '../models/tokenizer.js';
 
 export interface LoadOptions {
   /** 'fp16' or 'bf16' to insist on these files; by default the plain ones are preferred. */

@@ -1,15 +1,16 @@
 /** @file Loads a text-to-image model by what a user calls it: a folder, a single file, a hub id, or a bundled name. */
 import { stat } from 'node:fs/promises';
 import { FormatError } from '../formats/errors.js';
-import { BUNDLED_MODELS, bundledModel } from './families/bundled.js';
+import { BUNDLED_MODELS, bundledModel } from './bundled.js';
 import { fetchConfigs, fetchSnapshot, fetchVae, HUB_ID, insideCache } from './hub.js';
-import type { ModelFamily } from './families/family.js';
+import type { ModelFamily } from '../models/families/family.js';
 import { folderFamily, loadFolder } from './load-folder.js';
 import type { LoadOptions } from './load-folder.js';
 import { loadSingleFile, singleFileFamily } from './load-single-file.js';
 import type { SingleFileOptions } from './load-single-file.js';
-import type { Pipeline } from './pipeline.js';
-import { readEmbeddings, withEmbeddings } from './text-embeddings.js';
+import type { Pipeline } from '../models/pipeline.js';
+import { withEmbeddings } from '../models/text-embeddings.js';
+import { readEmbeddings } from './embeddings.js';
 
 /** The folder, with or without weights, of a bundled name, folder or hub id. */
 async function layoutFolder(model: string): Promise<string> {

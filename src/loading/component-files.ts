@@ -13,9 +13,9 @@ import type { WeightSource } from '../formats/weights.js';
 import { fromFloat32, host, toFloat32 } from '../graph/dtype.js';
 import type { HostTensor, Shape, StoredType } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
-import { componentSchema, componentShapes, modelTypeOf } from './components.js';
-import type { ComponentClass, ComponentConfigs } from './components.js';
-import { parseConfig } from './config.js';
+import { componentSchema, componentShapes, modelTypeOf } from '../models/components.js';
+import type { ComponentClass, ComponentConfigs } from '../models/components.js';
+import { parseConfig } from '../models/config.js';
 
 /** A component with its numbers: float32, or what they were asked to be stored as. */
 export interface Component<K extends ComponentClass = ComponentClass> {

@@ -1,9 +1,9 @@
 /** @file An `.onnx` file, with the data files beside it, as a differentiable function on tensors. */
 import { basename } from 'node:path';
-import { OnnxError, shown } from './error.js';
+import { OnnxError, shown } from '../../graph/onnx/error.js';
 import { openExternalData, readModelFile } from './files.js';
-import { importModel } from './import.js';
-import type { ImportOptions, OnnxFunction } from './import.js';
+import { importModel } from '../../graph/onnx/import.js';
+import type { ImportOptions, OnnxFunction } from '../../graph/onnx/import.js';
 
 /**
  * Reads an ONNX model, see `importModel`.
