@@ -19,7 +19,7 @@ import { MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
 import { familyOf } from '../loading/load.js';
 import { readView } from '../runs/view.js';
-import { openResources } from '../runtime/resources.js';
+import { deferred, openResources } from '../host/resources.js';
 import { ConfigError } from '../formats/errors.js';
 import { environmentSettings, parseAssignment, readConfigFile, resolveConfig, setPath } from '../training/config.js';
 import { lockFolder } from '../runs/lock.js';
@@ -181,11 +181,8 @@ async function compare(flags: Flags): Promise<void> {
   await checkWritable(root, 'folder');
   await mkdir(root, { recursive: true });
   const lock = await lockFolder(root, progress.warn);
-  try {
-    await runAll(comparison, jobs, root, flags, progress);
-  } finally {
-    await lock.release();
-  }
+  await using _ = deferred(() => lock.release());
+  await runAll(comparison, jobs, root, flags, progress);
 }
 
 async function runAll(comparison: Comparison, jobs: readonly Job[], root: string, flags: Flags, progress: Progress): Promise<void> {
@@ -247,7 +244,7 @@ function baselineCommand(): Command {
       const config = absolutePaths(resolveConfig(await readConfigFile(file), []));
       const progress = terminalProgress(false);
       const resume = await readText(join(out, 'config.yaml'), MOST_BYTES.settings).then(() => true, () => false);
-      const resources = openResources();
+      await using resources = openResources();
       const wish = new AbortController();
       const signal = AbortSignal.any([wish.signal, stopSignal]);
       let folder: RunFolder | null = null;
@@ -262,8 +259,6 @@ function baselineCommand(): Command {
       } catch (error) {
         await folder?.stop(error === signal.reason ? null : error);
         throw error;
-      } finally {
-        await resources.release();
       }
     });
 }

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { evaluationSchema } from '../evaluation/evaluation.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
+import { deferred } from '../host/resources.js';
 import { parseRewards } from '../rewards/registry.js';
 import { applyLoras } from '../sampling/lora-apply.js';
 import { trainedGuidance } from '../sampling/defaults.js';
@@ -52,11 +53,8 @@ async function measured(
   config: RunConfig, pipeline: Pipeline, from: Base, progress: Progress, base = pipeline,
 ): Promise<Measured> {
   const measuring = await openMeasuring(config, progress, { pipeline, base }, stopSignal);
-  try {
-    return await measuring.evaluator.measure(0, from);
-  } finally {
-    await measuring.release();
-  }
+  await using _ = deferred(() => measuring.release());
+  return await measuring.evaluator.measure(0, from);
 }
 
 function told({ model, step: _step, rewardParts = {}, ...rest }: Row): string {

@@ -5,7 +5,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
 import { imageAt } from '../formats/image.js';
-import { openResources } from '../runtime/resources.js';
+import { deferred, openResources } from '../host/resources.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import { openSampling } from '../sampling/model.js';
 import { sampleImages } from '../sampling/sampler.js';
@@ -30,16 +30,13 @@ export async function basePictures(
   const scorer = openScorer(reward, { batch, compile });
   const pictures: Picture[] = [];
   const onStep = (done: number, total: number): void => progress.step(done, total, 'steps');
-  try {
-    for await (const made of sampleImages(pipeline, { ...plan, batch, onStep })) {
-      const size = 3 * height * width;
-      const images = new Float32Array(made.length * size);
-      made.forEach(({ image }, i) => images.set(image.data as Float32Array, i * size));
-      const scores = await scorer.score(host(images, [made.length, 3, height, width]), made.map((m) => m.prompt));
-      pictures.push(...made.map(({ image }, i) => ({ image, score: scores[i]! })));
-    }
-  } finally {
-    await scorer.release();
+  await using _ = deferred(() => scorer.release());
+  for await (const made of sampleImages(pipeline, { ...plan, batch, onStep })) {
+    const size = 3 * height * width;
+    const images = new Float32Array(made.length * size);
+    made.forEach(({ image }, i) => images.set(image.data as Float32Array, i * size));
+    const scores = await scorer.score(host(images, [made.length, 3, height, width]), made.map((m) => m.prompt));
+    pictures.push(...made.map(({ image }, i) => ({ image, score: scores[i]! })));
   }
   return pictures;
 }
@@ -57,26 +54,22 @@ export async function* findBest(
 ): AsyncGenerator<Best> {
   const { prompts, search, options, callsPerPrompt, group } = plan;
   progress.phase('compiling');
-  const resources = openResources();
+  await using resources = openResources();
   const model = resources.use(await openSampling(pipeline, { ...plan, microbatch: plan.batch, reward }));
   const total = prompts.length * callsPerPrompt;
   let calls = 0;
   const onCalls = (made: number): void => progress.step(calls += made, total, 'denoiser calls');
   const most = `at most ${callsPerPrompt} denoiser calls each`;
   progress.phase(`searching with ${search.name}: ${prompts.length} prompt(s), ${most}`);
-  try {
-    const explorer = resources.use(await openExplorer(model, { onCalls }));
-    for (let first = 0; first < prompts.length; first += group) {
-      const part = prompts.slice(first, first + group);
-      const items = part.map((_, i) => first + i);
-      const { samples, scores, winners, traces } = await search.run(explorer, options, { prompts: part, items });
-      const images = await model.decode(samples);
-      for (const [i, item] of items.entries()) {
-        yield { item, image: imageAt(images, i), score: scores[i]!, winner: winners[i]!, trace: traces[i]! };
-      }
-      calls = (first + part.length) * callsPerPrompt; // it may have taken fewer
+  const explorer = resources.use(await openExplorer(model, { onCalls }));
+  for (let first = 0; first < prompts.length; first += group) {
+    const part = prompts.slice(first, first + group);
+    const items = part.map((_, i) => first + i);
+    const { samples, scores, winners, traces } = await search.run(explorer, options, { prompts: part, items });
+    const images = await model.decode(samples);
+    for (const [i, item] of items.entries()) {
+      yield { item, image: imageAt(images, i), score: scores[i]!, winner: winners[i]!, trace: traces[i]! };
     }
-  } finally {
-    await resources.release();
+    calls = (first + part.length) * callsPerPrompt; // it may have taken fewer
   }
 }

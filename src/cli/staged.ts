@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { checkWritable } from '../formats/writable.js';
+import { deferred } from '../host/resources.js';
 import { UsageError } from './arguments.js';
 import { CODES } from './supervise.js';
 import type { StopSignal } from './supervise.js';
@@ -37,14 +38,13 @@ export async function staged<T>(out: string, kind: 'file' | 'folder', write: (pa
     process.exit(CODES[signal]);
   };
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
-  try {
-    const path = join(stage, basename(target));
-    const result = await write(path);
-    if (found && kind === 'folder') await rmdir(target); // empty: not every system lets a folder take its place
-    await rename(path, target);
-    return result;
-  } finally {
+  await using _ = deferred(async () => {
     process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
     await rm(stage, { recursive: true, force: true });
-  }
+  });
+  const path = join(stage, basename(target));
+  const result = await write(path);
+  if (found && kind === 'folder') await rmdir(target); // empty: not every system lets a folder take its place
+  await rename(path, target);
+  return result;
 }

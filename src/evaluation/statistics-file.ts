@@ -3,6 +3,7 @@ import { FormatError } from '../formats/errors.js';
 import { openSafetensors, writeSafetensors } from '../formats/safetensors.js';
 import type { WeightSource } from '../formats/weights.js';
 import { host } from '../graph/dtype.js';
+import { deferred } from '../host/resources.js';
 import type { GaussianStatistics } from './frechet.js';
 
 /** Writes statistics as safetensors: `mean` [D] and `covariance` [D, D], float64, and the count as metadata. */
@@ -19,11 +20,8 @@ export async function writeStatistics(
 /** Reads what `writeStatistics` wrote. @throws FormatError for anything else */
 export async function readStatistics(path: string): Promise<GaussianStatistics> {
   const source = await openSafetensors(path);
-  try {
-    return await parseStatistics(source, path);
-  } finally {
-    await source.close();
-  }
+  await using _ = deferred(() => source.close());
+  return await parseStatistics(source, path);
 }
 
 async function parseStatistics(source: WeightSource, path: string): Promise<GaussianStatistics> {

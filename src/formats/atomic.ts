@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { deferred } from '../host/resources.js';
 import { tellFullDisk } from './disk-full.js';
 
 /** Receives the bytes of a file in order. */
@@ -34,15 +35,12 @@ export function writeWhole(path: string, content: Uint8Array): Promise<void> {
 export function appendWhole(path: string, content: string | Uint8Array): Promise<void> {
   return tellFullDisk(path, Buffer.byteLength(content), async () => {
     const handle = await open(path, 'a');
-    try {
-      const { size } = await handle.stat();
-      await handle.appendFile(content).catch(async (error: unknown) => {
-        await handle.truncate(size);
-        throw error;
-      });
-    } finally {
-      await handle.close();
-    }
+    await using _ = deferred(() => handle.close());
+    const { size } = await handle.stat();
+    await handle.appendFile(content).catch(async (error: unknown) => {
+      await handle.truncate(size);
+      throw error;
+    });
   });
 }
 

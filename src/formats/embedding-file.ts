@@ -5,6 +5,7 @@
 import { basename, extname } from 'node:path';
 import { isFloat } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
+import { deferred } from '../host/resources.js';
 import { FormatError, shown } from './errors.js';
 import { checkFinite } from './lora.js';
 import type { TextComponent } from './lora.js';
@@ -26,22 +27,19 @@ const ENCODERS: readonly (readonly [RegExp, TextComponent])[] = [
 /** @throws FormatError for a file that holds something else */
 export async function readEmbedding(path: string): Promise<EmbeddingFile> {
   const source = await openWeights(path);
-  try {
-    const keys = [...source.tensors.keys()];
-    const parts = new Map<TextComponent, HostTensor>();
-    for (const key of keys) {
-      const encoder = ENCODERS.find(([pattern]) => pattern.test(key))?.[1];
-      if (encoder) parts.set(encoder, vectors(await source.read(key), path, key));
-    }
-    if (parts.size > 0) return { token: basename(path, extname(path)), parts };
-    if (keys.length === 1) {
-      return { token: keys[0]!, parts: new Map([['text_encoder', vectors(await source.read(keys[0]!), path, keys[0]!)]]) };
-    }
-    throw new FormatError(path, `is no embedding; its keys are like "${keys.slice(0, 3).map(shown).join('", "')}"`,
-      'Those of diffusers (learned_embeds), A1111 and ComfyUI are read.');
-  } finally {
-    await source.close();
+  await using _ = deferred(() => source.close());
+  const keys = [...source.tensors.keys()];
+  const parts = new Map<TextComponent, HostTensor>();
+  for (const key of keys) {
+    const encoder = ENCODERS.find(([pattern]) => pattern.test(key))?.[1];
+    if (encoder) parts.set(encoder, vectors(await source.read(key), path, key));
   }
+  if (parts.size > 0) return { token: basename(path, extname(path)), parts };
+  if (keys.length === 1) {
+    return { token: keys[0]!, parts: new Map([['text_encoder', vectors(await source.read(keys[0]!), path, keys[0]!)]]) };
+  }
+  throw new FormatError(path, `is no embedding; its keys are like "${keys.slice(0, 3).map(shown).join('", "')}"`,
+    'Those of diffusers (learned_embeds), A1111 and ComfyUI are read.');
 }
 
 function vectors(tensor: HostTensor, path: string, key: string): HostTensor {

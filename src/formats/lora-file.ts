@@ -1,6 +1,7 @@
 /** @file Reading and writing LoRA files of every dialect. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { deferred } from '../host/resources.js';
 import { writeAtomic } from './atomic.js';
 import { FormatError, shown } from './errors.js';
 import {
@@ -97,24 +98,21 @@ function loraOf(
 
 async function readOne(path: string): Promise<LoraReading> {
   const source = await openWeights(path);
-  try {
-    const dialect = dialectOf(source);
-    const { layers, unknown, missing } = await collect(source, dialect, path);
-    const keys = [...source.tensors.keys()];
-    if (layers.size > 0) {
-      const originalNames = dialect === 'kohya' && keys.some(isOriginalName);
-      const embeddings = await readEmbeddings(source);
-      return { lora: loraOf(layers, source.metadata, { embeddings, originalNames }), dialect, unknown, missing };
-    }
-    const kinds = leftOut({ unknown, missing }).kinds.slice(0, 4).map(([kind, n]) => `${n} of ${kind}`).join(', ');
-    throw new FormatError(path,
-      `holds no LoRA layer that can be used (${kinds || 'no layer at all'}); ` +
-      `its keys are like "${keys.slice(0, 3).map(shown).join('", "')}"`,
-      'LoRAs of the U-Net and text encoders of SD 1.x, SD 2.x and SDXL are supported; LoHa, LoKr, DoRA and other ' +
-      'architectures are not.');
-  } finally {
-    await source.close();
+  await using _ = deferred(() => source.close());
+  const dialect = dialectOf(source);
+  const { layers, unknown, missing } = await collect(source, dialect, path);
+  const keys = [...source.tensors.keys()];
+  if (layers.size > 0) {
+    const originalNames = dialect === 'kohya' && keys.some(isOriginalName);
+    const embeddings = await readEmbeddings(source);
+    return { lora: loraOf(layers, source.metadata, { embeddings, originalNames }), dialect, unknown, missing };
   }
+  const kinds = leftOut({ unknown, missing }).kinds.slice(0, 4).map(([kind, n]) => `${n} of ${kind}`).join(', ');
+  throw new FormatError(path,
+    `holds no LoRA layer that can be used (${kinds || 'no layer at all'}); ` +
+    `its keys are like "${keys.slice(0, 3).map(shown).join('", "')}"`,
+    'LoRAs of the U-Net and text encoders of SD 1.x, SD 2.x and SDXL are supported; LoHa, LoKr, DoRA and other ' +
+    'architectures are not.');
 }
 
 function dialectOf(source: WeightSource): LoraReading['dialect'] {

@@ -1,4 +1,5 @@
 /** @file Whole files in memory: regular ones alone, and none longer than one of its kind can be. */
+import { deferred } from '../host/resources.js';
 import { fileSource, readBytes } from './byte-source.js';
 import { FormatError } from './errors.js';
 
@@ -24,15 +25,12 @@ export const MOST_BYTES = {
  */
 export async function readWhole(path: string, most: number): Promise<Buffer> {
   const source = await fileSource(path);
-  try {
-    if (source.size > most) {
-      throw new FormatError(path, `is ${source.size} bytes long, and ${most} are the most that are read of such a file`,
-        'Check that the path is right.');
-    }
-    return await readBytes(source, 0, source.size);
-  } finally {
-    await source.close();
+  await using _ = deferred(() => source.close());
+  if (source.size > most) {
+    throw new FormatError(path, `is ${source.size} bytes long, and ${most} are the most that are read of such a file`,
+      'Check that the path is right.');
   }
+  return await readBytes(source, 0, source.size);
 }
 
 /** Characters of a prompt or caption: thirty times what the text encoders see. */

@@ -10,6 +10,7 @@ import { describeShape } from '../graph/errors.js';
 import { narrow, reshape, squeeze } from '../graph/ops/layout.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { linear } from '../nn/linear.js';
 import { weightShapes } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
@@ -63,22 +64,19 @@ export async function readBlipReward(
   path: string,
 ): Promise<{ config: BlipRewardConfig; weights: Map<string, HostTensor> }> {
   const file = await openWeights(path);
-  try {
-    const source = imageRewardSource(file);
-    const config = blipRewardConfig(source);
-    const shapes = blipRewardShapes(config);
-    for (const [name, shape] of shapes) {
-      const given = tensorInfo(path, source.tensors, name).shape;
-      if (given.join() === shape.join()) continue;
-      throw new FormatError(path, `its "${name}" is ${describeShape(given)}, not ${describeShape(shape)}`,
-        'The file is damaged or another model\'s: download ImageReward.pt of THUDM/ImageReward again.');
-    }
-    const weights = new Map<string, HostTensor>();
-    for (const name of shapes.keys()) weights.set(name, await source.read(name, 'float32'));
-    return { config, weights };
-  } finally {
-    await file.close();
+  await using _ = deferred(() => file.close());
+  const source = imageRewardSource(file);
+  const config = blipRewardConfig(source);
+  const shapes = blipRewardShapes(config);
+  for (const [name, shape] of shapes) {
+    const given = tensorInfo(path, source.tensors, name).shape;
+    if (given.join() === shape.join()) continue;
+    throw new FormatError(path, `its "${name}" is ${describeShape(given)}, not ${describeShape(shape)}`,
+      'The file is damaged or another model\'s: download ImageReward.pt of THUDM/ImageReward again.');
   }
+  const weights = new Map<string, HostTensor>();
+  for (const name of shapes.keys()) weights.set(name, await source.read(name, 'float32'));
+  return { config, weights };
 }
 
 /** The configuration of a checkpoint that is seen by our names, told by its shapes. */

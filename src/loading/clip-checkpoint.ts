@@ -3,6 +3,7 @@ import { openClipSource } from '../formats/names/open-clip.js';
 import { openWeights } from '../formats/open-weights.js';
 import { tensorInfo } from '../formats/weights.js';
 import type { WeightSource } from '../formats/weights.js';
+import { deferred } from '../host/resources.js';
 import { readWeights } from './component-files.js';
 import type { Component } from './component-files.js';
 import { clipConfigSchema, parseConfig } from '../models/config.js';
@@ -25,13 +26,10 @@ export const VIT_H_14: ClipArchitecture = { visionHeads: 16, textHeads: 16, acti
  */
 export async function readOpenClip(path: string, architecture: ClipArchitecture): Promise<Component<'CLIPModel'>> {
   const file = await openWeights(path);
-  try {
-    const source = openClipSource(file);
-    const config = openClipConfig(source, architecture);
-    return { kind: 'CLIPModel', config, weights: await readWeights(source, 'CLIPModel', config) };
-  } finally {
-    await file.close();
-  }
+  await using _ = deferred(() => file.close());
+  const source = openClipSource(file);
+  const config = openClipConfig(source, architecture);
+  return { kind: 'CLIPModel', config, weights: await readWeights(source, 'CLIPModel', config) };
 }
 
 /** The configuration of a checkpoint that is seen by our names. */

@@ -13,6 +13,7 @@ import type { WeightSource } from '../formats/weights.js';
 import { fromFloat32, host, toFloat32 } from '../graph/dtype.js';
 import type { HostTensor, Shape, StoredType } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
+import { deferred } from '../host/resources.js';
 import { componentSchema, componentShapes, modelTypeOf } from '../models/components.js';
 import type { ComponentClass, ComponentConfigs } from '../models/components.js';
 import { parseConfig } from '../models/config.js';
@@ -58,12 +59,9 @@ export async function readComponent<K extends ComponentClass>(
   folder: string, kind: K, options: ReadOptions = {},
 ): Promise<Component<K>> {
   const opened = await openComponentFolder(folder, kind, options.variant);
-  try {
-    const weights = await readWeights(opened.source, kind, opened.config, options.onProgress);
-    return { kind, config: opened.config, weights };
-  } finally {
-    await opened.source.close();
-  }
+  await using _ = deferred(() => opened.source.close());
+  const weights = await readWeights(opened.source, kind, opened.config, options.onProgress);
+  return { kind, config: opened.config, weights };
 }
 
 /** The configuration of a component's folder, and its weights not yet read; the caller closes them. */

@@ -6,6 +6,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { narrow, squeeze } from '../graph/ops/layout.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { layerNorm } from '../nn/norm.js';
 import { weightShapes } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
@@ -23,14 +24,11 @@ export interface Dino {
 /** @throws FormatError naming the tensor that is missing or misshaped */
 export async function readDino(path: string): Promise<Dino> {
   const file = await openWeights(path);
-  try {
-    const source = renamedSource(file, file.tensors.has('cls_token') ? (key) => timmVisionFrom(key) : vitModelFrom);
-    const config = timmConfig(source);
-    const trace = (scope: Scope, x: Tensor): Tensor =>
-      layerNorm(scope.at('post_layernorm'), squeeze(narrow(timmVision(scope, config, x), 1, 0, 1), 1), TIMM_EPSILON);
-    const shapes = weightShapes((scope) => trace(scope, input('x', [1, 3, config.image_size, config.image_size])));
-    return { side: config.image_size, trace, weights: await readExact(source, shapes, 'Give a DINO ViT: dino_vitbase16_pretrain.pth, or the weights of facebook/dino-vitb16.') };
-  } finally {
-    await file.close();
-  }
+  await using _ = deferred(() => file.close());
+  const source = renamedSource(file, file.tensors.has('cls_token') ? (key) => timmVisionFrom(key) : vitModelFrom);
+  const config = timmConfig(source);
+  const trace = (scope: Scope, x: Tensor): Tensor =>
+    layerNorm(scope.at('post_layernorm'), squeeze(narrow(timmVision(scope, config, x), 1, 0, 1), 1), TIMM_EPSILON);
+  const shapes = weightShapes((scope) => trace(scope, input('x', [1, 3, config.image_size, config.image_size])));
+  return { side: config.image_size, trace, weights: await readExact(source, shapes, 'Give a DINO ViT: dino_vitbase16_pretrain.pth, or the weights of facebook/dino-vitb16.') };
 }

@@ -16,6 +16,7 @@ import { narrow, squeeze } from '../graph/ops/layout.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { layerNorm } from '../nn/norm.js';
 import { weightShapes } from '../nn/scope.js';
 import type { Scope } from '../nn/scope.js';
@@ -83,21 +84,18 @@ async function readBranch(folder: string, lora: string, { file, remedy, pixels, 
     throw new FormatError(path, 'is not there', remedy, { cause });
   });
   const opened = await openWeights(path);
-  try {
-    const source = renamedSource(await withDreamSimLora(opened, join(folder, lora), at), (key) => timmVisionFrom(key));
-    const config = timmConfig(source);
-    const trace = (scope: Scope, x: Tensor): Tensor => {
-      const token = squeeze(narrow(timmVision(scope, config, x, variant), 1, 0, 1), 1);
-      if (output === 'class') return token;
-      const normed = layerNorm(scope.at('post_layernorm'), token, variant.epsilon ?? 1e-5);
-      return matmul(normed, scope.weight('projection', tensorInfo(path, source.tensors, 'projection').shape));
-    };
-    const { image_size: side } = config;
-    const shapes = weightShapes((scope) => trace(scope, input('x', [1, 3, side, side])));
-    return { pixels, side, trace, weights: await readExact(source, shapes, remedy) };
-  } finally {
-    await opened.close();
-  }
+  await using _ = deferred(() => opened.close());
+  const source = renamedSource(await withDreamSimLora(opened, join(folder, lora), at), (key) => timmVisionFrom(key));
+  const config = timmConfig(source);
+  const trace = (scope: Scope, x: Tensor): Tensor => {
+    const token = squeeze(narrow(timmVision(scope, config, x, variant), 1, 0, 1), 1);
+    if (output === 'class') return token;
+    const normed = layerNorm(scope.at('post_layernorm'), token, variant.epsilon ?? 1e-5);
+    return matmul(normed, scope.weight('projection', tensorInfo(path, source.tensors, 'projection').shape));
+  };
+  const { image_size: side } = config;
+  const shapes = weightShapes((scope) => trace(scope, input('x', [1, 3, side, side])));
+  return { pixels, side, trace, weights: await readExact(source, shapes, remedy) };
 }
 
 /** @throws FormatError naming the file that is missing or wrong */

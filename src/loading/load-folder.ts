@@ -5,6 +5,7 @@ import { readJsonFile } from '../formats/json-file.js';
 import { byteLength } from '../formats/weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import type { HostTensor } from '../graph/dtype.js';
+import { deferred } from '../host/resources.js';
 import { openComponentFolder, readWeights } from './component-files.js';
 import type { OnBytes } from './component-files.js';
 import type { ComponentClass, ComponentConfigs } from '../models/components.js';
@@ -56,30 +57,27 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
     throw new FormatError(path, `has the unknown key "${shown(unknown)}"`, 'This pipeline needs more than Attune has.');
   }
   const parts: OpenPart[] = [];
-  try {
-    for (const [name, classes] of expected) {
-      if (name === 'vae' && options.vae !== undefined) {
-        parts.push(await openVae(options.vae, await readJsonFile(join(folder, name, 'config.json')).catch(() => ({}))));
-        continue;
-      }
-      const component = componentClass(index, name, classes, path);
-      const opened = await openComponentFolder(join(folder, name), component, options.variant);
-      parts.push({ name, kind: component, ...opened } as OpenPart);
+  await using _ = deferred(() => Promise.all(parts.map((part) => part.source.close())));
+  for (const [name, classes] of expected) {
+    if (name === 'vae' && options.vae !== undefined) {
+      parts.push(await openVae(options.vae, await readJsonFile(join(folder, name, 'config.json')).catch(() => ({}))));
+      continue;
     }
-    const family = ownerOf(candidates, parts[0]!.config);
-    return await assemble(parts, {
-      source: options.name ?? folder,
-      family,
-      bundled: options.bundled ?? null,
-      tokenizerFolders: family.folder.textEncoders.map(({ name }) => join(folder, tokenizerPart(name))),
-      scheduler: pipelineScheduler(index, await readJsonFile(join(folder, 'scheduler', 'scheduler_config.json'))),
-      zeroEmptyNegative: family.folder.zeroEmptyNegative(index),
-      precision: options.precision,
-      ...(options.onProgress && { onProgress: options.onProgress }),
-    });
-  } finally {
-    await Promise.all(parts.map((part) => part.source.close()));
+    const component = componentClass(index, name, classes, path);
+    const opened = await openComponentFolder(join(folder, name), component, options.variant);
+    parts.push({ name, kind: component, ...opened } as OpenPart);
   }
+  const family = ownerOf(candidates, parts[0]!.config);
+  return await assemble(parts, {
+    source: options.name ?? folder,
+    family,
+    bundled: options.bundled ?? null,
+    tokenizerFolders: family.folder.textEncoders.map(({ name }) => join(folder, tokenizerPart(name))),
+    scheduler: pipelineScheduler(index, await readJsonFile(join(folder, 'scheduler', 'scheduler_config.json'))),
+    zeroEmptyNegative: family.folder.zeroEmptyNegative(index),
+    precision: options.precision,
+    ...(options.onProgress && { onProgress: options.onProgress }),
+  });
 }
 
 /** The family of a folder's model, by its configuration alone. @throws FormatError naming file and key */

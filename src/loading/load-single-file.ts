@@ -6,6 +6,7 @@ import { detectSingleFile, refuseEdm, singleFileComponent } from '../formats/nam
 import type { Component, Family as OriginalNames } from '../formats/names/single-file.js';
 import { openWeights } from '../formats/open-weights.js';
 import type { WeightSource } from '../formats/weights.js';
+import { deferred } from '../host/resources.js';
 import { componentSchema } from '../models/components.js';
 import { parseConfig } from '../models/config.js';
 import { fetchFiles } from './hub.js';
@@ -34,36 +35,30 @@ export type Prediction = (typeof PREDICTIONS)[number];
 export async function loadSingleFile(path: string, options: LoadOptions & SingleFileOptions = {}): Promise<Pipeline> {
   const file = await openWeights(path);
   let other: OpenPart | undefined;
-  try {
-    const { like, vae } = options;
-    refuseEdm(file);
-    const plan = like === undefined ? await publishedPlan(file, options) : await planLike(like);
-    const { names, family, configs } = plan;
-    const found = [...partsOf(family)].filter(([name]) => Object.hasOwn(configs, name) && (name !== 'vae' || !vae));
-    const parts = found.map(([name, [kind]]): OpenPart => {
-      const source = singleFileComponent(file, names, name as Component);
-      const config = parseConfig(componentSchema(kind!), configs[name], `${path} (${name})`);
-      return { name, kind, config, source } as OpenPart;
-    });
-    if (vae !== undefined) {
-      other = await openVae(vae, configs['vae']);
-      parts.push(other);
-    }
-    const { name = path, onProgress, precision } = options;
-    return await assemble(parts, { ...plan, source: name, precision, ...(onProgress && { onProgress }) });
-  } finally {
-    await Promise.all([file.close(), other?.source.close()]);
+  await using _ = deferred(() => Promise.all([file.close(), other?.source.close()]));
+  const { like, vae } = options;
+  refuseEdm(file);
+  const plan = like === undefined ? await publishedPlan(file, options) : await planLike(like);
+  const { names, family, configs } = plan;
+  const found = [...partsOf(family)].filter(([name]) => Object.hasOwn(configs, name) && (name !== 'vae' || !vae));
+  const parts = found.map(([name, [kind]]): OpenPart => {
+    const source = singleFileComponent(file, names, name as Component);
+    const config = parseConfig(componentSchema(kind!), configs[name], `${path} (${name})`);
+    return { name, kind, config, source } as OpenPart;
+  });
+  if (vae !== undefined) {
+    other = await openVae(vae, configs['vae']);
+    parts.push(other);
   }
+  const { name = path, onProgress, precision } = options;
+  return await assemble(parts, { ...plan, source: name, precision, ...(onProgress && { onProgress }) });
 }
 
 /** The family whose published model a file's names and shapes show. @throws FormatError for another */
 export async function singleFileFamily(path: string): Promise<ModelFamily> {
   const file = await openWeights(path);
-  try {
-    return familyOfNames(detectSingleFile(file).family);
-  } finally {
-    await file.close();
-  }
+  await using _ = deferred(() => file.close());
+  return familyOfNames(detectSingleFile(file).family);
 }
 
 /** How a checkpoint is built that does not say so itself. */

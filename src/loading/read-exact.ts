@@ -5,6 +5,7 @@ import { tensorInfo } from '../formats/weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import type { HostTensor, Shape } from '../graph/dtype.js';
 import { describeShape } from '../graph/errors.js';
+import { deferred } from '../host/resources.js';
 
 /**
  * Float32 of the tensors `shapes` names.
@@ -28,10 +29,7 @@ export async function readExactFile(
   path: string, shapes: (source: WeightSource) => ReadonlyMap<string, Shape>, remedy: string, view: (source: WeightSource) => WeightSource = (s) => s,
 ): Promise<Map<string, HostTensor>> {
   const file = await openWeights(path);
-  try {
-    const source = view(file);
-    return await readExact(source, shapes(source), remedy);
-  } finally {
-    await file.close();
-  }
+  await using _ = deferred(() => file.close());
+  const source = view(file);
+  return await readExact(source, shapes(source), remedy);
 }

@@ -5,6 +5,7 @@ import { fileSource, readBytes } from '../formats/byte-source.js';
 import { FormatError, shown } from '../formats/errors.js';
 import { isObject } from '../formats/json.js';
 import { readJsonFile } from '../formats/json-file.js';
+import { deferred } from '../host/resources.js';
 import type { AddedToken } from '../models/added-tokens.js';
 import { END_OF_WORD } from '../models/bpe.js';
 import { createTokenizer } from '../models/tokenizer.js';
@@ -90,15 +91,12 @@ function parseVocab(object: Json, path: string): Map<string, number> {
 
 async function readMergeLines(path: string): Promise<string[]> {
   const source = await fileSource(path);
-  try {
-    const { size } = source;
-    if (size > MERGES_BYTES) throw new FormatError(path, `is too long (${size} bytes)`, 'Check the path.');
-    const lines = (await readBytes(source, 0, size)).toString('utf8').split(/\r?\n/);
-    if (lines[0]?.startsWith('#version')) lines.shift();
-    return lines.filter((line) => line !== '');
-  } finally {
-    await source.close();
-  }
+  await using _ = deferred(() => source.close());
+  const { size } = source;
+  if (size > MERGES_BYTES) throw new FormatError(path, `is too long (${size} bytes)`, 'Check the path.');
+  const lines = (await readBytes(source, 0, size)).toString('utf8').split(/\r?\n/);
+  if (lines[0]?.startsWith('#version')) lines.shift();
+  return lines.filter((line) => line !== '');
 }
 
 /** Merges are "a b", or ["a", "b"] in newer tokenizer.json files. */

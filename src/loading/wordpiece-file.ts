@@ -1,6 +1,7 @@
 /** @file Reads the vocabulary of a WordPiece tokenizer. */
 import { fileSource, readBytes } from '../formats/byte-source.js';
 import { FormatError } from '../formats/errors.js';
+import { deferred } from '../host/resources.js';
 import { createWordPiece } from '../models/wordpiece.js';
 import type { WordPiece } from '../models/wordpiece.js';
 
@@ -16,6 +17,7 @@ export async function loadWordPiece(
   path: string, length: number, added: readonly string[] = [],
 ): Promise<WordPiece> {
   const source = await fileSource(path);
+  await using _ = deferred(() => source.close());
   try {
     const { size } = source;
     if (size > MAX_FILE_BYTES) throw new FormatError(path, `is too long (${size} bytes)`, 'Check the path.');
@@ -26,7 +28,5 @@ export async function loadWordPiece(
     if (cause instanceof FormatError) throw cause;
     throw new FormatError(path, `is no vocabulary of BERT: ${(cause as Error).message}`,
       'Give the vocab.txt of bert-base-uncased.', { cause });
-  } finally {
-    await source.close();
   }
 }

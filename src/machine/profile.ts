@@ -3,6 +3,7 @@ import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeShape } from '../graph/errors.js';
+import { deferred } from '../host/resources.js';
 import { compile } from '../runtime/compile.js';
 import type { Executable, Feeds } from '../runtime/compile.js';
 import { labelOf, nodesByName } from '../runtime/label.js';
@@ -88,22 +89,19 @@ function summarise(events: readonly TraceEvent[], runs: number, labels: Readonly
 export async function profile(executable: Executable, feeds: Feeds, runs = 3): Promise<Profile> {
   const { graph, options } = executable;
   const folder = await mkdtemp(join(tmpdir(), 'attune-profile-'));
-  try {
-    const before = residentBytes();
-    const canReset = resetPeak();
-    const session = { ...options.session, enableProfiling: true, profileFilePrefix: join(folder, 'trace') };
-    const twin = await compile(graph, { ...options, session });
-    for (let i = 0; i <= runs; i++) await twin.run(feeds);
-    const peak = canReset ? peakBytes() - before : null;
-    twin.session.endProfiling();
-    await twin.release();
-    const [file] = await readdir(folder);
-    const events = JSON.parse(await readFile(join(folder, file!), 'utf8')) as TraceEvent[];
-    const labels = new Map([...nodesByName(twin.compiled)].map(([name, node]) => [name, labelOf(node)]));
-    return { ...summarise(events, runs, labels), peakBytes: peak };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  await using _ = deferred(() => rm(folder, { recursive: true, force: true }));
+  const before = residentBytes();
+  const canReset = resetPeak();
+  const session = { ...options.session, enableProfiling: true, profileFilePrefix: join(folder, 'trace') };
+  const twin = await compile(graph, { ...options, session });
+  for (let i = 0; i <= runs; i++) await twin.run(feeds);
+  const peak = canReset ? peakBytes() - before : null;
+  twin.session.endProfiling();
+  await twin.release();
+  const [file] = await readdir(folder);
+  const events = JSON.parse(await readFile(join(folder, file!), 'utf8')) as TraceEvent[];
+  const labels = new Map([...nodesByName(twin.compiled)].map(([name, node]) => [name, labelOf(node)]));
+  return { ...summarise(events, runs, labels), peakBytes: peak };
 }
 
 /** The profile as a table, the `rows` slowest operators of each list. */

@@ -4,6 +4,7 @@
  * are at the update and what the method remembers, (round, update, call, index) is all that it takes to make a cut again,
  * anywhere.
  */
+import { deferred } from '../host/resources.js';
 import type { Stepper, Update } from './method.js';
 
 /** What updates are made from: prompts, and noise by the round's number. */
@@ -84,16 +85,15 @@ export function openWork(executor: Executor = inOrder): Work {
 /** The updates of a round with their identities. What the caller does between two of them belongs to neither. */
 export async function* updatesOf({ work }: { readonly work: Work }, stepper: Stepper, { round, prompts }: Round): AsyncGenerator<Update & UpdateId> {
   const updates = stepper.round(prompts, round);
-  try {
-    for (let update = 0; ; update++) {
-      work.begin({ round, update });
-      const { done, value } = await updates.next();
-      work.begin(null);
-      if (done) return;
-      yield { ...value, round, update };
-    }
-  } finally {
+  await using _ = deferred(async () => {
     work.begin(null);
     await updates.return(undefined);
+  });
+  for (let update = 0; ; update++) {
+    work.begin({ round, update });
+    const { done, value } = await updates.next();
+    work.begin(null);
+    if (done) return;
+    yield { ...value, round, update };
   }
 }

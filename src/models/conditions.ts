@@ -1,6 +1,7 @@
 /** @file Prompts as what conditions the network, each encoded once and remembered for a while. */
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
+import { deferred } from '../host/resources.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
 import { hasGuidanceInput } from './pipeline.js';
 import type { Pipeline } from './pipeline.js';
@@ -92,16 +93,13 @@ export async function openConditions(pipeline: Pipeline, settings: ConditionSett
   return {
     async prepare(prompts) {
       const upcoming = distinct(prompts);
-      try {
-        let count = 0;
-        let most = TOGETHER; // how much room one takes is known after these
-        for (let some = take(upcoming, most); some.length > 0; some = take(upcoming, Math.min(TOGETHER, most - count))) {
-          await remember(some);
-          count += some.length;
-          most = room();
-        }
-      } finally {
-        await close();
+      await using _ = deferred(() => close());
+      let count = 0;
+      let most = TOGETHER; // how much room one takes is known after these
+      for (let some = take(upcoming, most); some.length > 0; some = take(upcoming, Math.min(TOGETHER, most - count))) {
+        await remember(some);
+        count += some.length;
+        most = room();
       }
     },
     release: close,

@@ -8,6 +8,7 @@ import { describeShape } from '../graph/errors.js';
 import { add, mul } from '../graph/ops/arithmetic.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { input } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { normal } from '../random/random.js';
 import { compile } from '../runtime/compile.js';
 import type { Executable } from '../runtime/compile.js';
@@ -95,31 +96,28 @@ export async function mergeLora(
 ): Promise<Map<string, HostTensor>> {
   const merged = new Map(weights);
   const products = new Map<string, Executable<'merged'>>(); // by shape: few differ
-  try {
-    for (const [path, layer] of lora.layers) {
-      const name = `${path}.weight`;
-      const weight = weights.get(name);
-      const [out, inner] = [layer.up.shape[0]!, sizeOf(layer.down.shape.slice(1))];
-      if (!weight || weight.shape[0] !== out || sizeOf(weight.shape) !== out * inner) {
-        const problem = weight
-          ? `is for a weight of ${out} × ${inner}, the model has ${describeShape(weight.shape)}`
-          : 'is for a layer that the model lacks';
-        throw new FormatError(`${where}: layer "${shown(path)}"`, problem, 'It was made for another architecture.');
-      }
-      const rank = rankOf(layer);
-      const key = [out, rank, inner].join();
-      const product = products.get(key) ?? (await mergeProduct(out, rank, inner));
-      products.set(key, product);
-      const { merged: result } = await product.run({
-        weight: host(toFloat32(weight), [out, inner]),
-        up: host(toFloat32(layer.up), [out, rank]),
-        down: host(toFloat32(layer.down), [rank, inner]),
-        strength: host(new Float32Array([strength * scaleOf(layer)]), []),
-      });
-      merged.set(name, { ...result, shape: weight.shape });
+  await using _ = deferred(() => Promise.all([...products.values()].map((p) => p.release())));
+  for (const [path, layer] of lora.layers) {
+    const name = `${path}.weight`;
+    const weight = weights.get(name);
+    const [out, inner] = [layer.up.shape[0]!, sizeOf(layer.down.shape.slice(1))];
+    if (!weight || weight.shape[0] !== out || sizeOf(weight.shape) !== out * inner) {
+      const problem = weight
+        ? `is for a weight of ${out} × ${inner}, the model has ${describeShape(weight.shape)}`
+        : 'is for a layer that the model lacks';
+      throw new FormatError(`${where}: layer "${shown(path)}"`, problem, 'It was made for another architecture.');
     }
-  } finally {
-    await Promise.all([...products.values()].map((p) => p.release()));
+    const rank = rankOf(layer);
+    const key = [out, rank, inner].join();
+    const product = products.get(key) ?? (await mergeProduct(out, rank, inner));
+    products.set(key, product);
+    const { merged: result } = await product.run({
+      weight: host(toFloat32(weight), [out, inner]),
+      up: host(toFloat32(layer.up), [out, rank]),
+      down: host(toFloat32(layer.down), [rank, inner]),
+      strength: host(new Float32Array([strength * scaleOf(layer)]), []),
+    });
+    merged.set(name, { ...result, shape: weight.shape });
   }
   return merged;
 }

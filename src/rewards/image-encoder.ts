@@ -6,6 +6,7 @@ import { normalize } from '../graph/ops/norm.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input, weight } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { compile } from '../runtime/compile.js';
 import type { Execution } from '../runtime/compile.js';
 import type { DifferentiableReward } from './reward.js';
@@ -21,11 +22,8 @@ export interface ImageEncoder {
 async function embedImages(encoder: ImageEncoder, images: HostTensor, execution: Execution = {}): Promise<HostTensor> {
   const rows = encoder.embed(input('images', images.shape));
   const executable = await compile({ outputs: { rows } }, { ...execution, weights: encoder.weights });
-  try {
-    return (await executable.run({ images })).rows;
-  } finally {
-    await executable.release();
-  }
+  await using _ = deferred(() => executable.release());
+  return (await executable.run({ images })).rows;
 }
 
 /**

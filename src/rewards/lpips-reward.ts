@@ -6,6 +6,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import { neg } from '../graph/ops/arithmetic.js';
 import { expand } from '../graph/ops/layout.js';
 import { input, weight } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { lpips } from '../models/lpips.js';
 import type { LpipsTrunk } from '../models/lpips.js';
 import { readExact } from '../loading/read-exact.js';
@@ -36,12 +37,9 @@ export async function lpipsReward(name: string, { trunk, features, lins }: Lpips
   const weights = new Map<string, HostTensor>();
   for (const [path, ours] of [[features, (key: string) => key.startsWith('features.')], [lins, (key: string) => key.startsWith('lin')]] as const) {
     const file = await openWeights(path);
-    try {
-      const found = await readExact(file, new Map([...shapes].filter(([key]) => ours(key))), `Give the file that belongs to ${trunk}.`);
-      for (const [key, value] of found) weights.set(`${name}/${key}`, value);
-    } finally {
-      await file.close();
-    }
+    await using _ = deferred(() => file.close());
+    const found = await readExact(file, new Map([...shapes].filter(([key]) => ours(key))), `Give the file that belongs to ${trunk}.`);
+    for (const [key, value] of found) weights.set(`${name}/${key}`, value);
   }
   const key = `${name}/picture`;
   weights.set(key, host(picture.data, [1, ...picture.shape], 'float32'));

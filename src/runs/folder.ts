@@ -11,7 +11,7 @@ import type { EventWriter } from '../formats/tfevents.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
-import { openResources } from '../runtime/resources.js';
+import { openResources } from '../host/resources.js';
 import { openEventLog } from './event-log.js';
 import type { EventLog } from './event-log.js';
 import { LOG_VERSION } from './events.js';

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { tellFullDisk } from '../formats/disk-full.js';
 import { ConfigError } from '../formats/errors.js';
 import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
+import { deferred } from '../host/resources.js';
 import { startHeartbeat } from './heartbeat.js';
 
 const NAME = '.lock';
@@ -162,13 +163,12 @@ export async function lockFolder(folder: string, warn: (text: string) => void): 
   async function write(path: string): Promise<void> {
     await tellFullDisk(file, content.length, async () => {
       const handle = await open(path, 'wx');
+      await using _ = deferred(() => handle.close());
       try {
         await handle.writeFile(content);
       } catch (error) {
         await rm(path, { force: true });
         throw error;
-      } finally {
-        await handle.close();
       }
     });
   }
@@ -182,13 +182,10 @@ export async function lockFolder(folder: string, warn: (text: string) => void): 
       // a lock itself, named after it.
       const right = `${path}.${owner.nonce}`;
       await acquire(right);
-      try {
-        if ((await ownerOf(path))?.nonce !== owner.nonce) continue;
-        await rm(path, { force: true });
-        if (path === file) warn(`${folder} was held by process ${owner.pid}, which ended without letting go; taken over`);
-      } finally {
-        await rm(right, { force: true });
-      }
+      await using _ = deferred(() => rm(right, { force: true }));
+      if ((await ownerOf(path))?.nonce !== owner.nonce) continue;
+      await rm(path, { force: true });
+      if (path === file) warn(`${folder} was held by process ${owner.pid}, which ended without letting go; taken over`);
     }
   }
 

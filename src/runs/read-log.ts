@@ -2,6 +2,7 @@
 import { fileSource, readBytes } from '../formats/byte-source.js';
 import { FormatError } from '../formats/errors.js';
 import { isMissing, MOST_BYTES } from '../formats/whole-file.js';
+import { deferred } from '../host/resources.js';
 import { logPath } from './event-log.js';
 import { LOG_VERSION, parseEvent } from './events.js';
 import type { RunEvent } from './events.js';
@@ -71,13 +72,10 @@ async function contentOf(path: string, from: number): Promise<Buffer | null> {
     throw error;
   });
   if (!source) return null;
-  try {
-    const length = Math.max(0, source.size - from);
-    if (length > MOST_BYTES.log) {
-      throw new FormatError(path, `is ${source.size} bytes long, and ${MOST_BYTES.log} are the most that are read of such a file`, 'Check that it is the log of a run.');
-    }
-    return await readBytes(source, source.size - length, length);
-  } finally {
-    await source.close();
+  await using _ = deferred(() => source.close());
+  const length = Math.max(0, source.size - from);
+  if (length > MOST_BYTES.log) {
+    throw new FormatError(path, `is ${source.size} bytes long, and ${MOST_BYTES.log} are the most that are read of such a file`, 'Check that it is the log of a run.');
   }
+  return await readBytes(source, source.size - length, length);
 }

@@ -9,6 +9,7 @@ import { exportOnnx, schedule, valueName } from '../graph/onnx/export.js';
 import type { Graph } from '../graph/onnx/export.js';
 import { applyMany, resolve, weight } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { asFed, createSession, toDevice, toHost } from './device.js';
 import type { Device, DeviceValue, SessionOptions } from './device.js';
 import { upload } from './gpu-buffers.js';
@@ -150,12 +151,9 @@ async function onHost(node: Node, weights: Weights, options: SessionOptions): Pr
     if (op === '@input') feeds[name!] = toDevice(asFed(lookup(weights, name!)!));
   }
   const session = await createSession(exportOnnx({ outputs }), 'cpu', options);
-  try {
-    const results = await session.run(feeds);
-    return node.outputs.map(({ dtype }, i) => toHost(results[`value${i}`]!, dtype));
-  } finally {
-    await session.release();
-  }
+  await using _ = deferred(() => session.release());
+  const results = await session.run(feeds);
+  return node.outputs.map(({ dtype }, i) => toHost(results[`value${i}`]!, dtype));
 }
 
 async function compute(node: Node, weights: Weights, device: Device, options: SessionOptions): Promise<Made[]> {

@@ -6,6 +6,7 @@ import { stack } from '../graph/ops/layout.js';
 import { max } from '../graph/ops/reduce.js';
 import { apply, resolve } from '../graph/tensor.js';
 import type { Node, Tensor } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import type { compile as Compile, Executable, Feeds } from './compile.js';
 import { lookup } from './frozen.js';
 import { labelOf } from './label.js';
@@ -48,12 +49,9 @@ async function inspect(compile: typeof Compile, executable: Executable, feeds: F
   // As traced: no fusion may swallow an operator.
   const options = { ...executable.options, hoist: false, checkFinite: false };
   const probe = await compile({ outputs: { flags } }, { ...options, session: { ...options.session, graphOptimizationLevel: 'disabled' } });
-  try {
-    const { data } = (await probe.run(feeds)).flags;
-    return tensors.map((_, i) => ({ nan: data[2 * i] === 1, inf: data[2 * i + 1] === 1 }));
-  } finally {
-    await probe.release();
-  }
+  await using _ = deferred(() => probe.release());
+  const { data } = (await probe.run(feeds)).flags;
+  return tensors.map((_, i) => ({ nan: data[2 * i] === 1, inf: data[2 * i + 1] === 1 }));
 }
 
 /**

@@ -13,6 +13,7 @@ import { sum } from '../graph/ops/reduce.js';
 import { resize } from '../graph/ops/resize.js';
 import { constant, input, weight } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { compile } from './compile.js';
 import type { Execution } from './compile.js';
 import { DeviceError } from './device.js';
@@ -67,11 +68,8 @@ async function probed({ name, shapes, f }: Probe, dtype: 'float32' | 'float16', 
   const at = dtype === 'float32' ? f(...xs) : cast(f(...xs.map((x) => cast(x, dtype))), 'float32');
   const run = async (y: Tensor, on: Execution): Promise<Float32Array> => {
     const executable = await compile({ outputs: { y } }, on);
-    try {
-      return (await executable.run(feeds)).y.data as Float32Array;
-    } finally {
-      await executable.release();
-    }
+    await using _ = deferred(() => executable.release());
+    return (await executable.run(feeds)).y.data as Float32Array;
   };
   try {
     const [want, got] = [await run(f(...xs), { ...execution, device: 'cpu' }), await run(at, execution)];
@@ -110,18 +108,15 @@ async function seconds(of: (...xs: Tensor[]) => Tensor, shapes: readonly Shape[]
   const weights = new Map(shapes.map((shape, i) => [`w${i}`, numbers(shape, i)]));
   const y = sum(of(...shapes.map((shape, i) => weight(`w${i}`, shape))));
   const executable = await compile({ outputs: { y } }, { ...execution, weights, hoist: false });
-  try {
+  await using _ = deferred(() => executable.release());
+  await executable.run({});
+  const times: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const began = performance.now();
     await executable.run({});
-    const times: number[] = [];
-    for (let i = 0; i < 3; i++) {
-      const began = performance.now();
-      await executable.run({});
-      times.push((performance.now() - began) / 1000);
-    }
-    return times.toSorted((a, b) => a - b)[1]!;
-  } finally {
-    await executable.release();
+    times.push((performance.now() - began) / 1000);
   }
+  return times.toSorted((a, b) => a - b)[1]!;
 }
 
 /** A size that software can do; larger ones follow while they take less than a twentieth of a second. */

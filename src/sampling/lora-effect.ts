@@ -8,6 +8,7 @@ import { swapLast } from '../graph/ops/layout.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { sum } from '../graph/ops/reduce.js';
 import { input } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { compile } from '../runtime/compile.js';
 import type { Executable } from '../runtime/compile.js';
 
@@ -29,24 +30,21 @@ export async function loraEffects(
 ): Promise<LayerEffect[]> {
   const products = new Map<string, Executable<'squared'>>(); // by shape: few differ
   const effects: LayerEffect[] = [];
-  try {
-    for (const [path, layer] of lora.layers) {
-      const [rank, out, inner] = [rankOf(layer), layer.up.shape[0]!, sizeOf(layer.down.shape.slice(1))];
-      const key = [rank, out, inner].join();
-      const product = products.get(key) ?? (await squaredNorm(rank, out, inner));
-      products.set(key, product);
-      const { squared } = await product.run({
-        up: host(toFloat32(layer.up), [out, rank]),
-        down: host(toFloat32(layer.down), [rank, inner]),
-      });
-      // Rounding may take the square of nothing below zero.
-      const change = Math.abs(scaleOf(layer)) * Math.sqrt(Math.max(0, Number(squared.data[0])));
-      const weight = weights?.get(`${path}.weight`);
-      const fits = weight && sizeOf(weight.shape) === out * inner;
-      effects.push({ path, change, ...(fits && { weight: frobenius(toFloat32(weight)) }) });
-    }
-  } finally {
-    await Promise.all([...products.values()].map((p) => p.release()));
+  await using _ = deferred(() => Promise.all([...products.values()].map((p) => p.release())));
+  for (const [path, layer] of lora.layers) {
+    const [rank, out, inner] = [rankOf(layer), layer.up.shape[0]!, sizeOf(layer.down.shape.slice(1))];
+    const key = [rank, out, inner].join();
+    const product = products.get(key) ?? (await squaredNorm(rank, out, inner));
+    products.set(key, product);
+    const { squared } = await product.run({
+      up: host(toFloat32(layer.up), [out, rank]),
+      down: host(toFloat32(layer.down), [rank, inner]),
+    });
+    // Rounding may take the square of nothing below zero.
+    const change = Math.abs(scaleOf(layer)) * Math.sqrt(Math.max(0, Number(squared.data[0])));
+    const weight = weights?.get(`${path}.weight`);
+    const fits = weight && sizeOf(weight.shape) === out * inner;
+    effects.push({ path, change, ...(fits && { weight: frobenius(toFloat32(weight)) }) });
   }
   return effects.toSorted((a, b) => b.change - a.change);
 }

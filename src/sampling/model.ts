@@ -19,7 +19,7 @@ import type { WeightSource } from '../nn/scope.js';
 import { checkScores } from '../rewards/reward.js';
 import type { Reward } from '../rewards/reward.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
-import { releasedOnFailure } from '../runtime/resources.js';
+import { releasedOnFailure } from '../host/resources.js';
 import { openDeviceCopies } from '../runtime/device-copies.js';
 import { openRuntime } from '../runtime/runtime.js';
 import type { Runtime } from '../runtime/runtime.js';

@@ -2,6 +2,7 @@
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
+import { deferred } from '../host/resources.js';
 import { decodeImages } from '../models/latents.js';
 import { denoiserOf, latentShape, vaeScope } from '../models/pipeline.js';
 import type { Pipeline } from '../models/pipeline.js';
@@ -67,31 +68,30 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
   const total = Math.ceil(prompts.length / batch) * plan.steps.length;
   let done = 0;
   const stride = Math.max(1, Math.floor(TOGETHER / batch)) * batch;
-  try {
-    const conditions = await openConditions(pipeline, { ...job, negativePrompt: guided ? job.negativePrompt : null });
-    for (let ahead = 0; ahead < prompts.length; ahead += stride) {
-      const some = prompts.slice(ahead, ahead + stride);
-      await conditions.prepare(some);
-      for (let start = ahead; start < ahead + some.length; start += batch) {
-        // The last batch is filled up with its own last image.
-        const items = Array.from({ length: batch }, (_, i) => Math.min(start + i, prompts.length - 1));
-        const condition = await conditions.feeds(items.map((i) => prompts[i]!));
-        const x = await sample(
-          async (values, step) => {
-            const timestep = host(new Float32Array(batch).fill(step.timestep), [batch]);
-            return (await network.run({ ...condition, latents: host(values, shape), timestep })).output.data as Float32Array;
-          },
-          plan, sampleNoise(seed), items, size,
-          () => job.onStep?.(++done, total),
-        );
-        const decoded = await decoder.run({ latents: host(x, shape) });
-        yield items.slice(0, prompts.length - start).map((index, i) => (
-          { index, seed: seed + index, prompt: prompts[index]!, image: imageAt(decoded.images, i) }));
-      }
-    }
-  } finally {
+  await using _ = deferred(async () => {
     await Promise.all([network.release(), decoder.release()]);
     copies?.release();
+  });
+  const conditions = await openConditions(pipeline, { ...job, negativePrompt: guided ? job.negativePrompt : null });
+  for (let ahead = 0; ahead < prompts.length; ahead += stride) {
+    const some = prompts.slice(ahead, ahead + stride);
+    await conditions.prepare(some);
+    for (let start = ahead; start < ahead + some.length; start += batch) {
+      // The last batch is filled up with its own last image.
+      const items = Array.from({ length: batch }, (_, i) => Math.min(start + i, prompts.length - 1));
+      const condition = await conditions.feeds(items.map((i) => prompts[i]!));
+      const x = await sample(
+        async (values, step) => {
+          const timestep = host(new Float32Array(batch).fill(step.timestep), [batch]);
+          return (await network.run({ ...condition, latents: host(values, shape), timestep })).output.data as Float32Array;
+        },
+        plan, sampleNoise(seed), items, size,
+        () => job.onStep?.(++done, total),
+      );
+      const decoded = await decoder.run({ latents: host(x, shape) });
+      yield items.slice(0, prompts.length - start).map((index, i) => (
+        { index, seed: seed + index, prompt: prompts[index]!, image: imageAt(decoded.images, i) }));
+    }
   }
 }
 

@@ -8,6 +8,7 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { packageRoot } from '../formats/package-root.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
+import { deferred } from '../host/resources.js';
 import { readSettings } from '../runs/settings.js';
 import { askToStop } from '../runs/stop.js';
 import type { RunSummary } from './messages.js';
@@ -60,16 +61,13 @@ export function openLauncher(index: RunIndex): Launcher {
   async function launch(id: string, args: readonly string[], wish: Wish | null): Promise<void> {
     await mkdir(logs, { recursive: true });
     const log = await open(logOf(id), 'w');
-    try {
-      const child = spawn(process.execPath, [MAIN, ...args], { detached: true, stdio: ['ignore', log.fd, log.fd], env: environment() });
-      const entry: Launch = { child, began: Date.now(), wish, exit: null };
-      launches.set(id, entry);
-      child.on('error', () => (entry.exit = 1));
-      child.on('exit', (code) => (entry.exit = code ?? 1));
-      child.unref();
-    } finally {
-      await log.close();
-    }
+    await using _ = deferred(() => log.close());
+    const child = spawn(process.execPath, [MAIN, ...args], { detached: true, stdio: ['ignore', log.fd, log.fd], env: environment() });
+    const entry: Launch = { child, began: Date.now(), wish, exit: null };
+    launches.set(id, entry);
+    child.on('error', () => (entry.exit = 1));
+    child.on('exit', (code) => (entry.exit = code ?? 1));
+    child.unref();
   }
 
   /** A name that no run has: the time, and the method. */

@@ -1,5 +1,6 @@
 /** @file One update of a method on another device than the CPU, against the CPU's: loss and gradients, number by number. */
 import type { HostTensor } from '../graph/dtype.js';
+import { openResources } from '../host/resources.js';
 import type { Method, Update } from '../methods/method.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { normal } from '../random/random.js';
@@ -67,33 +68,25 @@ async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update
   const { process, options } = readSchedulerConfig(of.pipeline.scheduler, of.pipeline.source);
   const { noise, noisyEnd } = of.method.sampling;
   const plan = ddim(process, of.steps, { ...options, eta: noise, lastStep: noisyEnd ? 'ddpo' : 'diffusers' });
-  const reward = await of.reward(compile);
+  await using resources = openResources();
+  const reward = resources.use(await of.reward(compile));
   const started = performance.now();
-  const task = await openPipelineTask(of.pipeline, {
+  const task = resources.use(await openPipelineTask(of.pipeline, {
     microbatch: of.prompts.length, seed: 0, process, plan, guidance: of.guidance,
     negativePrompt: '', height: of.size, width: of.size, adaptation: of.adaptation, reward, checkpointing: of.checkpointing, compile,
-  });
-  try {
-    moveAway(task);
-    const stepper = await of.method.create(task, of.method.options.parse(of.options ?? {}));
-    try {
-      for (let scale: LossScale | null = firstLossScale(); scale; scale = nextLossScale(scale, false)) {
-        task.setLossScale?.(scale.scale);
-        for await (const update of stepper.round(of.prompts, 0)) {
-          const [seconds, before] = [(performance.now() - started) / 1000, traffic()];
-          if (task.setLossScale && !finite(update)) break;
-          // Once more, for what an update costs when all is compiled and uploaded; the CPU has nothing to tell.
-          if (compile.device !== 'cpu') for await (const _ of stepper.round(of.prompts, 1)) break;
-          const now = traffic();
-          return { update, seconds, crossed: { up: now.up - before.up, down: now.down - before.down, runs: now.runs - before.runs } };
-        }
-      }
-    } finally {
-      await stepper.release();
+  }));
+  moveAway(task);
+  const stepper = resources.use(await of.method.create(task, of.method.options.parse(of.options ?? {})));
+  for (let scale: LossScale | null = firstLossScale(); scale; scale = nextLossScale(scale, false)) {
+    task.setLossScale?.(scale.scale);
+    for await (const update of stepper.round(of.prompts, 0)) {
+      const [seconds, before] = [(performance.now() - started) / 1000, traffic()];
+      if (task.setLossScale && !finite(update)) break;
+      // Once more, for what an update costs when all is compiled and uploaded; the CPU has nothing to tell.
+      if (compile.device !== 'cpu') for await (const _ of stepper.round(of.prompts, 1)) break;
+      const now = traffic();
+      return { update, seconds, crossed: { up: now.up - before.up, down: now.down - before.down, runs: now.runs - before.runs } };
     }
-  } finally {
-    await task.release();
-    await reward.release?.();
   }
   throw new Error(`${of.method.name} made no update that is finite`);
 }

@@ -17,7 +17,7 @@ import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
 import type { Execution } from '../runtime/compile.js';
-import type { Resources } from '../runtime/resources.js';
+import type { Resources } from '../host/resources.js';
 import { checkPrompts } from '../sampling/check-prompts.js';
 import type { PipelineSampling } from '../sampling/model.js';
 import { sampleNoise } from '../sampling/sampler.js';

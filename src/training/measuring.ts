@@ -1,5 +1,5 @@
 /** @file What it takes to measure a model, and no more: nothing is trained, and no method is asked for. */
-import { releasedOnFailure } from '../runtime/resources.js';
+import { releasedOnFailure } from '../host/resources.js';
 import { openSampling } from '../sampling/model.js';
 import type { PipelineSampling } from '../sampling/model.js';
 import { lateStart } from '../schedulers/timesteps.js';

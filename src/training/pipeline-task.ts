@@ -14,7 +14,7 @@ import { LOSS_SCALE } from '../nn/precision.js';
 import { frozenWeights, trainableWeights } from '../nn/scope.js';
 import type { Adapter, WeightSource } from '../nn/scope.js';
 import type { Feeds } from '../runtime/compile.js';
-import { releasedOnFailure } from '../runtime/resources.js';
+import { releasedOnFailure } from '../host/resources.js';
 import { guidedInputs } from '../sampling/guided.js';
 import { openSampling } from '../sampling/model.js';
 import type { PipelineSampling, SamplingOptions } from '../sampling/model.js';

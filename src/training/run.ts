@@ -9,8 +9,8 @@ import { counted } from '../methods/counted.js';
 import { shownBy } from '../runs/listeners.js';
 import { savePictures } from '../runs/pictures.js';
 import { firstSeed } from './evaluate.js';
-import { openResources } from '../runtime/resources.js';
-import type { Resources } from '../runtime/resources.js';
+import { openResources } from '../host/resources.js';
+import type { Resources } from '../host/resources.js';
 import { beforeAfter, writeReport, writeWeights } from './artifacts.js';
 import { listCheckpoints } from './checkpoint.js';
 import type { RunConfig } from './config.js';
@@ -55,7 +55,7 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
   const signal = AbortSignal.any([wish.signal, ...(options.signal ? [options.signal] : [])]);
   // The command line knows nothing of what is the caller's own.
   const again = Object.keys(own).length > 0 ? 'runTraining and resume' : `attune train --resume ${path}`;
-  const resources = openResources();
+  await using resources = openResources();
   let folder: RunFolder | null = null;
   try {
     const named = namedConfig(absolutePaths(given), own);
@@ -87,8 +87,6 @@ export async function runTraining(given: RunConfig, path: string, options: RunOp
       progress.warn(`the run ends with an error; ${saved} is saved. Go on from it with: ${again}`);
     }
     throw error;
-  } finally {
-    await resources.release();
   }
 }
 

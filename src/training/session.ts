@@ -3,7 +3,7 @@ import { findMethod, METHODS } from '../methods/index.js';
 import type { Method } from '../methods/method.js';
 import { unmatchedTargets } from '../nn/lora.js';
 import type { Reward } from '../rewards/reward.js';
-import { releasedOnFailure } from '../runtime/resources.js';
+import { releasedOnFailure } from '../host/resources.js';
 import { samplers } from '../schedulers/index.js';
 import type { SamplerOptions } from '../schedulers/plan.js';
 import { stochasticSteps } from '../schedulers/transition.js';

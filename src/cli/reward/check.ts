@@ -11,6 +11,7 @@ import { imageSize, readImage } from '../../formats/image.js';
 import { packageVersion } from '../../formats/package-root.js';
 import { isMissing } from '../../formats/whole-file.js';
 import { checkWritable } from '../../formats/writable.js';
+import { deferred } from '../../host/resources.js';
 import { downloadsTo } from '../../runs/progress.js';
 import { openRewards, parseReward } from '../../rewards/registry.js';
 import type { Device } from '../../runtime/device.js';
@@ -99,23 +100,20 @@ async function run(name: string, flags: Flags): Promise<void> {
   const compile = { device: flags.device, signal: stopSignal, ...(flags.threads !== undefined && { threads: flags.threads }) };
   progress.phase(`loading reward ${name}`);
   const reward = await openRewards([spec], { compile, downloads: downloadsTo(progress, stopSignal), base: () => loadModel(flags.model, progress) });
-  try {
-    const pictures = flags.pictures === undefined ? await samplesOf(flags, progress) : await picturesOf(flags.pictures, flags, progress);
-    const check = await checkReward(reward, pictures, { compile, steps: flags.steps, onPhase: (text) => progress.phase(text) });
-    const [height, width] = pictures[0]!.image.shape.slice(1) as [number, number];
-    const source = `${pictures.length} pictures of ${width} × ${height}${flags.pictures === undefined ? `, samples of ${flags.model}` : ` from ${flags.pictures}, by their file names${
-      flags.prompt === undefined ? ' as prompts' : ''}`}.`;
-    const facts = [['reward', name], ['pictures', source], ['attune', packageVersion], ['device', flags.device]] as const;
-    await writeAtomic(flags.out, await renderRewardCheck(check, source, facts));
-    const { pictures: _pictures, disturbed, hacked, ...rest } = check;
-    const numbers = {
-      ...rest, page: flags.out, disturbed: disturbed.map(({ example: _example, ...d }) => d),
-      hacked: hacked.map(({ before: _before, after: _after, ...h }) => h),
-    };
-    process.stdout.write(flags.json ? `${JSON.stringify(numbers)}\n` : `${findings(check).join('\n')}\n${inLine(flags.out)}\n`);
-  } finally {
-    await reward.release?.();
-  }
+  await using _ = deferred(() => reward.release?.());
+  const pictures = flags.pictures === undefined ? await samplesOf(flags, progress) : await picturesOf(flags.pictures, flags, progress);
+  const check = await checkReward(reward, pictures, { compile, steps: flags.steps, onPhase: (text) => progress.phase(text) });
+  const [height, width] = pictures[0]!.image.shape.slice(1) as [number, number];
+  const source = `${pictures.length} pictures of ${width} × ${height}${flags.pictures === undefined ? `, samples of ${flags.model}` : ` from ${flags.pictures}, by their file names${
+    flags.prompt === undefined ? ' as prompts' : ''}`}.`;
+  const facts = [['reward', name], ['pictures', source], ['attune', packageVersion], ['device', flags.device]] as const;
+  await writeAtomic(flags.out, await renderRewardCheck(check, source, facts));
+  const { pictures: _pictures, disturbed, hacked, ...rest } = check;
+  const numbers = {
+    ...rest, page: flags.out, disturbed: disturbed.map(({ example: _example, ...d }) => d),
+    hacked: hacked.map(({ before: _before, after: _after, ...h }) => h),
+  };
+  process.stdout.write(flags.json ? `${JSON.stringify(numbers)}\n` : `${findings(check).join('\n')}\n${inLine(flags.out)}\n`);
 }
 
 const EXAMPLES = `

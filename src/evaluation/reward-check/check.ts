@@ -7,7 +7,7 @@ import type { Reward } from '../../rewards/reward.js';
 import { joinRows, takeRows } from '../../rewards/rows.js';
 import { openScorer } from '../../rewards/scorer.js';
 import type { Execution } from '../../runtime/compile.js';
-import { releasedOnFailure } from '../../runtime/resources.js';
+import { releasedOnFailure } from '../../host/resources.js';
 import { deviation, meanOf, pairedDifference } from '../evaluation.js';
 import type { Difference } from '../evaluation.js';
 import { DISTURBANCES } from './disturbances.js';

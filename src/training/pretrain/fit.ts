@@ -14,8 +14,7 @@ import type { Tensor } from '../../graph/tensor.js';
 import { pause } from '../../host/pause.js';
 import { compile, throwIfAborted } from '../../runtime/compile.js';
 import type { Feeds } from '../../runtime/compile.js';
-import { openResources } from '../../runtime/resources.js';
-import type { Resources } from '../../runtime/resources.js';
+import { openResources } from '../../host/resources.js';
 import { ADAMW_DEFAULTS, initAdamW, updateAdamW } from '../adamw.js';
 import type { AdamWState } from '../adamw.js';
 import { setAside } from '../checkpoint.js';
@@ -164,18 +163,9 @@ async function linesUpTo(step: number, folder: string, { warn }: Progress): Prom
  *   cases the last checkpoint stays as it was
  */
 export async function fit(net: Trainable, options: FitOptions): Promise<{ average: Map<string, HostTensor>; step: number }> {
-  const { folder } = options;
-  const resources = openResources();
-  try {
-    await tellFullDisk(folder, null, () => mkdir(folder, { recursive: true }));
-    return await fitLocked(net, options, resources);
-  } finally {
-    await resources.release();
-  }
-}
-
-async function fitLocked(net: Trainable, options: FitOptions, resources: Resources): Promise<{ average: Map<string, HostTensor>; step: number }> {
   const { folder, progress, emit = async () => {} } = options;
+  await using resources = openResources();
+  await tellFullDisk(folder, null, () => mkdir(folder, { recursive: true }));
   const names = [...net.symbols.keys()];
   progress.phase('compiling the training graph');
   const gradients = grad(net.loss, [...net.symbols.values()]);

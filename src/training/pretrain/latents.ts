@@ -5,6 +5,7 @@ import { add, mul, sub } from '../../graph/ops/arithmetic.js';
 import { input } from '../../graph/tensor.js';
 import type { Tensor } from '../../graph/tensor.js';
 import { pause } from '../../host/pause.js';
+import { deferred } from '../../host/resources.js';
 import { readComponent } from '../../loading/component-files.js';
 import { vaeDecode, vaeEncode } from '../../models/vae.js';
 import { frozenWeights, rootScope } from '../../nn/scope.js';
@@ -36,16 +37,13 @@ export async function overPictures(
   const width = out.size / EMBED_BATCH;
   const total = from.count;
   const data = new Float32Array(total * width);
-  try {
-    for (let start = 0; start < total; start += EMBED_BATCH) {
-      const indices = Array.from({ length: EMBED_BATCH }, (_, i) => Math.min(start + i, total - 1));
-      const rows = (await net.run({ images: pictures(from, indices) })).out.data as Float32Array;
-      data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
-      progress.step(Math.min(start + EMBED_BATCH, total), total);
-      await pause();
-    }
-  } finally {
-    await net.release();
+  await using _ = deferred(() => net.release());
+  for (let start = 0; start < total; start += EMBED_BATCH) {
+    const indices = Array.from({ length: EMBED_BATCH }, (_, i) => Math.min(start + i, total - 1));
+    const rows = (await net.run({ images: pictures(from, indices) })).out.data as Float32Array;
+    data.set(rows.subarray(0, Math.min(EMBED_BATCH, total - start) * width), start * width);
+    progress.step(Math.min(start + EMBED_BATCH, total), total);
+    await pause();
   }
   return host(data, [total, ...shape]);
 }

@@ -6,6 +6,7 @@ import { writeSafetensors } from '../../formats/safetensors.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
 import type { Tensor } from '../../graph/tensor.js';
+import { deferred } from '../../host/resources.js';
 import { imageFeatures, normalizePixels } from '../../models/clip.js';
 import { readComponent, writeComponent } from '../../loading/component-files.js';
 import { componentShapes } from '../../models/components.js';
@@ -255,6 +256,7 @@ export async function pretrain(recipe: Recipe, dataset: Dataset, options: Pretra
     await log.emit(event);
     if (event.type === 'checkpoint' || event.type === 'resumed') step = event.step;
   };
+  await using _ = deferred(() => log.release());
   try {
     await train(recipe, dataset, { ...options, signal, progress: log.progress, emit });
     await log.emit({ type: 'ended', how: 'finished' });
@@ -265,7 +267,5 @@ export async function pretrain(recipe: Recipe, dataset: Dataset, options: Pretra
     if (!stopped) throw error;
     progress.phase(step === null ? 'stopped before the first step' : `stopped at step ${step}${again === undefined ? '' : `; go on with: ${again}`}`);
     return false;
-  } finally {
-    await log.release();
   }
 }

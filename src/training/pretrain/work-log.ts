@@ -14,7 +14,7 @@ import { lockFolder } from '../../runs/lock.js';
 import { hearStop } from '../../runs/stop.js';
 import type { Progress } from '../../runs/progress.js';
 import type { Settings } from '../../runs/settings.js';
-import { openResources } from '../../runtime/resources.js';
+import { openResources } from '../../host/resources.js';
 
 export interface WorkLog {
   /** What work is told to: the log, and whoever was told before. */

@@ -1,6 +1,16 @@
-/** @file What must be let go of at the end, whether all went well or not: sessions, files, locks. */
+/** @file What must be let go of at the end, whether all went well or not: sessions, files, locks. For `await using`. */
 
-export interface Resources {
+// Browsers that do not have it yet take it from here.
+(Symbol as { asyncDispose?: symbol }).asyncDispose ??= Symbol.for('Symbol.asyncDispose');
+
+/** Done at the end of the block that it is held in (`await using _ = deferred(…)`), the last held first. */
+export const deferred = (end: () => Promise<unknown> | void): AsyncDisposable => ({
+  async [Symbol.asyncDispose]() {
+    await end();
+  },
+});
+
+export interface Resources extends AsyncDisposable {
   /** Takes charge of what has a `release`, and gives it back; nothing (null, undefined) is nothing to release. */
   use<T extends { release?: (() => Promise<void> | void) | undefined } | null | undefined>(thing: T): T;
   /** Releases all, the last taken first; what fails does not keep the rest. @throws the first failure */
@@ -9,22 +19,24 @@ export interface Resources {
 
 export function openResources(): Resources {
   const held: { release?: (() => Promise<void> | void) | undefined }[] = [];
+  async function release(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const thing of held.splice(0).toReversed()) {
+      try {
+        await thing.release?.();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
   return {
     use(thing) {
       if (thing) held.push(thing);
       return thing;
     },
-    async release() {
-      const failures: unknown[] = [];
-      for (const thing of held.splice(0).toReversed()) {
-        try {
-          await thing.release?.();
-        } catch (error) {
-          failures.push(error);
-        }
-      }
-      if (failures.length > 0) throw failures[0];
-    },
+    release,
+    [Symbol.asyncDispose]: release,
   };
 }
 
