@@ -1,6 +1,7 @@
 /** @file Several runs beside each other: curves in common charts, pictures of equal prompts, what differs and what came of it. */
 import { useEffect, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
+import { measuresOf, measureText } from '../src/evaluation/measures.js';
 import type { Differences } from '../src/runs/differences.js';
 import type { Picture, RunSummary } from '../src/studio/messages.js';
 import { getJson } from './api.js';
@@ -78,16 +79,17 @@ function Wall({ ids }: { ids: readonly string[] }): JSX.Element {
 }
 
 function Results({ known }: { known: readonly RunSummary[] }): JSX.Element {
+  const measured = measuresOf(known.flatMap(({ best }) => best ?? [])).filter(({ name }) => name !== 'reward');
   return (
     <div class="scroll">
       <table>
-        <thead><tr>{['run', 'state', 'base', 'best reward', 'at step', 'held out', 'diversity', 'Fréchet'].map((t) => <th scope="col" key={t}>{t}</th>)}</tr></thead>
+        <thead><tr>{['run', 'state', 'base', 'best reward', 'at step', ...measured.map(({ head }) => head)].map((t) => <th scope="col" key={t}>{t}</th>)}</tr></thead>
         <tbody>
           {known.map((run) => (
             <tr key={run.id}>
               <th scope="row"><i class="dot" style={{ background: `var(${colorOf(run.id)})` }} />{run.id}</th>
               <td>{stateText(run)}</td><td>{number(run.base?.reward)}</td><td>{number(run.best?.reward)}</td><td>{run.best?.step ?? '–'}</td>
-              <td>{number(run.best?.heldOutReward)}</td><td>{number(run.best?.diversity)}</td><td>{number(run.best?.frechet)}</td>
+              {measured.map(({ name }) => <td key={name}>{measureText(name, run.best?.[name])}</td>)}
             </tr>
           ))}
         </tbody>

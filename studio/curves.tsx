@@ -1,6 +1,7 @@
 /** @file The curves of one or several runs, a chart for each measure, with the controls that are common to them. */
 import { signal } from '@preact/signals';
 import type { JSX } from 'preact';
+import { MEASURES } from '../src/evaluation/measures.js';
 import { Chart } from './chart.js';
 import type { Line } from './chart.js';
 import { colorOf } from './colors.js';
@@ -25,15 +26,13 @@ interface Chosen {
 
 const KNOWN: readonly Chosen[] = [
   { title: 'Reward', updates: 'reward', evaluations: 'evalReward' },
-  { title: 'Held-out reward', evaluations: 'heldOutReward' },
-  { title: 'Diversity', evaluations: 'diversity' },
-  { title: 'Fréchet distance to the base model', evaluations: 'frechet' },
+  ...MEASURES.filter(({ name }) => name !== 'reward').map(({ name, title }) => ({ title, evaluations: name })),
   { title: 'Loss', updates: 'loss', mayBeLog: true },
   { title: 'Gradient norm', updates: 'gradNorm', mayBeLog: true },
 ];
 const PART = 'evalReward/';
 /** Not measures: what is spent, known beforehand, or an error of another column. */
-const LEFT_OUT = new Set(['step', 'seconds', 'rewardQueries', 'denoiserCalls', 'heldOutError', 'ownGradNorm']);
+const LEFT_OUT = new Set(['step', 'seconds', 'rewardQueries', 'denoiserCalls', 'heldOutError', 'winRateLow', 'winRateHigh', 'heldOutWinRateLow', 'heldOutWinRateHigh', 'ownGradNorm']);
 
 /** Charts for all columns that some run has: the known ones, the parts of the reward, what else the method tells. */
 function charts(logs: readonly RunLog[]): { main: Chosen[]; more: Chosen[] } {

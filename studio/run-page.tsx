@@ -1,6 +1,8 @@
 /** @file One run: state and progress, its numbers, curves, pictures, and what it was made with. */
 import { useEffect, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
+import { MEASURES, measureText, shareInterval } from '../src/evaluation/measures.js';
+import type { MeasureName } from '../src/evaluation/measures.js';
 import type { RunSummary } from '../src/studio/messages.js';
 import { Actions, Badge } from './actions.js';
 import { getJson, getText, runPath } from './api.js';
@@ -64,12 +66,15 @@ function Tiles({ run: { base, best, last } }: { run: RunSummary }): JSX.Element 
       {tile(`Reward, ${where}`, number(to.reward), before(base.reward))}
       {to.heldOutReward !== undefined && base.heldOutReward !== undefined ? tile('Held-out judge', number(to.heldOutReward), before(base.heldOutReward)) : null}
       {to.diversity !== undefined && base.diversity !== undefined ? tile('Diversity', percent(to.diversity / base.diversity), `${number(to.diversity)}, ${before(base.diversity)}`) : null}
+      {to.winRate !== undefined && moved ? tile('Win rate', percent(to.winRate), `${shareInterval(to, 'winRate')}, images with more than the base model's`) : null}
+      {to.drift !== undefined && moved ? tile('Drift', number(to.drift), 'of an image from the base model\'s') : null}
       {to.frechet !== undefined ? tile('Fréchet distance', number(to.frechet), 'to the base model\'s samples') : null}
     </div>
   );
 }
 
-const MEASURES = [['evalReward', 'reward'], ['heldOutReward', 'held out'], ['diversity', 'diversity'], ['frechet', 'Fréchet']] as const;
+/** The column of a measure in rows. */
+const columnOf = (name: MeasureName): string => (name === 'reward' ? 'evalReward' : name);
 
 function Evaluations({ run }: { run: RunSummary }): JSX.Element {
   const log = logOf(run.id);
@@ -77,17 +82,17 @@ function Evaluations({ run }: { run: RunSummary }): JSX.Element {
   const steps = column(log, 'step');
   const rewards = column(log, 'evalReward');
   const rows = steps.flatMap((step, i) => (rewards[i] === null || rewards[i] === undefined ? [] : [{ step, i }]));
-  const measured = MEASURES.filter(([name]) => rows.some(({ i }) => (column(log, name)[i] ?? null) !== null));
+  const measured = MEASURES.filter(({ name }) => rows.some(({ i }) => (column(log, columnOf(name))[i] ?? null) !== null));
   if (rows.length === 0) return <p class="muted">None yet.</p>;
   return (
     <div class="scroll">
       <table>
-        <thead><tr><th scope="col">step</th>{measured.map(([name, title]) => <th scope="col" key={name}>{title}</th>)}</tr></thead>
+        <thead><tr><th scope="col">step</th>{measured.map(({ name, head }) => <th scope="col" key={name}>{head}</th>)}</tr></thead>
         <tbody>
           {rows.map(({ step, i }) => (
             <tr key={step} class={step === run.best?.step ? 'best' : ''}>
               <th scope="row">{step === 0 ? 'base' : step}{step === run.best?.step ? ' (best)' : ''}</th>
-              {measured.map(([name]) => <td key={name}>{number(column(log, name)[i])}</td>)}
+              {measured.map(({ name }) => <td key={name}>{measureText(name, column(log, columnOf(name))[i] ?? undefined)}</td>)}
             </tr>
           ))}
         </tbody>

@@ -86,7 +86,7 @@ async function measured(session: Session, progress: Progress, forecast: PlannedM
     seconds = (performance.now() - began) / 1000 / updates;
   }
   const began = performance.now();
-  await session.evaluator.measure(0, 'self');
+  await session.evaluator.measure(0, null);
   const evaluationSeconds = (performance.now() - began) / 1000;
   const atEnd = session.reported.reduce((n, set) => n + set.prompts.length, 0) / session.evaluator.selection.prompts.length;
   const evaluations = 2 * atEnd + 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;

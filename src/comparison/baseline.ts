@@ -36,9 +36,9 @@ async function bestImages(
  */
 export async function measureBaseline(measuring: Measuring, folder: RunFolder, n: number): Promise<void> {
   const { evaluator } = measuring;
-  const base = await evaluator.measure(0, 'self');
+  const base = await evaluator.measure(0, null);
   const found = await bestImages(measuring, n);
-  const chosen = await evaluator.assess(found.images, 0, base.statistics);
+  const chosen = await evaluator.assess(found.images, 0, base);
   const shown = n === 1 ? base : chosen;
   const free = { rewardQueries: 0, denoiserCalls: 0, seconds: 0 };
   const spent = n === 1 ? free : { ...found.counts, seconds: found.seconds };

@@ -1,6 +1,8 @@
 /** @file All runs of a comparison put together: the numbers that the report, the tables and the claims are made of. */
 import type { Changes, SetFacts } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
+import { MEASURE_NAMES } from '../evaluation/measures.js';
+import type { MeasureName } from '../evaluation/measures.js';
 import type { RunConfig } from '../training/config.js';
 import type { Comparison } from './config.js';
 import { entriesOf } from './config.js';
@@ -9,10 +11,9 @@ import { alignedPoints, COST_NAMES, reachOf, spreadOf } from './statistics.js';
 import type { Cost, Reach, Spread } from './statistics.js';
 
 /** Columns of the table, by the name they have in `results.json`. */
-const MEASURES = [
-  'reward', 'heldOutReward', 'diversity', 'frechet', 'step', 'rewardQueries', 'denoiserCalls', 'seconds', 'peakBytes',
-] as const;
-export type Measure = (typeof MEASURES)[number];
+const SPENT = ['step', 'rewardQueries', 'denoiserCalls', 'seconds', 'peakBytes'] as const;
+export type Measure = MeasureName | (typeof SPENT)[number];
+export const MEASURES: readonly Measure[] = [...MEASURE_NAMES, ...SPENT];
 
 /** An entry at one of its checkpoints, over seeds. */
 export type Measures = Readonly<Partial<Record<Measure, Spread>>>;

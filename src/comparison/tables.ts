@@ -1,6 +1,8 @@
 /** @file The tables of a comparison as texts, for the page and for Markdown alike. */
 import { intervalText } from '../evaluation/compared.js';
+import { MEASURES as MEASURED } from '../evaluation/measures.js';
 import { numberText } from '../evaluation/ticks.js';
+import { MEASURES } from './results.js';
 import type { EntryResult, Measure, Measures, Results } from './results.js';
 import { COST_NAMES } from './statistics.js';
 import type { Cost, Reach, Spread } from './statistics.js';
@@ -12,12 +14,11 @@ export interface Table {
 
 const counted = (x: number): string => Math.round(x).toLocaleString('en');
 const measured = (x: number): string => numberText(x);
+const percent = (x: number): string => `${Math.round(100 * x)}%`;
 
-const WRITTEN: Readonly<Record<Measure, readonly [title: string, write: (x: number) => string]>> = {
-  reward: ['reward', measured],
-  heldOutReward: ['held-out reward', measured],
-  diversity: ['diversity', measured],
-  frechet: ['Fréchet', measured],
+type Written = readonly [title: string, write: (x: number) => string];
+const WRITTEN: Readonly<Record<string, Written>> = {
+  ...Object.fromEntries(MEASURED.map(({ name, head, share }): [string, Written] => [name, [head, share ? percent : measured]])),
   step: ['updates', counted],
   rewardQueries: ['reward queries', counted],
   denoiserCalls: ['denoiser calls', counted],
@@ -36,16 +37,16 @@ function spreadText(spread: Spread | undefined, write: (x: number) => string): s
 
 /** A row per entry: mean ± sample deviation over seeds. */
 export function resultTable(results: Results, at: (entry: EntryResult) => Measures): Table {
-  const present = (Object.keys(WRITTEN) as Measure[]).filter((m) => results.entries.some((e) => at(e)[m]));
+  const present = MEASURES.filter((m) => results.entries.some((e) => at(e)[m]));
   const from = results.entries.find((e) => e.name === 'base');
   const base = from && at(from).diversity?.mean;
   // Diversity has a second column: its share of the base model's.
   const beside = (m: Measure, text: string): string[] => (m === 'diversity' && base !== undefined ? [text] : []);
-  const kept = ({ diversity }: Measures): string => (diversity ? `${Math.round((100 * diversity.mean) / base!)}%` : '–');
+  const kept = ({ diversity }: Measures): string => (diversity ? percent(diversity.mean / base!) : '–');
   const row = (of: Measures): string[] =>
-    present.flatMap((m) => [spreadText(of[m], WRITTEN[m][1]), ...beside(m, kept(of))]);
+    present.flatMap((m) => [spreadText(of[m], WRITTEN[m]![1]), ...beside(m, kept(of))]);
   return {
-    head: ['', 'seeds', ...present.flatMap((m) => [WRITTEN[m][0], ...beside(m, 'of the base')])],
+    head: ['', 'seeds', ...present.flatMap((m) => [WRITTEN[m]![0], ...beside(m, 'of the base')])],
     rows: results.entries.map((e) => [e.name, String(e.seeds.length), ...row(at(e))]),
   };
 }
@@ -79,7 +80,7 @@ export function priceTable(results: Results): Table | null {
   const cheapest = Math.min(...rows.map(([, by]) => by.rewardQueries.cost ?? Infinity));
   const times = ({ cost }: Reach): string =>
     (cost === null || cheapest === 0 ? '–' : `× ${numberText(cost / cheapest, 2)}`);
-  const written = (c: Cost): ((x: number) => string) => (c === 'seconds' ? WRITTEN.seconds[1] : counted);
+  const written = (c: Cost): ((x: number) => string) => (c === 'seconds' ? WRITTEN['seconds']![1] : counted);
   return {
     head: ['', ...costs.map((c) => COST_NAMES[c]), 'queries, relative'],
     rows: rows.map(([name, by]) =>

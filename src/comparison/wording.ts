@@ -1,8 +1,9 @@
 /** @file What the page and the Markdown of a comparison say in words. */
 import { setText } from '../evaluation/compared.js';
 import { bestText } from '../evaluation/hacking-guard.js';
+import { MANY } from '../evaluation/kid.js';
 import { numberText } from '../evaluation/ticks.js';
-import type { Results } from './results.js';
+import type { Measure, Results } from './results.js';
 
 const dotted = (value: unknown, path: string): [string, unknown][] =>
   (typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -52,10 +53,17 @@ export const TABLE_NOTE = 'Means over seeds ± sample deviation. All entries are
   + 'same noise with one sampler, so that all start from the base model\'s numbers. Costs are those of training, '
   + 'evaluations not counted; for best-of-n they are what the evaluation images cost, and further images cost again.';
 
-/** How large a Fréchet distance is that means nothing, where that was measured. */
-export const frechetNote = ({ independentFrechet: d }: Results): string => (d === null ? ''
-  : `Two sets of the base model's own samples from different noise are ${numberText(d)} apart. Trained models share `
-  + 'their noise with the base model\'s set and can be nearer; best-of-n does not.');
+/** How large a Fréchet distance is that means nothing, where that was measured, and what the other distances are. */
+export function frechetNote({ independentFrechet: d, entries, common: { evaluation } }: Results): string {
+  const images = evaluation.prompts * evaluation.images;
+  const has = (name: Measure): boolean => entries.some((e) => e.last[name] !== undefined);
+  return [
+    ...(d === null ? [] : [`Two sets of the base model's own samples from different noise are a Fréchet distance of ${numberText(d)} apart. Trained models share `
+      + 'their noise with the base model\'s set and can be nearer; best-of-n does not.']),
+    ...(has('frechet') && images < MANY ? [`Of ${images} images it can be held against distances of as many alone: it falls with their number. The kernel distance (KID) does not.`] : []),
+    ...(has('drift') ? ['Drift is the mean distance between an image and the base model\'s of the same prompt and noise; wins are the share of images with more reward than that one.'] : []),
+  ].join(' ');
+}
 
 export function priceNote({ price, comparison }: Results): string {
   if (!price) return '';

@@ -1,7 +1,7 @@
 /** @file A tuned model beside its base model on the same prompts and noise: the numbers that a run is told by. */
 import { z } from 'zod';
 import { bootstrapInterval } from './bootstrap.js';
-import { deviation, evaluationSchema, pairedDifference } from './evaluation.js';
+import { deviation, evaluationSchema, groupMeans, pairedDifference } from './evaluation.js';
 import type { Judged } from './hacking-guard.js';
 import { numberText } from './ticks.js';
 
@@ -49,14 +49,8 @@ interface Measured {
 }
 
 /** Means of after − before over the images of each prompt. */
-function byPrompt(prompts: readonly string[], before: ArrayLike<number>, after: ArrayLike<number>, unit = 1): number[] {
-  const sums = new Map<string, { sum: number; count: number }>();
-  for (const [i, prompt] of prompts.entries()) {
-    const { sum, count } = sums.get(prompt) ?? { sum: 0, count: 0 };
-    sums.set(prompt, { sum: sum + (after[i]! - before[i]!) / unit, count: count + 1 });
-  }
-  return [...sums.values()].map(({ sum, count }) => sum / count);
-}
+const byPrompt = (prompts: readonly string[], before: ArrayLike<number>, after: ArrayLike<number>, unit = 1): number[] =>
+  groupMeans(Array.from(before, (b, i) => (after[i]! - b) / unit), prompts);
 
 /** @param base and `tuned`: of the same prompts and noise, image by image */
 export function compared(on: SetFacts, base: Measured, tuned: Measured): Compared {

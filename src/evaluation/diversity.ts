@@ -55,6 +55,19 @@ export function diversities(features: HostTensor, prompts: readonly string[]): n
   return groups.map((rows) => spread(features, rows));
 }
 
+/** 1 − cos of each image's vector with that of the other set's image of the same prompt and noise: with DreamSim's vectors its distance. */
+export function drifts(before: HostTensor, after: HostTensor): number[] {
+  const [n, width] = before.shape as [number, number];
+  if (after.shape.join() !== before.shape.join()) throw new Error(`drift of features [${before.shape.join(', ')}] to [${after.shape.join(', ')}]`);
+  const row = (t: HostTensor, i: number): Float32Array => (t.data as Float32Array).subarray(i * width, (i + 1) * width);
+  return Array.from({ length: n }, (_, i) => {
+    const [a, b] = [row(before, i), row(after, i)];
+    // Half the squared distance of the unit vectors: near 0 it is exact where 1 − cos is rounding.
+    const [la, lb] = [length(a), length(b)];
+    return a.reduce((sum, v, k) => sum + (v / la - b[k]! / lb) ** 2, 0) / 2;
+  });
+}
+
 /** The mean of a prompt's diversities over the prompts. @throws as they do */
 export function diversity(features: HostTensor, prompts: readonly string[]): number {
   const each = diversities(features, prompts);

@@ -15,8 +15,24 @@ export const evaluationFields = z.object({
   heldOutError: z.number().optional(),
   /** Mean pairwise feature distance within a prompt. */
   diversity: z.number().optional(),
-  /** Fréchet distance to the base model's samples of the same prompts and noise; its own is 0. */
+  /** Fréchet distance to the base model's samples of the same prompts and noise; its own is 0, as are the next four. */
   frechet: z.number().optional(),
+  /** Of infinitely many images; only of more images than the space has dimensions. */
+  frechetInfinity: z.number().optional(),
+  /** Kernel distance of the same two sets, without the Fréchet distance's bias; may be negative. */
+  kid: z.number().optional(),
+  /** How far an image is from the base model's of the same prompt and noise: mean distance in the feature space. */
+  drift: z.number().optional(),
+  /** The same by LPIPS. */
+  driftLpips: z.number().optional(),
+  /** Share of the images with more reward than the base model's of the same prompt and noise, with its 95% interval; its own is a half. */
+  winRate: z.number().optional(),
+  winRateLow: z.number().optional(),
+  winRateHigh: z.number().optional(),
+  /** The same by the judge. */
+  heldOutWinRate: z.number().optional(),
+  heldOutWinRateLow: z.number().optional(),
+  heldOutWinRateHigh: z.number().optional(),
 });
 
 /** An evaluation, of images made from the same prompts and noise each time. */
@@ -31,6 +47,16 @@ export const evaluationSchema = withHeldOutError(evaluationFields);
 
 /** Of a list that is not empty. */
 export const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** The means of each group's values, in the order of the groups' first appearance. @param groups a name for each value */
+export function groupMeans(values: readonly number[], groups: readonly string[]): number[] {
+  const sums = new Map<string, { sum: number; count: number }>();
+  for (const [i, group] of groups.entries()) {
+    const { sum, count } = sums.get(group) ?? { sum: 0, count: 0 };
+    sums.set(group, { sum: sum + values[i]!, count: count + 1 });
+  }
+  return [...sums.values()].map(({ sum, count }) => sum / count);
+}
 
 /** Sample deviation. */
 export function deviation(values: ArrayLike<number>): number {
@@ -55,6 +81,6 @@ export interface Difference {
 export function pairedDifference(before: ArrayLike<number>, after: ArrayLike<number>, groups?: readonly string[]): Difference {
   if (before.length !== after.length) throw new Error(`pairs of ${before.length} and ${after.length} images`);
   const each = Array.from(before, (v, i) => after[i]! - v);
-  const means = groups ? [...new Set(groups)].map((g) => meanOf(each.filter((_, i) => groups[i] === g))) : each;
+  const means = groups ? groupMeans(each, groups) : each;
   return { mean: meanOf(means), error: means.length < 2 ? null : deviation(means) / Math.sqrt(means.length) };
 }

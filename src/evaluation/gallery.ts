@@ -1,6 +1,7 @@
 /** @file Pictures side by side: the base model's and the tuned one's from the same seed, at any LoRA strength. */
 import { dataUri, EMPTY, Html, html } from './html.js';
 import type { PageScript } from './html.js';
+import type { Evaluation } from './evaluation.js';
 import { numberText } from './ticks.js';
 
 /** One prompt and seed. */
@@ -10,14 +11,15 @@ export interface Pair {
   /** Picture files (PNG, JPEG or WebP). */
   readonly base: Uint8Array;
   readonly tuned: Uint8Array;
+  /** What the rewards of both are. */
+  readonly rewards?: readonly [base: number, tuned: number] | undefined;
+  /** How far the tuned one is from the base model's. */
+  readonly drift?: number | undefined;
 }
 
 /** One LoRA strength: what it scores, and its pictures for the same prompts and seeds as the pairs. */
-export interface Strength {
+export interface Strength extends Omit<Evaluation, 'step'> {
   readonly strength: number;
-  readonly reward: number;
-  readonly diversity?: number | undefined;
-  readonly heldOutReward?: number | undefined;
   /** One for each pair, in their order; or none. */
   readonly images: readonly Uint8Array[];
 }
@@ -48,6 +50,9 @@ function scoreText({ strength, reward, diversity, heldOutReward }: Strength): st
   return `× ${strength}: reward ${numberText(reward)}${told('held-out', heldOutReward)}${told('diversity', diversity)}`;
 }
 
+const pairText = ({ rewards, drift }: Pair): string =>
+  `${rewards ? ` · reward ${numberText(rewards[0])} → ${numberText(rewards[1])}` : ''}${drift === undefined ? '' : ` · drift ${numberText(drift, 2)}`}`;
+
 /** Cards of pairs; a slider over the strengths where they come with pictures of all pairs. */
 export function gallery(pairs: readonly Pair[], sweep: readonly Strength[]): Html {
   const steps = sweep.filter((s) => s.images.length === pairs.length && pairs.length > 0)
@@ -63,7 +68,7 @@ export function gallery(pairs: readonly Pair[], sweep: readonly Strength[]): Htm
     return html`<figure class="card"><div class="pair">
 <div>${picture(pair.base, `base: ${pair.prompt}`)}<span>base</span></div>
 <div><div class="stack">${tuned}</div><span>tuned</span></div></div>
-<figcaption>${pair.prompt} <span class="muted">· seed ${pair.seed}</span></figcaption></figure>`;
+<figcaption>${pair.prompt} <span class="muted">· seed ${pair.seed}${pairText(pair)}</span></figcaption></figure>`;
   });
   return html`${control}<div class="gallery">${cards}</div>`;
 }

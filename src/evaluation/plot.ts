@@ -26,8 +26,8 @@ export interface Series {
   readonly color?: number;
   /** A thin, pale line without name: raw values behind their running mean. */
   readonly faint?: boolean;
-  /** The half-height of a band around each point, a deviation for instance. */
-  readonly spread?: readonly number[];
+  /** The half-height of a band around each point, a deviation for instance, or how far it reaches below and above. */
+  readonly spread?: readonly (number | readonly [below: number, above: number])[];
 }
 
 export interface PlotOptions {
@@ -128,9 +128,12 @@ function finite({ points, spread }: Series): Pick<Series, 'points' | 'spread'> {
   };
 }
 
+const reachOf = (spread: NonNullable<Series['spread']>[number] | undefined, side: 0 | 1): number =>
+  (typeof spread === 'object' ? spread[side] : spread ?? 0);
+
 /** All heights that a series reaches, its band included. */
 function reach({ points, spread }: Series): number[] {
-  return points.flatMap((p, i) => [p.y - (spread?.[i] ?? 0), p.y + (spread?.[i] ?? 0)]);
+  return points.flatMap((p, i) => [p.y - reachOf(spread?.[i], 0), p.y + reachOf(spread?.[i], 1)]);
 }
 
 function place(xs: Axis, ys: Axis, box: Omit<Frame, 'x' | 'y'>): Frame {
@@ -158,8 +161,9 @@ const pathOf = (frame: Frame, points: readonly Point[]): string =>
 
 function band(frame: Frame, { points, spread, color }: Drawn): string {
   if (!spread) return '';
-  const shifted = (sign: number): Point[] => points.map((p, i) => ({ x: p.x, y: p.y + sign * spread[i]! }));
-  const outline = pathOf(frame, [...shifted(1), ...shifted(-1).toReversed()]);
+  const above = points.map((p, i): Point => ({ x: p.x, y: p.y + reachOf(spread[i], 1) }));
+  const below = points.map((p, i): Point => ({ x: p.x, y: p.y - reachOf(spread[i], 0) }));
+  const outline = pathOf(frame, [...above, ...below.toReversed()]);
   return `<path class="band f${color}" d="${outline}Z"/>`;
 }
 

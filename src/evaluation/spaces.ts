@@ -1,34 +1,29 @@
-/** @file The feature spaces by name, as a user writes them: `inception?file=…`, `dreamsim?folder=…`, `dino`, or a CLIP folder. */
+/** @file The feature spaces by name, as a user writes them: `inception?file=…`, `dreamsim?folder=…`, `dino`, `onnx?file=…`, or a CLIP folder. */
 import { z } from 'zod';
-import { ConfigError } from '../formats/errors.js';
-import { suggestion } from '../formats/nearest.js';
-import { problemOf } from '../formats/plain-issues.js';
 import { input } from '../graph/tensor.js';
 import { INCEPTION_RESIZE } from '../models/inception.js';
 import type { InceptionResize } from '../models/inception.js';
 import { dinoEncoder, dreamSim, inceptionEncoder } from '../rewards/encoders.js';
 import type { ImageEncoder } from '../rewards/image-encoder.js';
-import { mapPaths, pathText } from '../rewards/path-option.js';
+import { onnxEncoder } from '../rewards/onnx-encoder.js';
+import { pathText } from '../rewards/path-option.js';
 import type { Downloads } from '../rewards/published.js';
 import { PUBLISHED } from '../rewards/published-files.js';
-import { DINO_FILE, DREAMSIM, publishedFile } from '../rewards/registry.js';
+import { DINO_FILE, DREAMSIM, ONNX_IMAGE_OPTIONS, publishedFile } from '../rewards/registry.js';
 import { inBatches } from '../rewards/rows.js';
 import { compile } from '../runtime/compile.js';
 import type { Executable, Execution } from '../runtime/compile.js';
 import { openFeatures } from './features.js';
 import type { FeatureExtractor } from './features.js';
+import { findNamed, mapNamedPaths, valuesOf } from './named-options.js';
+import type { Named } from './named-options.js';
 
-interface Space {
-  readonly options: z.ZodObject;
+interface Space extends Named {
   open(options: Readonly<Record<string, unknown>>, downloads?: Downloads): Promise<ImageEncoder>;
 }
 
 function space<S extends z.ZodRawShape>(shape: S, open: (options: z.infer<z.ZodObject<S>>, downloads?: Downloads) => Promise<ImageEncoder>): Space {
-  const options = z.strictObject(shape);
-  return {
-    options: options as unknown as z.ZodObject,
-    open: (given, downloads) => open(options.parse(given) as z.infer<z.ZodObject<S>>, downloads),
-  };
+  return { options: z.strictObject(shape) as unknown as z.ZodObject, open: (given, downloads) => open(given as z.infer<z.ZodObject<S>>, downloads) };
 }
 
 /** FID is the Fréchet distance in `inception`; DreamSim's diversity the mean pairwise distance in `dreamsim`. */
@@ -40,28 +35,15 @@ const SPACES: Readonly<Record<string, Space>> = {
   dreamsim: space(DREAMSIM, ({ folder, type }) => dreamSim('features', folder, type)),
   dino: space({ file: DINO_FILE }, async ({ file }, downloads) =>
     dinoEncoder('features', file ?? await publishedFile(PUBLISHED.dino, 'features: dino?file=PATH', downloads))),
+  onnx: space({ file: pathText('the .onnx file'), ...ONNX_IMAGE_OPTIONS }, (options) => onnxEncoder('features', options)),
 };
 
-/** The space that a text names with its options; null for the path of a CLIP folder. @throws ConfigError for an option that is wrong */
-function named(text: string): { space: Space; options: Record<string, unknown>; name: string } | null {
-  const [, name = '', query] = /^(\w+)(?:\?(.*))?$/s.exec(text) ?? [];
-  const found = Object.hasOwn(SPACES, name) ? SPACES[name]! : null;
-  if (!found) return null;
-  const options = Object.fromEntries((query ?? '').split(/&(?=\w+=)/).filter((pair) => pair !== '').map((pair) => {
-    const at = pair.indexOf('=');
-    return [pair.slice(0, Math.max(0, at)), pair.slice(at + 1)];
-  }));
-  const unknown = Object.keys(options).find((key) => !Object.hasOwn(found.options.shape, key));
-  if (unknown !== undefined) throw new ConfigError(`features: ${name} has no option "${unknown}". ${suggestion(unknown, Object.keys(found.options.shape))}`);
-  return { space: found, options, name };
-}
+const SETTING = 'features';
 
 /** A feature space as a user writes it, with every path in it replaced. */
 export function mapSpacePaths(text: string, replace: (path: string) => string): string {
-  const found = named(text);
-  if (!found) return replace(text);
-  const mapped = Object.entries(mapPaths(found.space.options, found.options, replace) as Record<string, string>);
-  return mapped.length === 0 ? text : `${found.name}?${mapped.map(([key, value]) => `${key}=${value}`).join('&')}`;
+  const found = findNamed(SPACES, text, SETTING);
+  return found ? mapNamedPaths(found, replace) : replace(text);
 }
 
 /** The vectors of an encoder, a batch at a time; compiled once for each size of image. */
@@ -90,12 +72,7 @@ export function encoderFeatures(encoder: ImageEncoder, execution: Execution, bat
  * @throws ConfigError for an option that is wrong; FormatError for a file that is missing or wrong
  */
 export async function openSpace(text: string, execution: Execution, downloads?: Downloads): Promise<FeatureExtractor> {
-  const found = named(text);
+  const found = findNamed(SPACES, text, SETTING);
   if (!found) return openFeatures(text, { tokenizer: null, compile: execution });
-  const parsed = found.space.options.safeParse(found.options);
-  if (!parsed.success) {
-    const { path, text: problem } = problemOf(parsed.error, found.options, found.space.options);
-    throw new ConfigError(`features: ${found.name}, option ${path} ${problem}`);
-  }
-  return encoderFeatures(await found.space.open(found.options, downloads), execution);
+  return encoderFeatures(await found.entry.open(valuesOf(found, SETTING), downloads), execution);
 }

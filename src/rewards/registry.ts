@@ -22,7 +22,8 @@ import { httpReward } from './http.js';
 import { problemOf } from '../formats/plain-issues.js';
 import { shown } from '../formats/errors.js';
 import { editDistance, suggestion } from '../formats/nearest.js';
-import { LAYOUTS, onnxReward, PIXELS } from './onnx.js';
+import { onnxReward } from './onnx.js';
+import { LAYOUTS, PIXELS } from './onnx-image.js';
 import { mapPaths, pathText } from './path-option.js';
 import { pickScore } from './pickscore.js';
 import { fetchClipModel, fetchPublished } from './published.js';
@@ -100,6 +101,19 @@ export const DINO_FILE = pathText('dino_vitbase16_pretrain.pth, or the weights o
 const text = (what: string): z.ZodString => z.string().min(1).describe(what);
 /** A whole number, written as a text. */
 const natural = (what: string, least: number) => z.coerce.number().int().min(least).optional().describe(what);
+/** How an ONNX model wants its image, and which output is meant. */
+export const ONNX_IMAGE_OPTIONS = {
+  pixels: z.enum(Object.keys(PIXELS) as [keyof typeof PIXELS]).describe('how the model wants its pixels: '
+    + 'plain (0 to 1), bytes (0 to 255), signed (-1 to 1), imagenet or clip (normalised as these were)'),
+  side: natural('side of the image in pixels, if the file leaves it open', 1),
+  layout: z.enum(LAYOUTS).optional().describe('order of the image\'s axes, if the file does not tell: nchw (channels first) or nhwc (last)'),
+  output: text('name of the output, if there are several').optional(),
+};
+/** LPIPS' networks by their trunk. */
+export const LPIPS_FILES = {
+  features: pathText('the trunk\'s weights by torchvision: alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth of download.pytorch.org/models'),
+  lins: pathText('alex.pth, vgg.pth or squeeze.pth of lpips/weights/v0.1 in the Python package lpips'),
+};
 const property = z.enum(Object.keys(COLOR_PROPERTIES) as [ColorProperty, ...ColorProperty[]]);
 
 export const REWARDS: readonly RewardEntry[] = [
@@ -181,18 +195,12 @@ export const REWARDS: readonly RewardEntry[] = [
     {
       image: pathText('the picture, resized to the samples\' size'),
       trunk: z.enum(Object.keys(LPIPS_TRUNKS) as [LpipsTrunk]).default('alex').describe('alex, vgg or squeeze'),
-      features: pathText('the trunk\'s weights by torchvision: alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth of download.pytorch.org/models'),
-      lins: pathText('alex.pth, vgg.pth or squeeze.pth of lpips/weights/v0.1 in the Python package lpips'),
+      ...LPIPS_FILES,
     },
     async (label, { image, ...options }) => lpipsReward(label, options, await readImage(image))),
   entry('onnx', 'A number that any ONNX model computes from the image, and from the prompt if it reads tokens.', true,
     {
-      file: pathText('the .onnx file'),
-      pixels: z.enum(Object.keys(PIXELS) as [keyof typeof PIXELS]).describe('how the model wants its pixels: '
-        + 'plain (0 to 1), bytes (0 to 255), signed (-1 to 1), imagenet or clip (normalised as these were)'),
-      side: natural('side of the image in pixels, if the file leaves it open', 1),
-      layout: z.enum(LAYOUTS).optional().describe('order of the image\'s axes, if the file does not tell: nchw (channels first) or nhwc (last)'),
-      output: text('name of the output, if there are several').optional(),
+      file: pathText('the .onnx file'), ...ONNX_IMAGE_OPTIONS,
       index: natural('which number of the output\'s row, from 0, if there are several', 0),
       tokenizer: pathText('folder of the CLIP tokenizer, if the model reads the prompt').optional(),
     },

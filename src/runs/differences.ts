@@ -1,5 +1,6 @@
 /** @file Two runs beside each other: in which settings and inputs they differ, and what came of it. */
 import type { Evaluation } from '../evaluation/evaluation.js';
+import { measuresOf } from '../evaluation/measures.js';
 import { readManifest } from './manifest.js';
 import type { Overview } from './overview.js';
 import { leaves } from './settings.js';
@@ -23,10 +24,10 @@ function different<T>(a: ReadonlyMap<string, T>, b: ReadonlyMap<string, T>): Pai
 
 /** Measures of the best checkpoint where checkpoints are chosen, and how the run ended. */
 function resultsOf({ state, step, base, best, guard }: Overview): Map<string, number | string | null> {
-  const measures = (e: Evaluation | null): [string, number | null][] => [
-    ['reward', e?.reward ?? null], ...Object.entries(e?.rewardParts ?? {}).map(([name, r]): [string, number] => [`reward ${name}`, r]),
-    ['held-out reward', e?.heldOutReward ?? null], ['diversity', e?.diversity ?? null], ['Fréchet distance', e?.frechet ?? null],
-  ];
+  const measures = (e: Evaluation | null): [string, number | null][] => (e === null ? [['reward', null]] : measuresOf([e]).flatMap(({ name, title }) => [
+    [name === 'reward' ? name : title, e[name]!],
+    ...(name === 'reward' ? Object.entries(e.rewardParts ?? {}).map(([part, r]): [string, number] => [`reward ${part}`, r]) : []),
+  ]));
   return new Map<string, number | string | null>([
     ['state', state], ['steps done', step], ['base reward', base?.reward ?? null], ['best step', best?.step ?? null],
     ...measures(best).map(([name, value]) => [`best ${name}`, value] as const), ['guard', guard],

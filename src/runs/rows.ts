@@ -6,7 +6,9 @@ import { FormatError } from '../formats/errors.js';
 import { problemOf } from '../formats/plain-issues.js';
 
 const measure = z.number().optional();
-const { heldOutReward, heldOutError, diversity, frechet } = evaluationFields.shape;
+/** What an evaluation measures under the same name in a row. */
+const { step: _step, reward: _reward, rewardParts: _parts, ...measures } = evaluationFields.shape;
+const MEASURED = Object.keys(measures) as (keyof typeof measures)[];
 
 /** A line: an update, an evaluation, or an update that was followed by one. What was not measured is not there. */
 export const rowSchema = withHeldOutError(z.object({
@@ -14,7 +16,7 @@ export const rowSchema = withHeldOutError(z.object({
   // of the update
   reward: measure, loss: measure, gradNorm: measure, ownGradNorm: measure, lr: measure,
   // of the evaluation; the parts of a weighted sum are `evalReward/<name>`
-  evalReward: measure, heldOutReward, heldOutError, diversity, frechet,
+  evalReward: measure, ...measures,
   // spent until then
   rewardQueries: measure, denoiserCalls: measure, seconds: measure,
 }).catchall(z.number())); // the method's own scalars
@@ -23,25 +25,22 @@ export type MetricsRow = Readonly<z.infer<typeof rowSchema>>;
 
 const PART = 'evalReward/';
 
+const measured = (from: Partial<Record<string, unknown>>): object =>
+  Object.fromEntries(MEASURED.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]])));
+
 /** The columns of an evaluation. */
-export function evaluationRow({ step, reward, rewardParts = {}, heldOutReward: judged, heldOutError: error, ...features }: Evaluation): MetricsRow {
+export function evaluationRow(evaluation: Evaluation): MetricsRow {
+  const { step, reward, rewardParts = {} } = evaluation;
   const parts = Object.entries(rewardParts).map(([name, r]) => [`${PART}${name}`, r] as const);
-  const given = (name: 'diversity' | 'frechet'): object => (features[name] === undefined ? {} : { [name]: features[name] });
-  return {
-    step, evalReward: reward, ...Object.fromEntries(parts), ...given('diversity'), ...given('frechet'),
-    ...(judged !== undefined && { heldOutReward: judged, heldOutError: error }),
-  };
+  return { step, evalReward: reward, ...Object.fromEntries(parts), ...measured(evaluation) };
 }
 
 /** The evaluation in a line, or null if there is none. */
 export function evaluationOf(row: MetricsRow): Evaluation | null {
   if (row.evalReward === undefined) return null;
   const parts = Object.entries(row).flatMap(([key, value]) => (key.startsWith(PART) ? [[key.slice(PART.length), value] as const] : []));
-  const measures = (['heldOutReward', 'heldOutError', 'diversity', 'frechet'] as const)
-    .flatMap((key) => (row[key] === undefined ? [] : [[key, row[key]] as const]));
   return {
-    step: row.step, reward: row.evalReward, ...(parts.length > 0 && { rewardParts: Object.fromEntries(parts) }),
-    ...Object.fromEntries(measures),
+    step: row.step, reward: row.evalReward, ...(parts.length > 0 && { rewardParts: Object.fromEntries(parts) as Record<string, number> }), ...measured(row),
   };
 }
 

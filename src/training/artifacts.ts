@@ -2,7 +2,8 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compared, SetFacts } from '../evaluation/compared.js';
-import { deviation } from '../evaluation/evaluation.js';
+import { deviation, evaluationSchema } from '../evaluation/evaluation.js';
+import { fewImagesText } from '../evaluation/kid.js';
 import { guardText, judge } from '../evaluation/hacking-guard.js';
 import { renderReport } from '../evaluation/report.js';
 import type { StepMetrics } from '../evaluation/report.js';
@@ -182,11 +183,13 @@ export async function writeReport(session: Session, folder: string, findings: Fi
     exported,
     pairs: await Promise.all(shown.map(async (i) => ({
       prompt: before.prompts[i]!, seed: config.evaluation.seed + i, base: await png(before, i), tuned: await png(after, i),
+      rewards: [before.rewards[i]!, after.rewards[i]!] as const, drift: after.drifts?.[i],
     }))),
+    fewImages: before.features && fewImagesText(...(before.features.shape as [number, number])),
     remake: remakeCommand(session, folder),
     sweep: await Promise.all(swept.map(async ({ strength, measured: { evaluation, ...measured } }) => {
-      const { reward, heldOutReward, diversity } = evaluation;
-      return { strength, reward, heldOutReward, diversity, images: await Promise.all(shown.map((i) => png(measured, i))) };
+      const { step: _step, ...measures } = evaluationSchema.parse(evaluation);
+      return { strength, ...measures, images: await Promise.all(shown.map((i) => png(measured, i))) };
     })),
     facts: Object.entries(session.manifest).map(([k, v]) => [k, typeof v === 'object' ? JSON.stringify(v) : String(v)] as const),
     config,

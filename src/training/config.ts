@@ -66,7 +66,9 @@ const evaluationSchema = z.strictObject({
   heldOut: z.string().nullable().default('auto')
     .describe('A reward that is never trained on. `auto`: the bundled judge for the bundled model, `self-alignment` (the base model judges its own images) for others; null for none.'),
   features: z.string().nullable().default('auto')
-    .describe('What diversity and Fréchet distance are measured in: a CLIP folder, inception?file=… (FID), dreamsim?folder=…, dino, or `unet`, the base model\'s own. `auto`: the bundled CLIP for the bundled model, `unet` for others; null for none.'),
+    .describe('What diversity and Fréchet distance are measured in: a CLIP folder, inception?file=… (FID), dreamsim?folder=…, dino, onnx?file=…&pixels=… (any network), or `unet`, the base model\'s own. `auto`: the bundled CLIP for the bundled model, `unet` for others; null for none.'),
+  lpips: z.string().nullable().default(null)
+    .describe('Files of LPIPS, alex?features=FILE&lins=FILE (or vgg, squeeze): how far each image drifts from the base model\'s is told by it too.'),
   sweep: z.array(z.number()).default([0, 0.5, 1, 1.5])
     .describe('Strengths of the LoRA that the report sweeps at the end.'),
   final: finalSchema.prefault({}),

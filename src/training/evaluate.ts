@@ -1,9 +1,11 @@
-/** @file Measures a model: fixed prompts and seeds, reward, held-out reward, diversity, Fréchet distance to the base. */
-import { diversities } from '../evaluation/diversity.js';
+/** @file Measures a model: fixed prompts and seeds, reward, held-out reward, diversity, and how far it is from its base model. */
+import { diversities, drifts } from '../evaluation/diversity.js';
 import { deviation } from '../evaluation/evaluation.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { frechetDistance, gaussianStatistics } from '../evaluation/frechet.js';
-import type { GaussianStatistics } from '../evaluation/frechet.js';
+import { frechetInfinity, kernelDistance } from '../evaluation/kid.js';
+import type { PairDistance } from '../evaluation/pair-distance.js';
+import { winRate } from '../evaluation/win-rate.js';
 import type { Judged, Measures } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Roller } from '../methods/rollout.js';
@@ -39,6 +41,7 @@ export interface EvaluatorParts {
   /** Its name. */
   heldOutName: string | null;
   features: FeatureExtractor | null;
+  lpips: PairDistance | null;
   progress: Progress;
 }
 
@@ -50,12 +53,11 @@ export interface Measured {
   readonly prompts: readonly string[];
   readonly rewards: Float32Array;
   readonly heldOut: Float32Array | null;
-  /** Of the images' features, if there is a feature space. */
-  readonly statistics: GaussianStatistics | null;
+  /** Of the images [N, D], if there is a feature space. */
+  readonly features: HostTensor | null;
+  /** How far each image is from the base model's of the same noise, if there is a feature space. */
+  readonly drifts: readonly number[] | null;
 }
-
-/** What the Fréchet distance is measured from: the base model's samples; `'self'` for those themselves; null: not measured. */
-export type Base = GaussianStatistics | 'self' | null;
 
 export interface Evaluator {
   /** What checkpoints are chosen by. */
@@ -63,38 +65,61 @@ export interface Evaluator {
   readonly measures: Measures;
   /** How images are sampled. */
   readonly plan: Plan;
-  /** @param set the selection by default */
-  measure(step: number, base: Base, set?: EvaluationSet): Promise<Measured>;
-  /** Measures images [N, 3, H, W] of the selection's prompts that were made elsewhere. */
-  assess(images: HostTensor, step: number, base: Base): Promise<Measured>;
+  /** @param base what the base model made of the same set; null if that is what is measured. @param set the selection by default */
+  measure(step: number, base: Measured | null, set?: EvaluationSet): Promise<Measured>;
+  /** Measures images [N, 3, H, W] of the selection's prompts that were made elsewhere, of other noise. */
+  assess(images: HostTensor, step: number, base: Measured): Promise<Measured>;
 }
 
 export function openEvaluator(parts: EvaluatorParts): Evaluator {
-  const { model, roller, reward, heldOut, features, progress, selection } = parts;
-  async function assess(images: HostTensor, step: number, base: Base, { prompts }: EvaluationSet): Promise<Measured> {
+  const { model, roller, reward, heldOut, features, lpips, progress, selection } = parts;
+  async function assess(images: HostTensor, step: number, from: Measured | null, prompts: readonly string[], paired: boolean): Promise<Measured> {
     const { total: rewards, parts: shares } = await reward.scoreParts(images, prompts);
     const held = heldOut && (await heldOut.score(images, prompts));
     const rows = features && (await features.images(images));
     const diverse = rows && diversities(rows, prompts);
-    const statistics = rows && gaussianStatistics(rows);
+    const base = from ?? { images, rewards, heldOut: held, features: rows };
+    const drift = rows && base.features && paired ? drifts(base.features, rows) : null;
+    const byLpips = lpips && paired ? (from ? await lpips.distances(base.images, images) : [0]) : null;
     const evaluation: Judged = {
       step,
       reward: meanOf(rewards),
       ...(shares.size > 0 && { rewardParts: Object.fromEntries([...shares].map(([name, r]) => [name, meanOf(r)])) }),
+      ...wins('winRate', base.rewards, rewards, prompts),
       ...(held && {
         heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length), heldOutScores: [...held],
       }),
+      ...(held && base.heldOut && wins('heldOutWinRate', base.heldOut, held, prompts)),
       ...(diverse && { diversity: meanOf(diverse), diversities: diverse }),
-      ...(statistics && base && { frechet: base === 'self' ? 0 : frechetDistance(statistics, base) }),
+      ...(drift && { drift: meanOf(drift) }),
+      ...(byLpips && { driftLpips: meanOf(byLpips) }),
+      ...(rows && base.features && distances(rows, base.features)),
     };
-    return { evaluation, images, prompts, rewards, heldOut: held, statistics };
+    return { evaluation, images, prompts, rewards, heldOut: held, features: rows, drifts: drift };
   }
   return {
     selection,
     measures: { heldOut: parts.heldOutName, features: features !== null },
     plan: parts.plan,
-    assess: (images, step, base) => assess(images, step, base, selection),
-    measure: async (step, base, set = selection) => assess(await sampleImages(model, roller, set, progress), step, base, set),
+    assess: (images, step, base) => assess(images, step, base, selection.prompts, false),
+    measure: async (step, base, set = selection) => assess(await sampleImages(model, roller, set, progress), step, base, set.prompts, true),
+  };
+}
+
+function wins<N extends 'winRate' | 'heldOutWinRate'>(name: N, before: Float32Array, after: Float32Array, prompts: readonly string[]): Partial<Judged> {
+  const { mean, low, high } = winRate(before, after, prompts);
+  return { [name]: mean, [`${name}Low`]: low, [`${name}High`]: high };
+}
+
+/** Of two sets' features; the same set is at 0 from itself. */
+function distances(rows: HostTensor, base: HostTensor): Partial<Judged> {
+  const [count, width] = rows.shape as [number, number];
+  const whole = count > width;
+  if (rows === base) return { frechet: 0, ...(whole && { frechetInfinity: 0 }), kid: 0 };
+  return {
+    frechet: frechetDistance(gaussianStatistics(rows), gaussianStatistics(base)),
+    ...(whole && { frechetInfinity: frechetInfinity(rows, base) }),
+    kid: kernelDistance(rows, base, { paired: true }),
   };
 }
 

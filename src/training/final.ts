@@ -8,7 +8,7 @@ import { copyOf, loadParameters } from './parameters.js';
 import type { Session } from './session.js';
 
 /** What `work` comes to while the task is the base model again. */
-async function atBase<T>({ task, pipeline }: Session, work: () => Promise<T>): Promise<T> {
+export async function atBase<T>({ task, pipeline }: Pick<Session, 'task' | 'pipeline'>, work: () => Promise<T>): Promise<T> {
   const own = task.adapter ? null : copyOf(task.parameters);
   const base = (name: string): HostTensor => {
     const t = pipeline.weights.get(name.slice('tuned/'.length))!;
@@ -45,14 +45,14 @@ export interface Sweep {
  */
 export async function sweepStrengths(session: Session, step: number, before: Measured | null): Promise<Sweep> {
   const { task, config, evaluator } = session;
-  const base = before ?? await atBase(session, () => evaluator.measure(0, 'self'));
-  const tuned = await evaluator.measure(step, base.statistics);
+  const base = before ?? await atBase(session, () => evaluator.measure(0, null));
+  const tuned = await evaluator.measure(step, base);
   const swept: Swept[] = [{ strength: 1, measured: tuned }];
   if (task.adapter) {
     swept.push({ strength: 0, measured: base });
     for (const strength of new Set(config.evaluation.sweep.filter((s) => s !== 0 && s !== 1))) {
       task.setStrength(strength);
-      swept.push({ strength, measured: await evaluator.measure(step, base.statistics) });
+      swept.push({ strength, measured: await evaluator.measure(step, base) });
     }
     task.setStrength(1);
   }
@@ -68,8 +68,8 @@ export async function measureReported(session: Session, step: number): Promise<C
   const { evaluator, reported } = session;
   const all: Compared[] = [];
   for (const set of reported) {
-    const base = await atBase(session, () => evaluator.measure(0, 'self', set));
-    all.push(compared(setFacts(session, set), base, await evaluator.measure(step, base.statistics, set)));
+    const base = await atBase(session, () => evaluator.measure(0, null, set));
+    all.push(compared(setFacts(session, set), base, await evaluator.measure(step, base, set)));
   }
   return all;
 }

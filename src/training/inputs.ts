@@ -1,6 +1,7 @@
 /** @file Digests of all that a run computes with: if none of them changes, it goes on bit for bit. */
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
+import { mapPairPaths } from '../evaluation/pair-distance.js';
 import { mapSpacePaths } from '../evaluation/spaces.js';
 import { packageVersion } from '../formats/package-root.js';
 import type { HostTensor } from '../graph/dtype.js';
@@ -48,10 +49,10 @@ async function modelInputs(pipeline: Pipeline, signal: AbortSignal | undefined):
   ];
 }
 
-/** Of the files of a feature space; of one that names none, what it is called. */
-async function spaceDigest(space: string): Promise<string> {
+/** Of the files that a setting names; of one that names none, what it is called. */
+async function namedDigest(space: string, mapped: typeof mapSpacePaths): Promise<string> {
   const paths: string[] = [];
-  mapSpacePaths(space, (path) => {
+  mapped(space, (path) => {
     paths.push(path);
     return path;
   });
@@ -114,7 +115,7 @@ async function dataInputs(config: RunConfig): Promise<Entries> {
  */
 export async function inputsOf(session: Session, signal?: AbortSignal): Promise<Inputs> {
   const { config, pipeline, reward, heldOut, prompts, task, evaluator, reported } = session;
-  const { heldOut: heldOutSpec } = config.evaluation;
+  const { heldOut: heldOutSpec, lpips } = config.evaluation;
   const space = featureFolder(config, pipeline.bundled);
   const around: Around = { images: [1, ...task.imageShape], model: pipeline, signal };
   const list = (set: Session['prompts']): string => hashText(JSON.stringify([set.prompts, set.weights]));
@@ -128,7 +129,8 @@ export async function inputsOf(session: Session, signal?: AbortSignal): Promise<
     ...await modelInputs(pipeline, signal),
     ...await rewardInputs('reward', reward, config.rewards, around),
     ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], around) : []),
-    ...(space === null ? [] : [['features', await spaceDigest(space)] satisfies Entries[number]]),
+    ...(space === null ? [] : [['features', await namedDigest(space, mapSpacePaths)] satisfies Entries[number]]),
+    ...(lpips === null ? [] : [['lpips', await namedDigest(lpips, mapPairPaths)] satisfies Entries[number]]),
     [`prompts ${basename(prompts.name)}`, list(prompts)],
     ...[evaluator.selection, ...reported].filter((set) => set.list !== prompts.name)
       .map((set): Entries[number] => [`evaluation prompts ${basename(set.list)}`, hashText(JSON.stringify(set.prompts))]),

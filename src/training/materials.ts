@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { DENOISER_SPACE, openDenoiserFeatures } from '../evaluation/denoiser-features.js';
 import { openSpace } from '../evaluation/spaces.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
+import { openPairDistance } from '../evaluation/pair-distance.js';
 import { packageVersion } from '../formats/package-root.js';
 import { openRoller } from '../methods/rollout.js';
 import { bundledModel } from '../loading/bundled.js';
@@ -151,6 +152,7 @@ export async function openMaterials(
   check?.(reward);
   const heldOut = resources.use(await heldOutReward(config, bundled, reward, opening));
   const features = resources.use(await featureSpace(config, bundled, compile, base, opening.downloads));
+  const lpips = resources.use(config.evaluation.lpips === null ? null : await openPairDistance(config.evaluation.lpips, compile));
   const pipeline = await load();
   const size = config.size ?? nativeSize(pipeline);
   if (size === undefined) throw new ConfigError(`size: ${config.model} does not tell its image size; give --set size=512`);
@@ -187,7 +189,7 @@ export async function openMaterials(
     async evaluator(model) {
       const roller = resources.use(await openRoller(model, 'tuned', sampleNoise(seed), { plan: evaluationPlan }));
       return openEvaluator({
-        model, roller, features, progress, selection, plan: evaluationPlan,
+        model, roller, features, lpips, progress, selection, plan: evaluationPlan,
         reward: resources.use(openScorer(reward, { compile })),
         heldOut: resources.use(heldOut && openScorer(heldOut, { compile })),
         heldOutName: heldOut?.name ?? null,

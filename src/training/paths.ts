@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { DENOISER_SPACE } from '../evaluation/denoiser-features.js';
+import { mapPairPaths } from '../evaluation/pair-distance.js';
 import { mapSpacePaths } from '../evaluation/spaces.js';
 import { findMethod } from '../methods/index.js';
 import { bundledModel, emoji } from '../loading/bundled.js';
@@ -31,7 +32,7 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
   };
   const { name, ...options } = config.method;
   const method = findMethod(name);
-  const { promptSet, features, heldOut, final } = config.evaluation;
+  const { promptSet, features, lpips, heldOut, final } = config.evaluation;
   const reported = final.promptSet;
   return {
     ...config,
@@ -47,6 +48,7 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
       ...(promptSet !== undefined && { promptSet: prompts(promptSet) }),
       final: { ...final, promptSet: reported === null || reported === 'auto' ? reported : prompts(reported) },
       features: features === null || features === 'auto' || features === DENOISER_SPACE ? features : mapSpacePaths(features, replace),
+      lpips: lpips === null ? null : mapPairPaths(lpips, replace),
       heldOut: heldOut === null || heldOut === 'auto' ? heldOut : reward(heldOut),
     },
   };

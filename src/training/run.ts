@@ -101,7 +101,7 @@ interface Running {
 }
 
 async function runSession(session: Session, folder: RunFolder, { resume, signal, again, resources }: Running): Promise<Summary | null> {
-  const { config, task, memory, prompts, evaluator } = session;
+  const { config, task, pipeline, memory, prompts, evaluator } = session;
   const { path, progress } = folder;
   tellGuard(session, progress);
   progress.phase(await memory.tell());
@@ -109,7 +109,7 @@ async function runSession(session: Session, folder: RunFolder, { resume, signal,
   await task.prepare(upcomingPrompts(session));
   const { task: counting, counts } = counted(task); // measuring costs the method nothing
   const stepper = resources.use(await session.method.create(counting, session.methodOptions));
-  const result = await train({ config, task, counts, stepper, prompts, evaluator, folder, resume, signal });
+  const result = await train({ config, task, pipeline, counts, stepper, prompts, evaluator, folder, resume, signal });
   if (result.ended === 'interrupted') {
     progress.phase(`stopped at step ${result.step}; go on with: ${again}`);
     return null;

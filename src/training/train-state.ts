@@ -1,9 +1,7 @@
 /** @file What a training is at one moment, as a value; and how a checkpoint holds it. */
 import { z } from 'zod';
-import type { GaussianStatistics } from '../evaluation/frechet.js';
 import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
-import { host } from '../graph/dtype.js';
 import type { Counts } from '../methods/counted.js';
 import type { Stepper } from '../methods/method.js';
 import { peakBytes } from '../machine/memory.js';
@@ -27,7 +25,6 @@ export interface Trained {
 
 const storedValues = z.object({
   evaluations: z.array(z.custom<Judged>()),
-  baseCount: z.number(),
   lossScale: lossScaleSchema.nullable().default(null),
   seconds: z.number().default(0),
   peakBytes: z.number().default(0),
@@ -45,7 +42,6 @@ export interface TrainState {
   lossScale: LossScale | null;
   evaluations: Judged[];
   best: Map<string, HostTensor>;
-  base: GaussianStatistics | null;
 }
 
 /** The loss scale to begin or go on with, told to the task. */
@@ -68,7 +64,6 @@ export function freshState(parts: Trained): TrainState {
     lossScale: startingScale(parts, null),
     evaluations: [],
     best: copyOf(task.parameters),
-    base: null,
   };
 }
 
@@ -76,11 +71,7 @@ export function freshState(parts: Trained): TrainState {
 const copySet = (name: string): string => (name === 'ema' ? 'average' : `copy ${name}`);
 
 export function stored({ task, counts, stepper }: Trained, state: TrainState): RunState {
-  const { optimizer, ownOptimizer, best, base } = state;
-  const statistics = base && new Map([
-    ['mean', host(base.mean, [base.mean.length], 'float64')],
-    ['covariance', host(base.covariance, [base.mean.length, base.mean.length], 'float64')],
-  ]);
+  const { optimizer, ownOptimizer, best } = state;
   return {
     step: state.step,
     round: state.round,
@@ -90,10 +81,9 @@ export function stored({ task, counts, stepper }: Trained, state: TrainState): R
       ...(ownOptimizer && { own: stepper.own!.parameters, ownM: ownOptimizer.m, ownV: ownOptimizer.v }),
       ...(stepper.memory && { memory: stepper.memory }),
       ...Object.fromEntries([...task.copies].map(([name, set]) => [copySet(name), set])),
-      ...(statistics && { base: statistics }),
     },
     values: {
-      evaluations: state.evaluations, baseCount: base?.count ?? 0,
+      evaluations: state.evaluations,
       ...(state.lossScale && { lossScale: state.lossScale }),
       seconds: state.seconds, peakBytes: peakOf(state),
     },
@@ -164,7 +154,6 @@ export function restored(parts: Trained, run: RunState): TrainState {
   for (const [name, copy] of task.copies) for (const [key, t] of set(copySet(name))) copy.set(key, t);
   for (const [name, t] of set('memory')) stepper.memory!.set(name, t);
   Object.assign(counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
-  const base = run.tensors['base'];
   return {
     step: run.step,
     round: run.round,
@@ -175,10 +164,5 @@ export function restored(parts: Trained, run: RunState): TrainState {
     lossScale: startingScale(parts, kept.lossScale),
     evaluations: kept.evaluations,
     best: set('best'),
-    base: base ? {
-      count: kept.baseCount,
-      mean: base.get('mean')!.data as Float64Array,
-      covariance: base.get('covariance')!.data as Float64Array,
-    } : null,
   };
 }

@@ -2,8 +2,10 @@
 import { basename, join } from 'node:path';
 import { judge } from '../evaluation/hacking-guard.js';
 import type { Judged } from '../evaluation/hacking-guard.js';
+import { fewImagesText } from '../evaluation/kid.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { pause } from '../host/pause.js';
+import type { Pipeline } from '../models/pipeline.js';
 import { meanOf } from '../methods/reward-loss.js';
 import { updatesOf } from '../methods/work.js';
 import { applyUpdate } from './apply-update.js';
@@ -19,10 +21,13 @@ import type { PromptSet } from './prompts.js';
 import { savePictures } from '../runs/pictures.js';
 import { evaluationRow } from '../runs/rows.js';
 import type { RunFolder } from '../runs/folder.js';
+import { atBase } from './final.js';
 import { checkFits, freshState, peakOf, restored, roundStart, stored } from './train-state.js';
 import type { RoundStart, Trained } from './train-state.js';
 
 export interface TrainParts extends Trained {
+  /** The base model's. */
+  pipeline: Pipeline;
   prompts: PromptSet;
   evaluator: Evaluator;
   folder: RunFolder;
@@ -64,15 +69,25 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   const spent = (): Spent => ({ step: state.step, rewardQueries: counts.rewardQueries, seconds: state.seconds });
   const over = (): boolean => spentShare(config, spent()) >= 1;
 
+  /** The base model's pictures and their features, for a process that has not made them: the same again. */
+  async function again(): Promise<Measured> {
+    progress.phase('measuring the base model, which evaluations are held against');
+    return atBase(parts, () => evaluator.measure(0, null));
+  }
+
   /** Evaluates with the averaged weights if there are any: they are what is saved. */
   async function evaluate(): Promise<void> {
     progress.phase(state.step === 0 ? 'evaluating the base model' : `evaluating at step ${state.step}`);
     const own = copyOf(task.parameters);
     if (average) loadParameters(task.parameters, average);
-    const measured = await evaluator.measure(state.step, state.step === 0 ? 'self' : state.base);
-    state.base ??= measured.statistics;
+    const measured = await evaluator.measure(state.step, state.step === 0 ? null : (before ??= await again()));
     state.evaluations.push(measured.evaluation);
-    if (state.step === 0) before = measured;
+    if (state.step === 0) {
+      before = measured;
+      const few = measured.features && fewImagesText(...(measured.features.shape as [number, number]));
+      if (few && config.guard.maxFrechet !== null) progress.warn(`guard.maxFrechet: ${few}`);
+      else if (few) progress.phase(few);
+    }
     const { best, stop } = judge(state.evaluations, config.guard);
     if (best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
     loadParameters(task.parameters, own);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { frechetDistance, gaussianStatistics } from '../../src/evaluation/frechet.js';
-import { fewForFrechet, frechetInfinity, kernelDistance } from '../../src/evaluation/kid.js';
+import { fewImagesText, frechetInfinity, kernelDistance } from '../../src/evaluation/kid.js';
 import { writeSafetensors } from '../../src/formats/safetensors.js';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor, Shape } from '../../src/graph/dtype.js';
@@ -138,15 +138,52 @@ describe('distances of sets', () => {
     expect(kernelDistance(x, y)).toBeCloseTo(fixture.get('rows/kid').data[0] as number, 5);
   });
 
+  const rows = (seed: number, count: number, width = 16): HostTensor => host(normal({ seed, stream: 'kid', step: 0 }, 0, count * width), [count, width]);
+
   test('between two sets of one kind KID is about 0 and the Fréchet distance of few is not; FID∞ takes most of that off', () => {
-    const rows = (seed: number, count: number): HostTensor => host(normal({ seed, stream: 'kid', step: 0 }, 0, count * 16), [count, 16]);
-    const [a, b] = [rows(1, 120), rows(2, 4000)];
-    const all = gaussianStatistics(b);
-    const plain = frechetDistance(gaussianStatistics(a), all);
-    expect(plain).toBeGreaterThan(0.3);
-    expect(Math.abs(frechetInfinity(a, all))).toBeLessThan(plain / 3);
+    const [a, b] = [rows(1, 120), rows(2, 120)];
+    const plain = frechetDistance(gaussianStatistics(a), gaussianStatistics(b));
+    expect(plain).toBeGreaterThan(0.6);
+    expect(Math.abs(frechetInfinity(a, b))).toBeLessThan(plain / 3);
     expect(Math.abs(kernelDistance(a, rows(3, 200)))).toBeLessThan(0.03);
-    expect([fewForFrechet(120, 16), fewForFrechet(31, 16), fewForFrechet(10_000, 2048)]).toEqual([false, true, false]);
     expect(() => kernelDistance(a, host(new Float32Array(8), [1, 8]))).toThrow('KID of features');
+    expect(() => kernelDistance(a, rows(3, 200), { paired: true })).toThrow('pairs of one number');
+  });
+
+  test('of pairs of one noise: 0 for the same images, unbiased for others where the plain estimate is not', () => {
+    const a = rows(4, 60);
+    expect([kernelDistance(a, a, { paired: true }), frechetInfinity(a, a)].map((x) => Math.abs(x) < 1e-6)).toEqual([true, true]);
+    // Half of each row is the other's: the sets are of one kind, the pairs are not independent.
+    const [paired, plain] = [true, false].map((how) => {
+      const all = Array.from({ length: 40 }, (_, seed) => {
+        const [x, y] = [rows(10 + seed, 30, 4), rows(100 + seed, 30, 4)];
+        const mixed = Float32Array.from(x.data as Float32Array, (v, i) => Math.SQRT1_2 * (v + (y.data[i] as number)));
+        return kernelDistance(x, host(mixed, x.shape), { paired: how });
+      });
+      const mean = all.reduce((s, v) => s + v, 0) / all.length;
+      return mean / (Math.sqrt(all.reduce((s, v) => s + (v - mean) ** 2, 0)) / all.length);
+    });
+    expect(Math.abs(paired!)).toBeLessThan(3);
+    expect(plain!).toBeLessThan(-5);
+  });
+
+  test('unit vectors are as far apart as rows of their length times √D', () => {
+    const unit = ({ data, shape }: HostTensor, length: number): HostTensor => {
+      const width = shape[1]!;
+      return host(Float32Array.from(data as Float32Array, (v, i) => {
+        const row = (data as Float32Array).subarray(i - (i % width), i - (i % width) + width);
+        return (length * v) / Math.hypot(...row);
+      }), shape);
+    };
+    const [a, b] = [rows(5, 30), host((rows(6, 30).data as Float32Array).map((v) => v + 1), [30, 16])];
+    expect(kernelDistance(unit(a, 1), unit(b, 1))).toBeCloseTo(kernelDistance(unit(a, 4), unit(b, 4)), 4);
+    expect(kernelDistance(unit(a, 1), unit(b, 1))).toBeGreaterThan(0.5);
+  });
+
+  test('few images are told what that means', () => {
+    expect(fewImagesText(32, 768)).toMatch(/32 images cannot fill a space of 768 dimensions/);
+    expect(fewImagesText(1000, 768)).toMatch(/of 1000 images it is too large by an amount that falls as 1\/1000.*nor has Fréchet∞/);
+    expect(fewImagesText(2048, 2048)).not.toBeNull();
+    expect(fewImagesText(10_000, 2048)).toBeNull();
   });
 });

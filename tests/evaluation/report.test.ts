@@ -14,7 +14,7 @@ const hostile = '"><script>alert(1)</script><img src=http://evil.example/x onerr
 function run(changes: Partial<RunReport> = {}): RunReport {
   const evaluations = [0, 10, 20].map((step, i) => ({
     step, reward: 0.2 + 0.1 * i, heldOutReward: 0.3 + 0.02 * i, heldOutError: 0.01,
-    diversity: 0.5 - 0.05 * i, frechet: 0.1 * i,
+    diversity: 0.5 - 0.05 * i, frechet: 0.1 * i, kid: 0.01 * i, drift: 0.2 * i, winRate: 0.5 + 0.2 * i, winRateLow: 0.4 + 0.2 * i, winRateHigh: 0.55 + 0.2 * i,
   }));
   return {
     title: 'draft on emoji-clip',
@@ -29,7 +29,8 @@ function run(changes: Partial<RunReport> = {}): RunReport {
     reported: [],
     exported: [{ path: 'lora', step: 20, why: 'The highest reward.', changes: true }],
     verdict: judge(evaluations),
-    pairs: [{ prompt: 'a cat', seed: 1, base: png, tuned: png }],
+    fewImages: 'The Fréchet distance needs thousands of images.',
+    pairs: [{ prompt: 'a cat', seed: 1, base: png, tuned: png, rewards: [0.2, 0.4], drift: 0.31 }],
     remake: { command: 'attune sample --guidance 3', tuned: '--lora x.safetensors' },
     sweep: [0, 0.5, 1, 1.5].map((strength) =>
       ({ strength, reward: strength, diversity: 0.5, heldOutReward: 0.3, images: [png] })),
@@ -72,9 +73,13 @@ describe('report', () => {
     says(text, 'At step 20, the best, the reward is 0.400 against 0.200 before (+4.00 standard deviations');
     says(text, 'went from 0.300 to 0.340');
     says(text, '80% as diverse');
-    expect(text.match(/<svg /g)).toHaveLength(10);
+    expect(text.match(/<svg /g)).toHaveLength(13);
     says(text, '<tr class="best"><th scope="row">step 20, best</th>\n'
-      + '<td>0.400</td><td>0.340</td><td>0.400</td><td>80%</td><td>0.200</td></tr>');
+      + '<td>0.400</td><td>90%</td><td>0.340</td><td>0.400</td><td>80%</td><td>0.400</td><td>0.200</td><td>0.0200</td></tr>');
+    says(text, '<span>Win rate</span><b>90%</b><span>80% to 95%, images with more than the base model&#39;s');
+    says(text, '<span>Drift</span><b>0.400</b><span>an image from the base model&#39;s; two of its own of one prompt are 0.500 apart');
+    says(text, 'needs thousands of images');
+    says(text, 'seed 1 · reward 0.200 → 0.400 · drift 0.31');
     says(text, '<code>--lora x.safetensors</code> for the tuned one, to <code>attune sample --guidance 3</code>');
     says(text, 'method.k</th><td><code>all');
     says(text, 'prompts.1</th><td><code>b');

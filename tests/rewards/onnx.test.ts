@@ -235,8 +235,8 @@ describe('says what is wrong when it is opened', () => {
     ['index too large', classifier(['b', 3, 16, 16]), { index: 3 }, 'index 3 is none of them'],
     ['open size', classifier(['b', 3, 'h', 'w']), { index: 0 }, 'give the option side'],
     ['no such output', classifier(['b', 3, 16, 16]), { output: 'prob' }, 'has no output prob; its outputs: logits'],
-    ['no image', identity({ x: { shape: ['b', 10] } }), {}, 'cannot be a reward: it takes x [b, 10]'],
-    ['two images', identity({ x: { shape: [1, 3, 8, 8] }, z: { shape: [1, 3, 8, 8] } }), {}, 'cannot be a reward'],
+    ['no image', identity({ x: { shape: ['b', 10] } }), {}, 'cannot judge images: it takes x [b, 10]'],
+    ['two images', identity({ x: { shape: [1, 3, 8, 8] }, z: { shape: [1, 3, 8, 8] } }), {}, 'cannot judge images'],
     ['no tokenizer', captioner, {}, 'reads the prompt (input input_ids): give the option tokenizer'],
     ['one number for the batch', identity({ x: { shape: [2, 3, 8, 8] } }, {
       nodes: [{ op: 'ReduceMean', in: ['x'], out: ['y'], attributes: { keepdims: 0 } }],

@@ -63,10 +63,10 @@ test.each([
 ])('base and tuned pictures of a run, %s', async (name, settings) => {
   const session = await open(...Object.entries(settings));
   const out = join(folder, `run of ${name}`);
-  const base = await session.evaluator.measure(0, 'self');
+  const base = await session.evaluator.measure(0, null);
   train(session);
   await writeWeights(session, out, 'best', 1);
-  const tuned = await session.evaluator.measure(1, null);
+  const tuned = await session.evaluator.measure(1, base);
   const { command, tuned: added } = remakeCommand(session, out)!;
 
   const listed = ['--prompt', PROMPTS[0]!, '--count', '3', '--seed', '5'];

@@ -132,7 +132,7 @@ describe('a run whose judge falls, within what is tolerated', { timeout: 600_000
     // The same pictures, made as the selection of another session.
     const session = await openSession(config(['evaluation.seed', 1_000_000], ['evaluation.final.seed', 5], ['prompts', list],
       ['evaluation.promptSet', await only('a horse')], ['evaluation.prompts', 1]), silent, own(SIGN));
-    expect((await session.evaluator.measure(0, 'self')).evaluation.reward).toBeCloseTo(base.reward, 5);
+    expect((await session.evaluator.measure(0, null)).evaluation.reward).toBeCloseTo(base.reward, 5);
     await session.release();
   });
 });

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { exists } from '../../formats/exists.js';
 import { Command } from 'commander';
+import { measuresOf, measureText } from '../../evaluation/measures.js';
 import { withoutSecrets } from '../../formats/url-secrets.js';
 import { overviewOf } from '../../runs/overview.js';
 import type { Overview } from '../../runs/overview.js';
@@ -13,17 +14,13 @@ import { bestText, chosenRun, dateText, facts, number, stateText } from './choos
 /** Warnings that are shown; the log has them all. */
 const FEW = 5;
 
-const MEASURES = [
-  ['reward', 'reward'], ['heldOutReward', 'held out'], ['diversity', 'diversity'], ['frechet', 'Fréchet'],
-] as const;
-
 /** Evaluations as a table, without columns that nobody measured. */
 function evaluationLines({ base, best, last }: Overview): string[] {
   const shown = ([['base', base], ['best', best], ['last', last]] as const).flatMap(([name, e]) => (e ? [{ name, e }] : []));
-  const columns = MEASURES.filter(([key]) => shown.some(({ e }) => e[key] !== undefined));
+  const columns = measuresOf(shown.map(({ e }) => e));
   return shown.length === 0 ? ['No evaluation yet.'] : table([
-    ['', 'step', ...columns.map(([, title]) => title)],
-    ...shown.map(({ name, e }) => [name, String(e.step), ...columns.map(([key]) => number(e[key]))]),
+    ['', 'step', ...columns.map(({ head }) => head)],
+    ...shown.map(({ name, e }) => [name, String(e.step), ...columns.map(({ name: key, share }) => (share ? measureText(key, e[key]) : number(e[key])))]),
   ]);
 }
 

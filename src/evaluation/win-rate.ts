@@ -1,0 +1,30 @@
+/** @file Win rate: the share of pairs of one prompt and noise in which the tuned model's image has the higher score. */
+import { deviation, groupMeans, meanOf } from './evaluation.js';
+
+export interface Share {
+  readonly mean: number;
+  /** Ends of the 95% interval. */
+  readonly low: number;
+  readonly high: number;
+}
+
+const Z = 1.959963984540054;
+
+/**
+ * Share of pairs in which `after` is higher, an equal one counting half, with Wilson's interval (1927). Images of one prompt
+ * mostly win or lose together: the interval is that of as many independent pairs as give the shares' scatter between prompts
+ * (Kish's design effect, not below 1). Where all pairs agree nothing tells that, and each counts.
+ *
+ * @param groups the prompt of each pair
+ */
+export function winRate(before: ArrayLike<number>, after: ArrayLike<number>, groups: readonly string[]): Share {
+  const wins = Array.from(before, (b, i) => (after[i]! > b ? 1 : after[i]! < b ? 0 : 0.5));
+  const mean = meanOf(wins);
+  const alone = (mean * (1 - mean)) / wins.length;
+  const shares = groupMeans(wins, groups);
+  const between = shares.length < 2 ? 0 : deviation(shares) ** 2 / shares.length;
+  const n = wins.length / (alone === 0 ? 1 : Math.max(1, between / alone));
+  const middle = (mean + (Z * Z) / (2 * n)) / (1 + (Z * Z) / n);
+  const half = (Z / (1 + (Z * Z) / n)) * Math.sqrt((mean * (1 - mean)) / n + (Z * Z) / (4 * n * n));
+  return { mean, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
+}
