@@ -23,8 +23,11 @@ export const RUNS: readonly JudgedRun[] = [
   hack('compressibility', 'draft-lv', 4),
   { ...hack('style', 'draft', 5, 'method.k=1'), name: 'style-draft-1' },
   hack('symmetry', 'draft-lv', 6),
+  hack('style', 'nabla-db', 7, 'steps=24', 'method.beta=1000', 'method.weighting=sigma', 'method.fraction=0.25'),
+  hack('style', 'ddpo', 8, 'batch=8', 'steps=160', 'lr=0.003', 'method.timestepFraction=0.5', 'evaluation.every=32', 'checkpointEvery=40'),
 ];
 
+/** Before the flags of a run, which win. */
 const COMMON = [
   '--threads', '1',
   ...['checkpointEvery=4', 'evaluation.every=4', 'evaluation.final.prompts=0', 'evaluation.sweep=[]', 'guard.enabled=false'].flatMap((s) => ['--set', s]),

@@ -1,7 +1,7 @@
 /** @file All runs of a comparison put together: the numbers that the report, the tables and the claims are made of. */
 import type { Changes, SetFacts } from '../evaluation/compared.js';
 import type { Evaluation } from '../evaluation/evaluation.js';
-import { MEASURE_NAMES } from '../evaluation/measures.js';
+import { MEASURES as MEASURED } from '../evaluation/measures.js';
 import type { MeasureName } from '../evaluation/measures.js';
 import type { RunConfig } from '../training/config.js';
 import type { Comparison } from './config.js';
@@ -13,7 +13,7 @@ import type { Cost, Reach, Spread } from './statistics.js';
 /** Columns of the table, by the name they have in `results.json`. */
 const SPENT = ['step', 'rewardQueries', 'denoiserCalls', 'seconds', 'peakBytes'] as const;
 export type Measure = MeasureName | (typeof SPENT)[number];
-export const MEASURES: readonly Measure[] = [...MEASURE_NAMES, ...SPENT];
+export const MEASURES: readonly Measure[] = [...MEASURED.map(({ name }) => name), ...SPENT];
 
 /** An entry at one of its checkpoints, over seeds. */
 export type Measures = Readonly<Partial<Record<Measure, Spread>>>;
@@ -88,7 +88,7 @@ function changesOf(runs: readonly RunRecord[]): Changes | null {
     const lists = all.map((c) => of(c!));
     return lists.some((l) => !l) ? undefined : lists[0]!.map((_, p) => lists.reduce((sum, l) => sum + l![p]!, 0) / lists.length);
   };
-  return { gain: mean((c) => c.gain)!, heldOut: mean((c) => c.heldOut), diversity: mean((c) => c.diversity) };
+  return { gain: mean((c) => c.gain)!, wins: mean((c) => c.wins), heldOut: mean((c) => c.heldOut), diversity: mean((c) => c.diversity) };
 }
 
 /** @param reported where nothing chose them */

@@ -1,5 +1,7 @@
 /** @file The tables of a comparison as texts, for the page and for Markdown alike. */
+import { bootstrapInterval } from '../evaluation/bootstrap.js';
 import { intervalText } from '../evaluation/compared.js';
+import type { Changes } from '../evaluation/compared.js';
 import { MEASURES as MEASURED } from '../evaluation/measures.js';
 import { numberText } from '../evaluation/ticks.js';
 import { MEASURES } from './results.js';
@@ -55,15 +57,19 @@ export function resultTable(results: Results, at: (entry: EntryResult) => Measur
 export function changeTable(results: Results): Table | null {
   const told = results.entries.filter((e) => e.changes !== null && e.changes.gain.length > 0);
   if (told.length === 0) return null;
-  const columns = ([['gain, deviations', 'gain'], ['held-out reward', 'heldOut'], ['diversity', 'diversity']] as const)
+  const columns = ([['gain, deviations', 'gain'], ['wins', 'wins'], ['held-out reward', 'heldOut'], ['diversity', 'diversity']] as const)
     .filter(([, of]) => told.some((e) => e.changes![of]));
-  const cell = (changes: readonly number[] | undefined): string => {
+  const cell = (changes: readonly number[] | undefined, of: keyof Changes): string => {
     if (!changes) return '–';
     const mean = changes.reduce((a, b) => a + b, 0) / changes.length;
+    if (of === 'wins') {
+      const sure = bootstrapInterval(changes);
+      return `${percent(mean)}${sure ? ` (${percent(Math.max(0, sure.low))} to ${percent(Math.min(1, sure.high))})` : ''}`;
+    }
     const interval = intervalText(changes);
     return `${mean < 0 ? '−' : '+'}${numberText(Math.abs(mean))}${interval === '' ? '' : ` (${interval})`}`;
   };
-  return { head: ['', ...columns.map(([name]) => name)], rows: told.map((e) => [e.name, ...columns.map(([, of]) => cell(e.changes![of]))]) };
+  return { head: ['', ...columns.map(([name]) => name)], rows: told.map((e) => [e.name, ...columns.map(([, of]) => cell(e.changes![of], of))]) };
 }
 
 function reachText({ cost, reached, seeds }: Reach, write: (x: number) => string): string {

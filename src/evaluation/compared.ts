@@ -4,6 +4,7 @@ import { bootstrapInterval } from './bootstrap.js';
 import { deviation, evaluationSchema, groupMeans, pairedDifference } from './evaluation.js';
 import type { Judged } from './hacking-guard.js';
 import { numberText } from './ticks.js';
+import { winsOf } from './win-rate.js';
 
 export const setSchema = z.object({
   /** The list that the prompts are from. */
@@ -17,10 +18,12 @@ export const setSchema = z.object({
   untrained: z.boolean(),
 });
 
-/** Tuned less base, a mean a prompt in the order of their first appearance. */
+/** Tuned less base (but for wins), a mean a prompt in the order of their first appearance. */
 const changesSchema = z.object({
   /** Of the reward, in standard deviations of the base model's images; empty if those all have the same reward. */
   gain: z.array(z.number()),
+  /** Share of a prompt's images with more reward than the base model's of the same noise. */
+  wins: z.array(z.number()).optional(),
   heldOut: z.array(z.number()).optional(),
   diversity: z.array(z.number()).optional(),
 });
@@ -60,6 +63,7 @@ export function compared(on: SetFacts, base: Measured, tuned: Measured): Compare
   const [from, to] = [base.evaluation, tuned.evaluation];
   const changes: Changes = {
     gain: unit > 0 ? byPrompt(base.prompts, base.rewards, tuned.rewards, unit) : [],
+    wins: groupMeans(winsOf(base.rewards, tuned.rewards), base.prompts),
     ...(from.heldOutScores && to.heldOutScores && { heldOut: byPrompt(base.prompts, from.heldOutScores, to.heldOutScores) }),
     ...(from.diversities && to.diversities && { diversity: to.diversities.map((d, i) => d - from.diversities![i]!) }),
   };

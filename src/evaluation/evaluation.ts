@@ -25,7 +25,7 @@ export const evaluationFields = z.object({
   drift: z.number().optional(),
   /** The same by LPIPS. */
   driftLpips: z.number().optional(),
-  /** Share of the images with more reward than the base model's of the same prompt and noise, with its 95% interval; its own is a half. */
+  /** Share of the images with more reward than the base model's of the same prompt and noise, with its 95% interval. The base model has none. */
   winRate: z.number().optional(),
   winRateLow: z.number().optional(),
   winRateHigh: z.number().optional(),

@@ -32,8 +32,6 @@ export const MEASURES: readonly Measure[] = [
 export const measuresOf = (evaluations: readonly Partial<Evaluation>[]): Measure[] =>
   MEASURES.filter(({ name }) => evaluations.some((e) => e[name] !== undefined));
 
-export const MEASURE_NAMES: readonly MeasureName[] = MEASURES.map(({ name }) => name);
-
 /** "62%" or "0.412"; a dash for what was not measured. */
 export function measureText(name: MeasureName, value: number | undefined): string {
   if (value === undefined) return '–';

@@ -78,18 +78,18 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
     const held = heldOut && (await heldOut.score(images, prompts));
     const rows = features && (await features.images(images));
     const diverse = rows && diversities(rows, prompts);
-    const base = from ?? { images, rewards, heldOut: held, features: rows };
+    const base = from ?? { images, features: rows };
     const drift = rows && base.features && paired ? drifts(base.features, rows) : null;
     const byLpips = lpips && paired ? (from ? await lpips.distances(base.images, images) : [0]) : null;
     const evaluation: Judged = {
       step,
       reward: meanOf(rewards),
       ...(shares.size > 0 && { rewardParts: Object.fromEntries([...shares].map(([name, r]) => [name, meanOf(r)])) }),
-      ...wins('winRate', base.rewards, rewards, prompts),
+      ...(from && wins('winRate', from.rewards, rewards, prompts)),
       ...(held && {
         heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length), heldOutScores: [...held],
       }),
-      ...(held && base.heldOut && wins('heldOutWinRate', base.heldOut, held, prompts)),
+      ...(held && from?.heldOut && wins('heldOutWinRate', from.heldOut, held, prompts)),
       ...(diverse && { diversity: meanOf(diverse), diversities: diverse }),
       ...(drift && { drift: meanOf(drift) }),
       ...(byLpips && { driftLpips: meanOf(byLpips) }),

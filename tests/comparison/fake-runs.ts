@@ -55,7 +55,8 @@ export async function writeRun(root: string, job: Job, run: FakeRun): Promise<vo
   const rows = rewards.flatMap((reward, k) => [
     ...(k === 0 ? [] : [{ step: 10 * k - 1, reward, loss: 0, gradNorm: 1, seconds: 10 * k - 1 }]),
     {
-      step: 10 * k, evalReward: reward, heldOutReward: reward / 2, heldOutError: 0.01, ...(diversity && { diversity: diversity(k), frechet: k / 10 }),
+      step: 10 * k, evalReward: reward, heldOutReward: reward / 2, heldOutError: 0.01, ...(diversity && { diversity: diversity(k), frechet: k / 10, kid: k / 100, drift: k / 20 }),
+      ...(k > 0 && { winRate: 0.5 + k / 10, winRateLow: 0.4 + k / 10, winRateHigh: 0.6 + k / 10 }),
       rewardQueries: 10 * k * queriesAnUpdate, denoiserCalls: 1000 * k, seconds: 10 * k,
     },
   ]);

@@ -77,7 +77,7 @@ describe('the best checkpoint', () => {
     const folder = await mkdtemp(join(root, 'reported-'));
     const on = { list: 'heldout', prompts: 16, images: 32, seed: 1_000_000, untrained: true };
     const at = (reward: number, diversity: number) => ({ step: 0, reward, heldOutReward: 0.6, heldOutError: 0.1, diversity, frechet: 0 });
-    const reported = [{ on, base: at(0.11, 0.4), tuned: at(0.77, 0.2), gainInDeviations: 2, gainError: 0.1, changes: { gain: [1, 2, 3, 4, 5], diversity: [-0.2, -0.1, 0, -0.3, -0.1] } }];
+    const reported = [{ on, base: at(0.11, 0.4), tuned: at(0.77, 0.2), gainInDeviations: 2, gainError: 0.1, changes: { gain: [1, 2, 3, 4, 5], wins: [0.5, 1, 1, 0.5, 0], diversity: [-0.2, -0.1, 0, -0.3, -0.1] } }];
     await writeRun(folder, jobOf(of, 'base', 0), { rewards: [0.1] });
     await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], summary: { reported } });
     await writeComparison(of, jobs, folder, [], 'attune compare', unwarned);
@@ -85,7 +85,7 @@ describe('the best checkpoint', () => {
     expect(text).toContain('16 prompts of heldout that are not trained on');
     expect(text).toContain('| base | 1 | 0.110 | 0.600 | 0.400 | 100% |');
     expect(text).toContain('| fast | 1 | 0.770 | 0.600 | 0.200 | 50% |');
-    expect(text).toMatch(/\| fast \| \+3\.00 \(\+\d\.\d+ to \+\d\.\d+\) \| −0\.140 \(−0\.\d+ to [+−]0\.\d+\) \|/);
+    expect(text).toMatch(/\| fast \| \+3\.00 \(\+\d\.\d+ to \+\d\.\d+\) \| 60% \(\d+% to \d+%\) \| −0\.140 \(−0\.\d+ to [+−]0\.\d+\) \|/);
     expect(text).not.toContain('reward queries |');
   });
 
@@ -95,7 +95,7 @@ describe('the best checkpoint', () => {
     await writeRun(folder, jobOf(of, 'fast', 0), { rewards: [0.1, 0.3], diversity: null });
     await writeComparison(of, jobs, folder, [], 'attune compare', unwarned);
     const text = await readFile(join(folder, 'results.md'), 'utf8');
-    expect(text).toContain('| fast | 1 | 0.300 | 0.150 | 10 |');
+    expect(text).toContain('| fast | 1 | 0.300 | 60% | 0.150 | 10 |');
     for (const word of ['diversity', 'Fréchet', 'NaN']) expect(text.includes(word), word).toBe(false);
     expect(await readdir(join(folder, 'figures'))).not.toContain('front-diversity.svg');
   });
@@ -104,8 +104,8 @@ describe('the best checkpoint', () => {
 describe('files', () => {
   test('Markdown has the tables, and figures that exist', async () => {
     const text = await read('results.md');
-    expect(text).toContain('| fast | 2 | 0.700 ± 0.14 | 0.350 ± 0.071 | 0.100 | 20% | 0.200 |');
-    expect(text).toContain('| best-of-4 | 2 | 0.300 |');
+    expect(text).toContain('| fast | 2 | 0.700 ± 0.14 | 70% | 0.350 ± 0.071 | 0.100 | 20% | 0.100 | 0.200 | 0.0200 |');
+    expect(text).toContain('| best-of-4 | 2 | 0.300 | – |');
     expect(text).toContain('| slow | 20 | 20 | 2,000 | 20 | × 1.0 |');
     expect(text).toMatch(/\| slow \| not reached \|/);
     expect(text).toContain('> slow, seed 1, failed: no <memory>');

@@ -35,7 +35,7 @@ test('what changed is told prompt by prompt, of the measures that there are', ()
   };
   const unit = Math.sqrt(4 / 3);
   const { changes } = compared(on, with_([0, 0, 1, 1], [0.5, 0.25]), { ...with_([1, 2, 1, 1], [0.25, 0.5]), rewards: Float32Array.from([1, 3, 3, 5]) });
-  expect(changes).toEqual({ gain: [1 / unit, 3 / unit].map((g) => expect.closeTo(g, 6)), heldOut: [1.5, 0], diversity: [-0.25, 0.25] });
+  expect(changes).toEqual({ wins: [1, 1], gain: [1 / unit, 3 / unit].map((g) => expect.closeTo(g, 6)), heldOut: [1.5, 0], diversity: [-0.25, 0.25] });
 });
 
 describe('an interval', () => {
