@@ -1,14 +1,7 @@
 /** @file Win rate: the share of pairs of one prompt and noise in which the tuned model's image has the higher score. */
 import { deviation, groupMeans, meanOf } from './evaluation.js';
-
-export interface Share {
-  readonly mean: number;
-  /** Ends of the 95% interval. */
-  readonly low: number;
-  readonly high: number;
-}
-
-const Z = 1.959963984540054;
+import { wilson } from './wilson.js';
+import type { Share } from './wilson.js';
 
 /** 1 for each pair in which `after` is higher, a half for equal ones, 0 for others. */
 export const winsOf = (before: ArrayLike<number>, after: ArrayLike<number>): number[] =>
@@ -28,7 +21,5 @@ export function winRate(before: ArrayLike<number>, after: ArrayLike<number>, gro
   const shares = groupMeans(wins, groups);
   const between = shares.length < 2 ? 0 : deviation(shares) ** 2 / shares.length;
   const n = wins.length / (alone === 0 ? 1 : Math.max(1, between / alone));
-  const middle = (mean + (Z * Z) / (2 * n)) / (1 + (Z * Z) / n);
-  const half = (Z / (1 + (Z * Z) / n)) * Math.sqrt((mean * (1 - mean)) / n + (Z * Z) / (4 * n * n));
-  return { mean, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
+  return wilson(mean * n, n)!;
 }

@@ -107,8 +107,8 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
 }
 
 function wins<N extends 'winRate' | 'heldOutWinRate'>(name: N, before: Float32Array, after: Float32Array, prompts: readonly string[]): Partial<Judged> {
-  const { mean, low, high } = winRate(before, after, prompts);
-  return { [name]: mean, [`${name}Low`]: low, [`${name}High`]: high };
+  const { rate, low, high } = winRate(before, after, prompts);
+  return { [name]: rate, [`${name}Low`]: low, [`${name}High`]: high };
 }
 
 /** Of two sets' features; the same set is at 0 from itself. */

@@ -9,13 +9,13 @@ const own = (n: number): string[] => Array.from({ length: n }, (_, i) => String(
 test('a win rate counts ties half and has Wilson\'s interval', () => {
   const before = new Array<number>(10).fill(0);
   // 7 wins, 2 ties, 1 loss: 0.8 of 10; the interval as statsmodels' proportion_confint(8, 10, method="wilson") has it.
-  const { mean, low, high } = winRate(before, [1, 1, 1, 1, 1, 1, 1, 0, 0, -1], own(10));
-  expect(mean).toBe(0.8);
-  expect([low, high]).toEqual([expect.closeTo(0.490162, 5), expect.closeTo(0.943318, 5)]);
+  const { rate, low, high } = winRate(before, [1, 1, 1, 1, 1, 1, 1, 0, 0, -1], own(10));
+  expect(rate).toBeCloseTo(0.8, 12);
+  expect([low, high]).toEqual([expect.closeTo(0.49016, 4), expect.closeTo(0.94332, 4)]);
   const all = winRate(before, before.map((x) => x + 1), own(10));
-  expect([all.mean, all.high]).toEqual([1, expect.closeTo(1, 12)]);
-  expect(all.low).toBeCloseTo(0.722467, 5);
-  expect(winRate(before, before, own(10)).mean).toBe(0.5);
+  expect([all.rate, all.high]).toEqual([1, expect.closeTo(1, 12)]);
+  expect(all.low).toBeCloseTo(0.72246, 4);
+  expect(winRate(before, before, own(10)).rate).toBe(0.5);
 });
 
 test('images of one prompt that win together count as fewer', () => {
@@ -24,7 +24,7 @@ test('images of one prompt that win together count as fewer', () => {
   const width = ({ low, high }: { low: number; high: number }): number => high - low;
   const zeros = new Array<number>(32).fill(0);
   const together = winRate(zeros, after, prompts);
-  expect(together.mean).toBe(0.5);
+  expect(together.rate).toBe(0.5);
   expect(width(together)).toBeGreaterThan(1.6 * width(winRate(zeros, after, own(32))));
 });
 
