@@ -8,7 +8,7 @@ import { dirname, join, relative } from 'node:path';
 import process from 'node:process';
 
 const LAYERS = [
-  'host', 'graph', 'runtime', 'machine', 'random', 'formats', 'nn', 'models', 'loading', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search',
+  'host', 'graph', 'runtime', 'machine', 'random', 'formats', 'workers', 'nn', 'models', 'loading', 'schedulers', 'rewards', 'evaluation', 'methods', 'sampling', 'search',
   'runs', 'training', 'comparison', 'studio', 'cli',
 ];
 /** Packages that one folder alone may import, the reason being that it stands for them. */

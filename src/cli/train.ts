@@ -29,7 +29,7 @@ export interface TrainFlags {
 }
 
 /** Fields that a run that goes on may have otherwise: they change no more than rounding. */
-const PLACE = new Set(['device', 'threads', 'microbatch', 'memory']);
+const PLACE = new Set(['device', 'threads', 'workers', 'microbatch', 'memory']);
 
 /** The configuration of `start`, file, environment and flags, in that order. @throws ConfigError naming the field */
 export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfig> = {}): Promise<RunConfig> {
@@ -63,6 +63,7 @@ export function withRunFlags(command: Command): Command {
     .option('--seed <n>', 'seed of everything', parseNumber)
     .option('--device <name>', 'cpu, webgpu or cuda')
     .option('--threads <n>', 'threads of one operator', parseNumber)
+    .option('--workers <n>', 'parts of a round that are computed at the same time, each by a thread that holds the model (CPU; default: 1)', parseNumber)
     .option('--memory <size>', 'what may be taken of the memory that is computed in, as 8GiB (default: all that is known to be there)')
     .option('--set <key=value>', 'any setting by its dotted name, e.g. --set method.k=all (repeatable); attune list settings explains all', collect, []);
 }
@@ -97,7 +98,7 @@ async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
   const config = await storedConfig(flags.resume!);
   const changed = Object.keys(FIELDS).filter((f) => flags[f] !== undefined && !PLACE.has(f));
   if (changed.length > 0 || flags.set.length > 0 || flags.reward.length > 0 || flags.config !== undefined || flags.recipe !== undefined) {
-    throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings (but for --threads, --device, --microbatch and --memory), or start a new run`);
+    throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings (but for --threads, --workers, --device, --microbatch and --memory), or start a new run`);
   }
   const place = Object.fromEntries([...PLACE].filter((f) => flags[f] !== undefined).map((f) => [f, flags[f]]));
   return resolveConfig({ ...config, ...place }, []);
@@ -135,7 +136,7 @@ export function trainCommand(): Command {
   return withRunFlags(new Command('train'))
     .description('Fine-tune a text-to-image model to a reward. Without arguments: the bundled model, in about two minutes.')
     .option('--out <dir>', 'run folder (default: runs/<time>-<method>)')
-    .option('--resume <dir>', 'go on with the run in this folder, with its own settings (--threads, --device, --microbatch and --memory may be others)')
+    .option('--resume <dir>', 'go on with the run in this folder, with its own settings (--threads, --workers, --device, --microbatch and --memory may be others)')
     .option('--force', 'go on though model, rewards, prompts, programs or processor have changed since; the change is written down')
     .option('--json', 'the result as JSON')
     .option('--quiet', 'no progress')

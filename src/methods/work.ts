@@ -59,6 +59,27 @@ const inOrder: Executor = async (cuts, work, take) => {
   for (const cut of cuts) take(cut, await work(cut));
 };
 
+/** Up to `count` at a time, the first ones first. After a failure no further one is begun, and those under way are waited for. */
+export function atOnce(count: number): Executor {
+  return async (cuts, work, take) => {
+    let next = 0;
+    let failed = false;
+    const one = async (): Promise<void> => {
+      while (next < cuts.length && !failed) {
+        const cut = cuts[next++]!;
+        try {
+          take(cut, await work(cut));
+        } catch (error) {
+          failed = true;
+          throw error;
+        }
+      }
+    };
+    const ends = await Promise.allSettled(Array.from({ length: count }, one));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  };
+}
+
 /** Who computes, and what is being computed. */
 export interface Work {
   readonly executor: Executor;

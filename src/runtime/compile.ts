@@ -6,7 +6,7 @@ import type { Graph } from '../graph/onnx/export.js';
 import type { Tensor } from '../graph/tensor.js';
 import { pause } from '../host/pause.js';
 import { asFed, createSession, toDevice, toHost } from './device.js';
-import type { Device, DeviceValue, Session, SessionOptions } from './device.js';
+import type { Device, DeviceValue, SessionOptions } from './device.js';
 import { deviceFailure } from './device-failure.js';
 import { lookup, share } from './frozen.js';
 import type { SharedValue, Weights } from './frozen.js';
@@ -17,6 +17,8 @@ import { HIDING } from './hidden-shapes.js';
 import { lowered } from './lower.js';
 import { refuseHuge } from './webgpu.js';
 import { isFinite, nonFiniteError } from './non-finite.js';
+import { openPooled } from './session-pool.js';
+import type { RunningSession, SessionPool } from './session-pool.js';
 
 export interface CompileOptions {
   device?: Device;
@@ -54,6 +56,8 @@ export interface CompileOptions {
   checkFinite?: boolean;
   /** Inputs that are uploaded on WebGPU when they have changed; whoever opened it releases it after all that is compiled with it. */
   copies?: DeviceCopies | undefined;
+  /** Where sessions on the CPU are opened instead of here, so that several runs can go on at once. */
+  pool?: SessionPool | undefined;
   /** Further ONNX Runtime session options. */
   session?: SessionOptions;
 }
@@ -86,7 +90,7 @@ export interface Executable<O extends string = string> {
   run(feeds: Feeds): Promise<Record<O, HostTensor>>;
   /** Frees the session and its share of the weights, once; running it afterwards is an error. */
   release(): Promise<void>;
-  readonly session: Session;
+  readonly session: RunningSession;
   /** What was asked for, and how. */
   readonly graph: Graph & { outputs: Readonly<Record<O, Tensor>> };
   readonly options: CompileOptions;
@@ -170,7 +174,10 @@ export async function compile<O extends string>(
   }
   await throwIfAborted(options.signal).catch(letGo); // what came before may have taken its time
   const externalData = [...baked].map(([path, { data }]) => ({ path, data: bytesOf(data) }));
-  const session = await createSession(exportOnnx({ ...compiled, baked }), device, { ...ort, externalData }).catch(letGo);
+  const model = exportOnnx({ ...compiled, baked });
+  // Their workers keep what is fixed.
+  const pooled = device === 'cpu' && !bake ? options.pool : undefined;
+  const session = await (pooled ? openPooled(pooled, model, ort, fixed) : createSession(model, device, { ...ort, externalData })).catch(letGo);
   await throwIfAborted(options.signal).catch(async (error: unknown) => {
     await session.release();
     letGo(error);
@@ -185,7 +192,7 @@ export async function compile<O extends string>(
     derivedBytes: [...new Map(shared.map(({ made, bytes }) => [made, bytes])).values()].reduce((sum, n) => sum + n, 0),
     async run(feeds) {
       await throwIfAborted(options.signal);
-      const values = Object.fromEntries(fixed);
+      const values = pooled ? {} : Object.fromEntries(fixed);
       let fed = 0;
       for (const [name, t] of asked) {
         const value = lookup(feeds, name);

@@ -27,7 +27,7 @@ interface Shared {
 }
 
 /** @param execution where it computes, and what ends it early */
-export function openRuntime(execution: Execution = {}): Runtime {
+export function openRuntime(execution: Execution & Pick<CompileOptions, 'pool'> = {}): Runtime {
   const keys = openGraphKeys();
   const shared = new Map<string, Shared>();
   let opened = 0;

@@ -7,8 +7,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { inCuts } from '../methods/cuts.js';
 import type { GraphFacts } from '../methods/cuts.js';
 import type { SampleReward, Sampling, TaskExecutable } from '../methods/task.js';
-import { openWork } from '../methods/work.js';
-import type { Executor } from '../methods/work.js';
+import { atOnce, openWork } from '../methods/work.js';
 import type { Condition, Denoiser } from '../models/denoiser.js';
 import { decodeImages } from '../models/latents.js';
 import { denoiserOf, latentFactor, latentShape, vaeScope } from '../models/pipeline.js';
@@ -23,6 +22,7 @@ import { releasedOnFailure } from '../host/resources.js';
 import { openDeviceCopies } from '../runtime/device-copies.js';
 import { openRuntime } from '../runtime/runtime.js';
 import type { Runtime } from '../runtime/runtime.js';
+import type { SessionPool } from '../runtime/session-pool.js';
 import type { Plan } from '../schedulers/plan.js';
 import type { Process } from '../schedulers/process.js';
 import { isGuided, NEGATIVE, openConditions, POSITIVE } from '../models/conditions.js';
@@ -58,8 +58,8 @@ export interface SamplingOptions {
   compile: Execution;
   /** Where graphs go instead of being compiled, to see what they would take; prompts are not encoded then. */
   dry?: Runtime;
-  /** Who computes the cuts of a round, and when; default: this process, in order. */
-  executor?: Executor;
+  /** Workers that compute the cuts of a round; default: this thread, in order. */
+  pool?: SessionPool | undefined;
 }
 
 /** Of graphs that are not run. */
@@ -104,11 +104,12 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     const score = reward.differentiable ? reward.trace(images) : null;
     const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
 
-    const runtime = options.dry ?? openRuntime(options.compile);
+    const runtime = options.dry ?? openRuntime({ ...options.compile, pool: options.pool });
     const readsPrompt = (name: string): boolean => name.startsWith(POSITIVE) || name.startsWith(NEGATIVE);
     const copies = options.compile.device === 'webgpu'
       ? resources.use(openDeviceCopies((name) => readsPrompt(name) || tuned?.keeps(name) === true)) : undefined;
-    const work = openWork(options.executor);
+    const executor = options.pool && atOnce(options.pool.workers);
+    const work = openWork(executor);
     const unscaled: Feeds = { [LOSS_SCALE.node.name!]: scalarHost(1) };
     async function compile<O extends string>(
       outputs: Readonly<Record<O, Tensor>>, facts: GraphFacts<O> = {}, of = work,
@@ -123,7 +124,7 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     }
 
     // Whoever wants images decodes them himself.
-    const decoder = resources.use(await compile({ images }, {}, openWork()));
+    const decoder = resources.use(await compile({ images }, {}, openWork(executor)));
     const decode = async (samples: HostTensor): Promise<HostTensor> =>
       (await decoder.run({ latents: samples }, new Array<string>(samples.shape[0]!).fill(''))).images;
     const record: SampleReward['record'] = (scores, prompts) => {

@@ -3,7 +3,7 @@
 /** Flags by the names that commander gives them, and the settings that they are. `--reward` and `--set` are beside them. */
 export const FIELDS: Readonly<Record<string, string>> = {
   model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', precision: 'precision', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', microbatch: 'microbatch', lr: 'lr', seed: 'seed',
-  guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads', memory: 'memory',
+  guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads', workers: 'workers', memory: 'memory',
 };
 
 const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

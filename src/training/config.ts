@@ -165,7 +165,9 @@ export const configSchema = z.strictObject({
     .describe('`auto` is `mixed` on a WebGPU device that computes in float16, and `float32` elsewhere. `float16-storage` and `bfloat16-storage` keep the frozen weights in half of the memory and widen them where '
       + 'they are used, which takes longer; `mixed` computes in float16 as well, for GPUs. What is trained is float32 always.'),
   threads: whole.optional()
-    .describe('Of the CPU; all cores by default.'),
+    .describe('Of the CPU, for one operator; all cores by default, and one for each of several workers.'),
+  workers: whole.max(256).default(1)
+    .describe('Threads that each compute another part (`microbatch`) of a round at the same time, on the CPU. Each holds the model. Any number makes the same bits, as long as `microbatch` and `threads` are the same; several workers take quarters of the batch by default.'),
   memory: z.string().refine((text) => parseSize(text) !== null, 'a size, as 8GiB or 800MiB').optional()
     .describe('What the run may take of the memory that it computes in, as 8GiB; by default all that there is, where that is known.'),
 });
@@ -279,6 +281,22 @@ function cuttable(config: RunConfig): RunConfig {
   throw new ConfigError(`microbatch: ${batch} images (batch) cannot be cut into parts of ${microbatch}; take a divisor of ${batch}`);
 }
 
+/** Into how many parts a batch is cut for workers where nothing says so: not by their number, on which no bit depends. */
+const PARTS = 4;
+
+/**
+ * What several workers compute, written down so that any number of them, or none, makes the same bits later.
+ *
+ * @throws ConfigError for workers on a GPU, which computes one thing at a time
+ */
+function forWorkers(config: RunConfig): RunConfig {
+  const { workers, device, batch, threads = 1 } = config;
+  if (workers === 1) return config;
+  if (device !== 'cpu') throw new ConfigError(`workers: ${device} computes one thing at a time; leave out --workers, or take --device cpu`);
+  const parts = Array.from({ length: batch }, (_, i) => i + 1).find((n) => n >= Math.min(PARTS, batch) && batch % n === 0)!;
+  return { ...config, threads, microbatch: config.microbatch ?? batch / parts };
+}
+
 /** @throws ConfigError for a sampler that is for other processes than the family's */
 function suitable(config: RunConfig, family: Pick<ModelFamily, 'name' | 'process'> | undefined): RunConfig {
   if (!family) return config; // whether it suits the model is seen once that is loaded
@@ -308,7 +326,7 @@ export function resolveConfig(
   refuseAccumulate(tree);
   const settings = other ? over({ ...OTHER_MODELS, ...(family ?? sd1).defaults.training }, tree) : tree;
   const result = configSchema.safeParse(settings);
-  if (result.success) return suitable(cuttable(result.data), other ? family : small);
+  if (result.success) return suitable(forWorkers(cuttable(result.data)), other ? family : small);
   const unknown = result.error.issues.find((i) => i.code === 'unrecognized_keys');
   if (unknown) {
     const key = [...unknown.path, unknown.keys[0]!].join('.');

@@ -16,6 +16,7 @@ import type { PrecisionName } from '../nn/precision.js';
 import type { Downloads } from '../rewards/published.js';
 import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
+import { openSessionThreads } from '../workers/session-threads.js';
 import { openScorer } from '../rewards/scorer.js';
 import type { Execution } from '../runtime/compile.js';
 import type { Resources } from '../host/resources.js';
@@ -133,6 +134,7 @@ export async function openMaterials(
   const compile: Execution = {
     device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
   };
+  const pool = config.workers > 1 ? resources.use(openSessionThreads(config.workers)) : undefined;
   const warn = (text: string): void => progress.warn(text);
   const downloads = downloadsTo(progress, signal);
   let loading: Promise<Pipeline> | null = null;
@@ -174,6 +176,7 @@ export async function openMaterials(
     adaptation: adaptationOf(config),
     reward,
     compile,
+    pool,
     warn,
   };
   return {

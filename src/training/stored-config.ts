@@ -24,13 +24,13 @@ export async function storedConfig(path: string): Promise<RunConfig> {
 
 /** Whether two configurations compute the same but for rounding. */
 const sameRun = (a: RunConfig, b: RunConfig): boolean => {
-  const place = { device: 'cpu', threads: undefined, microbatch: undefined, memory: undefined } as const;
+  const place = { device: 'cpu', threads: undefined, workers: 1, microbatch: undefined, memory: undefined } as const;
   return isDeepStrictEqual({ ...a, ...place }, { ...b, ...place });
 };
 
 /**
  * Takes a run folder for a configuration; to resume it must be the one that the run was started with, but for device,
- * threads, microbatch and memory.
+ * threads, workers, microbatch and memory.
  *
  * @throws ConfigError as `openRunFolder`, for a run of other settings, and for one that has nothing to go on from
  */
