@@ -142,7 +142,7 @@ export const entriesOf = (comparison: Comparison): string[] =>
   ['base', ...comparison.bestOf.map((n) => `best-of-${n}`), ...Object.keys(comparison.entries)];
 
 /** Settings that do not change what a run computes. */
-const IDLE = new Set(['threads']);
+const IDLE = new Set(['threads', 'workers']);
 
 /** The first setting in which a run that exists differs from the one that is wanted, in words; null for none. */
 export function changedSetting(job: Job, stored: RunConfig): string | null {

@@ -111,9 +111,12 @@ export async function forecast(of: ForecastOf): Promise<Forecast> {
   const onHost = device === 'cpu';
   // Each session on the CPU keeps what its largest run took; on WebGPU all share one pool; CUDA's sessions keep their own.
   const values = device === 'webgpu' ? Math.max(...training.map((g) => g.values)) : sum(training.map((g) => g.values));
+  // Each worker holds what its sessions read, beside the thread that has loaded it, and takes what one thread takes.
+  const running = fed + sum(training.map((g) => g.session)) + (onHost ? values + held : 0);
+  const inSessions = options.pool ? held + options.pool.workers * (weights + running) : running;
   return {
     weights, held, graphs, optimizer,
-    host: common + Math.max(onHost ? total(encoder) + encoding : encoder.session, fed + sum(training.map((g) => g.session)) + (onHost ? values + held : 0)),
+    host: common + Math.max(onHost ? total(encoder) + encoding : encoder.session, inSessions),
     device: onHost ? null : Math.max(encoder.values + encoding, values + held),
     flops: Math.max(...training.map((g) => g.flops)),
   };

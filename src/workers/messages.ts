@@ -28,7 +28,7 @@ export type Request =
 export type Answer = { readonly outputs: ReadonlyMap<string, HostTensor> | null } | { readonly error: string };
 
 /** A tensor in memory of its own that a message can take along, for views would take all that they are views of. */
-export function parcel({ dtype, shape, data }: HostTensor): { readonly tensor: HostTensor; readonly buffer: ArrayBuffer } {
+function parcel({ dtype, shape, data }: HostTensor): { readonly tensor: HostTensor; readonly buffer: ArrayBuffer } {
   const own = data.slice();
   return { tensor: { dtype, shape, data: own }, buffer: own.buffer as ArrayBuffer };
 }

@@ -1,5 +1,5 @@
 /** @file A method does not know how its round is cut: same statistics and gradients; same bits in whatever order the cuts are made. */
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { stopGradient } from '../../src/graph/grad.js';
@@ -9,11 +9,13 @@ import { inCuts } from '../../src/methods/cuts.js';
 import { fixedSum } from '../../src/methods/fixed-sum.js';
 import { METHODS } from '../../src/methods/index.js';
 import type { Update } from '../../src/methods/method.js';
-import { cutName, cutsOf, openWork, updatesOf } from '../../src/methods/work.js';
+import { atOnce, cutName, cutsOf, openWork, updatesOf } from '../../src/methods/work.js';
 import type { Executor } from '../../src/methods/work.js';
 import { input } from '../../src/graph/tensor.js';
 import { normal, permutation } from '../../src/random/random.js';
 import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
+import type { SessionPool } from '../../src/runtime/session-pool.js';
+import { openSessionThreads } from '../../src/workers/session-threads.js';
 import { NO_DATA, tinyTask } from './tiny-task.js';
 
 const BATCH = 8;
@@ -41,10 +43,10 @@ const data: typeof NO_DATA = {
 
 /** The updates of two rounds; each is applied before the next where `applied`. */
 async function updates(
-  name: string, options: object, microbatch: number, { executor, applied = false }: { executor?: Executor; applied?: boolean } = {},
+  name: string, options: object, microbatch: number, { executor, pool, applied = false }: { executor?: Executor; pool?: SessionPool; applied?: boolean } = {},
 ): Promise<Update[]> {
   const method = METHODS.find((m) => m.name === name)!;
-  const task = await tinyTask({ eta: 1, lastStep: 'ddpo', batch: BATCH, microbatch, data, ...(executor && { executor }) });
+  const task = await tinyTask({ eta: 1, lastStep: 'ddpo', batch: BATCH, microbatch, data, ...(executor && { executor }), ...(pool && { pool }) });
   const stepper = await method.create(task, method.options.parse(options));
   const state = initAdamW(task.parameters);
   const all: Update[] = [];
@@ -126,7 +128,17 @@ describe.each(CASES)('%s %o', (name, options) => {
   });
 });
 
-test.each(CASES.filter(([name], i) => ['draft-lv', 'nabla-db', 'ddpo', 'dpo', 'sharpen-rlhf'].includes(name) && CASES[i - 1]?.[0] !== name))(
+const threads = openSessionThreads(3);
+afterAll(threads.release);
+
+const TOGETHER = CASES.filter(([name], i) => ['draft-lv', 'nabla-db', 'ddpo', 'dpo', 'sharpen-rlhf'].includes(name) && CASES[i - 1]?.[0] !== name);
+
+test.each(TOGETHER)('%s %o: the same bits in worker threads, whichever are free', async (name, options) => {
+  const one = await updates(name, options, 2, { applied: true });
+  expect(await updates(name, options, 2, { applied: true, executor: atOnce(3), pool: threads })).toEqual(one);
+});
+
+test.each(TOGETHER)(
   '%s %o: the same bits where two workers compute every other cut and know the others\' by their names', async (name, options) => {
   const one = await updates(name, options, 2, { applied: true });
   const exchange = openExchange();

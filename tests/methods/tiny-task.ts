@@ -18,6 +18,7 @@ import type { Executor } from '../../src/methods/work.js';
 import { normal } from '../../src/random/random.js';
 import { checkScores } from '../../src/rewards/reward.js';
 import { compile } from '../../src/runtime/compile.js';
+import type { SessionPool } from '../../src/runtime/session-pool.js';
 import { ddim } from '../../src/schedulers/ddim.js';
 import { cumulativeAlphas, makeBetas } from '../../src/schedulers/noise-schedule.js';
 import type { VariancePreserving } from '../../src/schedulers/process.js';
@@ -30,6 +31,8 @@ export interface TinyOptions {
   /** Items that a graph holds; all of the batch by default. */
   microbatch?: number;
   executor?: Executor;
+  /** Where graphs are run. */
+  pool?: SessionPool;
   seed?: number;
   predictionType?: VariancePreserving['predictionType'];
   differentiable?: boolean;
@@ -107,7 +110,7 @@ export async function tinyTask(options: TinyOptions = {}): Promise<TestTask> {
   const frozen = new Map(Object.entries(shapes).map(([name, shape]) => [name, input(`reference/${name}`, shape)]));
   const work = openWork(options.executor);
   const taskCompile: Task['compile'] = async (outputs, facts) => {
-    const executable = await compile({ outputs }, { threads: 1 });
+    const executable = await compile({ outputs }, { threads: 1, pool: options.pool });
     return {
       run: inCuts(outputs, (feeds, prompts) => executable.run({
         ...Object.fromEntries(parameters), ...Object.fromEntries(reference), target: targetsOf(prompts), ...feeds,
