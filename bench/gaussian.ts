@@ -26,9 +26,9 @@ export async function benchGaussian(args: readonly string[]): Promise<void> {
     for (const beta of values.beta.split(',').map(Number)) {
       const start = performance.now();
       const task = await gaussianTask({ batch: 16, size, steps });
-      const stepper = await nablaDb.create(task, nablaDb.options.parse({ ...settings, beta }));
-      const loss = await optimise(task, stepper, rounds, lr);
-      await stepper.release();
+      const rule = await nablaDb.create(task, nablaDb.options.parse({ ...settings, beta }));
+      const loss = await optimise(task, rule, rounds, lr);
+      await rule.release();
       const [found, goal] = [tunedMoments(task), balanced(task.plan, beta).moments];
       const cells = [found.mean, goal.mean, found.variance, goal.variance].map((v) => v.toFixed(3));
       console.log(`| ${steps} | ${beta} | ${cells.join(' | ')} | ${loss.toPrecision(2)} | ${((performance.now() - start) / 1000).toFixed(0)} |`);

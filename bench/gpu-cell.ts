@@ -9,7 +9,7 @@ import type { Tensor } from '../src/graph/tensor.js';
 import { host, sizeOf } from '../src/graph/dtype.js';
 import { openBackprop } from '../src/methods/backprop.js';
 import { findMethod } from '../src/methods/index.js';
-import { openRoller } from '../src/methods/rollout.js';
+import { openRollouts } from '../src/methods/rollout.js';
 import type { GraphFacts } from '../src/methods/cuts.js';
 import type { Task, TaskExecutable } from '../src/methods/task.js';
 import { samplesOf, sampleSize } from '../src/methods/task.js';
@@ -131,17 +131,17 @@ async function measured(spec: CellSpec): Promise<Cell> {
   const x = samplesOf(task, Float32Array.from({ length: batch * sampleSize(task) }, (_, i) => Math.sin(i)));
   let run: () => Promise<unknown>;
   if (work === 'unet' || work === 'sample') {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     run = work === 'unet'
-      ? () => roller.predict(x, plan.steps[0]!, prompts)
-      : async () => opened.decode((await roller.rollout(prompts, 0)).x.at(-1)!);
+      ? () => rollouts.predict(x, plan.steps[0]!, prompts)
+      : async () => opened.decode((await rollouts.rollout(prompts, 0)).x.at(-1)!);
   } else if (work === 'lora') {
     const back = await openBackprop(task, { jacobian: false });
     run = () => back.network(x, plan.steps[0]!, host(new Float32Array(x.data.length).fill(1), x.shape), prompts);
   } else {
-    const stepper = await method.create(task, training!.options);
+    const rule = await method.create(task, training!.options);
     run = async () => {
-      for await (const update of stepper.round(prompts, 0)) return update;
+      for await (const update of rule.round(prompts, 0)) return update;
       throw new Error(`${work} made no update`);
     };
   }

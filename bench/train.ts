@@ -9,7 +9,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
 import type { HostTensor } from '../src/graph/dtype.js';
-import type { Stepper } from '../src/methods/method.js';
+import type { UpdateRule } from '../src/methods/method.js';
 import type { Task } from '../src/methods/task.js';
 import { emoji } from '../src/loading/bundled.js';
 import { unetLora } from '../src/models/families/unet.js';
@@ -114,15 +114,15 @@ async function openCase({ settings }: Case) {
   const session = await openSession(config, silent);
   const spent: Spent = { sampling: 0, reward: 0, rewarded: 0, backward: 0, optimiser: 0 };
   const { task } = session;
-  const stepper: Stepper = await session.method.create(watched(task, spent), session.methodOptions);
-  const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
+  const rule: UpdateRule = await session.method.create(watched(task, spent), session.methodOptions);
+  const groups = [task.parameters, ...(rule.own ? [rule.own.parameters] : [])];
   const states = groups.map((g) => initAdamW(g));
   /** Runs a round; seconds of each of its updates. */
   const round = async (index: number): Promise<number[]> => {
     const prompts = drawPrompts(session.prompts, config.seed, index, config.batch);
     const seconds: number[] = [];
     let began = performance.now();
-    for await (const { gradients } of stepper.round(prompts, index)) {
+    for await (const { gradients } of rule.round(prompts, index)) {
       const at = performance.now();
       groups.forEach((group, i) => {
         const own = new Map([...group.keys()].map((name): [string, HostTensor] => [name, gradients.get(name)!]));

@@ -30,7 +30,7 @@ export type { Pipeline } from './models/pipeline.js';
 export { createTokenizer } from './models/tokenizer.js';
 
 export { METHODS } from './methods/index.js';
-export type { Method, Stepper, Update } from './methods/method.js';
+export type { Method, UpdateRule, Update } from './methods/method.js';
 export type { Task } from './methods/task.js';
 export { SEARCHES } from './search/index.js';
 export { openExplorer } from './search/explorer.js';
@@ -46,5 +46,5 @@ export { weightedSum } from './rewards/weighted.js';
 
 export { diversity } from './evaluation/diversity.js';
 export { frechetDistance, gaussianStatistics } from './evaluation/frechet.js';
-export { judge } from './evaluation/hacking-guard.js';
+export { guardVerdict } from './evaluation/hacking-guard.js';
 export { renderReport } from './evaluation/report.js';

@@ -14,7 +14,7 @@ export type { BlackBoxReward, DifferentiableReward, Reward } from './rewards/rew
 export { openScorer } from './rewards/scorer.js';
 export { weightedSum } from './rewards/weighted.js';
 export { METHODS } from './methods/index.js';
-export type { Method, Stepper, Update } from './methods/method.js';
+export type { Method, UpdateRule, Update } from './methods/method.js';
 export type { Task } from './methods/task.js';
 export { ConfigError } from './formats/errors.js';
 export { configSchema, resolveConfig } from './training/config.js';

@@ -35,12 +35,12 @@ test('a run with a reward and a method of one\'s own', async () => {
     ...draft,
     name: 'mine',
     async create(task, options) {
-      const stepper = await draft.create(task, options);
+      const rule = await draft.create(task, options);
       return {
-        ...stepper,
+        ...rule,
         round(prompts, round) {
           rounds += 1;
-          return stepper.round(prompts, round);
+          return rule.round(prompts, round);
         },
       };
     },

@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deviation, pairedDifference } from '../../src/evaluation/evaluation.js';
-import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
+import { GUARD_DEFAULTS, guardVerdict } from '../../src/evaluation/hacking-guard.js';
 import type { Judged } from '../../src/evaluation/hacking-guard.js';
 import { plot } from '../../src/evaluation/plot.js';
 import type { MeasuredRun, MeasuredStep } from './measure.js';
@@ -37,10 +37,10 @@ interface Outcome {
 
 function outcome(history: readonly Judged[]): Outcome {
   for (let n = 1; n <= history.length; n++) {
-    const { stop, best } = judge(history.slice(0, n), GUARD_DEFAULTS);
+    const { stop, best } = guardVerdict(history.slice(0, n), GUARD_DEFAULTS);
     if (stop) return { stop: `${history[n - 1]!.step}, ${stop.rule}`, best: history[best]!.step };
   }
-  return { stop: null, best: history[judge(history, GUARD_DEFAULTS).best]!.step };
+  return { stop: null, best: history[guardVerdict(history, GUARD_DEFAULTS).best]!.step };
 }
 
 /** Standard errors by which the last evaluation differs from the base model's. */

@@ -17,7 +17,7 @@ interface Flags extends TrainFlags {
   quiet?: boolean;
 }
 
-interface Plan {
+interface PlanReport {
   precision: string;
   /** Of the model alone, in memory. */
   weightBytes: number;
@@ -71,10 +71,10 @@ async function run(flags: Flags): Promise<void> {
 }
 
 /** What a round and an evaluation take. */
-async function measured(session: Session, progress: Progress, forecast: PlannedMemory): Promise<Plan> {
+async function measured(session: Session, progress: Progress, forecast: PlannedMemory): Promise<PlanReport> {
   const { config } = session;
   const { task } = session;
-  const stepper = await session.method.create(task, session.methodOptions);
+  const rule = await session.method.create(task, session.methodOptions);
   const prompts = drawPrompts(session.prompts, config.seed, 0, config.batch);
   progress.phase('trying one round, twice: the first is slower');
   let updates = 0;
@@ -82,7 +82,7 @@ async function measured(session: Session, progress: Progress, forecast: PlannedM
   for (let round = 0; round < 2; round++) {
     const began = performance.now();
     updates = 0;
-    for await (const { gradients } of stepper.round(prompts, round)) updates += gradients.size > 0 ? 1 : 0;
+    for await (const { gradients } of rule.round(prompts, round)) updates += gradients.size > 0 ? 1 : 0;
     seconds = (performance.now() - began) / 1000 / updates;
   }
   const began = performance.now();
@@ -91,7 +91,7 @@ async function measured(session: Session, progress: Progress, forecast: PlannedM
   const atEnd = session.reported.reduce((n, set) => n + set.prompts.length, 0) / session.evaluator.selection.prompts.length;
   const evaluations = 2 * atEnd + 2 + (config.evaluation.every > 0 ? Math.floor(config.steps / config.evaluation.every) : 0) + config.evaluation.sweep.length;
   const trained = bytesOf(task.parameters);
-  await stepper.release();
+  await rule.release();
   return {
     precision: session.config.precision,
     weightBytes: bytesOf(session.pipeline.weights),
@@ -108,7 +108,7 @@ async function measured(session: Session, progress: Progress, forecast: PlannedM
   };
 }
 
-function told(plan: Plan, steps: number): string {
+function told(plan: PlanReport, steps: number): string {
   const mb = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   return [
     `trains       ${plan.trainedNumbers.toLocaleString('en')} numbers`,

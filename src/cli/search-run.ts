@@ -4,7 +4,7 @@ import type { HostTensor } from '../graph/dtype.js';
 import type { Pipeline } from '../models/pipeline.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
-import { imageAt } from '../formats/image.js';
+import { imageAt } from '../rewards/rows.js';
 import { deferred, openResources } from '../host/resources.js';
 import { defaultBatch } from '../sampling/defaults.js';
 import { openSampling } from '../sampling/model.js';

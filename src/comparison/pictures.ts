@@ -1,6 +1,6 @@
 /** @file Pictures of the same prompts and noise in rows of entries. */
 import sharp from 'sharp';
-import { escapeXml } from '../evaluation/html.js';
+import { escapeXml } from '../formats/xml.js';
 import { COLORS, FONT_FAMILY } from '../evaluation/plot-style.js';
 import { textWidth } from '../evaluation/plot-labels.js';
 

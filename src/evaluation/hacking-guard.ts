@@ -64,7 +64,7 @@ export interface Verdict {
  * @param history all evaluations in order, the base model's (step 0) first
  * @throws Error for an empty history
  */
-export function judge(history: readonly Judged[], options: GuardOptions = GUARD_DEFAULTS): Verdict {
+export function guardVerdict(history: readonly Judged[], options: GuardOptions = GUARD_DEFAULTS): Verdict {
   const base = history[0];
   if (!base) throw new Error('the guard needs the base model\'s evaluation first');
   const { minDiversity, tolerance, patience, maxFrechet } = options;

@@ -1,14 +1,7 @@
 /** @file HTML from templates that escape what is put into them, and the page that reports are written on. */
+import { escapeXml } from '../formats/xml.js';
 import { base64 } from '../host/base64.js';
 import { PAGE_STYLE } from './page-style.js';
-
-const ENTITIES: Readonly<Record<string, string>> =
-  { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\'': '&#39;' };
-
-/** Text for element content or a quoted attribute: no markup, and no control characters, which XML cannot hold. */
-export function escapeXml(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]|[\p{Cs}\ufffe\uffff]/gu, ' ').replace(/[&<>"']/g, (c) => ENTITIES[c]!);
-}
 
 /** Markup, as against text that is still to be escaped. */
 export class Html {

@@ -1,5 +1,5 @@
 /** @file Line and scatter plots as SVG documents, for web pages, documentation and (through sharp) PNG files. */
-import { escapeXml } from './html.js';
+import { escapeXml } from '../formats/xml.js';
 import { besideLevel, placeLabels, spreadOut, textWidth } from './plot-labels.js';
 import type { Box, PlacedLabel } from './plot-labels.js';
 import { plotStyle, SERIES_COLORS } from './plot-style.js';

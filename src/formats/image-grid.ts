@@ -2,6 +2,7 @@
 import { zeros, type HostTensor } from '../graph/dtype.js';
 import { resizeImage, type ResizeKernel } from './image-resize.js';
 import { imageSize, overlaySvg } from './image.js';
+import { escapeXml } from './xml.js';
 
 export interface GridOptions {
   /** Pictures in a row. Default: as square as can be. */
@@ -80,9 +81,4 @@ function labelSvg(
   const size = imageSize(sheet);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${size.width}" height="${size.height}" ` +
     `font-family="sans-serif" font-size="${FONT_PIXELS}" fill="#222222">${texts.join('')}</svg>`;
-}
-
-/** Text for an XML document: no markup, and no control characters, which XML cannot hold. */
-function escapeXml(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cs}\ufffe\uffff]/gu, ' ').replace(/&/g, '&amp;').replace(/</g, '&lt;');
 }

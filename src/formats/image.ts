@@ -92,13 +92,6 @@ export function imageSize(image: HostTensor): { width: number; height: number } 
   return { width, height };
 }
 
-/** Picture i of [N, 3, H, W] as [3, H, W], on the same numbers. */
-export function imageAt(images: HostTensor, i: number): HostTensor {
-  const [, ...shape] = images.shape;
-  const size = shape.reduce((a, b) => a * b, 1);
-  return host((images.data as Float32Array).subarray(i * size, (i + 1) * size), shape);
-}
-
 /** The picture as sharp takes it: interleaved bytes, rounded to nearest, clamped to [0, 255]. */
 function toSharp(image: HostTensor): Sharp {
   const { width, height } = imageSize(image);

@@ -5,7 +5,7 @@
 import { describeShape, traceError } from './errors.js';
 import { add, cast, mul } from './ops/arithmetic.js';
 import { reshape, slice } from './ops/layout.js';
-import { bridge, differentiable, full, nodeCount } from './tensor.js';
+import { customVjp, differentiable, full, nodeCount } from './tensor.js';
 import type { Node, Tensor, Vjp } from './tensor.js';
 
 /** Nodes that `outputs` depend on and that depend on one of `sources`, inputs before users; none behind `leaves`. */
@@ -108,12 +108,12 @@ export function valueAndGrad(
 
 /** The same value; no gradient passes. */
 export function stopGradient(x: Tensor): Tensor {
-  return bridge([x])[0]!;
+  return customVjp([x])[0]!;
 }
 
 /** The value of `value` with the gradient of `like` (same shape): a straight-through estimator. */
 export function straightThrough(value: Tensor, like: Tensor): Tensor {
-  return bridge([value], [like], [(g) => g])[0]!;
+  return customVjp([value], [like], [(g) => g])[0]!;
 }
 
 /**
@@ -138,7 +138,7 @@ function captured(outputs: readonly Tensor[], start: number): Set<Tensor> {
 
 /** `value`, known by a new name whose gradient goes to `x`. */
 function alias(x: Tensor, value = x): Tensor {
-  return differentiable(x) ? bridge([value], [x], [(g) => g])[0]! : x;
+  return differentiable(x) ? customVjp([value], [x], [(g) => g])[0]! : x;
 }
 
 /**
@@ -173,5 +173,5 @@ export function checkpoint(f: (...xs: Tensor[]) => Tensor[], xs: readonly Tensor
     return result;
   };
   const sources = [...xs, ...free];
-  return [...bridge(values, sources, sources.map((_, i): Vjp => (_g, all) => backward(all)[i]!))];
+  return [...customVjp(values, sources, sources.map((_, i): Vjp => (_g, all) => backward(all)[i]!))];
 }

@@ -15,7 +15,7 @@ export const float = (value: number): Attribute => ({ float: value });
  */
 export type Vjp = (g: Tensor, all: readonly (Tensor | undefined)[]) => Tensor;
 
-/** One traced operator. `op` is an ONNX operator, or one of ours: `@input`, `@constant`, `@bridge`. */
+/** One traced operator. `op` is an ONNX operator, or one of ours: `@input`, `@constant`, `@customVjp`. */
 export interface Node {
   readonly id: number;
   readonly op: string;
@@ -146,7 +146,7 @@ function expandConstant(scalar: Tensor, shape: Shape): Tensor {
  * Joins values to gradients of our choosing: output i *is* value i (nothing runs), and the gradients flow to `sources`
  * by `vjps` instead of through the values. `stopGradient`, straight-through estimators and `checkpoint` are made of it.
  */
-export function bridge(
+export function customVjp(
   values: readonly Tensor[],
   sources: readonly Tensor[] = [],
   vjps: readonly Vjp[] = [],
@@ -154,13 +154,13 @@ export function bridge(
   const inputs = [...values, ...sources];
   const all = [...values.map(() => null), ...vjps];
   const specs = values.map(({ shape, dtype }) => ({ shape, dtype }));
-  return makeNode({ op: '@bridge', domain: '', inputs, attributes: {}, vjps: all }, specs);
+  return makeNode({ op: '@customVjp', domain: '', inputs, attributes: {}, vjps: all }, specs);
 }
 
 /** Follows bridges to the tensor that is really computed. */
 export function resolve(tensor: Tensor): Tensor {
   let t = tensor;
-  while (t.node.op === '@bridge') t = t.node.inputs[t.index]!;
+  while (t.node.op === '@customVjp') t = t.node.inputs[t.index]!;
   return t;
 }
 

@@ -160,7 +160,7 @@ export async function assemble(parts: readonly OpenPart[], assembly: Assembly): 
     const tokenizer = await loadTokenizer(files.folder, files.overrides);
     return { name, kind, config: config as TextConfig, tokenizer, tokenizerFiles: files };
   }));
-  checkFit({ family, denoiser, vae, textEncoders }, source);
+  checkParts({ family, denoiser, vae, textEncoders }, source);
 
   const total = parts.flatMap((part) => [...part.source.tensors.values()]).reduce((sum, t) => sum + byteLength(t), 0);
   const weights = new Map<string, HostTensor>();
@@ -187,7 +187,7 @@ export async function assemble(parts: readonly OpenPart[], assembly: Assembly): 
 }
 
 /** @throws FormatError if widths of one part do not fit another */
-function checkFit(
+function checkParts(
   { family, denoiser, vae, textEncoders }: Pick<Pipeline, 'family' | 'denoiser' | 'vae' | 'textEncoders'>, where: string,
 ): void {
   const problem = ((): string | null => {

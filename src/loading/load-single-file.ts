@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FormatError, shown } from '../formats/errors.js';
 import { readJsonFile } from '../formats/json-file.js';
 import { detectSingleFile, refuseEdm, singleFileComponent } from '../formats/names/single-file.js';
-import type { Component, Family as OriginalNames } from '../formats/names/single-file.js';
+import type { SingleFilePart, Family as OriginalNames } from '../formats/names/single-file.js';
 import { openWeights } from '../formats/open-weights.js';
 import type { WeightSource } from '../formats/weights.js';
 import { deferred } from '../host/resources.js';
@@ -42,7 +42,7 @@ export async function loadSingleFile(path: string, options: LoadOptions & Single
   const { names, family, configs } = plan;
   const found = [...partsOf(family)].filter(([name]) => Object.hasOwn(configs, name) && (name !== 'vae' || !vae));
   const parts = found.map(([name, [kind]]): OpenPart => {
-    const source = singleFileComponent(file, names, name as Component);
+    const source = singleFileComponent(file, names, name as SingleFilePart);
     const config = parseConfig(componentSchema(kind!), configs[name], `${path} (${name})`);
     return { name, kind, config, source } as OpenPart;
   });
@@ -62,14 +62,14 @@ export async function singleFileFamily(path: string): Promise<ModelFamily> {
 }
 
 /** How a checkpoint is built that does not say so itself. */
-interface Plan extends Omit<Assembly, 'source' | 'onProgress' | 'precision'> {
+interface Layout extends Omit<Assembly, 'source' | 'onProgress' | 'precision'> {
   names: OriginalNames;
   /** By part. */
   configs: Readonly<Record<string, unknown>>;
 }
 
 /** The published model of the family that the file's shapes show. */
-async function publishedPlan(file: WeightSource, options: LoadOptions & SingleFileOptions): Promise<Plan> {
+async function publishedPlan(file: WeightSource, options: LoadOptions & SingleFileOptions): Promise<Layout> {
   const found = detectSingleFile(file);
   const family = familyOfNames(found.family);
   const { part } = family.denoiser;
@@ -81,7 +81,7 @@ async function publishedPlan(file: WeightSource, options: LoadOptions & SingleFi
     ({ prediction } = guess);
     options.onWarning?.(guess.warning);
   }
-  const told = published!.denoiser(singleFileComponent(file, names, part as Component), { ...found, ...(prediction && { prediction }) });
+  const told = published!.denoiser(singleFileComponent(file, names, part as SingleFilePart), { ...found, ...(prediction && { prediction }) });
   const tokenizerFolders: string[] = [];
   for (const { repository, files } of tokenizers) {
     tokenizerFolders.push(await fetchFiles(repository, files).catch((cause: unknown) => {
@@ -106,7 +106,7 @@ async function publishedPlan(file: WeightSource, options: LoadOptions & SingleFi
 }
 
 /** The configurations of a folder in diffusers layout. */
-async function planLike(folder: string): Promise<Plan> {
+async function planLike(folder: string): Promise<Layout> {
   const read = (...parts: string[]): Promise<Record<string, unknown>> => readJsonFile(join(folder, ...parts));
   const index = await read('model_index.json');
   const candidates = familiesOfClass(index['_class_name']).filter(({ singleFile }) => singleFile);

@@ -17,7 +17,7 @@ import { openCarriedScores } from './carried-scores.js';
 import { meanOfParts, openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
 import { meanOf, perItem } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 import { pick } from './transitions.js';
@@ -53,7 +53,7 @@ export const adjointMatching: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: true, density: true },
   sampling: { noise: 1, noisyEnd: false },
   async create(task, { lambda, form, trained, quantile }) {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const carried = await openCarriedScores(task, { guided: false });
     const loss = await openOutputMatching(task);
     const memory = new Map<string, HostTensor>();
@@ -61,7 +61,7 @@ export const adjointMatching: Method<z.infer<typeof options>> = {
     return {
       memory,
       async *round(prompts, round) {
-        const trajectory = await roller.rollout(prompts, round);
+        const trajectory = await rollouts.rollout(prompts, round);
         const { score, gradient } = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
         const values = await carried.carry(trajectory, perItem(task, gradient, () => lambda), 0); // ∇V(x_k) = −a_k
         const key = { seed: task.seed, stream: 'adjoint-matching', step: round };
@@ -85,7 +85,7 @@ export const adjointMatching: Method<z.infer<typeof options>> = {
         yield { ...total.mean(), rewards: score, metrics: { error: meanOf(errors), kept } };
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await carried.release();
         await loss.release();
       },

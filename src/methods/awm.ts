@@ -14,7 +14,7 @@ import type { Method } from './method.js';
 import { groupOptions, groupUpdate, sampleGroup } from './own-group.js';
 import type { Noising } from './own-group.js';
 import { mixInto } from './policy.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 
@@ -52,8 +52,8 @@ export const awm: Method<z.infer<typeof options>> = {
   async create(task, opts) {
     const { times, averageDecay } = opts;
     const average = task.copy('average');
-    const sampler = await openRoller(task);
-    const slow = await openRoller(task, 'tuned', 'rollout', { values: average, guided: false });
+    const sampler = await openRollouts(task);
+    const slow = await openRollouts(task, 'tuned', 'rollout', { values: average, guided: false });
     const loss = await openWeightedMatching(task, opts);
     const { steps } = task.plan;
     const levels = steps.slice(Math.min(1, steps.length - 1), Math.max(2, Math.ceil(0.9 * steps.length)));

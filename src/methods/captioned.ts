@@ -1,7 +1,7 @@
 /** @file Samples with captions to learn to denoise: pictures from a folder, or what the model itself draws. */
 import type { HostTensor } from '../graph/dtype.js';
 import { integers, uniform } from '../random/random.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import type { Task, Which } from './task.js';
 
 export interface Captioned {
@@ -18,10 +18,10 @@ export interface CaptionedSource {
 /** @param pictures folder of captioned images; null for samples of `which`, drawn as at sampling time */
 export async function openCaptioned(task: Task, pictures: string | null, which: Which, stream: string): Promise<CaptionedSource> {
   if (pictures === null) {
-    const roller = await openRoller(task, which, stream);
+    const rollouts = await openRollouts(task, which, stream);
     return {
-      next: async (prompts, round) => ({ clean: (await roller.rollout(prompts, round)).x.at(-1)!, prompts }),
-      release: () => roller.release(),
+      next: async (prompts, round) => ({ clean: (await rollouts.rollout(prompts, round)).x.at(-1)!, prompts }),
+      release: () => rollouts.release(),
     };
   }
   const given = await task.data.pictures(pictures);

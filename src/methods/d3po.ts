@@ -15,7 +15,7 @@ import type { LossValue } from './loss-graph.js';
 import type { Method } from './method.js';
 import { decidedWeights, rank } from './preference.js';
 import { meanOf } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 import { pick } from './transitions.js';
@@ -82,15 +82,15 @@ export const d3po: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: false, density: true },
   sampling: { noise: 1, noisyEnd: true },
   async create(task, { beta, epsilon, innerEpochs, timestepFraction }) {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const preference = await openStepPreference(task, beta, epsilon);
     const count = task.plan.steps.length;
     const stochastic = stochasticSteps(task.plan);
     const trained = Math.max(1, Math.floor(stochastic.length * timestepFraction));
     return {
       async *round(prompts, round) {
-        const first = await roller.rollout(prompts, round);
-        const pair = [first, await roller.rollout(prompts, round, { start: first.x[0]!, copy: 1 })];
+        const first = await rollouts.rollout(prompts, round);
+        const pair = [first, await rollouts.rollout(prompts, round, { start: first.x[0]!, copy: 1 })];
         const scores: Float32Array[] = [];
         for (const { x } of pair) scores.push(await task.reward.score(x.at(-1)!, prompts));
         const { best, worst, gap } = rank(scores);
@@ -114,7 +114,7 @@ export const d3po: Method<z.infer<typeof options>> = {
         }
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await preference.release();
       },
     };

@@ -5,7 +5,7 @@ import { stochasticSteps } from '../schedulers/transition.js';
 import { advantages } from './advantage.js';
 import type { Method } from './method.js';
 import { openPolicyGradient, policyUpdates } from './policy-gradient.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import type { Trajectory } from './rollout.js';
 
 const statistics = z.strictObject({
@@ -53,7 +53,7 @@ export const ddpo: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: false, density: true },
   sampling: { noise: 1, noisyEnd: true },
   async create(task, { variant, rollouts, updates, innerEpochs, timestepFraction, clip, advantageClip, perPrompt }) {
-    const roller = await openRoller(task);
+    const tuned = await openRollouts(task);
     const range = variant === 'is' ? clip : null;
     const objective = await openPolicyGradient(task, { clip: range });
     const memory = new Map<string, HostTensor>();
@@ -66,7 +66,7 @@ export const ddpo: Method<z.infer<typeof options>> = {
         const trajectories: Trajectory[] = [];
         const rewards: number[] = [];
         for (let copy = 0; copy < rollouts; copy++) {
-          const trajectory = await roller.rollout(prompts, round, { copy });
+          const trajectory = await tuned.rollout(prompts, round, { copy });
           trajectories.push(trajectory);
           for (const r of await task.reward.score(trajectory.x.at(-1)!, prompts)) rewards.push(r);
         }
@@ -77,7 +77,7 @@ export const ddpo: Method<z.infer<typeof options>> = {
         }
       },
       async release() {
-        await roller.release();
+        await tuned.release();
         await objective.release();
       },
     };

@@ -17,7 +17,7 @@ import type { LossValue } from './loss-graph.js';
 import type { Method } from './method.js';
 import { decidedWeights, rank } from './preference.js';
 import { meanOf } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task, Which } from './task.js';
 import { pick } from './transitions.js';
@@ -95,13 +95,13 @@ async function givenPairs(task: Task, path: string, emptyPrompts: number): Promi
 
 /** The best and the worst of several own samples. */
 async function ownPairs(task: Task, which: Which, count: number): Promise<PairSource> {
-  const roller = await openRoller(task, which);
+  const rollouts = await openRollouts(task, which);
   return {
     async next(prompts, round) {
       const candidates: HostTensor[] = [];
       const scores: Float32Array[] = [];
       for (let copy = 0; copy < count; copy++) {
-        candidates.push((await roller.rollout(prompts, round, { copy })).x.at(-1)!);
+        candidates.push((await rollouts.rollout(prompts, round, { copy })).x.at(-1)!);
         scores.push(await task.reward.score(candidates[copy]!, prompts));
       }
       const { best, worst, gap } = rank(scores);
@@ -110,7 +110,7 @@ async function ownPairs(task: Task, which: Which, count: number): Promise<PairSo
         weights: decidedWeights(gap), rewards: Float32Array.from(scores.flatMap((s) => [...s])),
       };
     },
-    release: () => roller.release(),
+    release: () => rollouts.release(),
   };
 }
 

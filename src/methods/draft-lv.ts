@@ -6,7 +6,7 @@ import { toX0 } from '../schedulers/step.js';
 import { meanOfParts } from './loss-graph.js';
 import type { Method } from './method.js';
 import { openRewardedCall } from './rewarded-call.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { sampleSize, samplesOf } from './task.js';
 
 const options = z.strictObject({
@@ -29,15 +29,15 @@ export const draftLv: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: true, density: false },
   sampling: { noise: 0, noisyEnd: false },
   async create(task, { n, ownGradient }) {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const call = await openRewardedCall(task);
     const last = task.plan.steps.length - 1;
     const step = task.plan.steps[last]!;
     return {
       async *round(prompts, round) {
         const parts = meanOfParts();
-        const { x: way } = await roller.rollout(prompts, round, { stop: ownGradient ? last : last + 1 });
-        const own = ownGradient ? await call.run(way.at(-1)!, step, prompts, roller.noise(prompts, round, last)) : null;
+        const { x: way } = await rollouts.rollout(prompts, round, { stop: ownGradient ? last : last + 1 });
+        const own = ownGradient ? await call.run(way.at(-1)!, step, prompts, rollouts.noise(prompts, round, last)) : null;
         if (own) parts.add(own);
         const sample = own?.sample ?? way.at(-1)!;
         const rewards = own?.score ?? (await task.reward.score(sample, prompts));
@@ -50,7 +50,7 @@ export const draftLv: Method<z.infer<typeof options>> = {
         yield { ...parts.mean(), rewards };
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await call.release();
       },
     };

@@ -5,7 +5,7 @@ import { combine } from '../schedulers/linear.js';
 import { accumulate, openBackprop, throughSteps } from './backprop.js';
 import type { Method } from './method.js';
 import { rewardLoss } from './reward-loss.js';
-import { x0Sample, openRoller } from './rollout.js';
+import { x0Sample, openRollouts } from './rollout.js';
 import { samplesOf } from './task.js';
 
 const options = z.strictObject({
@@ -37,7 +37,7 @@ export const drtune: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: true, density: false },
   sampling: { noise: 0, noisyEnd: false },
   async create(task, { k, earlyStop, ceiling }) {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const backprop = await openBackprop(task, { jacobian: false });
     const count = task.plan.steps.length;
     return {
@@ -47,10 +47,10 @@ export const drtune: Method<z.infer<typeof options>> = {
         const most = Math.min(count - 1, Math.round(earlyStop * count));
         const stop = most === 0 ? count - 1 : count - 1 - draws(0, most); // index of the step whose x̂0 is rewarded
         const trained = new Set(trainedSteps(stop + 1, k, (bound) => draws(1, bound)));
-        const trajectory = await roller.rollout(prompts, round, { stop });
+        const trajectory = await rollouts.rollout(prompts, round, { stop });
         const step = task.plan.steps[stop]!;
         const x = trajectory.x.at(-1)!;
-        const clean = x0Sample(task, step, x, await roller.predict(x, step, prompts));
+        const clean = x0Sample(task, step, x, await rollouts.predict(x, step, prompts));
         const scored = await task.reward.gradient(clean, prompts);
         const { loss, gradient } = rewardLoss(task, scored, ceiling);
         const g = gradient.data as Float32Array;
@@ -64,7 +64,7 @@ export const drtune: Method<z.infer<typeof options>> = {
         yield { gradients, loss, rewards: scored.score, metrics: { stop } };
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await backprop.release();
       },
     };

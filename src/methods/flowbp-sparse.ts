@@ -4,7 +4,7 @@ import { uniform } from '../random/random.js';
 import { openBackprop, throughSteps } from './backprop.js';
 import type { Method } from './method.js';
 import { rewardLoss } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 
 const options = z.strictObject({
   k: z.int().positive().default(4)
@@ -34,21 +34,21 @@ export const flowbpSparse: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: true, density: false },
   sampling: { noise: 0, noisyEnd: false },
   async create(task, { k, late, ceiling }) {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const backprop = await openBackprop(task, { jacobian: false });
     const count = task.plan.steps.length;
     return {
       async *round(prompts, round) {
         const draws = uniform({ seed: task.seed, stream: 'flowbp-sparse', step: round }, 0, count);
         const chosen = new Set(lateSteps(count, k, late, draws));
-        const trajectory = await roller.rollout(prompts, round);
+        const trajectory = await rollouts.rollout(prompts, round);
         const scored = await task.reward.gradient(trajectory.x.at(-1)!, prompts);
         const { loss, gradient } = rewardLoss(task, scored, ceiling);
         const gradients = await throughSteps(task, backprop, trajectory, gradient, { trained: (i) => chosen.has(i), jacobian: false });
         yield { gradients, loss, rewards: scored.score, metrics: { first: Math.min(...chosen) } };
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await backprop.release();
       },
     };

@@ -7,7 +7,7 @@ import { stochasticSteps } from '../schedulers/transition.js';
 import { groupAdvantages } from './advantage.js';
 import type { Method } from './method.js';
 import { openPolicyGradient, policyUpdates } from './policy-gradient.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import type { Trajectory } from './rollout.js';
 
 const windowOptions = z.strictObject({
@@ -65,7 +65,7 @@ export const grpo: Method<z.infer<typeof options>> = {
   sampling: { noise: 1, noisyEnd: true },
   async create(task, opts) {
     const { group, updates, deviation, advantageClip, clip, ratio, kl, klKind, timestepFraction, window, sameNoise } = opts;
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const objective = await openPolicyGradient(task, { clip, ratio, ...(kl > 0 && { pull: { weight: kl, kind: klKind } }) });
     const stochastic = stochasticSteps(task.plan);
     return {
@@ -76,7 +76,7 @@ export const grpo: Method<z.infer<typeof options>> = {
         const rewards: number[] = [];
         for (let copy = 0; copy < group; copy++) {
           const start = sameNoise && copy > 0 ? { start: trajectories[0]!.x[0]! } : {};
-          const trajectory = await roller.rollout(prompts, round, { copy, ...start, ...(window && { steps }) });
+          const trajectory = await rollouts.rollout(prompts, round, { copy, ...start, ...(window && { steps }) });
           trajectories.push(trajectory);
           for (const r of await task.reward.score(trajectory.x.at(-1)!, prompts)) rewards.push(r);
         }
@@ -86,7 +86,7 @@ export const grpo: Method<z.infer<typeof options>> = {
         yield* policyUpdates(task, objective, samples, { stream: 'grpo', round, clip });
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await objective.release();
       },
     };

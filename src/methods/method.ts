@@ -22,7 +22,7 @@ export interface OwnParameters {
 }
 
 /** A method at work on a task. */
-export interface Stepper {
+export interface UpdateRule {
   readonly own?: OwnParameters;
   /**
    * What the next rounds depend on besides (task, round): the method changes the map in place, checkpoints keep it, and
@@ -60,5 +60,5 @@ export interface Method<O = unknown> {
    * 1 (the posterior of the noising process), and whether the last step adds some as well.
    */
   readonly sampling: { readonly noise: number; readonly noisyEnd: boolean };
-  create(task: Task, options: O): Promise<Stepper>;
+  create(task: Task, options: O): Promise<UpdateRule>;
 }

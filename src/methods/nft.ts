@@ -13,7 +13,7 @@ import type { Method } from './method.js';
 import { groupOptions, groupUpdate, sampleGroup } from './own-group.js';
 import type { Noising } from './own-group.js';
 import { mixInto } from './policy.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';
 
@@ -54,8 +54,8 @@ export const nft: Method<z.infer<typeof options>> = {
   async create(task, opts) {
     const { times, decay, decayMax, advantageClip } = opts;
     const old = task.copy('old');
-    const sampler = await openRoller(task, 'tuned', 'rollout', { values: old });
-    const before = await openRoller(task, 'tuned', 'rollout', { values: old, guided: false });
+    const sampler = await openRollouts(task, 'tuned', 'rollout', { values: old });
+    const before = await openRollouts(task, 'tuned', 'rollout', { values: old, guided: false });
     const loss = await openMirrored(task, { ...opts, scale: advantageClip });
     const { steps } = task.plan;
     const levels = steps.slice(0, Math.max(1, Math.floor(0.99 * steps.length)));

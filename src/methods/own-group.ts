@@ -8,7 +8,7 @@ import { groupAdvantages } from './advantage.js';
 import { meanOfParts } from './loss-graph.js';
 import type { LossValue } from './loss-graph.js';
 import type { Update } from './method.js';
-import type { Roller } from './rollout.js';
+import type { Rollouts } from './rollout.js';
 import { samplesOf, sampleSize } from './task.js';
 import type { Task } from './task.js';
 
@@ -35,12 +35,12 @@ export interface OwnGroup {
 }
 
 export async function sampleGroup(
-  task: Task, roller: Roller, prompts: readonly string[], round: number, { group, deviation, advantageClip }: z.infer<typeof optionsSchema>,
+  task: Task, rollouts: Rollouts, prompts: readonly string[], round: number, { group, deviation, advantageClip }: z.infer<typeof optionsSchema>,
 ): Promise<OwnGroup> {
   const samples: HostTensor[] = [];
   const rewards: Float32Array[] = [];
   for (let copy = 0; copy < group; copy++) {
-    samples.push((await roller.rollout(prompts, round, { copy })).x.at(-1)!);
+    samples.push((await rollouts.rollout(prompts, round, { copy })).x.at(-1)!);
     rewards.push(await task.reward.score(samples[copy]!, prompts));
   }
   const all = groupAdvantages(rewards.flatMap((r) => [...r]), samples.flatMap(() => prompts), deviation, advantageClip);
@@ -96,7 +96,7 @@ export function noised(x0: HostTensor, { steps, noise }: Noising): HostTensor {
  * @param said the policy that each lesson compares with; asked without guidance for what it makes of the noised samples
  */
 export async function groupUpdate(
-  task: Task, { samples, rewards }: OwnGroup, said: Roller, prompts: readonly string[],
+  task: Task, { samples, rewards }: OwnGroup, said: Rollouts, prompts: readonly string[],
   { stream, round, levels, times, stratified }: { stream: string; round: number; levels: readonly Step[]; times: number; stratified: boolean },
   lesson: (copy: number, x0: HostTensor, x: HostTensor, output: HostTensor, noising: Noising) => Promise<LossValue<never>>,
 ): Promise<Update> {

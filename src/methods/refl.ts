@@ -10,7 +10,7 @@ import { openCaptioned } from './captioned.js';
 import { drawCorruption, openDenoisingLoss } from './denoising-error.js';
 import type { Method, Update } from './method.js';
 import { openRewardedCall } from './rewarded-call.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 
 const pretraining = z.strictObject({
   pictures: pathText().nullable().default(null)
@@ -47,7 +47,7 @@ export const refl: Method<z.infer<typeof options>> = {
   needs: { differentiableReward: true, density: false },
   sampling: { noise: 1, noisyEnd: false },
   async create(task, { window, ceiling, scale, pretrain }) {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const call = await openRewardedCall(task, {
       loss: (score) => mul(ceiling === null ? neg(score) : relu(sub(ceiling, score)), scale),
     });
@@ -58,7 +58,7 @@ export const refl: Method<z.infer<typeof options>> = {
     return {
       async *round(prompts, round) {
         const at = count - late + integers({ seed: task.seed, stream: 'refl', step: round }, 0, 1, late)[0]!;
-        const trajectory = await roller.rollout(prompts, round, { stop: at });
+        const trajectory = await rollouts.rollout(prompts, round, { stop: at });
         const rewarded = await call.run(trajectory.x.at(-1)!, toX0(task.plan.steps[at]!), prompts);
         const rewards = rewarded.score;
         const reward: Update = { gradients: rewarded.gradients, loss: rewarded.loss, rewards, metrics: { at } };
@@ -73,7 +73,7 @@ export const refl: Method<z.infer<typeof options>> = {
         yield { ...own, loss: reward.loss + loss, metrics: { ...reward.metrics, ...own.metrics } };
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await call.release();
         await captioned?.release();
         await denoising?.release();

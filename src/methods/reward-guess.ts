@@ -7,7 +7,7 @@ import { vjp } from '../graph/grad.js';
 import { stepFeed } from '../schedulers/step.js';
 import type { Step } from '../schedulers/plan.js';
 import { perItem } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
 import type { SampleReward, Task, Which } from './task.js';
 
@@ -29,12 +29,12 @@ export async function openRewardGuess(task: Task, which: Which): Promise<RewardG
   const [x, cotangent] = [sampleInput(task, 'x'), sampleInput(task, 'cotangent')];
   const output = task.network(x, stepsInput(task, 'step'), which);
   const jacobian = await task.compile({ pulled: vjp([output], [x], [cotangent])[0]! });
-  const roller = await openRoller(task, which);
+  const rollouts = await openRollouts(task, which);
   const size = sampleSize(task);
 
   return {
     async gradient(reward, at, steps, prompts, outputs) {
-      const out = outputs ?? (await roller.predict(at, steps, prompts));
+      const out = outputs ?? (await rollouts.predict(at, steps, prompts));
       const clean = perElement(at, out, (b) => [steps[b]!.x0FromX, steps[b]!.x0FromOutput], size);
       const { gradient } = await reward(samplesOf(task, clean), prompts);
       // x̂0 = x0FromX·x + x0FromOutput·ε(x): the gradient comes through both terms.
@@ -43,7 +43,7 @@ export async function openRewardGuess(task: Task, which: Which): Promise<RewardG
       return samplesOf(task, perElement(gradient, pulled, (b) => [steps[b]!.x0FromX, 1], size));
     },
     async release() {
-      await roller.release();
+      await rollouts.release();
       await jacobian.release();
     },
   };

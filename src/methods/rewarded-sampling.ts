@@ -3,7 +3,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { accumulate, openBackprop, throughSteps } from './backprop.js';
 import { openRewardedCall } from './rewarded-call.js';
 import type { Rewarded } from './rewarded-call.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import type { Task } from './task.js';
 
 export interface RewardedSampling {
@@ -20,13 +20,13 @@ export interface RewardedSampling {
  */
 export async function openRewardedSampling(task: Task, earliest: number, loss?: (score: Tensor) => Tensor): Promise<RewardedSampling> {
   const last = task.plan.steps.length - 1;
-  const roller = await openRoller(task);
+  const rollouts = await openRollouts(task);
   const end = await openRewardedCall(task, { loss, byX: earliest < last });
   const backprop = earliest < last ? await openBackprop(task) : null;
   return {
     async run(prompts, round, from) {
-      const trajectory = await roller.rollout(prompts, round, { stop: last });
-      const rewarded = await end.run(trajectory.x.at(-1)!, task.plan.steps[last]!, prompts, roller.noise(prompts, round, last));
+      const trajectory = await rollouts.rollout(prompts, round, { stop: last });
+      const rewarded = await end.run(trajectory.x.at(-1)!, task.plan.steps[last]!, prompts, rollouts.noise(prompts, round, last));
       if (backprop) {
         const trained = (i: number): boolean => i >= from;
         accumulate(rewarded.gradients, await throughSteps(task, backprop, trajectory, rewarded.byX!, { trained, jacobian: true }));
@@ -34,7 +34,7 @@ export async function openRewardedSampling(task: Task, earliest: number, loss?: 
       return rewarded;
     },
     async release() {
-      await roller.release();
+      await rollouts.release();
       await end.release();
       await backprop?.release();
     },

@@ -32,7 +32,7 @@ export interface RolloutOptions {
   readonly copy?: number;
 }
 
-export interface RollerOptions {
+export interface RolloutsOptions {
   /** Default: the task's. */
   readonly plan?: Plan;
   /** Whether the network's output is guided; as in sampling by default. */
@@ -41,7 +41,7 @@ export interface RollerOptions {
   readonly values?: Values;
 }
 
-export interface Roller {
+export interface Rollouts {
   /** The network's output. x [B, C, h, w], one step of the plan for all items or one each. */
   predict(x: HostTensor, steps: Step | readonly Step[], prompts: readonly string[]): Promise<HostTensor>;
   /** Samples, by default from fresh noise and to the end of the plan. */
@@ -61,9 +61,9 @@ export function forItems(count: number, steps: Step | readonly Step[]): readonly
  *
  * @param noise a stream of the task's seed, which shares no noise with others; or the noise of each item itself
  */
-export async function openRoller(
-  task: Sampling, which: Which = 'tuned', noise: string | NoiseSource = 'rollout', options: RollerOptions = {},
-): Promise<Roller> {
+export async function openRollouts(
+  task: Sampling, which: Which = 'tuned', noise: string | NoiseSource = 'rollout', options: RolloutsOptions = {},
+): Promise<Rollouts> {
   const { plan = task.plan, guided = true, values = new Map() } = options;
   if (isMultistep(plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');
   const output = task.network(sampleInput(task, 'x'), stepsInput(task, 'step'), which, { guided });

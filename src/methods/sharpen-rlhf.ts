@@ -7,7 +7,7 @@ import { accumulate } from './backprop.js';
 import type { Method } from './method.js';
 import { rank } from './preference.js';
 import { meanOf } from './reward-loss.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { walkOptions } from './sharpen-sft.js';
 import { openStepRewards, pickWalk } from './step-rewards.js';
 import type { Walk } from './step-rewards.js';
@@ -72,7 +72,7 @@ export const sharpenRlhf: Method<Options> = {
   needs: { differentiableReward: false, density: false },
   sampling: { noise: 0, noisyEnd: false },
   async create(task, { n, m, gridSteps, detach, beta, modulation, gapScale, reference, guided }) {
-    const roller = await openRoller(task, 'tuned', 'rollout', { guided });
+    const rollouts = await openRollouts(task, 'tuned', 'rollout', { guided });
     const stepRewards = await openStepRewards(task, { m, gridSteps, detach, reference });
     return {
       async *round(prompts, round) {
@@ -80,7 +80,7 @@ export const sharpenRlhf: Method<Options> = {
         const times = randomTimes(task.process, key, 0, prompts.length);
         const walks: Walk[] = [];
         for (let copy = 0; copy < n; copy++) {
-          const { x } = await roller.rollout(prompts, round, { copy });
+          const { x } = await rollouts.rollout(prompts, round, { copy });
           const noise = samplesOf(task, combine([1 / task.plan.initialStd, x[0]!.data as Float32Array]));
           walks.push(await stepRewards.walk(x.at(-1)!, noise, times, prompts, prompts));
         }
@@ -95,7 +95,7 @@ export const sharpenRlhf: Method<Options> = {
         yield { gradients, loss, rewards, metrics: { gap: meanOf(gap), implicitAccuracy } };
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await stepRewards.release();
       },
     };

@@ -18,7 +18,7 @@ import { stochasticSteps } from '../schedulers/transition.js';
 import { meanOfParts } from './loss-graph.js';
 import type { LossValue } from './loss-graph.js';
 import type { Update } from './method.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import type { Trajectory } from './rollout.js';
 import { smoothedGradient } from './smoothed-reward.js';
 import { kept, keep } from './stale.js';
@@ -79,13 +79,13 @@ export type Lesson = (t: Transition, stale: boolean) => Promise<LossValue<string
 /** Samples chains, and makes the updates that are learnt from them. */
 export async function openChains(task: Task, opts: ChainOptions) {
   const stochastic = stochasticSteps(task.plan);
-  const roller = await openRoller(task);
+  const rollouts = await openRollouts(task);
   const memory = new Map<string, HostTensor>();
   return {
     memory,
     /** Null in the first round with `lag`. */
     async sample(prompts: readonly string[], round: number): Promise<Chain | null> {
-      const sampled = await roller.rollout(prompts, round);
+      const sampled = await rollouts.rollout(prompts, round);
       const whole = opts.lag ? kept(task, memory) : sampled;
       if (opts.lag) keep(memory, sampled);
       if (!whole) return null;
@@ -114,6 +114,6 @@ export async function openChains(task: Task, opts: ChainOptions) {
         yield { ...total.mean(), rewards: finished.score, metrics };
       }
     },
-    release: () => roller.release(),
+    release: () => rollouts.release(),
   };
 }

@@ -11,7 +11,7 @@ import { takeStep, withoutNoise } from '../schedulers/step.js';
 import { accumulate, openBackprop } from './backprop.js';
 import type { Method } from './method.js';
 import { rewardLoss } from './reward-loss.js';
-import { forItems, openRoller } from './rollout.js';
+import { forItems, openRollouts } from './rollout.js';
 import { samplesOf, sampleSize } from './task.js';
 import type { Task } from './task.js';
 
@@ -57,13 +57,13 @@ export const srpo: Method<z.infer<typeof options>> = {
   sampling: { noise: 0, noisyEnd: false },
   async create(task, opts) {
     const { better, worse, leap, from, to, threshold, kappa, kappaInverse, inverse } = opts;
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const backprop = await openBackprop(task, { jacobian: false });
     const size = sampleSize(task);
     return {
       async *round(prompts, round) {
         const key = { seed: task.seed, stream: 'srpo', step: round };
-        const x0 = (await roller.rollout(prompts, round)).x.at(-1)!;
+        const x0 = (await rollouts.rollout(prompts, round)).x.at(-1)!;
         const [place] = uniform(key, 0, 1);
         const worded = (list: readonly string[], draw: number): string[] =>
           prompts.map((prompt, i) => `${list[integers(key, draw, prompts.length, list.length)[i]!]!} ${prompt}`);
@@ -79,7 +79,7 @@ export const srpo: Method<z.infer<typeof options>> = {
           const step = withoutNoise(ddimStep(task.process, time(up ? at - leap : at + leap), time(at))); // DDIM's deviation is not defined upwards
           const [first, last] = up ? kappaInverse : kappa;
           const weight = 1 + first + (up ? at - leap : at) * (last - first);
-          const { x, clean } = await directAlign(task, roller, x0, noise, step, prompts);
+          const { x, clean } = await directAlign(task, rollouts, x0, noise, step, prompts);
           const plus = await task.reward.gradient(clean, up ? unwanted : wanted);
           const minus = await task.reward.gradient(clean, up ? wanted : unwanted);
           rewards ??= plus.score;
@@ -95,7 +95,7 @@ export const srpo: Method<z.infer<typeof options>> = {
         yield { gradients, loss: total, rewards: rewards!, metrics: { at: from + at * (to - from) } };
       },
       async release() {
-        await roller.release();
+        await rollouts.release();
         await backprop.release();
       },
     };
@@ -107,11 +107,11 @@ export const throughNoise = ({ meanFromOutput, to }: Step): number => meanFromOu
 
 /** Noise x0 with ε to where the step begins, take it, and take the same ε out again. */
 export async function directAlign(
-  task: Task, roller: Awaited<ReturnType<typeof openRoller>>, x0: HostTensor, noise: HostTensor, step: Step, prompts: readonly string[],
+  task: Task, rollouts: Awaited<ReturnType<typeof openRollouts>>, x0: HostTensor, noise: HostTensor, step: Step, prompts: readonly string[],
 ): Promise<{ x: HostTensor; clean: HostTensor }> {
   const [clean, z] = [x0.data as Float32Array, noise.data as Float32Array];
   const x = addNoise(step.from, clean, z);
-  const output = await roller.predict(samplesOf(task, x), forItems(prompts.length, step), prompts);
+  const output = await rollouts.predict(samplesOf(task, x), forItems(prompts.length, step), prompts);
   const next = takeStep(step, x, output.data as Float32Array);
   return { x: samplesOf(task, x), clean: samplesOf(task, combine([1 / step.to.signal, next], [-step.to.noise / step.to.signal, z])) };
 }

@@ -8,7 +8,7 @@ import { predictionTarget } from '../schedulers/forward-process.js';
 import type { Step } from '../schedulers/plan.js';
 import { levelAt, trainingTimes } from '../schedulers/process.js';
 import { accumulate, openBackprop } from './backprop.js';
-import { openRoller } from './rollout.js';
+import { openRollouts } from './rollout.js';
 import { sampleSize, samplesOf } from './task.js';
 import type { Task } from './task.js';
 import { pick } from './transitions.js';
@@ -58,8 +58,8 @@ export interface WalkOptions {
 }
 
 export async function openStepRewards(task: Task, { m, gridSteps, detach, reference }: WalkOptions): Promise<StepRewards> {
-  const tuned = await openRoller(task, 'tuned', 'sharpen', { guided: false });
-  const base = reference === 'none' ? null : await openRoller(task, 'reference', 'sharpen', { guided: false });
+  const tuned = await openRollouts(task, 'tuned', 'sharpen', { guided: false });
+  const base = reference === 'none' ? null : await openRollouts(task, 'reference', 'sharpen', { guided: false });
   const backprop = await openBackprop(task, { jacobian: !detach && m > 1, guided: false });
   const delta = Math.floor(trainingTimes(task.process) / gridSteps);
   const stopsOf = (time: number): number => Math.min(m, 1 + Math.floor(time / delta));

@@ -5,7 +5,7 @@
  * anywhere.
  */
 import { deferred } from '../host/resources.js';
-import type { Stepper, Update } from './method.js';
+import type { UpdateRule, Update } from './method.js';
 
 /** What updates are made from: prompts, and noise by the round's number. */
 export interface Round {
@@ -104,8 +104,8 @@ export function openWork(executor: Executor = inOrder): Work {
 }
 
 /** The updates of a round with their identities. What the caller does between two of them belongs to neither. */
-export async function* updatesOf({ work }: { readonly work: Work }, stepper: Stepper, { round, prompts }: Round): AsyncGenerator<Update & UpdateId> {
-  const updates = stepper.round(prompts, round);
+export async function* updatesOf({ work }: { readonly work: Work }, rule: UpdateRule, { round, prompts }: Round): AsyncGenerator<Update & UpdateId> {
+  const updates = rule.round(prompts, round);
   await using _ = deferred(async () => {
     work.begin(null);
     await updates.return(undefined);

@@ -5,7 +5,7 @@ import type { Tensor } from '../graph/tensor.js';
 import { FLOAT32 } from '../nn/precision.js';
 import type { Precision } from '../nn/precision.js';
 import { rootScope } from '../nn/scope.js';
-import type { Adapter, Scope, WeightSource } from '../nn/scope.js';
+import type { Adapter, Scope, WeightSymbols } from '../nn/scope.js';
 import type { SegmentOptions } from '../nn/segment.js';
 import type { ComponentClass, ComponentConfigs } from './components.js';
 import type { Denoiser } from './denoiser.js';
@@ -66,14 +66,14 @@ export const baseModelOf = ({ family, denoiser }: Pick<Pipeline, 'family' | 'den
 
 /** The scope of a part. Weights of all parts can come from one source. */
 export function partScope(
-  part: string, source: WeightSource, adapters: readonly Adapter[] = [], precision: Precision = FLOAT32,
+  part: string, source: WeightSymbols, adapters: readonly Adapter[] = [], precision: Precision = FLOAT32,
 ): Scope {
   return rootScope(source, adapters, part, precision);
 }
 
 /** The pipeline's denoiser over weights from a source. */
 export function denoiserOf(
-  { family, denoiser, precision }: Pick<Pipeline, 'family' | 'denoiser' | 'precision'>, source: WeightSource,
+  { family, denoiser, precision }: Pick<Pipeline, 'family' | 'denoiser' | 'precision'>, source: WeightSymbols,
   adapters: readonly Adapter[] = [], options: SegmentOptions = {},
 ): Denoiser {
   return family.denoiser.network(partScope(family.denoiser.part, source, adapters, precision), denoiser.config, options);
@@ -81,13 +81,13 @@ export function denoiserOf(
 
 /** What the denoiser makes of its inputs early on (`DenoiserSpec.features`), over weights from a source. */
 export function featuresOf(
-  { family, denoiser, precision }: Pick<Pipeline, 'family' | 'denoiser' | 'precision'>, source: WeightSource,
+  { family, denoiser, precision }: Pick<Pipeline, 'family' | 'denoiser' | 'precision'>, source: WeightSymbols,
 ): Denoiser {
   return family.denoiser.features(partScope(family.denoiser.part, source, [], precision), denoiser.config);
 }
 
 /** The scope of the pipeline's VAE. */
-export const vaeScope = ({ precision }: Pick<Pipeline, 'precision'>, source: WeightSource): Scope =>
+export const vaeScope = ({ precision }: Pick<Pipeline, 'precision'>, source: WeightSymbols): Scope =>
   partScope('vae', source, [], precision);
 
 /** Pixels per latent, along one side. */

@@ -1,7 +1,7 @@
 /** @file What a network is computed in: the policy that scopes carry and layers follow. */
 import type { StoredType } from '../graph/dtype.js';
 import { cast, div, mul } from '../graph/ops/arithmetic.js';
-import { bridge, input } from '../graph/tensor.js';
+import { customVjp, input } from '../graph/tensor.js';
 import type { Tensor } from '../graph/tensor.js';
 
 /** What layers can compute in. */
@@ -49,5 +49,5 @@ export function over(x: Tensor, to: ComputeType): Tensor {
   if (x.dtype === to) return x;
   const back = (g: Tensor): Tensor =>
     (to === 'float16' ? div(cast(g, 'float32'), LOSS_SCALE) : cast(mul(g, LOSS_SCALE), 'float16'));
-  return bridge([cast(x, to)], [x], [back])[0]!;
+  return customVjp([cast(x, to)], [x], [back])[0]!;
 }

@@ -19,7 +19,7 @@ export interface Adapter {
 }
 
 /** Makes the tensor for a weight: (full name, shape) → tensor. Asked again for one name it gives the same tensor. */
-export type WeightSource = (name: string, shape: Shape) => Tensor;
+export type WeightSymbols = (name: string, shape: Shape) => Tensor;
 
 export interface Scope {
   /** Dotted path of the layer, '' at the root. */
@@ -35,7 +35,7 @@ export interface Scope {
 
 /** A scope at the root of a model. */
 export function rootScope(
-  source: WeightSource, adapters: readonly Adapter[] = [], path = '', precision: Precision = FLOAT32,
+  source: WeightSymbols, adapters: readonly Adapter[] = [], path = '', precision: Precision = FLOAT32,
 ): Scope {
   const join = (part: string | number): string => (path ? `${path}.${part}` : String(part));
   const compute = computeAt(precision, path);
@@ -72,7 +72,7 @@ export function adapted(
   return over(sum, compute);
 }
 
-function remembering(make: (name: string, shape: Shape) => Tensor): WeightSource {
+function remembering(make: (name: string, shape: Shape) => Tensor): WeightSymbols {
   const made = new Map<string, Tensor>();
   return (name, shape) => {
     const known = made.get(name) ?? make(name, shape);
@@ -82,12 +82,12 @@ function remembering(make: (name: string, shape: Shape) => Tensor): WeightSource
 }
 
 /** Weights as frozen inputs named `prefix + name`. */
-export function frozenWeights(prefix = ''): WeightSource {
+export function frozenWeights(prefix = ''): WeightSymbols {
   return remembering((name, shape) => weight(prefix + name, shape));
 }
 
 /** Weights as inputs named `prefix + name` that change between runs; `record` receives each new one. */
-export function trainableWeights(prefix: string, record: (name: string, tensor: Tensor) => void): WeightSource {
+export function trainableWeights(prefix: string, record: (name: string, tensor: Tensor) => void): WeightSymbols {
   return remembering((name, shape) => {
     const t = input(prefix + name, shape);
     record(name, t);

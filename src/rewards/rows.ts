@@ -39,3 +39,9 @@ export async function inBatches(
   }
   return joinRows(parts);
 }
+
+/** Picture i of [N, 3, H, W] as [3, H, W], on the same numbers. */
+export function imageAt(images: HostTensor, i: number): HostTensor {
+  const { data, shape: [, ...shape] } = takeRows(images, i, 1);
+  return host(data, shape);
+}

@@ -1,7 +1,8 @@
 /** @file The pictures of an evaluation: one file each that tells how it came about, and a labelled sheet of them all. */
 import { join } from 'node:path';
 import { writeWhole } from '../formats/atomic.js';
-import { encodePng, imageAt } from '../formats/image.js';
+import { encodePng } from '../formats/image.js';
+import { imageAt } from '../rewards/rows.js';
 import { imageGrid } from '../formats/image-grid.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { EventOf } from './events.js';

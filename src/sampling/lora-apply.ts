@@ -33,7 +33,7 @@ export function misfits(lora: LoraFile, weights: ReadonlyMap<string, HostTensor>
 const NAMED = 3;
 
 /** @throws FormatError with the layers that do not fit, and for which models LoRA and pipeline are */
-function checkFit({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: Pipeline): void {
+function checkLora({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: Pipeline): void {
   const problems = misfits(lora, pipeline.weights);
   if (problems.length === 0) return;
   const [made, given] = [lora.baseModel, baseModelOf(pipeline)];
@@ -52,7 +52,7 @@ function checkFit({ where, lora }: Omit<LoraUse, 'strength'>, pipeline: Pipeline
  * @throws FormatError if one of them does not fit, before anything is merged
  */
 export async function applyLoras(pipeline: Pipeline, uses: readonly LoraUse[]): Promise<Pipeline> {
-  for (const use of uses) checkFit(use, pipeline);
+  for (const use of uses) checkLora(use, pipeline);
   let { weights } = pipeline;
   for (const { lora, strength, where } of uses) {
     if (strength !== 0) weights = await mergeLora(weights, lora, strength, where);

@@ -14,7 +14,7 @@ import { denoiserOf, latentFactor, latentShape, vaeScope } from '../models/pipel
 import type { Pipeline } from '../models/pipeline.js';
 import { LOSS_SCALE } from '../nn/precision.js';
 import { frozenWeights } from '../nn/scope.js';
-import type { WeightSource } from '../nn/scope.js';
+import type { WeightSymbols } from '../nn/scope.js';
 import { checkScores } from '../rewards/reward.js';
 import type { Reward } from '../rewards/reward.js';
 import type { Execution, Feeds } from '../runtime/compile.js';
@@ -34,7 +34,7 @@ import { blackBoxReward, openTracedReward } from './sample-reward.js';
 export interface Tuned {
   readonly denoiser: Denoiser;
   /** Where the frozen weights of both come in. */
-  readonly frozen: WeightSource;
+  readonly frozen: WeightSymbols;
   /** What it is fed beside them, at this moment. */
   feeds(): Feeds;
   /** Those of them that are few numbers, and the same in many runs: GPUs keep them. */

@@ -15,6 +15,7 @@ import type { Plan } from '../schedulers/plan.js';
 import { sample } from '../schedulers/sample.js';
 import type { NoiseSource } from '../schedulers/sample.js';
 import { isGuided, NEGATIVE, openConditions, POSITIVE, TOGETHER } from '../models/conditions.js';
+import { imageAt } from '../rewards/rows.js';
 import { guidedInputs } from './guided.js';
 
 /** The noise of a job: item i is made from seed + i alone, so that one picture of many can be made again by itself. */
@@ -93,10 +94,4 @@ export async function* sampleImages(pipeline: Pipeline, job: SampleJob): AsyncGe
         { index, seed: seed + index, prompt: prompts[index]!, image: imageAt(decoded.images, i) }));
     }
   }
-}
-
-/** One image of a batch [B, 3, H, W], with numbers of its own. */
-function imageAt({ data, shape }: HostTensor, i: number): HostTensor {
-  const size = data.length / shape[0]!;
-  return host((data as Float32Array).slice(i * size, (i + 1) * size), shape.slice(1));
 }

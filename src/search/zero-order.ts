@@ -1,4 +1,4 @@
-/** @file Zero-order search: walks through initial noise towards better scores, without gradients. */
+/** @file Zero-order search: chains through initial noise towards better scores, without gradients. */
 import { z } from 'zod';
 import { child, draw, fresh } from './candidate.js';
 import type { Candidate } from './candidate.js';
@@ -39,8 +39,8 @@ export function neighbour(pivot: Float32Array, direction: Float32Array, cosine: 
   return pivot.map((v, i) => cosine * v + scale * across[i]!);
 }
 
-/** Where one prompt's walk stands. */
-interface Walk {
+/** Where one prompt's chain stands. */
+interface Chain {
   /** Initial noise, not yet denoised: what neighbours are made of. */
   readonly pivot: Candidate;
   /** Null as long as it was not scored. */
@@ -69,9 +69,9 @@ export const zeroOrder: Search<z.infer<typeof options>> = {
     const { task } = explorer;
     const steps = task.plan.steps.length;
     const ledgers = openLedgers(request);
-    let walks = ledgers.map((ledger): Walk => ({ pivot: fresh(task, ledger, 0), score: null, starts: 1 }));
+    let chains = ledgers.map((ledger): Chain => ({ pivot: fresh(task, ledger, 0), score: null, starts: 1 }));
     for (let round = 0; round < rounds; round++) {
-      const noises = walks.map(({ pivot, score }) => {
+      const noises = chains.map(({ pivot, score }) => {
         const around = Array.from({ length: neighbours }, (_, k) => {
           const key = { seed: task.seed, stream: `zero-order ${round} ${k}`, item: pivot.ledger.item };
           return child(pivot, neighbour(pivot.x, draw(key, 0, pivot.x.length), cosine), key);
@@ -79,15 +79,15 @@ export const zeroOrder: Search<z.infer<typeof options>> = {
         return score === null ? [pivot, ...around] : around;
       });
       const scored = await explorer.score(await explorer.advance(noises.flat(), 0, steps), round, steps);
-      walks = walks.map((walk, i) => {
+      chains = chains.map((chain, i) => {
         const own = scored.filter(({ ledger }) => ledger === ledgers[i]);
-        const score = walk.score ?? own[0]!.score;
+        const score = chain.score ?? own[0]!.score;
         const best = own.reduce((a: Scored, b) => (b.score > a.score ? b : a));
         if (best.score > score) {
-          return { ...walk, pivot: noises[i]!.find((c) => c.number === best.number)!, score: best.score };
+          return { ...chain, pivot: noises[i]!.find((c) => c.number === best.number)!, score: best.score };
         }
-        if (restart === 'keep' || round === rounds - 1) return { ...walk, score };
-        return { pivot: fresh(task, ledgers[i]!, walk.starts), score: null, starts: walk.starts + 1 };
+        if (restart === 'keep' || round === rounds - 1) return { ...chain, score };
+        return { pivot: fresh(task, ledgers[i]!, chain.starts), score: null, starts: chain.starts + 1 };
       });
     }
     return resultOf(explorer, ledgers);

@@ -17,8 +17,8 @@ import type { Trained, TrainState } from './train-state.js';
  *   then on
  * @throws Error if the gradient is not finite, whatever the loss scale
  */
-export function applyUpdate({ config, task, stepper }: Trained, state: TrainState, update: Update): MetricsRow | null {
-  const own = stepper.own?.parameters;
+export function applyUpdate({ config, task, rule }: Trained, state: TrainState, update: Update): MetricsRow | null {
+  const own = rule.own?.parameters;
   const mine = own && new Map([...own.keys()].map((name) => [name, update.gradients.get(name)!]));
   const gradients = new Map([...update.gradients].filter(([name]) => !own?.has(name)));
   const limited = (g: Map<string, HostTensor>): number => (config.clip === null ? globalNorm(g) : clipNorm(g, config.clip));
@@ -37,7 +37,7 @@ export function applyUpdate({ config, task, stepper }: Trained, state: TrainStat
   const { beta1, beta2, weightDecay } = config;
   updateAdamW(task.parameters, gradients, state.optimizer, lr, { beta1, beta2, epsilon: 1e-8, weightDecay });
   if (mine) {
-    const { parameters, lr: ownLr, weightDecay: ownDecay } = stepper.own!;
+    const { parameters, lr: ownLr, weightDecay: ownDecay } = rule.own!;
     const factor = lr / config.lr; // the schedule is common
     updateAdamW(parameters, mine, state.ownOptimizer!, ownLr * factor, { beta1, beta2, epsilon: 1e-8, weightDecay: ownDecay });
   }

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import type { Compared, SetFacts } from '../evaluation/compared.js';
 import { deviation, evaluationSchema } from '../evaluation/evaluation.js';
 import { fewImagesText } from '../evaluation/kid.js';
-import { guardText, judge } from '../evaluation/hacking-guard.js';
+import { guardText, guardVerdict } from '../evaluation/hacking-guard.js';
 import { renderReport } from '../evaluation/report.js';
 import type { StepMetrics } from '../evaluation/report.js';
 import { writeAtomic } from '../formats/atomic.js';
-import { encodePng, imageAt } from '../formats/image.js';
+import { encodePng } from '../formats/image.js';
+import { imageAt } from '../rewards/rows.js';
 import { imageGrid } from '../formats/image-grid.js';
 import { hasEffect } from '../formats/lora.js';
 import { readLora, writeLora } from '../formats/lora-file.js';
@@ -87,7 +88,7 @@ export async function writeWeights(session: Session, root: string, which: 'best'
     const path = join(root, folder, FILES[dialect]);
     await writeLora(path, lora, dialect, { facts, targets: { [pipeline.family.denoiser.part]: config.lora.targets } });
     const back = loraFromFile(task.adapter, (await readLora(path)).lora, path);
-    const worst = largestDifference(task.parameters, back);
+    const worst = largestChange(task.parameters, back);
     if (!(worst <= 1e-5)) { // NaN too
       await rm(path, { recursive: true, force: true });
       throw new Error(`${path} does not give back the LoRA (off by ${worst}); it was removed. Please report this.`);
@@ -99,7 +100,7 @@ export async function writeWeights(session: Session, root: string, which: 'best'
 }
 
 /** NaN if either holds one. */
-function largestDifference(a: ReadonlyMap<string, HostTensor>, b: ReadonlyMap<string, HostTensor>): number {
+function largestChange(a: ReadonlyMap<string, HostTensor>, b: ReadonlyMap<string, HostTensor>): number {
   let worst = 0;
   for (const [name, t] of a) {
     const other = b.get(name);
@@ -177,7 +178,7 @@ export async function writeReport(session: Session, folder: string, findings: Fi
     evaluations: result.evaluations,
     guard: config.guard,
     guardNote: guardText(evaluator.measures, config.guard),
-    verdict: judge(result.evaluations, config.guard),
+    verdict: guardVerdict(result.evaluations, config.guard),
     selectedOn,
     reported,
     exported,

@@ -76,14 +76,14 @@ async function firstUpdate(of: ParityCase, compile: Execution): Promise<{ update
     negativePrompt: '', height: of.size, width: of.size, adaptation: of.adaptation, reward, checkpointing: of.checkpointing, compile,
   }));
   moveAway(task);
-  const stepper = resources.use(await of.method.create(task, of.method.options.parse(of.options ?? {})));
+  const rule = resources.use(await of.method.create(task, of.method.options.parse(of.options ?? {})));
   for (let scale: LossScale | null = firstLossScale(); scale; scale = nextLossScale(scale, false)) {
     task.setLossScale?.(scale.scale);
-    for await (const update of stepper.round(of.prompts, 0)) {
+    for await (const update of rule.round(of.prompts, 0)) {
       const [seconds, before] = [(performance.now() - started) / 1000, traffic()];
       if (task.setLossScale && !finite(update)) break;
       // Once more, for what an update costs when all is compiled and uploaded; the CPU has nothing to tell.
-      if (compile.device !== 'cpu') for await (const _ of stepper.round(of.prompts, 1)) break;
+      if (compile.device !== 'cpu') for await (const _ of rule.round(of.prompts, 1)) break;
       const now = traffic();
       return { update, seconds, crossed: { up: now.up - before.up, down: now.down - before.down, runs: now.runs - before.runs } };
     }

@@ -8,7 +8,7 @@ import type { PairDistance } from '../evaluation/pair-distance.js';
 import { winRate } from '../evaluation/win-rate.js';
 import type { Judged, Measures } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
-import type { Roller } from '../methods/rollout.js';
+import type { Rollouts } from '../methods/rollout.js';
 import { meanOf } from '../methods/reward-loss.js';
 import { joinRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';
@@ -24,15 +24,15 @@ export interface EvaluationSet {
   /** Whether none of the prompts is trained on. */
   readonly untrained: boolean;
   readonly prompts: readonly string[];
-  /** Image i is made from the roller's item `first` + i. */
+  /** Image i is made from the rollouts's item `first` + i. */
   readonly first: number;
 }
 
 export interface EvaluatorParts {
   model: PipelineSampling;
   /** Samples from noise by item that training does not use. */
-  roller: Roller;
-  /** The roller's. */
+  rollouts: Rollouts;
+  /** The rollouts's. */
   plan: Plan;
   /** What checkpoints are chosen by. */
   selection: EvaluationSet;
@@ -72,7 +72,7 @@ export interface Evaluator {
 }
 
 export function openEvaluator(parts: EvaluatorParts): Evaluator {
-  const { model, roller, reward, heldOut, features, lpips, progress, selection } = parts;
+  const { model, rollouts, reward, heldOut, features, lpips, progress, selection } = parts;
   async function assess(images: HostTensor, step: number, from: Measured | null, prompts: readonly string[], paired: boolean): Promise<Measured> {
     const { total: rewards, parts: shares } = await reward.scoreParts(images, prompts);
     const held = heldOut && (await heldOut.score(images, prompts));
@@ -102,7 +102,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
     measures: { heldOut: parts.heldOutName, features: features !== null },
     plan: parts.plan,
     assess: (images, step, base) => assess(images, step, base, selection.prompts, false),
-    measure: async (step, base, set = selection) => assess(await sampleImages(model, roller, set, progress), step, base, set.prompts, true),
+    measure: async (step, base, set = selection) => assess(await sampleSet(model, rollouts, set, progress), step, base, set.prompts, true),
   };
 }
 
@@ -128,13 +128,13 @@ export const firstSeed = ({ config, evaluator }: { config: RunConfig; evaluator:
   config.evaluation.seed + evaluator.selection.first;
 
 /** One image per prompt, each from its own item's noise. */
-async function sampleImages(
-  model: PipelineSampling, roller: Roller, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
+async function sampleSet(
+  model: PipelineSampling, rollouts: Rollouts, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
 ): Promise<HostTensor> {
   const parts: HostTensor[] = [];
   for (let start = 0; start < prompts.length; start += model.microbatch) {
     const part = prompts.slice(start, start + model.microbatch);
-    const { x } = await roller.rollout(part, 0, { items: part.map((_, i) => first + start + i) });
+    const { x } = await rollouts.rollout(part, 0, { items: part.map((_, i) => first + start + i) });
     parts.push(await model.decode(x.at(-1)!));
     progress.step(start + part.length, prompts.length, 'images sampled');
   }

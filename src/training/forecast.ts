@@ -2,7 +2,7 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { input } from '../graph/tensor.js';
 import type { Method } from '../methods/method.js';
-import { openRoller } from '../methods/rollout.js';
+import { openRollouts } from '../methods/rollout.js';
 import type { Pipeline } from '../models/pipeline.js';
 import { ENCODED_TOGETHER } from '../models/prompt.js';
 import { frozenWeights } from '../nn/scope.js';
@@ -83,12 +83,12 @@ export async function forecast(of: ForecastOf): Promise<Forecast> {
   const { device = 'cpu' } = options.compile;
   const dry = openDryRuntime(options.compile);
   const task = await openPipelineTask(pipeline, { ...options, dry, warn: () => {} });
-  await openRoller(task);
+  await openRollouts(task);
   let own = 0;
   try {
-    const stepper = trained && await trained.method.create(task, trained.options);
-    own = stepper?.own ? arrayBytes(stepper.own.parameters.values()) : 0;
-    for await (const update of stepper?.round(new Array<string>(options.microbatch).fill(''), 0) ?? []) void update;
+    const rule = trained && await trained.method.create(task, trained.options);
+    own = rule?.own ? arrayBytes(rule.own.parameters.values()) : 0;
+    for await (const update of rule?.round(new Array<string>(options.microbatch).fill(''), 0) ?? []) void update;
   } catch (error) {
     if (options.compile.signal?.aborted && error === options.compile.signal.reason) throw error;
     // Zeros are no sensible numbers; what was compiled until then counts.

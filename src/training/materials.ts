@@ -5,7 +5,7 @@ import { openSpace } from '../evaluation/spaces.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { openPairDistance } from '../evaluation/pair-distance.js';
 import { packageVersion } from '../formats/package-root.js';
-import { openRoller } from '../methods/rollout.js';
+import { openRollouts } from '../methods/rollout.js';
 import { bundledModel } from '../loading/bundled.js';
 import type { BundledModel } from '../models/families/family.js';
 import { loadPipeline } from '../loading/load.js';
@@ -190,9 +190,9 @@ export async function openMaterials(
       training, judges: heldOut ? [heldOut] : [],
     })),
     async evaluator(model) {
-      const roller = resources.use(await openRoller(model, 'tuned', sampleNoise(seed), { plan: evaluationPlan }));
+      const rollouts = resources.use(await openRollouts(model, 'tuned', sampleNoise(seed), { plan: evaluationPlan }));
       return openEvaluator({
-        model, roller, features, lpips, progress, selection, plan: evaluationPlan,
+        model, rollouts, features, lpips, progress, selection, plan: evaluationPlan,
         reward: resources.use(openScorer(reward, { compile })),
         heldOut: resources.use(heldOut && openScorer(heldOut, { compile })),
         heldOutName: heldOut?.name ?? null,

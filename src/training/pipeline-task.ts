@@ -12,7 +12,7 @@ import type { LoraAdapter, LoraOptions } from '../nn/lora.js';
 import { initialLora } from '../nn/lora-values.js';
 import { LOSS_SCALE } from '../nn/precision.js';
 import { frozenWeights, trainableWeights } from '../nn/scope.js';
-import type { Adapter, WeightSource } from '../nn/scope.js';
+import type { Adapter, WeightSymbols } from '../nn/scope.js';
 import type { Feeds } from '../runtime/compile.js';
 import { releasedOnFailure } from '../host/resources.js';
 import { guidedInputs } from '../sampling/guided.js';
@@ -49,7 +49,7 @@ const ADAPTER = 'lora';
 function tunedNetwork(pipeline: Pipeline, adaptation: Adaptation, checkpointing: boolean) {
   const frozen = frozenWeights();
   const symbols = new Map<string, Tensor>();
-  const build = (source: WeightSource, adapters: readonly Adapter[]) =>
+  const build = (source: WeightSymbols, adapters: readonly Adapter[]) =>
     denoiserOf(pipeline, source, adapters, { checkpointing });
   const layers = new Set<string>();
   if (adaptation.kind === 'full') {

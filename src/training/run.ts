@@ -108,14 +108,14 @@ async function runSession(session: Session, folder: RunFolder, { resume, signal,
   progress.phase('encoding the prompts');
   await task.prepare(upcomingPrompts(session));
   const { task: counting, counts } = counted(task); // measuring costs the method nothing
-  const stepper = resources.use(await session.method.create(counting, session.methodOptions));
-  const result = await train({ config, task, pipeline, counts, stepper, prompts, evaluator, folder, resume, signal });
+  const rule = resources.use(await session.method.create(counting, session.methodOptions));
+  const result = await train({ config, task, pipeline, counts, rule, prompts, evaluator, folder, resume, signal });
   if (result.ended === 'interrupted') {
     progress.phase(`stopped at step ${result.step}; go on with: ${again}`);
     return null;
   }
   if (typeof result.ended === 'object') progress.warn(`stopped early to avoid reward hacking: ${result.ended.guard}`);
-  await stepper.release();
+  await rule.release();
   await folder.check();
   const best = result.evaluations[result.best]!.step;
   const { exported, files } = await exportWeights(session, path, result, progress);

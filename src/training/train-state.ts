@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Counts } from '../methods/counted.js';
-import type { Stepper } from '../methods/method.js';
+import type { UpdateRule } from '../methods/method.js';
 import { peakBytes } from '../machine/memory.js';
 import { firstLossScale, lossScaleSchema } from './loss-scale.js';
 import type { LossScale } from './loss-scale.js';
@@ -20,7 +20,7 @@ export interface Trained {
   task: PipelineTask;
   /** What the method has spent. */
   counts: Counts;
-  stepper: Stepper;
+  rule: UpdateRule;
 }
 
 const storedValues = z.object({
@@ -53,14 +53,14 @@ function startingScale({ task }: Trained, known: LossScale | null): LossScale | 
 }
 
 export function freshState(parts: Trained): TrainState {
-  const { task, stepper } = parts;
+  const { task, rule } = parts;
   return {
     step: 0,
     round: 0,
     seconds: 0,
     peakBytes: 0,
     optimizer: initAdamW(task.parameters),
-    ownOptimizer: stepper.own ? initAdamW(stepper.own.parameters) : null,
+    ownOptimizer: rule.own ? initAdamW(rule.own.parameters) : null,
     lossScale: startingScale(parts, null),
     evaluations: [],
     best: copyOf(task.parameters),
@@ -70,7 +70,7 @@ export function freshState(parts: Trained): TrainState {
 /** What a copy of the trained values is called in a checkpoint. The average has the name that it had before there were others. */
 const copySet = (name: string): string => (name === 'ema' ? 'average' : `copy ${name}`);
 
-export function stored({ task, counts, stepper }: Trained, state: TrainState): RunState {
+export function stored({ task, counts, rule }: Trained, state: TrainState): RunState {
   const { optimizer, ownOptimizer, best } = state;
   return {
     step: state.step,
@@ -78,8 +78,8 @@ export function stored({ task, counts, stepper }: Trained, state: TrainState): R
     ...counts,
     tensors: {
       parameters: task.parameters, m: optimizer.m, v: optimizer.v, best,
-      ...(ownOptimizer && { own: stepper.own!.parameters, ownM: ownOptimizer.m, ownV: ownOptimizer.v }),
-      ...(stepper.memory && { memory: stepper.memory }),
+      ...(ownOptimizer && { own: rule.own!.parameters, ownM: ownOptimizer.m, ownV: ownOptimizer.v }),
+      ...(rule.memory && { memory: rule.memory }),
       ...Object.fromEntries([...task.copies].map(([name, set]) => [copySet(name), set])),
     },
     values: {
@@ -125,7 +125,7 @@ export const peakOf = (state: TrainState): number => Math.max(state.peakBytes, p
  *
  * @throws Error naming the first tensor that is not
  */
-export function checkFits({ task, stepper }: Trained, { tensors, values: plain }: RunState): void {
+export function checkFits({ task, rule }: Trained, { tensors, values: plain }: RunState): void {
   const kept = storedValues.safeParse(plain);
   if (!kept.success) throw new Error(`its values are not those of a training (${kept.error.issues[0]!.path.join('.')})`);
   const check = (set: string, like: ReadonlyMap<string, HostTensor>): void => {
@@ -140,19 +140,19 @@ export function checkFits({ task, stepper }: Trained, { tensors, values: plain }
   };
   for (const set of ['parameters', 'm', 'v', 'best']) check(set, task.parameters);
   for (const name of task.copies.keys()) check(copySet(name), task.parameters);
-  const own = stepper.own?.parameters ?? new Map<string, HostTensor>();
+  const own = rule.own?.parameters ?? new Map<string, HostTensor>();
   for (const set of ['own', 'ownM', 'ownV']) check(set, own);
 }
 
 /** Takes up a checkpoint: sets what the task and the method hold, and gives the rest. */
 export function restored(parts: Trained, run: RunState): TrainState {
-  const { task, counts, stepper } = parts;
+  const { task, counts, rule } = parts;
   const kept = storedValues.parse(run.values);
   const set = (name: string): Map<string, HostTensor> => new Map(run.tensors[name] ?? []);
   for (const [name, t] of set('parameters')) task.parameters.set(name, t);
-  for (const [name, t] of set('own')) values(stepper.own!.parameters.get(name)!).set(values(t));
+  for (const [name, t] of set('own')) values(rule.own!.parameters.get(name)!).set(values(t));
   for (const [name, copy] of task.copies) for (const [key, t] of set(copySet(name))) copy.set(key, t);
-  for (const [name, t] of set('memory')) stepper.memory!.set(name, t);
+  for (const [name, t] of set('memory')) rule.memory!.set(name, t);
   Object.assign(counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
   return {
     step: run.step,
@@ -160,7 +160,7 @@ export function restored(parts: Trained, run: RunState): TrainState {
     seconds: kept.seconds,
     peakBytes: kept.peakBytes,
     optimizer: { step: run.step, m: set('m'), v: set('v') },
-    ownOptimizer: stepper.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
+    ownOptimizer: rule.own ? { step: run.step, m: set('ownM'), v: set('ownV') } : null,
     lossScale: startingScale(parts, kept.lossScale),
     evaluations: kept.evaluations,
     best: set('best'),

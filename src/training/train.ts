@@ -1,6 +1,6 @@
 /** @file Reward fine-tuning: rounds of a method, updates of the optimiser, evaluations, checkpoints, the guard. */
 import { basename, join } from 'node:path';
-import { judge } from '../evaluation/hacking-guard.js';
+import { guardVerdict } from '../evaluation/hacking-guard.js';
 import type { Judged } from '../evaluation/hacking-guard.js';
 import { fewImagesText } from '../evaluation/kid.js';
 import type { HostTensor } from '../graph/dtype.js';
@@ -57,7 +57,7 @@ export interface TrainResult {
 
 /** Runs until the steps or the budget are used up, an interruption or the guard. */
 export async function train(parts: TrainParts): Promise<TrainResult> {
-  const { config, task, counts, stepper, folder, evaluator } = parts;
+  const { config, task, counts, rule, folder, evaluator } = parts;
   const { progress } = folder;
   const checkpoints = join(folder.path, 'checkpoints');
   const average = config.ema === null ? null : task.copy('ema');
@@ -88,7 +88,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       if (few && config.guard.maxFrechet !== null) progress.warn(`guard.maxFrechet: ${few}`);
       else if (few) progress.phase(few);
     }
-    const { best, stop } = judge(state.evaluations, config.guard);
+    const { best, stop } = guardVerdict(state.evaluations, config.guard);
     if (best === state.evaluations.length - 1) state.best = copyOf(task.parameters);
     loadParameters(task.parameters, own);
     await savePictures(folder, measured, { step: state.step, seed: firstSeed(parts) });
@@ -104,7 +104,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     await folder.emit({ type: 'checkpoint', step, path: `checkpoints/${basename(path)}` });
   }
   const result = (ended: TrainResult['ended'], step: number): TrainResult => {
-    const best = state.evaluations.length === 0 ? 0 : judge(state.evaluations, config.guard).best;
+    const best = state.evaluations.length === 0 ? 0 : guardVerdict(state.evaluations, config.guard).best;
     return {
       evaluations: state.evaluations, best, bestParameters: state.best,
       lastParameters: average ?? task.parameters, before, ended, ...spent(), step, peakBytes: peakOf(state),
@@ -126,7 +126,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       return interrupted(error, null);
     }
   }
-  const verdict = (): string | null => (config.guard.enabled ? (judge(state.evaluations, config.guard).stop?.reason ?? null) : null);
+  const verdict = (): string | null => (config.guard.enabled ? (guardVerdict(state.evaluations, config.guard).stop?.reason ?? null) : null);
   const stopped = verdict();
   if (stopped !== null) ended = { guard: stopped };
   progress.phase(`training with ${config.method.name} from step ${state.step}`);
@@ -136,7 +136,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   /** The updates of a round, up to the end of the run or the guard's word. */
   async function round(start: RoundStart): Promise<void> {
     const prompts = drawPrompts(parts.prompts, config.seed, state.round, config.batch);
-    for await (const update of updatesOf(task, stepper, { round: state.round, prompts })) {
+    for await (const update of updatesOf(task, rule, { round: state.round, prompts })) {
       start.keep();
       const row = applyUpdate(parts, state, update);
       state.seconds += (performance.now() - began) / 1000;

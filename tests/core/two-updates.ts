@@ -14,10 +14,10 @@ export interface TwoUpdates {
 export async function twoUpdates(): Promise<TwoUpdates> {
   const task = await gaussianTask({ steps: 2, batch: 4, size: 3, eta: 0, seed: 5 });
   const draft = METHODS.find(({ name }) => name === 'draft') as unknown as Method<object>;
-  const stepper = await draft.create(task, draft.options.parse({ k: 'all' }));
+  const rule = await draft.create(task, draft.options.parse({ k: 'all' }));
   const rewards: number[] = [];
   for (let round = 0; round < 2; round++) {
-    for await (const update of stepper.round(['', '', '', ''], round)) {
+    for await (const update of rule.round(['', '', '', ''], round)) {
       rewards.push(update.rewards.reduce((a, b) => a + b, 0) / update.rewards.length);
       for (const [name, gradient] of update.gradients) {
         const values = task.parameters.get(name)!.data as Float32Array;
@@ -25,6 +25,6 @@ export async function twoUpdates(): Promise<TwoUpdates> {
       }
     }
   }
-  await stepper.release();
+  await rule.release();
   return { rewards, parameters: [...task.parameters.values()].flatMap(({ data }) => [...(data as Float32Array)]) };
 }

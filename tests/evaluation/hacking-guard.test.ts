@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { bestText, GUARD_DEFAULTS, guardText, judge } from '../../src/evaluation/hacking-guard.js';
+import { bestText, GUARD_DEFAULTS, guardText, guardVerdict } from '../../src/evaluation/hacking-guard.js';
 import type { Evaluation } from '../../src/evaluation/evaluation.js';
 import type { Judged } from '../../src/evaluation/hacking-guard.js';
 import { studentTail } from '../../src/evaluation/student.js';
@@ -25,32 +25,32 @@ const TWO = { ...GUARD_DEFAULTS, tolerance: 2 };
 describe('best', () => {
   test('has the highest reward of those that the judge likes no less than the ones before', () => {
     // Than the highest before, the base's included.
-    expect(judge(run({ reward: [0, 1, 2, 3, 4], heldOutReward: [0.5, 0.6, 0.7, 0.45, 0.4] }), TWO).best).toBe(3);
-    expect(judge(run({ reward: [0, 1, 3, 2, 4], heldOutReward: [0.5, 0.6, 0.35, 0.7, 0.4] }), TWO).best).toBe(2);
-    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.2, 0.1] }), TWO).best).toBe(0);
-    expect(judge(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.4, 0.4] }), { ...GUARD_DEFAULTS, tolerance: 0 }).best).toBe(0);
+    expect(guardVerdict(run({ reward: [0, 1, 2, 3, 4], heldOutReward: [0.5, 0.6, 0.7, 0.45, 0.4] }), TWO).best).toBe(3);
+    expect(guardVerdict(run({ reward: [0, 1, 3, 2, 4], heldOutReward: [0.5, 0.6, 0.35, 0.7, 0.4] }), TWO).best).toBe(2);
+    expect(guardVerdict(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.2, 0.1] }), TWO).best).toBe(0);
+    expect(guardVerdict(run({ reward: [0, 1, 2], heldOutReward: [0.5, 0.4, 0.4] }), { ...GUARD_DEFAULTS, tolerance: 0 }).best).toBe(0);
   });
   test('once chosen it stays until a later one has more reward: its weights are kept only then', () => {
     const history = run({ reward: [0, 3, 2.5, 2, 4], heldOutReward: [0.5, 0.55, 0.7, 0.99, 0.8] });
-    expect(history.map((_, i) => judge(history.slice(0, i + 1)).best)).toEqual([0, 1, 1, 1, 4]);
+    expect(history.map((_, i) => guardVerdict(history.slice(0, i + 1)).best)).toEqual([0, 1, 1, 1, 4]);
   });
   test('keeps the diversity', () => {
-    expect(judge(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.49, 0.5] })).best).toBe(3);
-    expect(judge(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.4, 0.3] })).best).toBe(1);
+    expect(guardVerdict(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.49, 0.5] })).best).toBe(3);
+    expect(guardVerdict(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.4, 0.3] })).best).toBe(1);
     const strict = { ...GUARD_DEFAULTS, minDiversity: 0.9 };
-    expect(judge(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.4, 0.3] }), strict).best).toBe(0);
+    expect(guardVerdict(run({ heldOutReward: [0, 0.3, 0.4, 0.5], diversity: [1, 0.8, 0.4, 0.3] }), strict).best).toBe(0);
   });
   test('keeps the Fréchet distance where it is limited', () => {
     const history = run({ heldOutReward: [0, 0.3, 0.4], frechet: [0, 1, 5] });
-    expect(judge(history).best).toBe(2);
-    expect(judge(history, { ...GUARD_DEFAULTS, maxFrechet: 2 }).best).toBe(1);
+    expect(guardVerdict(history).best).toBe(2);
+    expect(guardVerdict(history, { ...GUARD_DEFAULTS, maxFrechet: 2 }).best).toBe(1);
   });
   test('is the base model if nothing beats it, and the earliest among equals', () => {
-    expect(judge(run({ reward: [2, 1, 2] })).best).toBe(0);
-    expect(judge(run({ reward: [1, 2, 2] })).best).toBe(1);
+    expect(guardVerdict(run({ reward: [2, 1, 2] })).best).toBe(0);
+    expect(guardVerdict(run({ reward: [1, 2, 2] })).best).toBe(1);
   });
   test('goes by the reward where there is no judge', () => {
-    expect(judge(run({ reward: [0, 2, 1] })).best).toBe(1);
+    expect(guardVerdict(run({ reward: [0, 2, 1] })).best).toBe(1);
   });
 });
 
@@ -64,12 +64,12 @@ describe('what the judge thinks', () => {
   test('is compared image by image: what differs between images cancels', () => {
     // Means fall by 0.1 with an error of 0.58 each; the images themselves all by 0.1.
     const history = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.11, 0.9, 1.91] }];
-    expect(judge(history).best).toBe(0);
-    expect(judge(history.map((e) => ({ ...e, heldOutScores: undefined }))).best).toBe(1);
+    expect(guardVerdict(history).best).toBe(0);
+    expect(guardVerdict(history.map((e) => ({ ...e, heldOutScores: undefined }))).best).toBe(1);
     // One image falls by 0.3, the others stay: 0.1 ± 0.1.
     const one = [judged(0, 0), { ...judged(-0.1, 1), heldOutScores: [-0.02, 1, 1.72] }];
-    expect(judge(one).best).toBe(1);
-    expect(judge(one, { ...GUARD_DEFAULTS, tolerance: 0.9 }).best).toBe(0);
+    expect(guardVerdict(one).best).toBe(1);
+    expect(guardVerdict(one, { ...GUARD_DEFAULTS, tolerance: 0.9 }).best).toBe(0);
   });
 });
 
@@ -90,7 +90,7 @@ describe('a run in which nothing goes wrong', () => {
       const heldOutScores = e.heldOutScores!.map((s) => s - (k > 2 ? Math.SQRT2 : 0));
       return { ...e, heldOutScores, heldOutReward: heldOutScores.reduce((a, b) => a + b, 0) / heldOutScores.length };
     });
-    expect(fallen.map((_, i) => judge(fallen.slice(0, i + 1)).stop?.rule ?? '')).toEqual(['', '', '', '', 'held-out', 'held-out', 'held-out']);
+    expect(fallen.map((_, i) => guardVerdict(fallen.slice(0, i + 1)).stop?.rule ?? '')).toEqual(['', '', '', '', 'held-out', 'held-out', 'held-out']);
   });
 
   test('and Student\'s tail is that of scipy', () => {
@@ -104,9 +104,9 @@ describe('a diversity below the limit', () => {
   const run2 = (diversities: number[]): Judged[] => [[1, 1, 1, 1], diversities, diversities].map((d, step) =>
     ({ step, reward: step, diversity: d.reduce((a, b) => a + b, 0) / 4, diversities: d }));
   test('stops a run when the prompts agree, not when one of them decides', () => {
-    expect(judge(run2([0.3, 0.32, 0.28, 0.3])).stop?.rule).toBe('diversity');
-    expect(judge(run2([0.6, 0.6, 0.6, 0.1])).stop).toBeNull();
-    expect(judge(run2([0.6, 0.6, 0.6, 0.1])).best).toBe(0); // it is no checkpoint to keep all the same
+    expect(guardVerdict(run2([0.3, 0.32, 0.28, 0.3])).stop?.rule).toBe('diversity');
+    expect(guardVerdict(run2([0.6, 0.6, 0.6, 0.1])).stop).toBeNull();
+    expect(guardVerdict(run2([0.6, 0.6, 0.6, 0.1])).best).toBe(0); // it is no checkpoint to keep all the same
   });
 });
 
@@ -115,7 +115,7 @@ describe('what was not measured', () => {
 
   test('breaks no rule, whatever the limits', () => {
     const strict = { ...GUARD_DEFAULTS, minDiversity: 1, maxFrechet: 1e-9, tolerance: 0, patience: 1 };
-    expect(judge(bare([0, 1, 3, 2]), strict)).toEqual({ stop: null, best: 2 });
+    expect(guardVerdict(bare([0, 1, 3, 2]), strict)).toEqual({ stop: null, best: 2 });
   });
 
   test('is told at the start, with what gives it; the rules that are active too', () => {
@@ -146,7 +146,7 @@ describe('what was not measured', () => {
 describe('stop', () => {
   const ruleAt = (history: Evaluation[], options = GUARD_DEFAULTS): [number, string][] =>
     history.flatMap((_, i) => {
-      const { stop } = judge(history.slice(0, i + 1), options);
+      const { stop } = guardVerdict(history.slice(0, i + 1), options);
       return stop ? [[i, stop.rule] as [number, string]] : [];
     });
 
@@ -155,7 +155,7 @@ describe('stop', () => {
   });
   test('when the diversity stays below half of the base model\'s', () => {
     expect(ruleAt(run({ diversity: [0.6, 0.4, 0.29, 0.4, 0.29, 0.28] }))).toEqual([[5, 'diversity']]);
-    expect(judge(run({ diversity: [0.6, 0.4, 0.29, 0.24] })).stop?.reason).toBe(
+    expect(guardVerdict(run({ diversity: [0.6, 0.4, 0.29, 0.24] })).stop?.reason).toBe(
       'in 2 evaluations in a row, at step 30 diversity is 40% of the base model\'s, below 50%');
     const patient = { ...GUARD_DEFAULTS, patience: 3 };
     expect(ruleAt(run({ diversity: [1, 0.4, 0.4, 0.4] }), patient)).toEqual([[3, 'diversity']]);
@@ -163,9 +163,9 @@ describe('stop', () => {
   test('when the judge turns away while the reward rises', () => {
     const heldOutReward = [0, 0.5, 0.2, 0.3, 0.21, 0.2];
     expect(ruleAt(run({ heldOutReward }), TWO)).toEqual([[5, 'held-out']]);
-    expect(judge(run({ heldOutReward }), TWO).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
+    expect(guardVerdict(run({ heldOutReward }), TWO).stop?.reason).toBe('in 2 evaluations in a row, at step 50 the held-out reward '
       + 'is 0.2, down from 0.5 at step 10, while the reward rose from 1 to 5');
-    expect(judge(run({ heldOutReward }), TWO).best).toBe(3);
+    expect(guardVerdict(run({ heldOutReward }), TWO).best).toBe(3);
   });
   test('not when the reward falls with the judge: that is no hacking', () => {
     expect(ruleAt(run({ heldOutReward: [0, 0.5, 0.1, 0.1, 0.1], reward: [0, 3, 2, 1, 0] }), TWO)).toEqual([]);
@@ -177,7 +177,7 @@ describe('stop', () => {
   });
   test('never at the base model\'s own evaluation, and not without it', () => {
     const strict = { ...GUARD_DEFAULTS, maxFrechet: 4, patience: 1 };
-    expect(judge(run({ frechet: [9] }), strict)).toEqual({ stop: null, best: 0 });
-    expect(() => judge([])).toThrow('base model');
+    expect(guardVerdict(run({ frechet: [9] }), strict)).toEqual({ stop: null, best: 0 });
+    expect(() => guardVerdict([])).toThrow('base model');
   });
 });

@@ -2,7 +2,7 @@
  * @file Runs in which nothing goes wrong, as the guard sees them: the reward rises, and what the judge says of each image,
  * and how alike the images of a prompt are, changes by chance alone.
  */
-import { judge } from '../../src/evaluation/hacking-guard.js';
+import { guardVerdict } from '../../src/evaluation/hacking-guard.js';
 import type { GuardOptions, Judged } from '../../src/evaluation/hacking-guard.js';
 import { normal, uniform } from '../../src/random/random.js';
 
@@ -55,7 +55,7 @@ export function falseStops(judgeName: string, runs: number, looks: number, of: {
   const counts = new Array<number>(looks + 1).fill(0);
   for (let seed = 0; seed < runs; seed++) {
     const history = nullRun(judgeName, seed, looks, of);
-    const at = history.findIndex((_, i) => judge(history.slice(0, i + 1), options).stop !== null);
+    const at = history.findIndex((_, i) => guardVerdict(history.slice(0, i + 1), options).stop !== null);
     if (at >= 0) for (let i = at; i <= looks; i++) counts[i]! += 1;
   }
   return counts.map((n) => n / runs);

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { GUARD_DEFAULTS, judge } from '../../src/evaluation/hacking-guard.js';
+import { GUARD_DEFAULTS, guardVerdict } from '../../src/evaluation/hacking-guard.js';
 import { GALLERY_SCRIPT } from '../../src/evaluation/gallery.js';
-import { dataUri, escapeXml, html, page } from '../../src/evaluation/html.js';
+import { dataUri, html, page } from '../../src/evaluation/html.js';
+import { escapeXml } from '../../src/formats/xml.js';
 import { renderReport } from '../../src/evaluation/report.js';
 import type { RunReport } from '../../src/evaluation/report.js';
 import { encodePng } from '../../src/formats/image.js';
@@ -28,7 +29,7 @@ function run(changes: Partial<RunReport> = {}): RunReport {
     selectedOn: { list: 'people', prompts: 8, images: 32, seed: 0, untrained: false },
     reported: [],
     exported: [{ path: 'lora', step: 20, why: 'The highest reward.', changes: true }],
-    verdict: judge(evaluations),
+    verdict: guardVerdict(evaluations),
     fewImages: 'The Fréchet distance needs thousands of images.',
     pairs: [{ prompt: 'a cat', seed: 1, base: png, tuned: png, rewards: [0.2, 0.4], drift: 0.31 }],
     remake: { command: 'attune sample --guidance 3', tuned: '--lora x.safetensors' },
@@ -91,7 +92,7 @@ describe('report', () => {
   test('shows what the rewards of a weighted sum gave by themselves', () => {
     const evaluations = [0, 10].map((step) =>
       ({ step, reward: 1 + step, rewardParts: { red: 3 + step, blue: 0.25 }, diversity: 1, frechet: 0 }));
-    const text = renderReport(run({ evaluations, verdict: judge(evaluations) }));
+    const text = renderReport(run({ evaluations, verdict: guardVerdict(evaluations) }));
     says(text, '<th scope="row">base model</th>\n<td>1.00</td><td>3.00</td><td>0.250</td>');
     says(text, '<td>11.0</td><td>13.0</td><td>0.250</td>');
   });
@@ -131,7 +132,7 @@ describe('report', () => {
     const full = run();
     const without = <T extends object>(e: T): T => Object.fromEntries(Object.entries(e).filter(([key]) => key !== name)) as T;
     const evaluations = full.evaluations.map(without);
-    const text = renderReport(run({ evaluations, verdict: judge(evaluations), sweep: full.sweep.map(without) }));
+    const text = renderReport(run({ evaluations, verdict: guardVerdict(evaluations), sweep: full.sweep.map(without) }));
     const plain = renderReport(full);
     const word = { diversity: /diversity|diverse/gi, frechet: /Fréchet/g, heldOutReward: /held-?.?out/gi }[name];
     // The front's explanation speaks of diversity where strengths are drawn.
@@ -145,7 +146,7 @@ describe('report', () => {
   test('does without judge, features, pictures, sweep and steps', () => {
     const evaluations = [0, 10].map((step) => ({ step, reward: step }));
     const nothing = { pairs: [], remake: null, sweep: [], steps: [], files: [], rewardDeviation: 0 };
-    const text = renderReport(run({ evaluations, verdict: judge(evaluations), ...nothing }));
+    const text = renderReport(run({ evaluations, verdict: guardVerdict(evaluations), ...nothing }));
     hides(text, 'Held');
     hides(text, 'Before and after');
     hides(text, 'undefined');

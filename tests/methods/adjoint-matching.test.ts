@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { adjointMatching, lessonOf, openOutputMatching } from '../../src/methods/adjoint-matching.js';
 import { openCarriedScores } from '../../src/methods/carried-scores.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf } from '../../src/methods/task.js';
 import { pick } from '../../src/methods/transitions.js';
 import { normal } from '../../src/random/random.js';
@@ -18,7 +18,7 @@ describe('a flow with data N(0, 1/4) and r = Σ x, whose tilt moves the mean by 
 
   test('the adjoint is the gradient of the value at every step, however few (flow.md B3)', async () => {
     const { plan, ...rest } = await task();
-    const trajectory = await (await openRoller({ plan, ...rest })).rollout(new Array<string>(16).fill(''), 0);
+    const trajectory = await (await openRollouts({ plan, ...rest })).rollout(new Array<string>(16).fill(''), 0);
     const { gradient } = await rest.reward.gradient(trajectory.x.at(-1)!, trajectory.prompts);
     const values = await (await openCarriedScores({ plan, ...rest })).carry(trajectory, gradient, 0);
     for (const [k, { from: { signal, noise } }] of plan.steps.entries()) {
@@ -75,7 +75,7 @@ describe('on a small network', () => {
 
   test('the gradient is that of the loss, and samples above the limit teach nothing', async () => {
     const task = await tinyTask({ eta: 1 });
-    const trajectory = await (await openRoller(task)).rollout(prompts, 0);
+    const trajectory = await (await openRollouts(task)).rollout(prompts, 0);
     for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.05 * normal({ seed: 6, stream: name, step: 0 }, 0, i + 1)[i]!));
     const shift = samplesOf(task, normal({ seed: 5, stream: 'shift', step: 0 }, 0, 24));
     const loss = await openOutputMatching(task);

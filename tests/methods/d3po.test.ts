@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { d3po } from '../../src/methods/d3po.js';
 import { decidedWeights, rank } from '../../src/methods/preference.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { blackBox, descend } from './descend.js';
 import { gaussianTask, tunedMoments } from './gaussian-task.js';
 import { directionalError, firstUpdate } from './gradients.js';
@@ -16,9 +16,9 @@ describe('D3PO', () => {
     const task = await tinyTask(stochastic);
     const { gradients, loss, rewards } = await firstUpdate(d3po, task, { beta: 2 }, PROMPTS);
     expect(loss).toBeCloseTo(Math.log(2), 6);
-    const roller = await openRoller(task);
-    const first = await roller.rollout(PROMPTS, 0);
-    const second = await roller.rollout(PROMPTS, 0, { start: first.x[0]!, copy: 1 });
+    const rollouts = await openRollouts(task);
+    const first = await rollouts.rollout(PROMPTS, 0);
+    const second = await rollouts.rollout(PROMPTS, 0, { start: first.x[0]!, copy: 1 });
     const likelihoods = await openLikelihoods(task);
     const [was0, was1] = [await likelihoods(first), await likelihoods(second)];
     const objective = async (): Promise<number> => {
@@ -34,9 +34,9 @@ describe('D3PO', () => {
   });
 
   test('both samples start from the same noise and differ at every later step', async () => {
-    const roller = await openRoller(await tinyTask(stochastic));
-    const first = await roller.rollout(PROMPTS, 0);
-    const second = await roller.rollout(PROMPTS, 0, { start: first.x[0]!, copy: 1 });
+    const rollouts = await openRollouts(await tinyTask(stochastic));
+    const first = await rollouts.rollout(PROMPTS, 0);
+    const second = await rollouts.rollout(PROMPTS, 0, { start: first.x[0]!, copy: 1 });
     expect(second.x[0]!.data).toEqual(first.x[0]!.data);
     for (let i = 1; i <= 4; i++) expect(second.x[i]!.data).not.toEqual(first.x[i]!.data);
   });

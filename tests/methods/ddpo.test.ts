@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { advantages } from '../../src/methods/advantage.js';
 import { ddpo } from '../../src/methods/ddpo.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { blackBox, descend } from './descend.js';
 import { affineStep, gaussianTask, tunedMoments } from './gaussian-task.js';
 import { directionalError, firstUpdate } from './gradients.js';
@@ -24,7 +24,7 @@ describe('DDPO', () => {
   test.each(['is', 'sf'])('%s: the gradient is that of likelihoods weighed by advantages', async (variant) => {
     const task = await tinyTask(stochastic);
     const { gradients, loss, rewards } = await firstUpdate(ddpo, task, { variant, rollouts: 1, clip: 100 }, PROMPTS);
-    const trajectory = await (await openRoller(task)).rollout(PROMPTS, 0);
+    const trajectory = await (await openRollouts(task)).rollout(PROMPTS, 0);
     const advantage = advantages([...rewards], PROMPTS, new Map(), null, 5);
     const likelihoods = await openLikelihoods(task);
     const before = await likelihoods(trajectory);

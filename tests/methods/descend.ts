@@ -7,16 +7,16 @@ import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
 export async function descend<O>(
   method: Method<O>, task: Task, options: unknown, { rounds, lr, prompts }: { rounds: number; lr: number; prompts: readonly string[] },
 ): Promise<Update[]> {
-  const stepper = await method.create(task, method.options.parse(options));
+  const rule = await method.create(task, method.options.parse(options));
   const state = initAdamW(task.parameters);
   const updates: Update[] = [];
   for (let round = 0; round < rounds; round++) {
-    for await (const update of stepper.round(prompts, round)) {
+    for await (const update of rule.round(prompts, round)) {
       updates.push(update);
       updateAdamW(task.parameters, update.gradients, state, lr, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 });
     }
   }
-  await stepper.release();
+  await rule.release();
   return updates;
 }
 

@@ -4,10 +4,10 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { ddpo } from '../../src/methods/ddpo.js';
 import { draftLv } from '../../src/methods/draft-lv.js';
 import { draft } from '../../src/methods/draft.js';
-import type { Stepper } from '../../src/methods/method.js';
+import type { UpdateRule } from '../../src/methods/method.js';
 import { METHODS } from '../../src/methods/index.js';
 import { nablaDb } from '../../src/methods/nabla-db.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { openExplorer } from '../../src/search/explorer.js';
 import { bestOfN } from '../../src/search/best-of-n.js';
 import { paths } from '../../src/search/paths.js';
@@ -18,19 +18,19 @@ import type { FlowTask } from './flow-task.js';
 const promptsOf = ({ batch }: FlowTask): string[] => new Array<string>(batch).fill('');
 
 /** Trains with a learning rate that falls to nothing. */
-async function train(task: FlowTask, stepper: Stepper, rounds: number, lr: number): Promise<void> {
-  const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
+async function train(task: FlowTask, rule: UpdateRule, rounds: number, lr: number): Promise<void> {
+  const groups = [task.parameters, ...(rule.own ? [rule.own.parameters] : [])];
   const states = groups.map((g) => initAdamW(g));
   for (let round = 0; round < rounds; round++) {
     const rate = lr * Math.min(1, (2 * (rounds - round)) / rounds) ** 2;
-    for await (const { gradients } of stepper.round(promptsOf(task), round)) {
+    for await (const { gradients } of rule.round(promptsOf(task), round)) {
       groups.forEach((group, i) => {
         const own = new Map([...group.keys()].map((name): [string, HostTensor] => [name, gradients.get(name)!]));
         updateAdamW(group, own, states[i]!, rate, { beta1: 0.9, beta2: 0.99, epsilon: 1e-12, weightDecay: 0 });
       });
     }
   }
-  await stepper.release();
+  await rule.release();
 }
 
 /** Mean of −½(x − 2)² over samples. */
@@ -39,7 +39,7 @@ const rewardOf = ({ mean, variance }: { mean: number; variance: number }): numbe
 test('the base samples the data, with the deviation of its sampler (flow.md B2.2)', async () => {
   const task = await flowTask({ sampler: 'flow-euler' });
   expect(Math.sqrt(sampledMoments(task).variance)).toBeCloseTo(0.3592, 4);
-  const { x } = await (await openRoller(await flowTask({ options: { shift: 3, eta: 1 }, batch: 64, size: 64 }))).rollout(promptsOf(await flowTask({ batch: 64 })), 0);
+  const { x } = await (await openRollouts(await flowTask({ options: { shift: 3, eta: 1 }, batch: 64, size: 64 }))).rollout(promptsOf(await flowTask({ batch: 64 })), 0);
   const all = x.at(-1)!.data as Float32Array;
   expect(all.reduce((sum, v) => sum + v * v, 0) / all.length).toBeCloseTo(0.3193 ** 2, 2);
 });
@@ -47,9 +47,9 @@ test('the base samples the data, with the deviation of its sampler (flow.md B2.2
 test('DRaFT through all steps has the gradient of finite differences', async () => {
   const task = await flowTask({ sampler: 'flow-euler', steps: 4, batch: 2, size: 3 });
   const b = task.parameters.get('b')!.data as Float32Array;
-  const stepper = await draft.create(task, draft.options.parse({ k: 4 }) as never);
+  const rule = await draft.create(task, draft.options.parse({ k: 4 }) as never);
   const updateOf = async () => {
-    for await (const update of stepper.round(promptsOf(task), 0)) return update;
+    for await (const update of rule.round(promptsOf(task), 0)) return update;
     throw new Error('no update');
   };
   const { gradients } = await updateOf();
@@ -62,7 +62,7 @@ test('DRaFT through all steps has the gradient of finite differences', async () 
     }
     expect((losses[0]! - losses[1]!) / 2e-2).toBeCloseTo(Number(gradients.get('b')!.data[i]), 2);
   }
-  await stepper.release();
+  await rule.release();
 });
 
 test('DRaFT-LV draws the samples to the best ones', async () => {
@@ -114,11 +114,11 @@ test('searches find better samples, also where they go back in noise', async () 
 test('every method makes a finite update of it', async () => {
   for (const method of METHODS) {
     const task = await flowTask({ options: { shift: 3, eta: 1 }, batch: 4, size: 4 });
-    const stepper = await method.create(task, method.options.parse({}));
-    for await (const { gradients, loss } of stepper.round(promptsOf(task), 0)) {
+    const rule = await method.create(task, method.options.parse({}));
+    for await (const { gradients, loss } of rule.round(promptsOf(task), 0)) {
       expect(Number.isFinite(loss), method.name).toBe(true);
       for (const { data } of gradients.values()) expect([...(data as Float32Array)].every(Number.isFinite), method.name).toBe(true);
     }
-    await stepper.release();
+    await rule.release();
   }
 }, 120_000);

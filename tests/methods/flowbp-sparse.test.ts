@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { flowbpSparse, lateSteps } from '../../src/methods/flowbp-sparse.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf } from '../../src/methods/task.js';
 import { uniform } from '../../src/random/random.js';
 import { directionalError, firstUpdate } from './gradients.js';
@@ -23,12 +23,12 @@ test('the gradient is that of the sample\'s line through the chosen outputs', as
   const task = await tinyTask({ steps: 4 });
   const { gradients, loss } = await firstUpdate(flowbpSparse, task, { k: 2 }, PROMPTS, 3);
   const chosen = lateSteps(4, 2, 2, uniform({ seed: 1, stream: 'flowbp-sparse', step: 3 }, 0, 4));
-  const roller = await openRoller(task);
-  const { x, outputs, steps } = await roller.rollout(PROMPTS, 3);
+  const rollouts = await openRollouts(task);
+  const { x, outputs, steps } = await rollouts.rollout(PROMPTS, 3);
   const objective = async (): Promise<number> => {
     const end = (x.at(-1)!.data as Float32Array).slice();
     for (const i of chosen) {
-      const now = (await roller.predict(x[i]!, steps[i]!, PROMPTS)).data as Float32Array;
+      const now = (await rollouts.predict(x[i]!, steps[i]!, PROMPTS)).data as Float32Array;
       const share = steps.slice(i + 1).reduce((c, step) => c * step.meanFromX, steps[i]!.meanFromOutput);
       now.forEach((v, k) => (end[k]! += share * (v - Number(outputs[i]!.data[k]))));
     }

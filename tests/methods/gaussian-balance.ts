@@ -1,6 +1,6 @@
 /** @file Where ∇-DB with a flow network ends on the Gaussian task, and training that goes there. */
 import type { HostTensor } from '../../src/graph/dtype.js';
-import type { Stepper } from '../../src/methods/method.js';
+import type { UpdateRule } from '../../src/methods/method.js';
 import type { Plan } from '../../src/schedulers/plan.js';
 import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
 import { affineStep, finalMoments } from './gaussian-task.js';
@@ -30,12 +30,12 @@ export function balanced({ steps }: Plan, beta: number, M = 2) {
 export const PROMPTS = (task: GaussianTask): string[] => new Array<string>(task.batch).fill('');
 
 /** Trains through the method's own rounds with AdamW, the learning rate falling to nothing; returns the last loss. */
-export async function optimise(task: GaussianTask, stepper: Stepper, rounds: number, lr: number): Promise<number> {
-  const groups = [task.parameters, ...(stepper.own ? [stepper.own.parameters] : [])];
+export async function optimise(task: GaussianTask, rule: UpdateRule, rounds: number, lr: number): Promise<number> {
+  const groups = [task.parameters, ...(rule.own ? [rule.own.parameters] : [])];
   let last = 0;
   const states = groups.map((g) => initAdamW(g));
   for (let round = 0; round < rounds; round++) {
-    for await (const { gradients, loss } of stepper.round(PROMPTS(task), round)) {
+    for await (const { gradients, loss } of rule.round(PROMPTS(task), round)) {
       last = loss;
       const rate = lr * Math.min(1, (2 * (rounds - round)) / rounds) ** 2;
       groups.forEach((group, i) => {

@@ -6,9 +6,9 @@ import { normal } from '../../src/random/random.js';
 
 /** The first update of a method. */
 export async function firstUpdate<O>(method: Method<O>, task: Task, options: unknown, prompts: readonly string[], round = 0): Promise<Update> {
-  const stepper = await method.create(task, method.options.parse(options));
-  for await (const update of stepper.round(prompts, round)) {
-    await stepper.release();
+  const rule = await method.create(task, method.options.parse(options));
+  for await (const update of rule.round(prompts, round)) {
+    await rule.release();
     return update;
   }
   throw new Error('the method made no update');

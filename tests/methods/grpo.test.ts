@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { groupAdvantages } from '../../src/methods/advantage.js';
 import { grpo } from '../../src/methods/grpo.js';
 import { openPolicyGradient } from '../../src/methods/policy-gradient.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { sampleSize } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { transitionAt } from '../../src/methods/transitions.js';
@@ -88,26 +88,26 @@ describe('a window of stochastic steps', () => {
 
   test('moves on and returns; steps outside have neither noise nor gradient', async () => {
     const task = await flowTask({ options: { shift: 3, eta: 1 }, steps: 5, batch: 4, size: 2 });
-    const stepper = await grpo.create(task, grpo.options.parse({ group: 2, updates: 1, kl: 0, window: { size: 2, schedule: 'progressive', every: 2 } }));
+    const rule = await grpo.create(task, grpo.options.parse({ group: 2, updates: 1, kl: 0, window: { size: 2, schedule: 'progressive', every: 2 } }));
     const windows: number[][] = [];
     for (let round = 0; round < 8; round++) {
-      for await (const { gradients } of stepper.round(['', '', '', ''], round)) {
+      for await (const { gradients } of rule.round(['', '', '', ''], round)) {
         windows.push([...(gradients.get('b')!.data as Float32Array)].flatMap((g, i) => (g === 0 ? [] : [i])));
       }
     }
     expect(windows).toEqual([[0, 1], [0, 1], [1, 2], [1, 2], [2, 3], [2, 3], [0, 1], [0, 1]]); // the last step adds no noise
-    await stepper.release();
+    await rule.release();
   });
 });
 
 describe('the objective', () => {
   async function moved() {
     const task = await tinyTask(stochastic);
-    const roller = await openRoller(task);
-    const t = transitionAt(task, await roller.rollout(PROMPTS, 0), [1, 2]);
+    const rollouts = await openRollouts(task);
+    const t = transitionAt(task, await rollouts.rollout(PROMPTS, 0), [1, 2]);
     for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.05 * normal({ seed: 6, stream: name, step: 0 }, 0, i + 1)[i]!));
-    const reference = await openRoller(task, 'reference');
-    const [now, base] = [await roller.predict(t.x, t.steps, PROMPTS), await reference.predict(t.x, t.steps, PROMPTS)];
+    const reference = await openRollouts(task, 'reference');
+    const [now, base] = [await rollouts.predict(t.x, t.steps, PROMPTS), await reference.predict(t.x, t.steps, PROMPTS)];
     const size = sampleSize(task);
     const item = (b: number, of: (k: number) => number): number => Array.from({ length: size }, (_, k) => of(b * size + k)).reduce((s, v) => s + v, 0) / size;
     return { task, t, now: now.data as Float32Array, base: base.data as Float32Array, item, size };

@@ -1,5 +1,5 @@
 /** @file Log-probabilities of stored trajectories under the parameters of now, on the host. */
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import type { Trajectory } from '../../src/methods/rollout.js';
 import { sampleSize } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
@@ -7,10 +7,10 @@ import { transitionMean } from '../../src/schedulers/step.js';
 
 /** For each step of a trajectory the log-probability of each item's transition, averaged over its elements. */
 export async function openLikelihoods(task: Task): Promise<(trajectory: Trajectory) => Promise<number[][]>> {
-  const roller = await openRoller(task);
+  const rollouts = await openRollouts(task);
   const size = sampleSize(task);
   return async ({ x, steps, prompts }) => Promise.all(steps.map(async (step, i) => {
-    const output = (await roller.predict(x[i]!, step, prompts)).data as Float32Array;
+    const output = (await rollouts.predict(x[i]!, step, prompts)).data as Float32Array;
     const mean = transitionMean(step, x[i]!.data as Float32Array, output);
     const next = x[i + 1]!.data as Float32Array;
     return prompts.map((_, b) => {

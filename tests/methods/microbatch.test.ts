@@ -47,16 +47,16 @@ async function updates(
 ): Promise<Update[]> {
   const method = METHODS.find((m) => m.name === name)!;
   const task = await tinyTask({ eta: 1, lastStep: 'ddpo', batch: BATCH, microbatch, data, ...(executor && { executor }), ...(pool && { pool }) });
-  const stepper = await method.create(task, method.options.parse(options));
+  const rule = await method.create(task, method.options.parse(options));
   const state = initAdamW(task.parameters);
   const all: Update[] = [];
   for (let round = 0; round < 2; round++) {
-    for await (const update of updatesOf(task, stepper, { round, prompts: PROMPTS })) {
+    for await (const update of updatesOf(task, rule, { round, prompts: PROMPTS })) {
       all.push({ ...update, gradients: new Map([...update.gradients].map(([key, t]) => [key, { ...t, data: t.data.slice() }])) });
       if (applied) updateAdamW(task.parameters, update.gradients, state, 1e-2, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 });
     }
   }
-  await stepper.release();
+  await rule.release();
   expect(all.length).toBeGreaterThan(0);
   return all;
 }

@@ -9,7 +9,7 @@ import { chooseTransitions, transitionAt } from '../../src/methods/transitions.j
 import { samplers } from '../../src/schedulers/index.js';
 import type { Plan } from '../../src/schedulers/plan.js';
 import { normal } from '../../src/random/random.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { smoothedGradient } from '../../src/methods/smoothed-reward.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
@@ -148,7 +148,7 @@ describe('with a flow network', () => {
   test('scores are carried back through the means of the prior, no farther than asked, and its calls counted', async () => {
     const task = await gaussianTask({ batch: 2, size: 4, steps: 4 });
     (task.parameters.get('a')!.data as Float32Array).fill(0.3); // the tuned network does not matter
-    const trajectory = await (await openRoller(task)).rollout(PROMPTS(task), 0);
+    const trajectory = await (await openRollouts(task)).rollout(PROMPTS(task), 0);
     const before = task.counts.denoiserCalls;
     const scores = await (await openCarriedScores(task)).carry(trajectory, trajectory.x[4]!, 2);
     expect(task.counts.denoiserCalls - before).toBe(2 * task.batch);
@@ -171,14 +171,14 @@ describe('with a flow network', () => {
   test('there the gradients vanish', async () => {
     const gradientsAt = async (solved: boolean): Promise<ReadonlyMap<string, HostTensor>> => {
       const task = await gaussianTask({ batch: 64, size: 1024, steps: 10 });
-      const stepper = await nablaDb.create(task, options);
+      const rule = await nablaDb.create(task, options);
       if (solved) {
         const { policy, flow } = balanced(task.plan, 1);
-        for (const [parameters, values, prefix] of [[task.parameters, policy, ''], [stepper.own!.parameters, flow, 'flow/']] as const) {
+        for (const [parameters, values, prefix] of [[task.parameters, policy, ''], [rule.own!.parameters, flow, 'flow/']] as const) {
           for (const name of ['a', 'b'] as const) values.forEach((v, i) => (parameters.get(prefix + name)!.data[10 - i] = v[name]));
         }
       }
-      for await (const { gradients } of stepper.round(PROMPTS(task), 0)) return gradients;
+      for await (const { gradients } of rule.round(PROMPTS(task), 0)) return gradients;
       throw new Error('no update');
     };
     const [start, end] = [await gradientsAt(false), await gradientsAt(true)];
@@ -197,9 +197,9 @@ describe('on a small network', () => {
   const options = (given: object = {}): NablaOptions => nablaDb.options.parse({ beta: 1, trust: 1, fraction: 0.5, ...given });
   const tiny = (): Promise<TestTask> => tinyTask({ eta: 1, lastStep: 'ddpo' });
   const allOf = async (task: Task, given: object, rounds = 1): Promise<Update[]> => {
-    const stepper = await nablaDb.create(task, options(given));
+    const rule = await nablaDb.create(task, options(given));
     const updates: Update[] = [];
-    for (let round = 0; round < rounds; round++) for await (const update of stepper.round(prompts, round)) updates.push(update);
+    for (let round = 0; round < rounds; round++) for await (const update of rule.round(prompts, round)) updates.push(update);
     return updates;
   };
   const sizeOf = ({ gradients }: Update, name: string): number => Math.hypot(...(gradients.get(name)!.data as Float32Array));
@@ -210,7 +210,7 @@ describe('on a small network', () => {
     const task = await tiny();
     const opts = options(given);
     const loss = await openBalance(task, opts);
-    const { x, outputs, steps } = await (await openRoller(task)).rollout(prompts, 0);
+    const { x, outputs, steps } = await (await openRollouts(task)).rollout(prompts, 0);
     const t = transitionAt(task, { prompts, x, outputs, steps }, [1, 2]);
     const noise = (stream: string): HostTensor => samplesOf(task, normal({ seed: 5, stream, step: 0 }, 0, 24));
     // Away from the start, where many terms vanish.
@@ -275,10 +275,10 @@ describe('on a small network', () => {
     const [first] = await allOf(await tiny(), { flow: false });
     expect(lagged).toHaveLength(1);
     expect([...lagged[0]!.rewards]).toEqual([...first!.rewards]);
-    const stepper = await nablaDb.create(await tiny(), options({ lag: true, flow: false }));
-    for await (const _ of stepper.round(prompts, 0)) throw new Error('the first round only samples');
-    expect(stepper.memory!.size).toBe(2 * 4 + 2);
-    for await (const update of stepper.round([...prompts].toReversed(), 1)) expect([...update.rewards]).toEqual([...first!.rewards]);
+    const rule = await nablaDb.create(await tiny(), options({ lag: true, flow: false }));
+    for await (const _ of rule.round(prompts, 0)) throw new Error('the first round only samples');
+    expect(rule.memory!.size).toBe(2 * 4 + 2);
+    for await (const update of rule.round([...prompts].toReversed(), 1)) expect([...update.rewards]).toEqual([...first!.rewards]);
   });
 
   test.each([
@@ -292,9 +292,9 @@ describe('on a small network', () => {
 
   test('more updates of a round use other transitions, and the sampler then pulls', async () => {
     const task = await tiny();
-    const stepper = await nablaDb.create(task, options({ updates: 2, flow: false }));
+    const rule = await nablaDb.create(task, options({ updates: 2, flow: false }));
     const trust: number[] = [];
-    for await (const { gradients, metrics } of stepper.round(prompts, 0)) {
+    for await (const { gradients, metrics } of rule.round(prompts, 0)) {
       for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v - 1e-3 * (gradients.get(name)!.data[i] as number)));
       trust.push(metrics!['trust']!);
     }

@@ -4,7 +4,7 @@ import type { HostTensor } from '../../src/graph/dtype.js';
 import { METHODS } from '../../src/methods/index.js';
 import { nablaDb } from '../../src/methods/nabla-db.js';
 import { openRewardGuess } from '../../src/methods/reward-guess.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf } from '../../src/methods/task.js';
 import { chooseTransitions } from '../../src/methods/transitions.js';
 import { normal } from '../../src/random/random.js';
@@ -19,13 +19,13 @@ describe('the guess of the reward', () => {
   test.each(['tuned', 'reference'] as const)('is the gradient of r(x̂0(x)) through the %s network, each item at its own step', async (which) => {
     const task = await tiny();
     for (const p of task.parameters.values()) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.1 * Math.sin(i)));
-    const [guess, roller] = [await openRewardGuess(task, which), await openRoller(task, which)];
+    const [guess, rollouts] = [await openRewardGuess(task, which), await openRollouts(task, which)];
     const steps = [task.plan.steps[2]!, task.plan.steps[0]!];
     const x = normal({ seed: 3, stream: 'x', step: 0 }, 0, 2 * SIZE);
     /** The rewards of x̂0 where x is moved by `by` along `direction`. */
     async function rewards(by: number, direction: Float32Array): Promise<Float32Array> {
       const at = x.map((v, i) => v + by * direction[i]!);
-      const out = (await roller.predict(samplesOf(task, at), steps, prompts)).data as Float32Array;
+      const out = (await rollouts.predict(samplesOf(task, at), steps, prompts)).data as Float32Array;
       const clean = at.map((v, i) => {
         const step = steps[Math.floor(i / SIZE)]!;
         return step.x0FromX * v + step.x0FromOutput * out[i]!;
@@ -44,7 +44,7 @@ describe('the guess of the reward', () => {
         expect(Math.abs(slope - expected)).toBeLessThan(0.02 * (1 + Math.abs(expected)));
       }
     }
-    expect(await gradient(await roller.predict(samplesOf(task, x), steps, prompts))).toEqual(found);
+    expect(await gradient(await rollouts.predict(samplesOf(task, x), steps, prompts))).toEqual(found);
   });
 });
 
@@ -90,9 +90,9 @@ describe('network calls and reward queries of an item', () => {
 });
 
 test('nothing is kept for the next round unless it is asked for', async () => {
-  const stepper = await nablaDb.create(await tiny(), nablaDb.options.parse({ beta: 1, flow: false }));
-  for await (const _ of stepper.round(prompts, 0)) expect(stepper.memory!.size).toBe(0);
-  expect(stepper.memory!.size).toBe(0);
+  const rule = await nablaDb.create(await tiny(), nablaDb.options.parse({ beta: 1, flow: false }));
+  for await (const _ of rule.round(prompts, 0)) expect(rule.memory!.size).toBe(0);
+  expect(rule.memory!.size).toBe(0);
 });
 
 test('what a method needs of reward and sampler', () => {

@@ -7,7 +7,7 @@ import { host } from '../../src/graph/dtype.js';
 import { awm, likelihood, openWeightedMatching } from '../../src/methods/awm.js';
 import { nft, openMirrored } from '../../src/methods/nft.js';
 import { noised, noisings } from '../../src/methods/own-group.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf } from '../../src/methods/task.js';
 import { normal } from '../../src/random/random.js';
 import { compile } from '../../src/runtime/compile.js';
@@ -22,11 +22,11 @@ const settings = { beta: 1, kl: 0, selfNormalise: true, scale: 5 };
 /** Two samples of the tiny task, noised, with what the network says of them; and the network somewhere else, if `moved`. */
 async function scene(moved = false) {
   const task = await tinyTask({ steps: 4 });
-  const roller = await openRoller(task, 'tuned', 'rollout', { guided: false });
+  const rollouts = await openRollouts(task, 'tuned', 'rollout', { guided: false });
   const x0 = samplesOf(task, normal({ seed: 1, stream: 'x0', step: 0 }, 0, 24));
   const [noising] = noisings(task, task.plan.steps, 1, { stream: 'test', round: 0, copy: 0, rows: 2, stratified: false });
   const x = noised(x0, noising!);
-  const said = await roller.predict(x, noising!.steps, PROMPTS);
+  const said = await rollouts.predict(x, noising!.steps, PROMPTS);
   if (moved) for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.05 * normal({ seed: 6, stream: name, step: 0 }, 0, i + 1)[i]!));
   return { task, x0, noising: noising!, x, said };
 }
@@ -81,19 +81,19 @@ describe('DiffusionNFT', () => {
 
   test('samples are the old policy\'s, which follows the new one at its distance', async () => {
     const task = blackBox(await tinyTask({ steps: 2 }));
-    const stepper = await nft.create(task, nft.options.parse({ group: 2, decay: 0.2 }));
+    const rule = await nft.create(task, nft.options.parse({ group: 2, decay: 0.2 }));
     const start = Number(task.parameters.get('w1')!.data[0]);
     const olds: number[] = [];
     const firsts: number[] = [];
     for (let round = 0; round < 3; round++) {
-      for await (const { rewards } of stepper.round(PROMPTS, round)) firsts.push(rewards[0]!);
+      for await (const { rewards } of rule.round(PROMPTS, round)) firsts.push(rewards[0]!);
       olds.push(Number(task.copy('old').get('w1')!.data[0]));
       (task.parameters.get('w1')!.data as Float32Array)[0]! += 1;
     }
     expect(olds[0]).toBeCloseTo(start, 6);
     expect(olds[1]).toBeCloseTo(0.2 * start + 0.8 * (start + 1), 5);
     expect(olds[2]).toBeCloseTo(0.4 * olds[1]! + 0.6 * (start + 2), 5);
-    await stepper.release();
+    await rule.release();
   });
 
   test('costs: the group by the old policy, and each noising three times', async () => {

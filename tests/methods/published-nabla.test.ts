@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import type { Update } from '../../src/methods/method.js';
 import { nablaDb } from '../../src/methods/nabla-db.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import type { Task } from '../../src/methods/task.js';
 import { normal } from '../../src/random/random.js';
 import { transitionMean } from '../../src/schedulers/step.js';
@@ -17,9 +17,9 @@ const PROMPTS = ['a cat', 'a much longer prompt'];
 const tiny = (): Promise<Task> => tinyTask({ eta: 1, lastStep: 'ddpo' });
 
 async function rounds(task: Task, given: object, prompts: readonly (readonly string[])[]): Promise<Update[]> {
-  const stepper = await nablaDb.create(task, nablaDb.options.parse({ beta: 1, trust: 1, fraction: 0.5, flow: false, ...given }));
+  const rule = await nablaDb.create(task, nablaDb.options.parse({ beta: 1, trust: 1, fraction: 0.5, flow: false, ...given }));
   const updates: Update[] = [];
-  for (const [round, list] of prompts.entries()) for await (const update of stepper.round(list, round)) updates.push(update);
+  for (const [round, list] of prompts.entries()) for await (const update of rule.round(list, round)) updates.push(update);
   return updates;
 }
 
@@ -52,7 +52,7 @@ test('new x\' are drawn, one for each of both models: the difference of their sc
   const [update] = await rounds(task, { beta: 0, fraction: 1 }, [PROMPTS]);
   // With the stored x' both scores are the same at the start.
   expect(update!.metrics!['forward']).toBeLessThan(1e-6);
-  const { x, outputs, steps } = await (await openRoller(task)).rollout(PROMPTS, 0);
+  const { x, outputs, steps } = await (await openRollouts(task)).rollout(PROMPTS, 0);
   steps.forEach((step, i) => {
     const mu = transitionMean(step, x[i]!.data as Float32Array, outputs[i]!.data as Float32Array);
     const fresh = (stream: string): number[] => Array.from(normal({ seed: 3, stream, step: i }, 0, mu.length), (z, k) => mu[k]! + step.std * z);
@@ -68,9 +68,9 @@ test('the prior\'s strength is applied to the tuned model\'s reverse score as we
   const task = await tiny();
   // ∇_x log P_θ − w·∇_x log P_ref at θ = ref: (1 − w) of the score, where the published code has w − w.
   const reverse = async (priorStrength: number): Promise<number> => {
-    const stepper = await nablaDb.create(task, nablaDb.options.parse({ beta: 0, trust: 0, fraction: 1, flow: true, path: 0, priorStrength }));
-    for (const { data } of stepper.own!.parameters.values()) (data as Float32Array).fill(0);
-    for await (const { metrics } of stepper.round(PROMPTS, 0)) return metrics!['reverse']!;
+    const rule = await nablaDb.create(task, nablaDb.options.parse({ beta: 0, trust: 0, fraction: 1, flow: true, path: 0, priorStrength }));
+    for (const { data } of rule.own!.parameters.values()) (data as Float32Array).fill(0);
+    for await (const { metrics } of rule.round(PROMPTS, 0)) return metrics!['reverse']!;
     throw new Error('no update');
   };
   const [full, half, none] = [await reverse(1), await reverse(0.5), await reverse(0)];

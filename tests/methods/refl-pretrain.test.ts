@@ -3,7 +3,7 @@ import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { drawCorruption, openDenoisingLoss } from '../../src/methods/denoising-error.js';
 import { refl } from '../../src/methods/refl.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { normal } from '../../src/random/random.js';
 import { descend } from './descend.js';
 import { firstUpdate } from './gradients.js';
@@ -21,7 +21,7 @@ describe('ReFL with the pre-training loss', () => {
     const task = await tinyTask({ data, eta: 1 });
     const alone = await firstUpdate(refl, task, {}, PROMPTS);
     const both = await firstUpdate(refl, task, { pretrain: { pictures, weight: 0.5, update: 'summed' } }, PROMPTS);
-    const clean = pictures ? given : (await (await openRoller(task, 'reference', 'refl pictures')).rollout(PROMPTS, 0)).x.at(-1)!;
+    const clean = pictures ? given : (await (await openRollouts(task, 'reference', 'refl pictures')).rollout(PROMPTS, 0)).x.at(-1)!;
     const denoising = await openDenoisingLoss(task);
     const corruption = drawCorruption(task, task.batch, 'refl pretrain', 0);
     const anchor = await denoising.run(clean, corruption, pictures ? ['same', 'same'] : PROMPTS);

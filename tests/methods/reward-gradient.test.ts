@@ -7,7 +7,7 @@ import { refl } from '../../src/methods/refl.js';
 import { meanOfParts } from '../../src/methods/loss-graph.js';
 import { meanOf } from '../../src/methods/reward-loss.js';
 import { openRewardedCall } from '../../src/methods/rewarded-call.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { normal } from '../../src/random/random.js';
@@ -20,9 +20,9 @@ const PROMPTS = ['a cat', 'a much longer prompt'];
 
 /** −mean reward of full samples: what DRaFT descends. */
 async function sampledLoss(task: Task): Promise<() => Promise<number>> {
-  const roller = await openRoller(task);
+  const rollouts = await openRollouts(task);
   return async () => {
-    const { x } = await roller.rollout(PROMPTS, 0);
+    const { x } = await rollouts.rollout(PROMPTS, 0);
     const scores = await task.reward.score(x.at(-1)!, PROMPTS);
     return -(scores[0]! + scores[1]!) / 2;
   };
@@ -48,12 +48,12 @@ describe('DRaFT', () => {
   test.each([1, 2])('K = %i of 4 is the gradient with the sample before the last K steps held fixed', async (k) => {
     const task = await tinyTask({ steps: 4 });
     const { gradients } = await firstUpdate(draft, task, { k }, PROMPTS);
-    const roller = await openRoller(task);
-    const held = (await roller.rollout(PROMPTS, 0, { stop: 4 - k })).x.at(-1)!;
+    const rollouts = await openRollouts(task);
+    const held = (await rollouts.rollout(PROMPTS, 0, { stop: 4 - k })).x.at(-1)!;
     const loss = async (): Promise<number> => {
       let x = held;
       for (const step of task.plan.steps.slice(4 - k)) {
-        const output = (await roller.predict(x, step, PROMPTS)).data as Float32Array;
+        const output = (await rollouts.predict(x, step, PROMPTS)).data as Float32Array;
         const data = (x.data as Float32Array).map((v, i) => step.meanFromX * v + step.meanFromOutput * output[i]!);
         x = { ...x, data };
       }
@@ -79,10 +79,10 @@ describe('DRaFT-LV', () => {
    * level, each rewarded at its clean prediction, and the sample's own last step where `own`.
    */
   async function writtenOut(task: Task, n: number, own: boolean, round: number): Promise<() => Promise<number>> {
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const last = task.plan.steps.length - 1;
     const step = task.plan.steps[last]!;
-    const { x } = await roller.rollout(PROMPTS, round);
+    const { x } = await rollouts.rollout(PROMPTS, round);
     const [before, sample] = [x[last]!, x[last + 1]!];
     const [signal, noise] = [step.from.signal, step.from.noise];
     const copies = Array.from({ length: n }, (_, i) => {
@@ -93,11 +93,11 @@ describe('DRaFT-LV', () => {
     return async () => {
       const losses: number[] = [];
       for (const copy of copies) {
-        const output = (await roller.predict(copy, step, PROMPTS)).data as Float32Array;
+        const output = (await rollouts.predict(copy, step, PROMPTS)).data as Float32Array;
         losses.push(-await rewarded(copy.data.map((v, k) => (v - noise * output[k]!) / signal)));
       }
       if (own) {
-        const output = (await roller.predict(before, step, PROMPTS)).data as Float32Array;
+        const output = (await rollouts.predict(before, step, PROMPTS)).data as Float32Array;
         losses.push(-await rewarded((before.data as Float32Array).map((v, k) => step.meanFromX * v + step.meanFromOutput * output[k]!)));
       }
       return meanOf(losses);
@@ -156,11 +156,11 @@ describe('ReFL', () => {
     const { gradients, metrics } = await firstUpdate(refl, task, { window: 0.5 }, PROMPTS);
     const at = metrics!['at']!;
     expect(at).toBeGreaterThanOrEqual(2);
-    const roller = await openRoller(task);
-    const x = (await roller.rollout(PROMPTS, 0, { stop: at })).x.at(-1)!;
+    const rollouts = await openRollouts(task);
+    const x = (await rollouts.rollout(PROMPTS, 0, { stop: at })).x.at(-1)!;
     const step = task.plan.steps[at]!;
     const loss = async (): Promise<number> => {
-      const output = (await roller.predict(x, step, PROMPTS)).data as Float32Array;
+      const output = (await rollouts.predict(x, step, PROMPTS)).data as Float32Array;
       const clean = { ...x, data: (x.data as Float32Array).map((v, i) => step.x0FromX * v + step.x0FromOutput * output[i]!) };
       const s = await task.reward.score(clean, PROMPTS);
       return -(s[0]! + s[1]!) / 2;
@@ -241,15 +241,15 @@ describe('DRTune', () => {
     task: Task, round: number, stop: number, trained: (i: number) => boolean,
     lossOf = (score: Float32Array): number => -meanOf(score),
   ): Promise<() => Promise<number>> {
-    const roller = await openRoller(task);
-    const { x } = await roller.rollout(PROMPTS, round);
+    const rollouts = await openRollouts(task);
+    const { x } = await rollouts.rollout(PROMPTS, round);
     const outputs: Float32Array[] = [];
-    for (const [i, step] of task.plan.steps.entries()) outputs.push((await roller.predict(x[i]!, step, PROMPTS)).data as Float32Array);
+    for (const [i, step] of task.plan.steps.entries()) outputs.push((await rollouts.predict(x[i]!, step, PROMPTS)).data as Float32Array);
     return async () => {
       let line = x[0]!.data as Float32Array;
       let clean = line;
       for (const [i, step] of task.plan.steps.slice(0, stop + 1).entries()) {
-        const output = trained(i) ? (await roller.predict(x[i]!, step, PROMPTS)).data as Float32Array : outputs[i]!;
+        const output = trained(i) ? (await rollouts.predict(x[i]!, step, PROMPTS)).data as Float32Array : outputs[i]!;
         clean = line.map((v, k) => step.x0FromX * v + step.x0FromOutput * output[k]!);
         line = line.map((v, k) => step.meanFromX * v + step.meanFromOutput * output[k]!);
       }

@@ -5,7 +5,7 @@ import { neg, sub } from '../../src/graph/ops/arithmetic.js';
 import { openBackprop } from '../../src/methods/backprop.js';
 import { perItem } from '../../src/methods/reward-loss.js';
 import { openRewardedCall } from '../../src/methods/rewarded-call.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
 import { combine } from '../../src/schedulers/linear.js';
@@ -25,8 +25,8 @@ function expectClose(actual: HostTensor, expected: HostTensor): void {
 
 /** The same with prediction, reward and backward pass each on its own. */
 async function separately(task: Task, step: Step, x: HostTensor, noise: HostTensor | undefined, ceiling: number | null) {
-  const [roller, backprop] = [await openRoller(task), await openBackprop(task)];
-  const output = await roller.predict(x, step, PROMPTS);
+  const [rollouts, backprop] = [await openRollouts(task), await openBackprop(task)];
+  const output = await rollouts.predict(x, step, PROMPTS);
   const sample = samplesOf(task, takeStep(step, numbers(x), numbers(output), noise ? { noise: numbers(noise) } : {}));
   const { score, gradient } = await task.reward.gradient(sample, PROMPTS);
   const bySample = perItem(task, gradient, (i) => (ceiling === null || score[i]! < ceiling ? -1 / PROMPTS.length : 0));
@@ -41,12 +41,12 @@ describe('a rewarded call', () => {
     for (const ceiling of [null, -5]) {
       test(`of ${of}, ${ceiling === null ? 'without a ceiling' : 'with a ceiling between the scores'}, is prediction, reward and backward pass`, async () => {
         const task = await tinyTask({ steps: 4, eta: 1 });
-        const roller = await openRoller(task);
-        const { x: way } = await roller.rollout(PROMPTS, 0, { stop: AT + 1 });
+        const rollouts = await openRollouts(task);
+        const { x: way } = await rollouts.rollout(PROMPTS, 0, { stop: AT + 1 });
         const [x, next] = [way[AT]!, way[AT + 1]!];
         const taken = task.plan.steps[AT]!;
         expect(taken.std).toBeGreaterThan(0);
-        const [step, noise] = of === 'the next sample' ? [taken, roller.noise(PROMPTS, 0, AT)] : [toX0(taken), undefined];
+        const [step, noise] = of === 'the next sample' ? [taken, rollouts.noise(PROMPTS, 0, AT)] : [toX0(taken), undefined];
         const expected = await separately(task, step, x, noise, ceiling);
         for (const byX of [false, true]) {
           const call = await openRewardedCall(task, { loss: (score) => (ceiling === null ? neg(score) : relu(sub(ceiling, score))), byX });

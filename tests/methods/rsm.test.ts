@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { METHODS } from '../../src/methods/index.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { openMatching, rsm } from '../../src/methods/rsm.js';
 import { samplesOf } from '../../src/methods/task.js';
 import { transitionAt } from '../../src/methods/transitions.js';
@@ -55,7 +55,7 @@ describe('on a small network', () => {
 
   test('the gradient is that of the loss', async () => {
     const task = await tiny();
-    const t = transitionAt(task, await (await openRoller(task)).rollout(prompts, 0), [1, 2]);
+    const t = transitionAt(task, await (await openRollouts(task)).rollout(prompts, 0), [1, 2]);
     const shift = samplesOf(task, normal({ seed: 5, stream: 'shift', step: 0 }, 0, 24));
     for (const [name, p] of task.parameters) (p.data as Float32Array).forEach((v, i, a) => (a[i] = v + 0.05 * normal({ seed: 6, stream: name, step: 0 }, 0, i + 1)[i]!));
     const loss = await openMatching(task, 1);
@@ -71,7 +71,7 @@ describe('on a small network', () => {
     expect(task.counts.rewardQueries).toBe(task.batch);
     // The rollout, and twice each transition.
     expect(task.counts.denoiserCalls).toBe(task.batch * (4 + 2 * 4));
-    const trajectory = await (await openRoller(task)).rollout(prompts, 0);
+    const trajectory = await (await openRollouts(task)).rollout(prompts, 0);
     const g = (await task.reward.gradient(trajectory.x.at(-1)!, prompts)).gradient as HostTensor;
     const square = (g.data as Float32Array).reduce((s, v) => s + v * v, 0) / g.data.length;
     const variance = task.plan.steps.reduce((sum, { std }) => sum + std ** 2, 0) / 4;

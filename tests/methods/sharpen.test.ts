@@ -3,7 +3,7 @@ import { host } from '../../src/graph/dtype.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { drawCorruption, openDenoisingLoss } from '../../src/methods/denoising-error.js';
 import { rank } from '../../src/methods/preference.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { sharpeningLoss, sharpenRlhf } from '../../src/methods/sharpen-rlhf.js';
 import { sharpenSft } from '../../src/methods/sharpen-sft.js';
 import { openStepRewards, pickWalk } from '../../src/methods/step-rewards.js';
@@ -42,7 +42,7 @@ describe('SFT-Sharpening', () => {
   test('with n = 1 and m = 1 it is the plain denoising loss of its own samples', async () => {
     const task = await tinyTask();
     const { gradients, loss } = await firstUpdate(sharpenSft, task, { n: 1, m: 1 }, PROMPTS);
-    const clean = (await (await openRoller(task, 'tuned', 'sharpen pictures')).rollout(PROMPTS, 0)).x.at(-1)!;
+    const clean = (await (await openRollouts(task, 'tuned', 'sharpen pictures')).rollout(PROMPTS, 0)).x.at(-1)!;
     const key = { seed: task.seed, stream: 'sharpen', step: 0 };
     const steps = [...integers(key, 0, 2, 1000)].map((t) => ddimStep(task.process, t, -1));
     const plain = await (await openDenoisingLoss(task)).run(clean, { steps, noise: samplesOf(task, normal(key, 1, 24)) }, PROMPTS);
@@ -101,7 +101,7 @@ describe('a walk', () => {
     const clean = samplesOf(task, normal({ seed: 1, stream: 'x', step: 0 }, 1, 24));
     const { stops } = await stepRewards.walk(clean, clean, [500, 500], PROMPTS, PROMPTS);
     const step = ddimStep(task.process, 500, 460);
-    const output = (await (await openRoller(task)).predict(stops[0]!.x, step, PROMPTS)).data as Float32Array;
+    const output = (await (await openRollouts(task)).predict(stops[0]!.x, step, PROMPTS)).data as Float32Array;
     stops[1]!.x.data.forEach((v, i) =>
       expect(v).toBeCloseTo(step.meanFromX * (stops[0]!.x.data[i] as number) + step.meanFromOutput * output[i]!, 5));
   });
@@ -112,11 +112,11 @@ describe('RLHF-Sharpening', { timeout: 60_000 }, () => {
   async function fixedSamples(task: Task, options: Parameters<typeof sharpenRlhf.options.parse>[0]) {
     const { n, m, gridSteps, detach, reference, beta, modulation } = sharpenRlhf.options.parse(options);
     const update = await firstUpdate(sharpenRlhf, task, options, PROMPTS);
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const samples: HostTensor[] = [];
     const noises: HostTensor[] = [];
     for (let copy = 0; copy < n; copy++) {
-      const { x } = await roller.rollout(PROMPTS, 0, { copy });
+      const { x } = await rollouts.rollout(PROMPTS, 0, { copy });
       samples.push(x.at(-1)!);
       noises.push(x[0]!);
     }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { directAlign, srpo, throughNoise } from '../../src/methods/srpo.js';
 import { samplesOf } from '../../src/methods/task.js';
 import type { Task } from '../../src/methods/task.js';
@@ -15,11 +15,11 @@ import { tinyTask } from './tiny-task.js';
 const PROMPTS = ['a cat', 'a much longer prompt'];
 const one = { better: ['plus'], worse: ['minus minus minus'] };
 
-/** A roller whose network knows sample and noise. */
+/** A rollouts whose network knows sample and noise. */
 const knowing = (task: Task, x0: Float32Array, noise: Float32Array) => ({
   predict: async (_: unknown, steps: readonly { from: NoiseLevel }[]) =>
     samplesOf(task, predictionTarget(task.process.predictionType, steps[0]!.from, x0, noise)),
-}) as unknown as Awaited<ReturnType<typeof openRoller>>;
+}) as unknown as Awaited<ReturnType<typeof openRollouts>>;
 
 test('with a network that is right the sample is found again, from any level to any other', async () => {
   for (const task of [await tinyTask(), await tinyTask({ predictionType: 'v' }), await flowTask({ batch: 2, size: 12 })] as Task[]) {

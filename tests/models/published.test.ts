@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { detectSingleFile, singleFileComponent } from '../../src/formats/names/single-file.js';
-import type { Component } from '../../src/formats/names/single-file.js';
+import type { SingleFilePart } from '../../src/formats/names/single-file.js';
 import type { WeightSource } from '../../src/formats/weights.js';
 import { componentSchema, componentShapes } from '../../src/models/components.js';
 import { parseConfig } from '../../src/models/config.js';
@@ -41,7 +41,7 @@ describe.each(['sd1', 'sd2', 'sdxl'] as const)('the published model of %s', (fam
     const read = (): Promise<never> => Promise.reject(new Error('nothing is to be read'));
     const source: WeightSource = { where: 'file', metadata: {}, tensors, read, close: async () => {} };
     expect(detectSingleFile(source)).toEqual({ family, inChannels: 4, zeroTerminalSnr: false });
-    for (const part of Object.keys(configs) as Component[]) {
+    for (const part of Object.keys(configs) as SingleFilePart[]) {
       const found = [...singleFileComponent(source, family, part).tensors].map(([name, { shape }]) => [name, shape]);
       expect(found.toSorted(), part).toEqual(shapesOf(part));
     }

@@ -9,7 +9,7 @@ import { square, sub } from '../../src/graph/ops/arithmetic.js';
 import { openLoss } from '../../src/methods/loss-graph.js';
 import type { Method } from '../../src/methods/method.js';
 import { mixInto } from '../../src/methods/policy.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { sampleInput, samplesOf, stepsInput } from '../../src/methods/task.js';
 import { silent } from '../../src/runs/progress.js';
 import { stepFeed } from '../../src/schedulers/step.js';
@@ -38,7 +38,7 @@ const oldPolicy: Method<never> = {
   async create(task) {
     const old = task.copy('old');
     expect(task.copy('old')).toBe(old);
-    const [sampler, now] = [await openRoller(task, 'tuned', 'rollout', { values: old }), await openRoller(task)];
+    const [sampler, now] = [await openRollouts(task, 'tuned', 'rollout', { values: old }), await openRollouts(task)];
     const [x, target, step] = [sampleInput(task, 'x'), sampleInput(task, 'target'), stepsInput(task, 'step')];
     const loss = await openLoss(task, mean(square(sub(task.network(x, step, 'tuned'), target))), { over: 'mean' });
     return {

@@ -6,7 +6,7 @@ import { host } from '../../src/graph/dtype.js';
 import { draft } from '../../src/methods/draft.js';
 import { counted } from '../../src/methods/counted.js';
 import type { Counts } from '../../src/methods/counted.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { componentShapes } from '../../src/models/components.js';
 import type { UNetConfig } from '../../src/models/config.js';
 import { loadPipeline } from '../../src/loading/load.js';
@@ -60,9 +60,9 @@ async function open(guidance: number): Promise<PipelineTask & { counts: Counts }
 
 /** What training samples, as pictures. */
 async function trained(task: PipelineTask): Promise<Float32Array> {
-  const roller = await openRoller(task, 'tuned', sampleNoise(0));
-  const { x } = await roller.rollout(PROMPTS, 0);
-  await roller.release();
+  const rollouts = await openRollouts(task, 'tuned', sampleNoise(0));
+  const { x } = await rollouts.rollout(PROMPTS, 0);
+  await rollouts.release();
   return values(await task.decode(x.at(-1)!));
 }
 
@@ -93,13 +93,13 @@ describe('guidance as an input of the network', () => {
     }
     const { gradients } = await firstUpdate(draft, task, { k: 'all' }, PROMPTS);
     expect(gradients.size).toBe(task.parameters.size);
-    const roller = await openRoller(task);
+    const rollouts = await openRollouts(task);
     const loss = async (): Promise<number> => {
-      const { x } = await roller.rollout(PROMPTS, 0);
+      const { x } = await rollouts.rollout(PROMPTS, 0);
       const [a, b] = await task.reward.score(x.at(-1)!, PROMPTS) as unknown as [number, number];
       return -(a + b) / 2;
     };
     expect(await directionalError(task, gradients, loss, 3, 1e-3)).toBeLessThan(5e-3);
-    await roller.release();
+    await rollouts.release();
   });
 });

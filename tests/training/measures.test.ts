@@ -45,12 +45,12 @@ const nudge = (sign: number): Method<never> => ({
 function interruptedIn(at: number, method: Method<never>): { method: Method<never>; signal: AbortSignal } {
   const controller = new AbortController();
   const create: Method<never>['create'] = async (task, options) => {
-    const stepper = await method.create(task, options);
+    const rule = await method.create(task, options);
     return {
-      ...stepper,
+      ...rule,
       round(prompts, round) {
         if (round === at) controller.abort();
-        return stepper.round(prompts, round);
+        return rule.round(prompts, round);
       },
     };
   };

@@ -24,17 +24,17 @@ async function gradients(precision: PrecisionName, scales: readonly number[]): P
     reward: await openRewards([parseReward('symmetry')]),
   });
   const method = findMethod('draft')!;
-  const stepper = await method.create(task, method.options.parse({ k: 1 }) as never);
+  const rule = await method.create(task, method.options.parse({ k: 1 }) as never);
   const all: Float32Array[] = [];
   try {
     for (const scale of scales) {
       task.setLossScale?.(scale);
-      for await (const update of stepper.round(['a red apple', 'a cat'], 0)) {
+      for await (const update of rule.round(['a red apple', 'a cat'], 0)) {
         all.push(Float32Array.from([...update.gradients.values()].flatMap((t) => [...toFloat32(t)])));
       }
     }
   } finally {
-    await stepper.release();
+    await rule.release();
     await task.release();
   }
   return all;

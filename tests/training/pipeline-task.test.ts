@@ -11,7 +11,7 @@ import type { Counts } from '../../src/methods/counted.js';
 import { openBackprop } from '../../src/methods/backprop.js';
 import { perItem } from '../../src/methods/reward-loss.js';
 import { openRewardedCall } from '../../src/methods/rewarded-call.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf, sampleSize } from '../../src/methods/task.js';
 import type { UNetConfig } from '../../src/models/config.js';
 import { loadPipeline } from '../../src/loading/load.js';
@@ -110,8 +110,8 @@ test('a rewarded call is the separate calls: weights, prompts and all', async ()
   const call = await openRewardedCall(task, { byX: true });
   const result = await call.run(x, step, PROMPTS);
   expect(task.counts).toEqual({ rewardQueries: 2, denoiserCalls: 4 }); // guided
-  const [roller, backprop] = [await openRoller(task), await openBackprop(task)];
-  const output = await roller.predict(x, step, PROMPTS);
+  const [rollouts, backprop] = [await openRollouts(task), await openBackprop(task)];
+  const output = await rollouts.predict(x, step, PROMPTS);
   const sample = samplesOf(task, takeStep(step, x.data as Float32Array, output.data as Float32Array));
   const { score, gradient } = await task.reward.gradient(sample, PROMPTS);
   expectNear(result.score, score);
@@ -123,7 +123,7 @@ test('a rewarded call is the separate calls: weights, prompts and all', async ()
   const flat = (gradients: ReadonlyMap<string, HostTensor>): number[] =>
     [...task.parameters.keys()].flatMap((name) => Array.from(gradients.get(name)!.data, Number));
   expectNear(flat(result.gradients), flat(pulled.parameters));
-  for (const executable of [call, roller, backprop]) await executable.release();
+  for (const executable of [call, rollouts, backprop]) await executable.release();
 });
 
 describe('before training', async () => {
@@ -181,10 +181,10 @@ test('guidance is counted as two calls; up to 1 it is none, and the prompt is st
   const outputs: HostTensor[] = [];
   for (const [guidance, calls] of [[3, 8], [1, 4], [0, 4]] as const) {
     const task = await open(blackBox((n) => new Float32Array(n)), guidance);
-    const roller = await openRoller(task);
-    outputs.push((await roller.rollout(PROMPTS, 0)).x.at(-1)!);
+    const rollouts = await openRollouts(task);
+    outputs.push((await rollouts.rollout(PROMPTS, 0)).x.at(-1)!);
     expect(task.counts.denoiserCalls).toBe(calls); // 2 samples, 2 steps
-    await roller.release();
+    await rollouts.release();
   }
   const [guided, one, zero] = outputs as [HostTensor, HostTensor, HostTensor];
   expect(zero.data).toEqual(one.data);

@@ -8,7 +8,7 @@ export type { Family } from './ldm-unet.js';
 import { vaeFromLdm } from './ldm-vae.js';
 import { renamedSource, type Target } from './renamed-source.js';
 
-export type Component = 'unet' | 'vae' | 'text_encoder' | 'text_encoder_2';
+export type SingleFilePart = 'unet' | 'vae' | 'text_encoder' | 'text_encoder_2';
 
 export interface SingleFile {
   readonly family: Family;
@@ -99,13 +99,13 @@ export async function guessPrediction(
 
 /** What of ours is made from a tensor of the checkpoint. */
 export interface LdmTarget extends Target {
-  readonly component: Component;
+  readonly component: SingleFilePart;
 }
 
 /** Our tensors behind a checkpoint's. Empty for what is not a weight of a component (schedules, EMA copies, …). */
 export function fromLdm(family: Family, key: string): LdmTarget[] {
   const after = (prefix: string) => (key.startsWith(prefix) ? key.slice(prefix.length) : undefined);
-  const named = (component: Component, name: string | undefined): LdmTarget[] => (name ? [{ component, name }] : []);
+  const named = (component: SingleFilePart, name: string | undefined): LdmTarget[] => (name ? [{ component, name }] : []);
   let path = after(UNET);
   if (path !== undefined) return named('unet', unetFromLdm(path));
   path = after('first_stage_model.');
@@ -119,7 +119,7 @@ export function fromLdm(family: Family, key: string): LdmTarget[] {
 }
 
 /** One component of a checkpoint, by our names and in our shapes. Closing it is left to the owner of `source`. */
-export function singleFileComponent(source: WeightSource, family: Family, component: Component): WeightSource {
+export function singleFileComponent(source: WeightSource, family: Family, component: SingleFilePart): WeightSource {
   const part = renamedSource(source, (key) => fromLdm(family, key).filter((target) => target.component === component));
   if (part.tensors.size > 0) return { ...part, close: async () => {} };
   throw new FormatError(source.where, `holds no ${component}`, component === 'vae'

@@ -1,7 +1,7 @@
 /** @file Two-dimensional convolution and its transpose, with stride, padding, dilation and groups. */
 import type { Shape } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
-import { apply, bridge, literal } from '../tensor.js';
+import { apply, customVjp, literal } from '../tensor.js';
 import type { Attributes, Tensor, Vjp } from '../tensor.js';
 import { concat, pad, reshape, slice, transpose } from './layout.js';
 import { gemm, matmul } from './matmul.js';
@@ -116,20 +116,20 @@ function rotate(w: Tensor): Tensor {
 
 /*
  * A convolution, its gradient by the input and its gradient by the weight are three faces of one trilinear form, so the
- * gradient of each is made of the other two. Said with a bridge, second derivatives do not go through the operators
+ * gradient of each is made of the other two. Said with a customVjp, second derivatives do not go through the operators
  * that a gradient is computed with.
  */
 
 /** Gradient by the input, given that of the output. */
 function convInputGradient(g: Tensor, w: Tensor, shape: Shape, geo: Geometry): Tensor {
   const rules: Vjp[] = [(u) => conv2d(u, w, undefined, optionsOf(geo)), (u) => convWeightGradient(u, g, w.shape, geo)];
-  return bridge([inputGradientValue(g, w, shape, geo)], [g, w], rules)[0]!;
+  return customVjp([inputGradientValue(g, w, shape, geo)], [g, w], rules)[0]!;
 }
 
 /** Gradient by the weight, given that of the output. */
 function convWeightGradient(x: Tensor, g: Tensor, shape: Shape, geo: Geometry): Tensor {
   const rules: Vjp[] = [(u) => convInputGradient(g, u, x.shape, geo), (u) => conv2d(x, u, undefined, optionsOf(geo))];
-  return bridge([weightGradientValue(x, g, shape, geo)], [x, g], rules)[0]!;
+  return customVjp([weightGradientValue(x, g, shape, geo)], [x, g], rules)[0]!;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** @file Normalisations: layer, group, batch (fixed statistics) and root-mean-square. */
 import { sizeOf } from '../dtype.js';
 import { describeShape, traceError } from '../errors.js';
-import { applyMany, bridge, float, full } from '../tensor.js';
+import { applyMany, customVjp, float, full } from '../tensor.js';
 import type { Tensor, Vjp } from '../tensor.js';
 import { add, cast, div, mul, reciprocal, sqrt, square, sub } from './arithmetic.js';
 import { expand, reshape } from './layout.js';
@@ -20,7 +20,7 @@ const wide = (x: Tensor): Tensor => cast(x, 'float32');
 
 /**
  * The fused operator; statistics are float32 in every precision. It differentiates them; the gradient of y is for the
- * caller to tell, by a bridge.
+ * caller to tell, by a customVjp.
  */
 function normalizeRows(x: Tensor, scale: Tensor, shift: Tensor | undefined, epsilon: number): Normalized {
   const c = x.shape.at(-1)!;
@@ -76,7 +76,7 @@ export function layerNorm(x: Tensor, scale: Tensor, shift?: Tensor, epsilon = 1e
     return cast(sub(sumTo(mul(gi, wide(x)), scale.shape), reshape(centres, scale.shape)), scale.dtype);
   };
   const byShift: Vjp = (g) => cast(sumTo(wide(g), scale.shape), scale.dtype);
-  return (shift ? bridge([y], [x, scale, shift], [byX, byScale, byShift]) : bridge([y], [x, scale], [byX, byScale]))[0]!;
+  return (shift ? customVjp([y], [x, scale, shift], [byX, byScale, byShift]) : customVjp([y], [x, scale], [byX, byScale]))[0]!;
 }
 
 /**
@@ -113,7 +113,7 @@ export function groupNorm(x: Tensor, groups: number, scale: Tensor, shift: Tenso
   };
   const byScale: Vjp = (g) => cast(reshape(sum(sums(wide(g))[1], { axes: [0] }), scale.shape), scale.dtype);
   const byShift: Vjp = (g) => cast(reshape(sum(sums(wide(g))[0], { axes: [0] }), shift.shape), shift.dtype);
-  return bridge([y], [x, scale, shift], [byX, byScale, byShift])[0]!;
+  return customVjp([y], [x, scale, shift], [byX, byScale, byShift])[0]!;
 }
 
 /** Batch normalisation with stored statistics, as at inference: x [B, C, ...], the others [C]. */

@@ -4,11 +4,11 @@
  */
 import type { LoraDialect } from '../../formats/lora-file.js';
 import type { Family as OriginalNames, SingleFile } from '../../formats/names/single-file.js';
-import type { WeightSource as WeightFile } from '../../formats/weights.js';
+import type { WeightSource } from '../../formats/weights.js';
 import type { HostTensor, Shape } from '../../graph/dtype.js';
 import type { Tensor } from '../../graph/tensor.js';
 import type { Precision } from '../../nn/precision.js';
-import type { Adapter, Scope, WeightSource } from '../../nn/scope.js';
+import type { Adapter, Scope, WeightSymbols } from '../../nn/scope.js';
 import type { SegmentOptions } from '../../nn/segment.js';
 import type { ComponentClass, ComponentKinds } from '../components.js';
 import type { Denoiser } from '../denoiser.js';
@@ -56,7 +56,7 @@ export interface ConditionSpec<C> {
    * @param clipSkip last layers left out, as diffusers counts; undefined for negative prompts, as there
    */
   encode(
-    pipeline: Conditioned<C>, ids: readonly Tensor[], source: WeightSource, adapters: readonly Adapter[], clipSkip?: number,
+    pipeline: Conditioned<C>, ids: readonly Tensor[], source: WeightSymbols, adapters: readonly Adapter[], clipSkip?: number,
   ): Record<string, Tensor>;
   /** Those made of the settings, but for `guidance`, for a batch of this size. */
   settings(settings: ConditionSettings, batch: number): Record<string, HostTensor>;
@@ -102,9 +102,9 @@ export interface PublishedModel {
   /** Where each text encoder's tokenizer is found, and what it has otherwise there. */
   readonly tokenizers: readonly { repository: string; files: readonly string[]; overrides: TokenizerOverrides }[];
   /** What the network predicts where a file does not tell it, and the reason; absent where all predict the same. */
-  guessPrediction?(file: WeightFile, found: SingleFile): Promise<{ prediction: 'epsilon' | 'v_prediction'; warning: string }>;
+  guessPrediction?(file: WeightSource, found: SingleFile): Promise<{ prediction: 'epsilon' | 'v_prediction'; warning: string }>;
   /** What the file's weights and its prediction change in the denoiser's configuration. */
-  denoiser(weights: WeightFile, found: SingleFile): Readonly<Record<string, unknown>>;
+  denoiser(weights: WeightSource, found: SingleFile): Readonly<Record<string, unknown>>;
 }
 
 /** Checkpoints in one file with the names of the original code, which src/formats knows. */

@@ -1,5 +1,5 @@
 /** @file What all families with Stable Diffusion's U-Net share. */
-import type { WeightSource as WeightFile } from '../../formats/weights.js';
+import type { WeightSource } from '../../formats/weights.js';
 import type { Tensor } from '../../graph/tensor.js';
 import type { UNetConfig } from '../config.js';
 import type { Denoiser } from '../denoiser.js';
@@ -58,7 +58,7 @@ export const guidanceShape = (config: UNetConfig, batch: number): { guidance?: n
   (config.time_cond_proj_dim === null ? {} : { guidance: [batch] });
 
 /** LCM's U-Nets have an embedding of guidance, whose width a single file shows. */
-export function guidanceWidth(weights: WeightFile): { time_cond_proj_dim?: number } {
+export function guidanceWidth(weights: WeightSource): { time_cond_proj_dim?: number } {
   const embedding = weights.tensors.get('time_embedding.cond_proj.weight');
   return embedding ? { time_cond_proj_dim: embedding.shape[1]! } : {};
 }

@@ -116,7 +116,7 @@ async function captionFiles(
 type OnProgress = (done: number, total: number) => void;
 
 /** Reads images, each resized to `size` × `size`. */
-async function readPictures(paths: readonly string[], size: number, onProgress?: OnProgress): Promise<Pictures> {
+async function decodePictures(paths: readonly string[], size: number, onProgress?: OnProgress): Promise<Pictures> {
   const plane = 3 * size * size;
   const pixels = new Uint8Array(paths.length * plane);
   for (const [i, path] of paths.entries()) {
@@ -152,7 +152,7 @@ export async function loadDataset(folder: string, size: number, options: ReadOpt
     if (!path.startsWith(root + sep)) throw new DatasetError(`${file} lies outside ${folder}`);
     paths.push(path);
   }
-  return { records, ...(await readPictures(paths, size, onProgress)) };
+  return { records, ...(await decodePictures(paths, size, onProgress)) };
 }
 
 /**
@@ -169,7 +169,7 @@ export async function loadPictures(
     if (files.length === 0) throw new DatasetError(`${folder} has no images (png, jpg, webp)`);
     for (const f of files) paths.push(join(folder, f));
   }
-  return readPictures(paths, size, onProgress);
+  return decodePictures(paths, size, onProgress);
 }
 
 /** Where a picture is looked at: its corner, in pixels; outside the picture the edge is repeated. */

@@ -33,14 +33,14 @@ export function fold(tensor: Tensor, start: number, state: Folding): HostTensor 
     const { node } = t;
     if (state.known(t) || seen.has(node)) return true;
     if (node.id < start) return false;
-    if (node.op !== '@constant' && node.op !== '@bridge' && !KERNELS[node.op]) return false;
+    if (node.op !== '@constant' && node.op !== '@customVjp' && !KERNELS[node.op]) return false;
     for (const o of node.outputs) {
       if (o.size > LIMITS.foldElements) return false;
       elements += o.size;
     }
     if (elements > state.left) return false;
     seen.add(node);
-    const read = node.op === '@bridge' ? node.inputs.slice(0, node.outputs.length) : node.inputs;
+    const read = node.op === '@customVjp' ? node.inputs.slice(0, node.outputs.length) : node.inputs;
     if (!read.every((i) => i === null || visit(i))) return false;
     order.push(node);
     return true;
@@ -52,7 +52,7 @@ export function fold(tensor: Tensor, start: number, state: Folding): HostTensor 
   const valueOf = (t: Tensor): HostTensor => values.get(t) ?? state.known(t)!;
   for (const node of order) {
     if (node.op === '@constant') values.set(node.outputs[0]!, node.value!);
-    else if (node.op === '@bridge') node.outputs.forEach((o, i) => values.set(o, valueOf(node.inputs[i]!)));
+    else if (node.op === '@customVjp') node.outputs.forEach((o, i) => values.set(o, valueOf(node.inputs[i]!)));
     else {
       const out = node.outputs[0]!;
       const inputs = node.inputs.map((i) => (i ? valueOf(i) : null));
