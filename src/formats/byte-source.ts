@@ -1,6 +1,7 @@
 /** @file Random access to bytes, whether they lie in a file or in memory. */
 import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
+import { IS_POINTER, isPointer, POINTER_BYTES } from './git-lfs.js';
 import { FormatError } from './errors.js';
 
 export interface ByteSource {
@@ -22,7 +23,7 @@ function truncated(where: string, at: number, wanted: number, size: number): For
   );
 }
 
-/** Opens a file for random access. Errors: missing, unreadable, or no regular file. */
+/** Opens a file for random access. Errors: missing, unreadable, no regular file, or a pointer of Git LFS in its place. */
 export async function fileSource(path: string): Promise<ByteSource> {
   const { handle, size } = await openRegular(path);
   return {
@@ -50,15 +51,25 @@ async function openRegular(path: string): Promise<{ handle: FileHandle; size: nu
     if ((await stat(path)).isFile()) {
       handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // Windows knows no such flag
       const now = await handle.stat();
-      if (now.isFile()) return { handle, size: now.size };
+      if (now.isFile()) {
+        await refusePointer(path, handle, now.size);
+        return { handle, size: now.size };
+      }
     }
   } catch (cause) {
     await handle?.close();
+    if (cause instanceof FormatError) throw cause;
     throw new FormatError(path, `cannot be opened (${(cause as NodeJS.ErrnoException).code})`,
       'Check that the path is right and readable.', { cause });
   }
   await handle?.close();
   throw new FormatError(path, 'is not a file', 'Give the path of a file, not of a folder, pipe or device.');
+}
+
+async function refusePointer(path: string, handle: FileHandle, size: number): Promise<void> {
+  if (size >= POINTER_BYTES) return;
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0);
+  if (isPointer(buffer.subarray(0, bytesRead))) throw new FormatError(path, IS_POINTER, 'Run `git lfs pull` in its repository, or download the file.');
 }
 
 /** Bytes in memory; `name` is what messages call them. */

@@ -26,7 +26,8 @@ export function readTable(text: string, where: string, tabs = false): { columns:
   const [header, ...rest] = records.filter(({ record }) => record.some((cell) => cell !== ''));
   const columns = (header?.record ?? []).map((cell) => cell.toLowerCase());
   while (columns.at(-1) === '') columns.pop();
-  const twice = columns.find((name, i) => name !== '' && columns.indexOf(name) < i);
+  const seen = new Set<string>();
+  const twice = columns.find((name) => name !== '' && seen.size === seen.add(name).size);
   if (twice !== undefined) {
     throw new FormatError(`${where}:${header!.info.lines}`, `names the column "${shown(twice)}" twice`, 'Rename one.');
   }

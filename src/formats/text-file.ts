@@ -1,8 +1,6 @@
 /** @file Text files as people's programs write them: UTF-8 or, with a byte-order mark, UTF-16. */
 import { FormatError } from './errors.js';
-import { readWhole } from './whole-file.js';
-
-const REMEDY = 'Save it as UTF-8 (of Windows\' own encoding: iconv -f WINDOWS-1252 -t UTF-8).';
+import { encodingOf, readWhole, SAVE_AS_UTF8 } from './whole-file.js';
 
 /** Lines of a list of prompts, pairs or pictures. Half a million take two seconds. */
 const MOST_LINES = 500_000;
@@ -24,27 +22,19 @@ export async function readTextFile(path: string, most: number): Promise<string> 
 
 /** The text of a file's bytes. @throws FormatError with the line and column that is no text */
 function decodeText(bytes: Uint8Array, where: string): string {
-  const encoding = encodingOf(bytes);
-  if (encoding === 'utf-32') throw new FormatError(where, 'is encoded as UTF-32', REMEDY);
+  const encoding = encodingOf(bytes, where);
   let text: string;
   try {
     text = new TextDecoder(encoding, { fatal: true }).decode(bytes);
   } catch (cause) {
     const lossy = new TextDecoder(encoding).decode(bytes);
     const at = lossy.indexOf('\ufffd'); // may be a real one; then its line is as near as can be told
-    throw new FormatError(`${where}:${place(lossy, at)}`, `is not ${encoding.toUpperCase()}`, REMEDY, { cause });
+    throw new FormatError(`${where}:${place(lossy, at)}`, `is not ${encoding.toUpperCase()}`, SAVE_AS_UTF8, { cause });
   }
   const zero = text.indexOf('\0');
   if (zero < 0) return text;
   const problem = 'is a zero, as binary files have it and UTF-16 without a byte-order mark';
   throw new FormatError(`${where}:${place(text, zero)}`, problem, 'Give a text file; save it as UTF-8.');
-}
-
-function encodingOf(bytes: Uint8Array): 'utf-8' | 'utf-16le' | 'utf-16be' | 'utf-32' {
-  const mark = Buffer.from(bytes.subarray(0, 4)).toString('hex');
-  if (mark === 'fffe0000' || mark === '0000feff') return 'utf-32';
-  if (mark.startsWith('fffe')) return 'utf-16le';
-  return mark.startsWith('feff') ? 'utf-16be' : 'utf-8';
 }
 
 /** `line:column` of a character, from 1 on. */

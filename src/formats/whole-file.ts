@@ -36,9 +36,20 @@ export async function readWhole(path: string, most: number): Promise<Buffer> {
 /** Characters of a prompt or caption: thirty times what the text encoders see. */
 export const MOST_PROMPT = 10_000;
 
-/** The content of a text file in UTF-8; errors as `readWhole`. */
+/** The content of a text file, without a byte-order mark: UTF-8, or UTF-16 that begins with one. Errors as `readWhole`. */
 export async function readText(path: string, most: number): Promise<string> {
-  return (await readWhole(path, most)).toString('utf8');
+  const bytes = await readWhole(path, most);
+  return new TextDecoder(encodingOf(bytes, path)).decode(bytes);
+}
+
+export const SAVE_AS_UTF8 = 'Save it as UTF-8 (of Windows\' own encoding: iconv -f WINDOWS-1252 -t UTF-8).';
+
+/** What a text's byte-order mark says; UTF-8 where there is none. @throws FormatError for UTF-32 */
+export function encodingOf(bytes: Uint8Array, where: string): 'utf-8' | 'utf-16le' | 'utf-16be' {
+  const mark = Buffer.from(bytes.subarray(0, 4)).toString('hex');
+  if (mark === 'fffe0000' || mark === '0000feff') throw new FormatError(where, 'is encoded as UTF-32', SAVE_AS_UTF8);
+  if (mark.startsWith('fffe')) return 'utf-16le';
+  return mark.startsWith('feff') ? 'utf-16be' : 'utf-8';
 }
 
 /** As `readText`, but null where there is no such file: one that cannot be read is an error all the same. */

@@ -147,10 +147,15 @@ export function readVpConfig(file: Readonly<Record<string, unknown>>, where: str
   const name = String(json['_class_name'] ?? 'missing').replace(/^Flax/, '');
   const known = Object.hasOwn(SAMPLERS, name);
   const telling = json['trained_betas'] != null || ['beta_schedule', 'beta_start', 'beta_end'].every((key) => key in json);
+  // Their betas, where they have any, are left over from another class.
+  if (/^(?:EDM|FlowMatch)/.test(name)) {
+    throw new FormatError(where, `"_class_name": "${shown(name)}" is of another noise process`, name.startsWith('EDM')
+      ? 'Models of EDM are trained on one that Attune does not have.'
+      : name === FLOW_SCHEDULER ? 'Here only diffusion models are taken.' : `Of flow models the class ${FLOW_SCHEDULER} alone is read.`);
+  }
   if (!known && !telling) {
     throw new FormatError(where, `"_class_name": ${shown(JSON.stringify(json['_class_name']) ?? 'missing')} is not known, and no ` +
-      'noise schedule stands beside it (beta_schedule, beta_start, beta_end)',
-      'Models of EDM are trained on another process, which Attune does not have.');
+      'noise schedule stands beside it (beta_schedule, beta_start, beta_end)', 'Write these three into the file if you know them.');
   }
   const config = parseConfig(processSchema, json, where);
   if (json['timestep_type'] === 'continuous' && config.prediction_type === 'v_prediction') {
@@ -180,7 +185,7 @@ export function readVpConfig(file: Readonly<Record<string, unknown>>, where: str
     sampler: sampler === 'dpm++2m' && stochastic ? 'dpm++2m-sde' : sampler,
     options: samplerOptionsOf(sampling),
     warnings,
-    instead: known ? null : `${shown(name)} is not among the samplers; ${sampler} goes by its noise schedule instead`,
+    instead: known ? null : `${name === 'missing' ? 'the sampler that it does not name' : shown(name)} is not among the samplers; ${sampler} goes by its noise schedule instead`,
   };
 }
 

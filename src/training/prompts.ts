@@ -28,6 +28,9 @@ type Entry = readonly [prompt: string, weight: number];
 /** What the prompt may be called, the likelier name first: ours and Parti's, DrawBench's, those of captions. */
 const PROMPT_NAMES = ['prompt', 'prompts', 'caption', 'captions', 'text'];
 
+/** A picture's path and nothing else: of lists that name pictures and texts it is the wrong column, or the wrong list. */
+const PICTURE = /^\S+\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)$/i;
+
 /** A value of a list as its prompt. @throws ConfigError if it has none */
 function promptOf(value: unknown, where: string): string {
   const record = typeof value === 'string' ? { prompt: value } : (value ?? {}) as Record<string, unknown>;
@@ -102,6 +105,9 @@ export async function loadPrompts(name: string): Promise<PromptSet> {
   const all = RECORD_ENDINGS.includes(ending) ? await readList(path) : readLines(await readTextFile(path, MOST_BYTES.list), path);
   const entries = all.filter(([, weight]) => weight > 0);
   if (entries.length === 0) throw new ConfigError(`${path} holds no prompt`);
+  const picture = entries.find(([prompt]) => PICTURE.test(prompt));
+  if (picture) throw new ConfigError(`${path}: "${shown(picture[0])}" is no prompt but a picture's file. Give a list of texts, or take it out`);
+  if (!Number.isFinite(entries.reduce((sum, [, weight]) => sum + weight, 0))) throw new ConfigError(`${path}: the weights add up to more than a number can hold`);
   return { name, prompts: entries.map(([p]) => p), weights: entries.map(([, w]) => w) };
 }
 

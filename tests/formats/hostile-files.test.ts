@@ -14,7 +14,9 @@ import { parseJson } from '../../src/formats/json.js';
 import { readJsonFile } from '../../src/formats/json-file.js';
 import { MOST_BYTES, readText, readTextIfThere } from '../../src/formats/whole-file.js';
 import { readLora } from '../../src/formats/lora-file.js';
+import { openWeights } from '../../src/formats/open-weights.js';
 import { parseYaml } from '../../src/formats/yaml.js';
+import { importOnnx } from '../../src/formats/onnx/import-file.js';
 import { loadPipeline } from '../../src/loading/load.js';
 import { checkPrompts } from '../../src/sampling/check-prompts.js';
 import { readConfigFile } from '../../src/training/config.js';
@@ -94,6 +96,29 @@ describe('a reader of files', () => {
     expect(await refused(readers[name]!(path))).toContain(`${most} are the most`);
   });
 
+  it('tells a pointer of Git LFS, which stands where a file was not downloaded', async () => {
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d'.repeat(32)}\nsize 492265168\n`;
+    const all: typeof readers = {
+      ...readers, text: (path) => readText(path, 1000), 'text that may be missing': (path) => readTextIfThere(path, 1000),
+      weights: openWeights, lora: readLora, model: loadPipeline, onnx: async (path) => importOnnx({ path }, { shapes: {} }),
+    };
+    for (const [name, read] of Object.entries(all)) {
+      const path = at(`lfs-${name.replaceAll(' ', '-')}.${name === 'prompts' ? 'txt' : 'safetensors'}`);
+      await writeFile(path, pointer);
+      await expect(read(path), name).rejects.toThrow(/is a pointer of Git LFS, not the file itself.*git lfs pull/);
+    }
+  });
+
+  it('reads settings and JSON with a byte-order mark, as PowerShell and Notepad write them', async () => {
+    const utf16 = Buffer.from('\ufeff{"steps": 5}', 'utf16le');
+    for (const [name, content] of [['bom8', '\ufeff{"steps": 5}'], ['bom16', utf16], ['bom16be', Buffer.from(utf16).swap16()]] as const) {
+      await writeFile(at(`${name}.json`), content);
+      for (const read of [readJsonFile, readConfigFile]) expect(await read(at(`${name}.json`)), name).toEqual({ steps: 5 });
+    }
+    await writeFile(at('bom32.json'), Buffer.from('fffe00007b000000', 'hex'));
+    expect(await refused(readJsonFile(at('bom32.json')))).toContain('UTF-32');
+  });
+
   it('takes a missing file for missing and nothing else', async () => {
     expect(await readTextIfThere(at('none'), 10)).toBeNull();
     await writeFile(at('file'), 'text');
@@ -114,6 +139,13 @@ describe('lists', () => {
       expect(await refused(loadPrompts(await list(name, '"x"\n'.repeat(5_000_000))))).toContain('are the most');
     }
     expect(await refused(readPairs(await list('pairs.jsonl', '{}\n'.repeat(5_000_000))))).toContain('are the most');
+  });
+
+  it('with tens of thousands of columns are read at once', async () => {
+    const columns = Array.from({ length: 60_000 }, (_, i) => `c${i}`);
+    const began = process.cpuUsage();
+    expect((await loadPrompts(await list('wide.csv', `prompt,${columns.join(',')}\na cat\n`))).prompts).toEqual(['a cat']);
+    expect(process.cpuUsage(began).user / 1e6).toBeLessThan(2);
   });
 
   it('with a prompt of ten megabytes are refused', async () => {

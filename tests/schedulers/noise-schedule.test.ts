@@ -193,6 +193,12 @@ describe('scheduler_config.json', () => {
     expect(end('PNDMScheduler')).toBe(sd15().process.alphasCumprod[0]);
   });
 
+  test.each(['EDMEulerScheduler', 'FlowMatchHeunDiscreteScheduler', 'FlowMatchEulerDiscreteScheduler'])('%s is another process, whatever betas are left in its file', (_class_name) => {
+    expect(() => sd15({ _class_name })).toThrow(`json: "_class_name": "${_class_name}" is of another noise process`);
+  });
+  test('a file that names no class', () => {
+    expect(sd15({ _class_name: undefined }).instead).toMatch(/^the sampler that it does not name/);
+  });
   test('values that were only the defaults of the class that wrote the file are not taken', () => {
     const kept = { timestep_spacing: 'leading', steps_offset: 1, _use_default_values: ['timestep_spacing', 'beta_end'] };
     const { options, process } = sd15({ ...kept, _class_name: 'EulerDiscreteScheduler' });

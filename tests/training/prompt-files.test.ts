@@ -67,6 +67,9 @@ describe('is refused with its place', () => {
     ['names.json', '[{"file_name": "a.png"}]', /names\.json, item 1: has no text "prompt"/],
     ['names.jsonl', '"a cat"\n{"file_name": "a.png"}\n', /names\.jsonl:2: has no text "prompt"/],
     ['weight.jsonl', '{"prompt": "a", "weight": true}\n', /weight\.jsonl:1: weight "true" is not a number/],
+    ['pictures.txt', 'images/0001.png\nimages/0002.png\n', /pictures\.txt: "images\/0001\.png" is no prompt but a picture's file/],
+    ['column.csv', 'text,caption\na.jpg,b.JPEG\n', /column\.csv: "b\.JPEG" is no prompt but a picture's file/],
+    ['huge.csv', 'prompt,weight\na,1e308\nb,1e308\n', /huge\.csv: the weights add up to more/],
     ['sheet.xlsx', 'PK', /sheet\.xlsx: prompts are read from \.txt, .*not from \.xlsx/],
   ])('%s', async (name, content, message) => {
     await expect(prompts(name, content)).rejects.toThrow(message);

@@ -3,6 +3,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync, realpathSync, s
 import { dirname, isAbsolute, join, relative, sep, win32 } from 'node:path';
 import type { ExternalData } from '../../graph/onnx/external.js';
 import { LIMITS, OnnxError, quoted } from '../../graph/onnx/error.js';
+import { IS_POINTER, isPointer } from '../git-lfs.js';
 
 /** One read call is at most this long: libuv refuses more than 2 GiB. */
 const READ_BYTES = 2 ** 28;
@@ -16,7 +17,9 @@ export function readModelFile(path: string): Uint8Array {
       const remedy = 'export the model with its data in files beside it';
       throw new OnnxError(path, `has ${stat.size} bytes, more than ${LIMITS.fileBytes}: ${remedy}`);
     }
-    return readFileSync(path);
+    const bytes = readFileSync(path);
+    if (isPointer(bytes)) throw new OnnxError(path, `${IS_POINTER}: run \`git lfs pull\` in its repository, or download the file`);
+    return bytes;
   } catch (cause) {
     if (cause instanceof OnnxError) throw cause;
     throw new OnnxError(path, `cannot be read (${(cause as NodeJS.ErrnoException).code})`, undefined, { cause });
