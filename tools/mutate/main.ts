@@ -7,7 +7,7 @@
  * report is a line for each mutant that survived.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mutantsOf, withMutants } from './operators.js';
@@ -54,14 +54,16 @@ function instrument(files: readonly string[]): Placed[] {
   return all;
 }
 
+const tell = (line: Line): void => appendFileSync(log, `${JSON.stringify(line)}\n`);
 const lines = (): Line[] => (existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').filter(Boolean).map((l) => JSON.parse(l) as Line) : []);
 
 /** @returns whether every test passed */
 function vitest(pass: Pass, tests: readonly string[]): boolean {
   writeFileSync(join(keep, 'pass.json'), JSON.stringify(pass));
-  const { status } = spawnSync(process.execPath, [join(copy, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'tools/mutate/vitest.config.ts', '--reporter=dot', ...tests], {
+  const { status, signal } = spawnSync(process.execPath, [join(copy, 'node_modules/vitest/vitest.mjs'), 'run', '--config', 'tools/mutate/vitest.config.ts', '--reporter=dot', ...tests], {
     cwd: copy, env: { ...process.env, ATTUNE_MUTATE: join(keep, 'pass.json') }, stdio: ['ignore', 'ignore', pass.alive.length === 0 && pass.always === null ? 'inherit' : 'ignore'], timeout: Math.max(until - Date.now(), 1000), killSignal: 'SIGTERM',
   });
+  if (signal !== null) tell({ kind: 'stopped' });
   return status === 0;
 }
 
@@ -73,7 +75,7 @@ function killed(): Map<number, string> {
   for (const [i, line] of all.entries()) {
     if (line.kind === 'result' && line.killed !== null && !unusable.has(line.test)) found.set(line.mutant, `${line.test}: ${line.killed}`);
     const next = all[i + 1];
-    if (line.kind === 'start' && next && next.kind !== 'result') found.set(line.mutant, 'the process ended');
+    if (line.kind === 'start' && next && next.kind !== 'result' && next.kind !== 'stopped') found.set(line.mutant, 'the process ended');
   }
   return found;
 }
@@ -83,6 +85,9 @@ const testFiles = filesIn(flags.tests, '.test.ts');
 const mutants = instrument(sources);
 writeFileSync(join(keep, 'mutants.json'), JSON.stringify(mutants.map(({ file, line, was, text, kind }, id) => ({ id, file, line, was, text, kind }))));
 const plain = { mutants: mutants.length, alive: [], from: 0, to: Infinity, milliseconds: {}, always: null, log };
+
+// What ran when this was stopped the last time says nothing.
+tell({ kind: 'stopped' });
 
 // Every test as it is: what it reaches, and how long it takes.
 const looked = new Set(lines().flatMap((l) => (l.kind === 'loaded' ? [l.file] : [])));
@@ -115,7 +120,7 @@ for (const file of flags.alone) {
   for (const mutant of reachedInLoading) {
     if (killed().has(mutant) || alone.has(`${mutant} alone: ${file}`) || Date.now() > until) continue;
     const passed = vitest({ ...plain, always: mutant }, ['--bail', '1', file]);
-    writeFileSync(log, `${JSON.stringify({ kind: 'result', mutant, killed: passed ? null : 'failed', test: `alone: ${file}` } satisfies Line)}\n`, { flag: 'a' });
+    if (Date.now() < until) tell({ kind: 'result', mutant, killed: passed ? null : 'failed', test: `alone: ${file}` });
   }
 }
 

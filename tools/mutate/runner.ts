@@ -27,7 +27,8 @@ export type Line =
   | { readonly kind: 'test'; readonly file: string; readonly test: string; readonly ms: number; readonly reached: readonly number[] }
   | { readonly kind: 'start'; readonly mutant: number }
   | { readonly kind: 'result'; readonly mutant: number; readonly killed: string | null; readonly test: string }
-  | { readonly kind: 'void'; readonly test: string };
+  | { readonly kind: 'void'; readonly test: string }
+  | { readonly kind: 'stopped' };
 
 /** A mutant under which a test does this many times the work that it does without is taken for an endless loop. */
 const MOST_WORK = 100;
