@@ -57,7 +57,7 @@ export function withPromptFlags(command: Command): Command {
   return withPrecisionFlag(withTextFlags(withLoadFlags(command
     .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision]', 'emoji'))))
     .option('--prompt <text>', 'what to make; repeatable; "" for no prompt', collect)
-    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv, .tsv, .json or .jsonl file')
+    .addOption(new Option('--prompts <name>', 'a bundled list (attune list prompts), or a .txt, .csv, .tsv, .json, .jsonl or .parquet file')
       .conflicts('prompt'))
     .option('--negative <text>', 'what to stay away from', '');
 }

@@ -51,7 +51,7 @@ export function withRunFlags(command: Command): Command {
     .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision] (default: emoji)'))))
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
-    .option('--prompts <name>', 'bundled list, or a .txt, .csv, .tsv, .json or .jsonl file (default: people)')
+    .option('--prompts <name>', 'bundled list, or a .txt, .csv, .tsv, .json, .jsonl or .parquet file (default: people)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images of a round, from which updates are made', parseNumber)
     .option('--microbatch <n>', 'images computed together (default: as many of the batch as fit into memory)', parseNumber)

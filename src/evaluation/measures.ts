@@ -17,9 +17,9 @@ export interface Measure {
 
 export const MEASURES: readonly Measure[] = [
   { name: 'reward', title: 'Reward', head: 'reward' },
-  { name: 'winRate', title: 'Win rate', head: 'wins', axis: 'images with more reward than the base model\'s, 95% interval', share: true },
+  { name: 'winRate', title: 'Win rate', head: 'wins', axis: 'share better than the base model\'s, 95% interval', share: true },
   { name: 'heldOutReward', title: 'Held-out reward', head: 'held-out' },
-  { name: 'heldOutWinRate', title: 'Win rate, held-out', head: 'wins, held-out', axis: 'images that the judge likes more than the base model\'s, 95% interval', share: true },
+  { name: 'heldOutWinRate', title: 'Win rate, held-out', head: 'wins, held-out', axis: 'share that the judge likes more, 95% interval', share: true },
   { name: 'diversity', title: 'Diversity', head: 'diversity', axis: 'mean pairwise distance within a prompt' },
   { name: 'drift', title: 'Drift', head: 'drift', axis: 'mean distance to the base model\'s image of the same noise' },
   { name: 'driftLpips', title: 'Drift by LPIPS', head: 'LPIPS', axis: 'mean distance to the base model\'s image of the same noise' },

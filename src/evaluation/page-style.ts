@@ -50,6 +50,7 @@ th:first-child,.plain td{text-align:left}
 thead th{color:var(--muted);font-weight:500}
 tbody th{font-weight:400;white-space:normal;min-width:6em;max-width:20em}
 tr.best th,tr.best td{font-weight:650}
+.scroll td,.scroll thead th{white-space:normal}
 .plain td{white-space:normal;overflow-wrap:anywhere}
 details{margin:12px 0}
 summary{cursor:pointer;font-weight:600}

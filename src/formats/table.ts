@@ -33,7 +33,7 @@ export function readTable(text: string, where: string, tabs = false): { columns:
   }
   const rows = rest.map(({ record, info: { lines: line } }) => {
     if (record.slice(columns.length).some((cell) => cell !== '')) {
-      throw new FormatError(`${where}:${line}`,
+      throw new FormatError(`${where}:${line}, column ${columns.length + 1}`,
         `has ${record.length} cells where the header names ${columns.length} (separated by ${NAMES[separator]})`,
         'Put a text that has a separator in it into double quotes.');
     }

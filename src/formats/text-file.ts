@@ -3,7 +3,7 @@ import { FormatError } from './errors.js';
 import { encodingOf, readWhole, SAVE_AS_UTF8 } from './whole-file.js';
 
 /** Lines of a list of prompts, pairs or pictures. Half a million take two seconds. */
-const MOST_LINES = 500_000;
+export const MOST_LINES = 500_000;
 
 /**
  * Reads a text file whole, without its byte-order mark.

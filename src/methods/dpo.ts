@@ -24,7 +24,7 @@ import { pick } from './transitions.js';
 
 const options = z.strictObject({
   pairs: pathText().nullable().default(null)
-    .describe('File of image pairs, .csv, .tsv, .jsonl or .json (columns prompt, winner, loser); null for own samples ranked by the reward.'),
+    .describe('File of image pairs, .csv, .tsv, .jsonl, .json or .parquet (columns prompt, winner, loser); null for own samples ranked by the reward.'),
   beta: z.number().positive().default(5000)
     .describe('How strongly the tuned model is held to the reference; 5000 for SD 1.5 and SDXL (launchers of the published '
       + 'code).'),

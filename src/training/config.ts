@@ -117,7 +117,7 @@ export const configSchema = z.strictObject({
   rewards: z.array(z.string().min(1)).min(1).default(['quality', 'emoji-clip:4'])
     .describe('NAME[:weight][?option=value]; several are summed. Must be given for other models than the bundled one.'),
   prompts: z.string().min(1).default('people')
-    .describe('Bundled list, or a .txt, .csv, .tsv, .json or .jsonl file; `animals` by default for other models.'),
+    .describe('Bundled list, or a .txt, .csv, .tsv, .json, .jsonl or .parquet file; `animals` by default for other models.'),
   steps: whole.default(40)
     .describe('Updates of the optimiser.'),
   budget: budgetSchema.prefault({})

@@ -26,7 +26,7 @@ const row = z.object({ prompt: z.string().max(MOST_PROMPT), winner: z.string().m
  */
 export async function readPairs(path: string): Promise<ImagePair[]> {
   if (!(await stat(path).catch(() => null))) {
-    throw new DatasetError(`there is no list of image pairs ${path}; it must be a .csv, .tsv, .jsonl or .json file`);
+    throw new DatasetError(`there is no list of image pairs ${path}; it must be a .csv, .tsv, .jsonl, .json or .parquet file`);
   }
   const rows = await readRecords(path, Object.keys(row.shape).map((name) => [name]));
   if (rows.length === 0) throw new DatasetError(`${path} lists no pair`);

@@ -4,6 +4,7 @@ import { extname, join } from 'node:path';
 import { ConfigError, shown } from '../formats/errors.js';
 import { suggestion } from '../formats/nearest.js';
 import { readRecords, RECORD_ENDINGS } from '../formats/records.js';
+import type { Listed } from '../formats/records.js';
 import { linesOf, readTextFile } from '../formats/text-file.js';
 import { MOST_BYTES } from '../formats/whole-file.js';
 import { emoji } from '../loading/bundled.js';
@@ -31,29 +32,31 @@ const PROMPT_NAMES = ['prompt', 'prompts', 'caption', 'captions', 'text'];
 /** A picture's path and nothing else: of lists that name pictures and texts it is the wrong column, or the wrong list. */
 const PICTURE = /^\S+\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)$/i;
 
-/** A value of a list as its prompt. @throws ConfigError if it has none */
-function promptOf(value: unknown, where: string): string {
+/** The prompt of an item of a list, and under which name it is there. @throws ConfigError if it has none */
+function promptOf(listed: Listed): [prompt: string, name: string] {
+  const { value } = listed;
   const record = typeof value === 'string' ? { prompt: value } : (value ?? {}) as Record<string, unknown>;
   const name = PROMPT_NAMES.find((n) => Object.hasOwn(record, n) && record[n] !== null);
-  if (name !== undefined && typeof record[name] === 'string') return record[name];
-  throw new ConfigError(`${where}: has no text "prompt". Each item is {"prompt": "…", "weight": 1} or "…"`);
+  if (name !== undefined && typeof record[name] === 'string') return [record[name], name];
+  throw new ConfigError(`${name === undefined ? listed.where : listed.at(name)}: has no text "prompt". Each item is {"prompt": "…", "weight": 1} or "…"`);
 }
 
-function weightOf(value: unknown, where: string): number {
+/** @param where it stands */
+function weightOf(value: unknown, where: () => string): number {
   if (value === undefined || value === null || value === '') return 1;
   const weight = typeof value === 'string' || typeof value === 'number' ? Number(value) : Number.NaN;
-  if (!Number.isFinite(weight) || weight < 0) throw new ConfigError(`${where}: weight "${shown(String(value))}" is not a number of at least 0`);
+  if (!Number.isFinite(weight) || weight < 0) throw new ConfigError(`${where()}: weight "${shown(String(value))}" is not a number of at least 0`);
   return weight;
 }
 
 async function readList(path: string): Promise<Entry[]> {
   const records = await readRecords(path, [PROMPT_NAMES]);
-  const table = /\.[ct]sv$/i.test(path);
-  return records.map(({ where, value }) => {
-    const prompt = promptOf(value, where);
+  const table = /\.([ct]sv|parquet)$/i.test(path);
+  return records.map((listed) => {
+    const [prompt, key] = promptOf(listed);
     // An empty cell is a gap in the table, more likely than the wish for no prompt.
-    if (table && prompt === '') throw new ConfigError(`${where}: the prompt is empty; fill it in or take the row out`);
-    return [prompt, weightOf((value as { weight?: unknown } | null)?.weight, where)];
+    if (table && prompt === '') throw new ConfigError(`${listed.at(key)}: the prompt is empty; fill it in or take the row out`);
+    return [prompt, weightOf((listed.value as { weight?: unknown } | null)?.weight, () => listed.at('weight'))];
   });
 }
 

@@ -49,7 +49,7 @@ describe('a list of image pairs', () => {
     ['csv', 'prompt,winner,loser\na,white.png\n', ':2: loser'],
     ['csv', '', 'has no column "prompt"'],
     ['csv', 'prompt,winner,loser\n', 'lists no pair'],
-    ['jsonl', '{"prompt": "a"', ':1: not JSON'],
+    ['jsonl', '{"prompt": "a"', ':1:15: not JSON'],
     ['jsonl', '\n[1]', ':2: '],
     ['jsonl', '{"prompt": 1, "winner": "white.png", "loser": "black.png"}', ':1: prompt'],
     ['jsonl', '{"prompt": "a", "winner": "missing.png", "loser": "black.png"}', 'there is no image missing.png'],

@@ -22,7 +22,7 @@ FIXTURES = HERE.parents[1] / "tests/fixtures"
 GENERATORS = ["engine_blocks", "engine_operators", "engine_pillow", "schedulers", "unets", "autoencoders",
               "text_encoders", "tokenizer", "pipeline", "single_files", "lora_files", "key_lists", "onnx_models",
               "method_losses", "nabla_losses", "wordpiece", "preference_rewards", "published_rewards", "measures", "torch_files",
-              "embeddings", "sdxl_text", "onnx_reference"]
+              "embeddings", "sdxl_text", "onnx_reference", "parquet_files"]
 
 
 def run(generators, folder):
