@@ -66,7 +66,7 @@ describe('is refused with its place', () => {
     ['number.json', '3', /number\.json: holds no list/],
     ['names.json', '[{"file_name": "a.png"}]', /names\.json:1:2, item 1: has no text "prompt"/],
     ['names.jsonl', '"a cat"\n{"file_name": "a.png"}\n', /names\.jsonl:2: has no text "prompt"/],
-    ['weight.jsonl', '{"prompt": "a", "weight": true}\n', /weight\.jsonl:1, \"weight\": weight "true" is not a number/],
+    ['weight.jsonl', '{"prompt": "a", "weight": true}\n', /weight\.jsonl:1, "weight": weight "true" is not a number/],
     ['deep.json', '{"prompts":\n [["a]", {"b": 1}],\n  {"prompt": 3}]}', /deep\.json:2:3, item 1: has no text "prompt"/],
     ['third.json', '{"prompts":\n ["a, [b]",\n  {"prompt": "c"},  {"text": 3}]}', /third\.json:3:21, item 3, "text": has no text "prompt"/],
     ['weights.json', '[{"prompt": "a", "weight": "x"}]', /weights\.json:1:2, item 1, "weight": weight "x" is not a number/],
