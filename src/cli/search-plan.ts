@@ -22,6 +22,7 @@ export interface SearchFlags extends SamplingFlags {
   reward?: string[];
   set?: string[];
   budget?: number;
+  workers: number;
 }
 
 type AnySearch = Search<Record<string, unknown>>;
@@ -38,6 +39,8 @@ export interface SearchPlan extends SamplingSettings {
   readonly batch: number;
   /** Prompts searched for together. */
   readonly group: number;
+  /** Threads that each compute another batch. */
+  readonly workers: number;
 }
 
 /**
@@ -79,7 +82,10 @@ export function planSearch(
   const chosen = chosenSearch(flags);
   const { search } = chosen;
   const { seed } = flags;
-  const settings = samplingSettings(pipeline, prompts, flags, progress, loras);
+  const { workers, device } = flags;
+  if (workers > 1 && device !== 'cpu') throw new UsageError(`--workers: ${device} computes one thing at a time; leave it out, or take --device cpu`);
+  // Several threads that each take all cores would only fight.
+  const settings = samplingSettings(pipeline, prompts, workers > 1 ? { ...flags, threads: flags.threads ?? 1 } : flags, progress, loras);
   const { plan, width, height } = settings;
   const callsPerStep = isGuided(pipeline, settings.guidance) ? 2 : 1;
   const options = affordable(chosen, plan, callsPerStep, flags.budget);
@@ -91,6 +97,6 @@ export function planSearch(
   return {
     ...settings, prompts, search, options, seed,
     callsPerPrompt: denoiserCalls * callsPerStep,
-    batch, group: Math.max(1, Math.floor(batch / candidates)),
+    batch, workers, group: Math.max(1, Math.floor(workers * batch / candidates)),
   };
 }

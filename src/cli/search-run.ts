@@ -13,6 +13,7 @@ import type { TraceEntry } from '../search/candidate.js';
 import { openExplorer } from '../search/explorer.js';
 import type { Progress } from '../runs/progress.js';
 import type { SearchPlan } from './search-plan.js';
+import { openSessionThreads } from '../workers/session-threads.js';
 
 /** A picture and its score. */
 export interface Picture {
@@ -55,7 +56,8 @@ export async function* findBest(
   const { prompts, search, options, callsPerPrompt, group } = plan;
   progress.phase('compiling');
   await using resources = openResources();
-  const model = resources.use(await openSampling(pipeline, { ...plan, microbatch: plan.batch, reward }));
+  const pool = plan.workers > 1 ? resources.use(openSessionThreads(plan.workers)) : undefined;
+  const model = resources.use(await openSampling(pipeline, { ...plan, microbatch: plan.batch, reward, pool }));
   const total = prompts.length * callsPerPrompt;
   let calls = 0;
   const onCalls = (made: number): void => progress.step(calls += made, total, 'denoiser calls');

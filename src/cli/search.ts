@@ -126,6 +126,7 @@ export function searchCommand(): Command {
     .addOption(new Option('--search <name>', 'see attune list searches')
       .choices(SEARCHES.map(({ name }) => name)).default(SEARCHES[0]!.name))
     .option('--reward <spec>', 'NAME[:weight][?option=value]; repeat to sum several (bundled model: emoji-clip)', collect)
+    .option('--workers <n>', 'batches that are computed at the same time, each by a thread that holds the model (CPU)', wholeNumber(1), 1)
     .option('--budget <n>', 'denoiser calls a prompt; as much search as fits (default: by settings)', wholeNumber(1))
     .option('--set <key=value>', 'a setting of the search, e.g. --set search.n=32 (repeatable)', collect);
   return withSamplerFlags(command, 'seed of everything', 'search')

@@ -85,6 +85,12 @@ test('the best of n is written, and is the picture that sampling makes from its 
   expect(sheet.height).toBeGreaterThan(2 * 192);
 });
 
+test('two workers find what one finds: the same batches, two at a time', async () => {
+  const wanted = ['--prompt', 'a cat', '--prompt', 'a dog', '--reward', 'color', '--set', 'search.n=4', '--batch', '2'];
+  const [one, two] = [await search(...wanted), await search(...wanted, '--workers', '2')];
+  expect(two.trace).toEqual(one.trace);
+});
+
 test('paths with a black box in a weighted sum, a LoRA and a budget', async () => {
   const { images, trace, options, denoiserCalls } = await search('--prompt', 'a cat', '--search', 'paths',
     '--reward', 'jpeg-compressibility:0.1', '--reward', 'symmetry',
