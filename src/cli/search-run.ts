@@ -2,6 +2,7 @@
 import { host } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Pipeline } from '../models/pipeline.js';
+import { measured } from '../methods/work.js';
 import type { Reward } from '../rewards/reward.js';
 import { openScorer } from '../rewards/scorer.js';
 import { imageAt } from '../rewards/rows.js';
@@ -67,7 +68,8 @@ export async function* findBest(
   for (let first = 0; first < prompts.length; first += group) {
     const part = prompts.slice(first, first + group);
     const items = part.map((_, i) => first + i);
-    const { samples, scores, winners, traces } = await search.run(explorer, options, { prompts: part, items });
+    const { samples, scores, winners, traces } = await measured(
+      model, `${search.name} from item ${first}`, () => search.run(explorer, options, { prompts: part, items }));
     const images = await model.decode(samples);
     for (const [i, item] of items.entries()) {
       yield { item, image: imageAt(images, i), score: scores[i]!, winner: winners[i]!, trace: traces[i]! };

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { writeAtomic } from '../formats/atomic.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Counts } from '../methods/counted.js';
+import { measured } from '../methods/work.js';
 import { peakBytes } from '../machine/memory.js';
 import { bestOfN } from '../search/best-of-n.js';
 import { openExplorer } from '../search/explorer.js';
@@ -23,7 +24,8 @@ async function bestImages(
   const began = performance.now();
   // The first so many items are the noise of the evaluation's own images.
   const items = prompts.map((_, i) => (config.seed + 1) * prompts.length + i);
-  const { samples, counts } = await bestOfN.run(explorer, { n }, { prompts, items }).finally(() => explorer.release());
+  const { samples, counts } = await measured(model, `best of ${n} from item ${items[0]}`, () => bestOfN.run(explorer, { n }, { prompts, items }))
+    .finally(() => explorer.release());
   const seconds = (performance.now() - began) / 1000;
   return { images: await model.decode(samples), counts, seconds };
 }

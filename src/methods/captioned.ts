@@ -2,7 +2,7 @@
 import type { HostTensor } from '../graph/dtype.js';
 import { integers, uniform } from '../random/random.js';
 import { openRollouts } from './rollout.js';
-import type { Task, Which } from './task.js';
+import type { Task, PolicyRole } from './task.js';
 
 export interface Captioned {
   readonly clean: HostTensor; // [B, C, h, w]
@@ -16,7 +16,7 @@ export interface CaptionedSource {
 }
 
 /** @param pictures folder of captioned images; null for samples of `which`, drawn as at sampling time */
-export async function openCaptioned(task: Task, pictures: string | null, which: Which, stream: string): Promise<CaptionedSource> {
+export async function openCaptioned(task: Task, pictures: string | null, which: PolicyRole, stream: string): Promise<CaptionedSource> {
   if (pictures === null) {
     const rollouts = await openRollouts(task, which, stream);
     return {

@@ -13,7 +13,7 @@ import { stepFeed } from '../schedulers/step.js';
 import { openLoss } from './loss-graph.js';
 import type { LossGraph } from './loss-graph.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
-import type { Task, Which } from './task.js';
+import type { Task, PolicyRole } from './task.js';
 
 /**
  * mean_{CHW} ‖target − network(signal·clean + noise·ε)‖² per item [B], without guidance; the target is ε for models that
@@ -21,7 +21,7 @@ import type { Task, Which } from './task.js';
  *
  * @param clean x0 [B, C, h, w], as is `noise`, ε
  */
-export function denoisingError(task: Task, clean: Tensor, noise: Tensor, step: Step<Tensor>, which: Which): Tensor {
+export function denoisingError(task: Task, clean: Tensor, noise: Tensor, step: Step<Tensor>, which: PolicyRole): Tensor {
   const answer = task.network(addNoise(step.from, clean, noise), step, which, { guided: false });
   const target = predictionTarget(task.process.predictionType, step.from, clean, noise);
   return mean(flatten(square(sub(target, answer))), { axes: [1] });

@@ -19,7 +19,7 @@ import { decidedWeights, rank } from './preference.js';
 import { meanOf } from './reward-loss.js';
 import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
-import type { Task, Which } from './task.js';
+import type { Task, PolicyRole } from './task.js';
 import { pick } from './transitions.js';
 
 const options = z.strictObject({
@@ -58,7 +58,7 @@ export async function openPairLoss(task: Task, beta: number): Promise<PairLoss> 
   const [winners, losers, noise] = [sampleInput(task, 'winners'), sampleInput(task, 'losers'), sampleInput(task, 'noise')];
   const weights = itemInput(task, 'weights');
   const step = stepsInput(task, 'step');
-  const difference = (which: Which): Tensor =>
+  const difference = (which: PolicyRole): Tensor =>
     sub(denoisingError(task, winners, noise, step, which), denoisingError(task, losers, noise, step, which));
   const inside = mul(sub(difference('tuned'), stopGradient(difference('reference'))), -0.5 * beta);
   const graph = await openLoss(task, neg(sum(mul(weights, logSigmoid(inside)))), { over: 'sum', extras: { inside }, calls: 4 });
@@ -94,7 +94,7 @@ async function givenPairs(task: Task, path: string, emptyPrompts: number): Promi
 }
 
 /** The best and the worst of several own samples. */
-async function ownPairs(task: Task, which: Which, count: number): Promise<PairSource> {
+async function ownPairs(task: Task, which: PolicyRole, count: number): Promise<PairSource> {
   const rollouts = await openRollouts(task, which);
   return {
     async next(prompts, round) {

@@ -9,7 +9,7 @@ import type { Step } from '../schedulers/plan.js';
 import { perItem } from './reward-loss.js';
 import { openRollouts } from './rollout.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
-import type { SampleReward, Task, Which } from './task.js';
+import type { SampleReward, Task, PolicyRole } from './task.js';
 
 export interface RewardGuess {
   /**
@@ -25,7 +25,7 @@ export interface RewardGuess {
 }
 
 /** Compiles the guess with the tuned network or the reference. */
-export async function openRewardGuess(task: Task, which: Which): Promise<RewardGuess> {
+export async function openRewardGuess(task: Task, which: PolicyRole): Promise<RewardGuess> {
   const [x, cotangent] = [sampleInput(task, 'x'), sampleInput(task, 'cotangent')];
   const output = task.network(x, stepsInput(task, 'step'), which);
   const jacobian = await task.compile({ pulled: vjp([output], [x], [cotangent])[0]! });

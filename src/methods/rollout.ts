@@ -8,7 +8,7 @@ import type { Denoise, NoiseSource } from '../schedulers/sample.js';
 import { isMultistep, predictX0, stepFeed } from '../schedulers/step.js';
 import { sampleInput, samplesOf, sampleSize, stepsInput } from './task.js';
 import type { Values } from './policy.js';
-import type { Model, Sampling, Which } from './task.js';
+import type { Model, Sampling, PolicyRole } from './task.js';
 
 /** x_0 is the noise that sampling starts from, x_S the finished sample (S = number of steps taken). */
 export interface Trajectory {
@@ -62,7 +62,7 @@ export function forItems(count: number, steps: Step | readonly Step[]): readonly
  * @param noise a stream of the task's seed, which shares no noise with others; or the noise of each item itself
  */
 export async function openRollouts(
-  task: Sampling, which: Which = 'tuned', noise: string | NoiseSource = 'rollout', options: RolloutsOptions = {},
+  task: Sampling, which: PolicyRole = 'tuned', noise: string | NoiseSource = 'rollout', options: RolloutsOptions = {},
 ): Promise<Rollouts> {
   const { plan = task.plan, guided = true, values = new Map() } = options;
   if (isMultistep(plan)) throw new Error('reward fine-tuning needs a one-step sampler; use --sampler ddim or ddpm');

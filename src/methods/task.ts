@@ -15,7 +15,7 @@ import type { Policy } from './policy.js';
 import type { Work } from './work.js';
 
 /** The network as it is being trained, or as it was before. */
-export type Which = 'tuned' | 'reference';
+export type PolicyRole = 'tuned' | 'reference';
 
 export interface ScoredGradient {
   /** [B] */
@@ -101,7 +101,7 @@ export interface Model {
    *
    * @param x [B, C, h, w]
    */
-  network(x: Tensor, step: Step<Tensor>, which: Which, options?: NetworkOptions): Tensor;
+  network(x: Tensor, step: Step<Tensor>, which: PolicyRole, options?: NetworkOptions): Tensor;
 }
 
 /** Makes graphs run. */

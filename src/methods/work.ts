@@ -2,7 +2,8 @@
  * @file What pieces of a run's work are called, and who does them. A round is prompts; from it come updates; for each, graphs
  * are run in an order that does not change; each of these runs is cut. With the run's settings and seed, the weights as they
  * are at the update and what the method remembers, (round, update, call, index) is all that it takes to make a cut again,
- * anywhere.
+ * anywhere. What is measured belongs to no update and has a name of its own: with the weights that it tells,
+ * (name, call, index) is all.
  */
 import { deferred } from '../host/resources.js';
 import type { UpdateRule, Update } from './method.js';
@@ -21,24 +22,30 @@ export interface UpdateId {
   readonly update: number;
 }
 
-/** The identity of a graph's run over the items of an update: `call` counts these runs. */
-export interface CallId extends UpdateId {
-  readonly call: number;
+/** The identity of an evaluation or a search: no other work of the run has its name, wherever it is done. */
+export interface MeasurementId {
+  readonly measurement: string;
 }
+
+export type WorkId = UpdateId | MeasurementId;
+
+/** The identity of a graph's run over the items of a piece of work: `call` counts these runs. */
+export type CallId = WorkId & { readonly call: number };
 
 /** Items `from` … `from + count − 1` of those that are worked on together. */
 export interface Cut {
-  /** Null for what belongs to no update, an evaluation for instance. */
+  /** Null for what nobody else is to compute. */
   readonly of: CallId | null;
   readonly index: number;
   readonly from: number;
   readonly count: number;
 }
 
-/** A cut's name: no other cut of the run has it. @throws Error for one that belongs to no update */
+/** A cut's name: no other cut of the run has it. @throws Error for one that belongs to no named work */
 export function cutName({ of, index }: Cut): string {
-  if (!of) throw new Error(`cut ${index} belongs to no update`);
-  return `round ${of.round} update ${of.update} call ${of.call} cut ${index}`;
+  if (!of) throw new Error(`cut ${index} belongs to no update or measurement`);
+  const work = 'measurement' in of ? of.measurement : `round ${of.round} update ${of.update}`;
+  return `${work} call ${of.call} cut ${index}`;
 }
 
 export function cutsOf(count: number, microbatch: number, of: CallId | null = null): Cut[] {
@@ -83,24 +90,40 @@ export function atOnce(count: number): Executor {
 /** Who computes, and what is being computed. */
 export interface Work {
   readonly executor: Executor;
-  /** From now on it is this update that is computed; null: none. */
-  begin(update: UpdateId | null): void;
+  /** Cuts that are worth handing to it in one go, where little else must be held for more of them. */
+  readonly together: number;
+  /** From now on it is this that is computed; null: nothing that has a name. */
+  begin(work: WorkId | null): void;
   /** The identity of the next run of a graph. Must be asked for when the run is asked for, before anything is waited for. */
   call(): CallId | null;
 }
 
-/** @param executor who computes the cuts; default: this process, in order */
-export function openWork(executor: Executor = inOrder): Work {
-  let now: UpdateId | null = null;
+/**
+ * @param executor who computes the cuts; default: this process, in order
+ * @param together cuts that it computes at the same time
+ */
+export function openWork(executor: Executor = inOrder, together = 1): Work {
+  let now: WorkId | null = null;
   let calls = 0;
   return {
     executor,
-    begin(update) {
-      now = update;
+    together,
+    begin(work) {
+      now = work;
       calls = 0;
     },
     call: () => now && { ...now, call: calls++ },
   };
+}
+
+/** Does what measures under a name that tells it from all else of the run: what, of which weights, on which items. */
+export async function measured<T>({ work }: { readonly work: Work }, measurement: string, measure: () => Promise<T>): Promise<T> {
+  work.begin({ measurement });
+  try {
+    return await measure();
+  } finally {
+    work.begin(null);
+  }
 }
 
 /** The updates of a round with their identities. What the caller does between two of them belongs to neither. */

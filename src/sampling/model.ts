@@ -109,7 +109,7 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     const copies = options.compile.device === 'webgpu'
       ? resources.use(openDeviceCopies((name) => readsPrompt(name) || tuned?.keeps(name) === true)) : undefined;
     const executor = options.pool && atOnce(options.pool.workers);
-    const work = openWork(executor);
+    const work = openWork(executor, options.pool?.workers);
     const unscaled: Feeds = { [LOSS_SCALE.node.name!]: scalarHost(1) };
     async function compile<O extends string>(
       outputs: Readonly<Record<O, Tensor>>, facts: GraphFacts<O> = {}, of = work,

@@ -46,8 +46,9 @@ export async function openExplorer(task: Sampling, options: ExplorerOptions = {}
   /** Calls `work` on as many candidates as are computed at once, so that there is progress to tell, and joins what it returns. */
   async function inBatches<T>(candidates: readonly Candidate[], work: (some: readonly Candidate[]) => Promise<T[]>): Promise<T[]> {
     const all: T[] = [];
-    for (let first = 0; first < candidates.length; first += microbatch) {
-      all.push(...await work(candidates.slice(first, first + microbatch)));
+    const together = microbatch * task.work.together;
+    for (let first = 0; first < candidates.length; first += together) {
+      all.push(...await work(candidates.slice(first, first + together)));
     }
     return all;
   }

@@ -10,6 +10,7 @@ import type { Judged, Measures } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Rollouts } from '../methods/rollout.js';
 import { meanOf } from '../methods/reward-loss.js';
+import { measured } from '../methods/work.js';
 import { joinRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';
 import type { PipelineSampling } from '../sampling/model.js';
@@ -65,8 +66,11 @@ export interface Evaluator {
   readonly measures: Measures;
   /** How images are sampled. */
   readonly plan: Plan;
-  /** @param base what the base model made of the same set; null if that is what is measured. @param set the selection by default */
-  measure(step: number, base: Measured | null, set?: EvaluationSet): Promise<Measured>;
+  /**
+   * @param base what the base model made of the same set; null if that is what is measured
+   * @param of the set, by default the selection, and the strength of the LoRA, by default 1
+   */
+  measure(step: number, base: Measured | null, of?: { set?: EvaluationSet; strength?: number }): Promise<Measured>;
   /** Measures images [N, 3, H, W] of the selection's prompts that were made elsewhere, of other noise. */
   assess(images: HostTensor, step: number, base: Measured): Promise<Measured>;
 }
@@ -102,7 +106,11 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
     measures: { heldOut: parts.heldOutName, features: features !== null },
     plan: parts.plan,
     assess: (images, step, base) => assess(images, step, base, selection.prompts, false),
-    measure: async (step, base, set = selection) => assess(await sampleSet(model, rollouts, set, progress), step, base, set.prompts, true),
+    async measure(step, base, { set = selection, strength = 1 } = {}) {
+      const weights = base ? `step ${step} strength ${strength}` : 'base model';
+      const images = await measured(model, `evaluation of ${weights} from item ${set.first}`, () => sampleSet(model, rollouts, set, progress));
+      return assess(images, step, base, set.prompts, true);
+    },
   };
 }
 
@@ -132,8 +140,9 @@ async function sampleSet(
   model: PipelineSampling, rollouts: Rollouts, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
 ): Promise<HostTensor> {
   const parts: HostTensor[] = [];
-  for (let start = 0; start < prompts.length; start += model.microbatch) {
-    const part = prompts.slice(start, start + model.microbatch);
+  const together = model.microbatch * model.work.together;
+  for (let start = 0; start < prompts.length; start += together) {
+    const part = prompts.slice(start, start + together);
     const { x } = await rollouts.rollout(part, 0, { items: part.map((_, i) => first + start + i) });
     parts.push(await model.decode(x.at(-1)!));
     progress.step(start + part.length, prompts.length, 'images sampled');

@@ -52,7 +52,7 @@ export async function sweepStrengths(session: Session, step: number, before: Mea
     swept.push({ strength: 0, measured: base });
     for (const strength of new Set(config.evaluation.sweep.filter((s) => s !== 0 && s !== 1))) {
       task.setStrength(strength);
-      swept.push({ strength, measured: await evaluator.measure(step, base) });
+      swept.push({ strength, measured: await evaluator.measure(step, base, { strength }) });
     }
     task.setStrength(1);
   }
@@ -68,8 +68,8 @@ export async function measureReported(session: Session, step: number): Promise<C
   const { evaluator, reported } = session;
   const all: Compared[] = [];
   for (const set of reported) {
-    const base = await atBase(session, () => evaluator.measure(0, null, set));
-    all.push(compared(setFacts(session, set), base, await evaluator.measure(step, base, set)));
+    const base = await atBase(session, () => evaluator.measure(0, null, { set }));
+    all.push(compared(setFacts(session, set), base, await evaluator.measure(step, base, { set })));
   }
   return all;
 }

@@ -6,13 +6,17 @@ import { stopGradient } from '../../src/graph/grad.js';
 import { mul } from '../../src/graph/ops/arithmetic.js';
 import { sum } from '../../src/graph/ops/reduce.js';
 import { inCuts } from '../../src/methods/cuts.js';
+import { draft } from '../../src/methods/draft.js';
 import { fixedSum } from '../../src/methods/fixed-sum.js';
 import { METHODS } from '../../src/methods/index.js';
 import type { Update } from '../../src/methods/method.js';
-import { atOnce, cutName, cutsOf, openWork, updatesOf } from '../../src/methods/work.js';
+import { openRollouts } from '../../src/methods/rollout.js';
+import { atOnce, cutName, cutsOf, measured, openWork, updatesOf } from '../../src/methods/work.js';
 import type { Executor } from '../../src/methods/work.js';
 import { input } from '../../src/graph/tensor.js';
 import { normal, permutation } from '../../src/random/random.js';
+import { bestOfN } from '../../src/search/best-of-n.js';
+import { openExplorer } from '../../src/search/explorer.js';
 import { initAdamW, updateAdamW } from '../../src/training/adamw.js';
 import type { SessionPool } from '../../src/runtime/session-pool.js';
 import { openSessionThreads } from '../../src/workers/session-threads.js';
@@ -146,6 +150,26 @@ test.each(TOGETHER)(
   expect(await Promise.all(workers)).toEqual([one, one]);
 });
 
+test('evaluations and searches too have names that two workers can share them by, before, between and after updates', async () => {
+  const measuring = async (executor?: Executor): Promise<unknown> => {
+    const task = await tinyTask({ steps: 3, eta: 1, batch: BATCH, microbatch: 2, together: 4, ...(executor && { executor }) });
+    const rollouts = await openRollouts(task);
+    const rule = await draft.create(task, draft.options.parse({ k: 1 }));
+    const explorer = await openExplorer(task);
+    const evaluation = (name: string): Promise<unknown> => measured(task, name, async () => (await rollouts.rollout(PROMPTS, 0)).x.at(-1)!.data);
+    const found: unknown[] = [await evaluation('evaluation of base model')];
+    for await (const { gradients } of updatesOf(task, rule, { round: 0, prompts: PROMPTS })) {
+      found.push([...gradients.values()], await evaluation('evaluation of step 1'));
+    }
+    const work = { prompts: PROMPTS, items: PROMPTS.map((_, i) => i) };
+    found.push(await measured(task, 'best of 2', async () => (await bestOfN.run(explorer, { n: 2 }, work)).scores));
+    return found;
+  };
+  const one = await measuring();
+  const exchange = openExchange();
+  expect(await Promise.all([0, 1].map((worker) => measuring(exchange.worker(worker, 2))))).toEqual([one, one]);
+});
+
 test.each([1, 2, 3, 5, 8, 13])('a fixed sum of %i terms does not depend on their order, and few of them wait', (count) => {
   const term = (i: number): HostTensor => host(normal({ seed: 1, stream: 'term', step: 0 }, i, 7), [7]);
   const summed = (order: Iterable<number>): HostTensor => {
@@ -208,6 +232,7 @@ describe('a graph over any number of items', () => {
     expect(cutsOf(5, 2)).toEqual([0, 2, 4].map((from, index) => ({ of: null, index, from, count: from === 4 ? 1 : 2 })));
     const of = { round: 3, update: 1, call: 4 };
     expect(cutsOf(5, 2, of).map(cutName)).toEqual([0, 1, 2].map((index) => `round 3 update 1 call 4 cut ${index}`));
-    expect(() => cutName(cutsOf(1, 1)[0]!)).toThrow('no update');
+    expect(cutsOf(3, 2, { measurement: 'evaluation of step 3', call: 1 }).map(cutName)).toEqual([0, 1].map((index) => `evaluation of step 3 call 1 cut ${index}`));
+    expect(() => cutName(cutsOf(1, 1)[0]!)).toThrow('no update or measurement');
   });
 });

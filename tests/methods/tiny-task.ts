@@ -31,6 +31,7 @@ export interface TinyOptions {
   /** Items that a graph holds; all of the batch by default. */
   microbatch?: number;
   executor?: Executor;
+  together?: number;
   /** Where graphs are run. */
   pool?: SessionPool;
   seed?: number;
@@ -108,7 +109,7 @@ export async function tinyTask(options: TinyOptions = {}): Promise<TestTask> {
     return add(reshape(linear(hidden, p('w2')), x.shape), mul(x, 0.5));
   };
   const frozen = new Map(Object.entries(shapes).map(([name, shape]) => [name, input(`reference/${name}`, shape)]));
-  const work = openWork(options.executor);
+  const work = openWork(options.executor, options.together);
   const taskCompile: Task['compile'] = async (outputs, facts) => {
     const executable = await compile({ outputs }, { threads: 1, pool: options.pool });
     return {
