@@ -25,6 +25,7 @@ export interface TrainFlags {
   recipe?: string;
   set: string[];
   reward: string[];
+  subjectTo: string[];
   [field: string]: unknown;
 }
 
@@ -38,6 +39,7 @@ export async function configFromFlags(flags: TrainFlags, start: Partial<RunConfi
   const given = Object.entries(FIELDS).flatMap(([flag, path]): [string, unknown][] =>
     flags[flag] === undefined ? [] : [[path, flags[flag]]]);
   if (flags.reward.length > 0) given.push(['rewards', flags.reward]);
+  if (flags.subjectTo.length > 0) given.push(['subjectTo', flags.subjectTo]);
   const settings = [...environmentSettings(process.env), ...given, ...flags.set.map(parseAssignment)];
   const { model, like } = resolveConfig(file, settings); // mistakes are told before a model is looked at
   return resolveConfig(file, settings, await familyOf(model, like));
@@ -51,6 +53,8 @@ export function withRunFlags(command: Command): Command {
     .option('--model <name>', 'bundled name, diffusers folder, single file (.safetensors, .ckpt) or hub id org/name[@revision] (default: emoji)'))))
     .option('--method <name>', 'see attune list methods (default: drtune)')
     .option('--reward <spec>', `NAME[:weight][?option=value]; repeat to sum several (default: ${configSchema.parse({}).rewards.join(' and ')})`, collect, [])
+    .option('--subject-to <bound>', 'NAME>=BOUND or <=BOUND on a reward that must not get worse: a number, base, or base-0.5sd, e.g. "self-alignment>=base" (repeatable)', collect, [])
+    .option('--normalise', 'count rewards in deviations between the base model\'s images, so that weights mean the same for all')
     .option('--prompts <name>', 'bundled list, or a .txt, .csv, .tsv, .json, .jsonl or .parquet file (default: people)')
     .option('--steps <n>', `updates (default: ${configSchema.parse({}).steps})`, parseNumber)
     .option('--batch <n>', 'images of a round, from which updates are made', parseNumber)
@@ -97,7 +101,7 @@ async function run(flags: OwnFlags): Promise<void> {
 async function resumedConfig(flags: OwnFlags): Promise<RunConfig> {
   const config = await storedConfig(flags.resume!);
   const changed = Object.keys(FIELDS).filter((f) => flags[f] !== undefined && !PLACE.has(f));
-  if (changed.length > 0 || flags.set.length > 0 || flags.reward.length > 0 || flags.config !== undefined || flags.recipe !== undefined) {
+  if (changed.length > 0 || flags.set.length > 0 || flags.reward.length > 0 || flags.subjectTo.length > 0 || flags.config !== undefined || flags.recipe !== undefined) {
     throw new ConfigError(`--resume goes on with the configuration in ${join(flags.resume!, 'config.yaml')}; leave out other settings (but for --threads, --workers, --device, --microbatch and --memory), or start a new run`);
   }
   const place = Object.fromEntries([...PLACE].filter((f) => flags[f] !== undefined).map((f) => [f, flags[f]]));

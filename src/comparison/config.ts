@@ -102,6 +102,7 @@ function entryConfig(comparison: Comparison, name: string, seed: number, family:
       { ...given, method, seed, budget: { rewardQueries, seconds }, ...(steps !== undefined && { steps }) }, [], family,
     );
     chosenMethod(config);
+    if (config.normalise) throw new ConfigError('normalise: each run would count in its own units; give the rewards mean and std instead, which are the same for all');
     return config;
   } catch (error) {
     if (error instanceof ConfigError) throw new ConfigError(`entries.${name}: ${error.message}`);

@@ -16,6 +16,10 @@ export type Judged = Evaluation & {
   readonly heldOutScores?: readonly number[] | undefined;
   /** Of each prompt that has two images or more, in the order that all evaluations have; their mean is `diversity`. */
   readonly diversities?: readonly number[] | undefined;
+  /** Of each image, what the rewards gave that are constrained. */
+  readonly constraintScores?: Readonly<Record<string, readonly number[]>> | undefined;
+  /** By how much each falls short of its bound, image by image: above 0 where the constraint is broken. */
+  readonly shortfalls?: Readonly<Record<string, Difference>> | undefined;
 };
 
 export interface GuardOptions {
@@ -54,6 +58,7 @@ export interface Verdict {
  *
  * Best: of the evaluations with at least `minDiversity` of the base's diversity (and at most `maxFrechet`), and with a
  * held-out reward that is not lower than the highest before, the one with the highest reward; the earliest among equals.
+ * One that keeps all constraints comes before one that does not.
  * What a judge likes is not what was asked for: it only tells whether the reward still means it.
  *
  * Stop, when the last `patience` evaluations all
@@ -87,7 +92,10 @@ export function guardVerdict(history: readonly Judged[], options: GuardOptions =
   let top: Judged = base; // to the judge
   for (const [i, e] of history.entries()) {
     if (collapsed(e) || strayed(e)) continue;
-    if (e.reward > history[best]!.reward && !lower(e, i, top)) best = i;
+    const other = history[best]!;
+    const better = brokenConstraints(e).length === brokenConstraints(other).length ? e.reward > other.reward
+      : brokenConstraints(e).length < brokenConstraints(other).length;
+    if (better && !lower(e, i, top)) best = i;
     if ((e.heldOutReward ?? -Infinity) > (top.heldOutReward ?? -Infinity)) top = e;
   }
 
@@ -119,6 +127,13 @@ export function guardVerdict(history: readonly Judged[], options: GuardOptions =
   return { stop: null, best };
 }
 
+/** Standard errors by which a constraint may seem broken: two of a hundred kept ones would be taken for broken. */
+const CONSTRAINT_TOLERANCE = 2;
+
+/** Constraints that an evaluation breaks by more than chance, by name. */
+export const brokenConstraints = ({ shortfalls = {} }: Judged): string[] =>
+  Object.entries(shortfalls).flatMap(([name, { mean, error }]) => (mean > CONSTRAINT_TOLERANCE * (error ?? 0) ? [name] : []));
+
 const shown = (x: number): string => String(Number(x.toPrecision(4)));
 
 /** What the judge thinks of `b` less what it thinks of `a`. The same images are judged each time: what they have in common cancels. */
@@ -134,11 +149,14 @@ export interface Measures {
   readonly heldOut: string | null;
   /** Whether there are features, in which diversity and Fréchet distance are measured. */
   readonly features: boolean;
+  /** Rewards that are constrained, by name. */
+  readonly constrained?: readonly string[];
 }
 
 /** Which checkpoint is the best, in a sentence, by the rules that the measures allow. */
-export function bestText({ heldOut, features }: Measures, { minDiversity, tolerance, maxFrechet }: GuardOptions): string {
+export function bestText({ heldOut, features, constrained = [] }: Measures, { minDiversity, tolerance, maxFrechet }: GuardOptions): string {
   const rules = [
+    ...(constrained.length > 0 ? [`that keep the constraint on ${constrained.join(' and ')} within chance (or fewest break it, if none does)`] : []),
     ...(features ? [`that kept at least ${Math.round(100 * minDiversity)}% of the base model's diversity`] : []),
     ...(features && maxFrechet !== null ? [`that lie within a Fréchet distance of ${maxFrechet} of its samples`] : []),
     ...(heldOut === null ? [] : [`whose held-out reward is not lower than the highest before by more than ${tolerance === null

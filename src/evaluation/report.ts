@@ -2,9 +2,11 @@
 import { gainText, intervalText, setText } from './compared.js';
 import type { Compared, SetFacts } from './compared.js';
 import type { Evaluation } from './evaluation.js';
+import { constraintSection } from './constraint-section.js';
+import type { ConstraintHistory } from './constraint-section.js';
 import { gallery, GALLERY_SCRIPT } from './gallery.js';
 import type { Pair, Strength } from './gallery.js';
-import type { GuardOptions, Verdict } from './hacking-guard.js';
+import type { GuardOptions, Judged, Verdict } from './hacking-guard.js';
 import { EMPTY, html, page } from './html.js';
 import type { Html } from './html.js';
 import { measuresOf, measureText, shareInterval } from './measures.js';
@@ -29,7 +31,8 @@ export interface RunReport {
   readonly rewardDeviation: number;
   readonly steps: readonly StepMetrics[];
   /** The base model's first. */
-  readonly evaluations: readonly Evaluation[];
+  readonly evaluations: readonly Judged[];
+  readonly constraints?: readonly ConstraintHistory[];
   readonly guard: GuardOptions;
   /** Which of its rules are active, and what is not measured. */
   readonly guardNote: { readonly active: string; readonly missing: string | null };
@@ -62,6 +65,7 @@ ${gallery(run.pairs, run.sweep)}`;
   const body = html`<header><h1>${run.title}</h1>${lead(run)}</header>
 ${tiles(run)}${verdictNote(run)}${exportNotes(run)}
 ${run.reported.length > 0 ? html`<h2>Where nothing chose it</h2>${reportedTable(run)}` : EMPTY}${pictures}
+${constraintSection(run.constraints ?? [], run.evaluations, run.verdict.best)}
 ${costs(run)}
 <h2>Training</h2><div class="plots">${curves(run)}</div>
 <h2>Evaluations</h2><p class="muted">Of ${setText(run.selectedOn)}.</p>${evaluationTable(run)}

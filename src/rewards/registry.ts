@@ -350,25 +350,34 @@ export function parseRewards(texts: readonly string[]): RewardSpec[] {
 }
 
 /**
- * Opens what a run is trained on or judged by: one reward, or the weighted sum of several.
+ * Opens rewards one by one, as they are.
  *
+ * @param used how often each name was opened before; from the second time on a number is added to it
  * @throws RewardSpecError for a wrong specification; FormatError for a file that is missing or wrong
  */
-export async function openRewards(specs: readonly RewardSpec[], options: ScorerOptions & RewardSurroundings = {}): Promise<Reward> {
-  if (specs.length === 0) throw new RewardSpecError('No reward is given. Give at least one.');
-  const used = new Map<string, number>();
+export async function openEach(specs: readonly RewardSpec[], options: RewardSurroundings, used = new Map<string, number>()): Promise<Reward[]> {
   const opened: Reward[] = [];
   try {
     for (const spec of specs.map(checkSpec)) {
       const count = (used.get(spec.name) ?? 0) + 1;
       used.set(spec.name, count);
-      const reward = await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options, options);
-      opened.push(spec.min === undefined && spec.max === undefined ? reward : clamped(reward, spec.min ?? -Infinity, spec.max ?? Infinity));
+      opened.push(await entryOf(spec.name).open(count === 1 ? spec.name : `${spec.name}#${count}`, spec.options, options));
     }
   } catch (error) {
     for (const reward of opened) await reward.release?.();
     throw error;
   }
+  return opened;
+}
+
+/** The reward within its `min` and `max`. */
+export const cutAsSaid = (reward: Reward, { min, max }: RewardSpec): Reward =>
+  (min === undefined && max === undefined ? reward : clamped(reward, min ?? -Infinity, max ?? Infinity));
+
+/** Opens what a run is judged by: one reward, or the weighted sum of several. @throws RewardSpecError, FormatError as `openEach` */
+export async function openRewards(specs: readonly RewardSpec[], options: ScorerOptions & RewardSurroundings = {}): Promise<Reward> {
+  if (specs.length === 0) throw new RewardSpecError('No reward is given. Give at least one.');
+  const opened = (await openEach(specs, options)).map((reward, i) => cutAsSaid(reward, specs[i]!));
   const [first] = specs as [RewardSpec];
   const plain = specs.length === 1 && first.weight === 1 && first.mean === 0 && first.std === 1;
   return plain ? opened[0]! : weightedSum(opened.map((reward, i) => ({ ...specs[i]!, reward })), options);

@@ -6,6 +6,7 @@ import { withoutSecrets } from '../formats/url-secrets.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
+import type { Term } from './terms.js';
 
 interface About {
   /** The registry's name, unique among the rewards of a run: it also names the graph inputs. */
@@ -14,7 +15,7 @@ interface About {
   readonly description: string;
   /** Plausible lowest and highest score: for people, axes and rough normalisation, not a bound to be enforced. */
   readonly range: readonly [low: number, high: number];
-  /** Of a weighted sum Σ (scale · r + shift): its rewards. */
+  /** Of a sum: its rewards. */
   readonly parts?: readonly RewardPart[];
   /** Frees what the reward holds beyond memory. */
   release?(): Promise<void>;
@@ -22,8 +23,14 @@ interface About {
 
 export interface RewardPart {
   readonly reward: Reward;
-  readonly scale: number;
-  readonly shift: number;
+  /** What its score adds to the sum. */
+  readonly term: Term;
+}
+
+export interface PartScores {
+  readonly total: Float32Array;
+  /** What each reward of a sum gave by itself, by name; empty unless it is a sum. */
+  readonly parts: ReadonlyMap<string, Float32Array>;
 }
 
 export interface DifferentiableReward extends About {
@@ -35,9 +42,10 @@ export interface DifferentiableReward extends About {
    * share these inputs, so a graph may score several batches of images that have the same prompts.
    *
    * @param images [B, 3, H, W] in [0, 1]
+   * @param each takes note of what each reward of a sum gives by itself, [B] by name
    * @returns [B]
    */
-  trace(images: Tensor): Tensor;
+  trace(images: Tensor, each?: Map<string, Tensor>): Tensor;
   /** Values of the prompt inputs for a batch of `prompts.length` images, prompt i being that of image i. */
   feeds(prompts: readonly string[]): Promise<Feeds>;
   /** The same scores in smaller pieces than the traced graph, where that is large; for whoever needs no gradient. */
@@ -53,6 +61,8 @@ export interface BlackBoxReward extends About {
    * @returns B scores
    */
   score(images: HostTensor, prompts: readonly string[], signal?: AbortSignal): Promise<Float32Array>;
+  /** Of a sum: the same, and what each of its rewards gave. */
+  scoreParts?(images: HostTensor, prompts: readonly string[]): Promise<PartScores>;
 }
 
 export type Reward = DifferentiableReward | BlackBoxReward;

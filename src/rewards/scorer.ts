@@ -4,19 +4,13 @@ import { input } from '../graph/tensor.js';
 import { compile } from '../runtime/compile.js';
 import type { Executable, Execution } from '../runtime/compile.js';
 import { checkBatch, checkScores, RewardError } from './reward.js';
-import type { DifferentiableReward, Reward, RewardPart } from './reward.js';
+import type { DifferentiableReward, PartScores, Reward, RewardPart } from './reward.js';
 import { takeRows } from './rows.js';
 
 export interface ScorerOptions {
   /** Images per run of the compiled graph; the last batch is filled up with copies. */
   batch?: number;
   compile?: Execution;
-}
-
-export interface PartScores {
-  readonly total: Float32Array;
-  /** Empty unless the reward is a weighted sum. */
-  readonly parts: ReadonlyMap<string, Float32Array>;
 }
 
 export interface Scorer {
@@ -48,7 +42,7 @@ async function compileScore(
   return compile({ outputs: { score } }, { ...options.compile, weights: reward.weights });
 }
 
-/** Σ (scale · r + shift) of rewards that are scored one by one. */
+/** The sum of the terms of rewards that are scored one by one. */
 export function openSum(
   parts: readonly RewardPart[], options: ScorerOptions = {},
 ): { score(images: HostTensor, prompts: readonly string[]): Promise<PartScores>; release(): Promise<void> } {
@@ -57,9 +51,9 @@ export function openSum(
     async score(images, prompts) {
       const total = new Float64Array(prompts.length);
       const each = new Map<string, Float32Array>();
-      for (const { reward, scale, shift, scorer } of opened) {
+      for (const { reward, term, scorer } of opened) {
         const scores = await scorer.score(images, prompts);
-        for (let k = 0; k < total.length; k++) total[k]! += scale * scores[k]! + shift;
+        for (let k = 0; k < total.length; k++) total[k]! += term.value(scores[k]!);
         each.set(reward.name, scores);
       }
       return { total: Float32Array.from(total), parts: each };

@@ -1,11 +1,12 @@
-/** @file A weighted sum of rewards, each normalised by given numbers. */
-import { add, mul } from '../graph/ops/arithmetic.js';
+/** @file A sum of rewards, each with a term of its own; the weighted sum, each normalised by given numbers. */
+import { add } from '../graph/ops/arithmetic.js';
 import type { Tensor } from '../graph/tensor.js';
 import type { Feeds } from '../runtime/compile.js';
 import { RewardError } from './reward.js';
 import type { DifferentiableReward, Reward, RewardPart } from './reward.js';
 import { openSum } from './scorer.js';
 import type { ScorerOptions } from './scorer.js';
+import { fixedTerm } from './terms.js';
 
 export interface Part {
   readonly reward: Reward;
@@ -17,38 +18,39 @@ export interface Part {
   readonly std?: number;
 }
 
-type Affine = Pick<RewardPart, 'scale' | 'shift'>;
-
-/** weight · (r − mean) / std as scale · r + shift */
-function affine({ reward, weight = 1, mean = 0, std = 1 }: Part): Affine {
-  if (![weight, mean, std].every(Number.isFinite) || std <= 0) {
-    const given = `weight ${weight}, mean ${mean} and std ${std}`;
-    throw new RewardError(`reward ${reward.name}: ${given} must be finite, and std positive`);
-  }
-  return { scale: weight / std, shift: (-weight * mean) / std };
-}
-
 /**
- * Σᵢ weightᵢ · (rᵢ − meanᵢ) / stdᵢ. Differentiable if all parts are; else a black box, which runs the differentiable
- * parts compiled, with `options`. `release` releases the parts.
+ * Σᵢ weightᵢ · (rᵢ − meanᵢ) / stdᵢ, as `sumOf`.
  *
  * @throws RewardError for no parts, two parts of one name, or numbers that are no scale
  */
 export function weightedSum(parts: readonly Part[], options: ScorerOptions = {}): Reward {
+  return sumOf(parts.map(({ reward, weight = 1, mean = 0, std = 1 }) => {
+    if (![weight, mean, std].every(Number.isFinite) || std <= 0) {
+      const given = `weight ${weight}, mean ${mean} and std ${std}`;
+      throw new RewardError(`reward ${reward.name}: ${given} must be finite, and std positive`);
+    }
+    return { reward, term: fixedTerm({ weight, mean, std }) };
+  }), options);
+}
+
+/**
+ * The sum of the parts' terms. Differentiable if all parts are; else a black box, which runs the differentiable parts
+ * compiled, with `options`. `release` releases the parts.
+ *
+ * @throws RewardError for no parts, or two parts of one name
+ */
+export function sumOf(parts: readonly RewardPart[], options: ScorerOptions = {}): Reward {
   if (parts.length === 0) throw new RewardError('a weighted sum needs at least one reward');
   const names = parts.map(({ reward }) => reward.name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new RewardError(`two parts of a weighted sum are named ${twice}; rename one`);
-  const maps = parts.map(affine);
-  const bound = (side: 0 | 1): number => parts.reduce((total, { reward }, i) => {
-    const { scale, shift } = maps[i]!;
-    return total + shift + scale * reward.range[scale < 0 ? 1 - side : side]!;
-  }, 0);
+  const bound = (side: 0 | 1): number => parts.reduce((total, { reward: { range }, term }) =>
+    total + (side === 0 ? Math.min : Math.max)(term.value(range[0]), term.value(range[1])), 0);
   const about = {
     name: names.join('+'),
-    description: parts.map(({ reward }, i) => `${term(maps[i]!)}${reward.name}`).join(' + '),
+    description: parts.map(({ reward, term }) => `${term.text}${reward.name}`).join(' + '),
     range: [bound(0), bound(1)] as const,
-    parts: parts.map(({ reward }, i): RewardPart => ({ reward, ...maps[i]! })),
+    parts,
   };
   const releaseParts = async (): Promise<void> => {
     for (const { reward } of parts) await reward.release?.();
@@ -62,29 +64,28 @@ export function weightedSum(parts: readonly Part[], options: ScorerOptions = {})
       get weights() {
         return new Map(rewards.flatMap((r) => [...r.weights]));
       },
-      trace: (images: Tensor) => rewards
-        .map((r, i) => add(mul(r.trace(images), maps[i]!.scale), maps[i]!.shift))
+      trace: (images: Tensor, each?: Map<string, Tensor>) => rewards
+        .map((r, i) => {
+          const score = r.trace(images);
+          each?.set(r.name, score);
+          return parts[i]!.term.trace(score);
+        })
         .reduce((a, b) => add(a, b)),
       feeds: async (prompts: readonly string[]): Promise<Feeds> =>
-        Object.assign({}, ...(await Promise.all(rewards.map((r) => r.feeds(prompts))))) as Feeds,
+        Object.assign({}, ...parts.map(({ term }) => term.feeds()), ...(await Promise.all(rewards.map((r) => r.feeds(prompts))))) as Feeds,
       release: releaseParts,
     };
   }
 
-  const sum = openSum(about.parts, options);
+  const sum = openSum(parts, options);
   return {
     ...about,
     differentiable: false,
     score: async (images, prompts) => (await sum.score(images, prompts)).total,
+    scoreParts: sum.score,
     async release() {
       await sum.release();
       await releaseParts();
     },
   };
-}
-
-/** What stands before a name: "0.5 · ", or "-0.2 + 0.5 · ", or nothing. */
-function term({ scale, shift }: Affine): string {
-  const number = (x: number): string => String(Number(x.toPrecision(4)));
-  return `${shift === 0 ? '' : `${number(shift)} + `}${scale === 1 ? '' : `${number(scale)} · `}`;
 }

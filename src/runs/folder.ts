@@ -40,6 +40,8 @@ export interface RunFolder {
    * @throws ConfigError if a run would go on with other inputs than it has had, and that is not forced
    */
   begin(manifest: Manifest, force?: boolean): Promise<Manifest>;
+  /** Adds to the manifest what came to be known after the run had begun. */
+  amend(facts: Readonly<Record<string, unknown>>): Promise<void>;
   /** The run as it was found; null for a new one, and for one that has no log. */
   readonly found: RunView | null;
   /** Keeps what was logged up to `step` and voids the rest: a run goes on from its checkpoint, or (−1) begins. */
@@ -173,6 +175,10 @@ export async function openRunFolder(path: string, config: object, { resume, list
       await writeAtomic(join(path, CONFIG), stringify(config)); // the last: it makes the folder a run
       isRun = true;
       return merged;
+    },
+    async amend(facts) {
+      await lock.check();
+      await writeAtomic(join(path, 'manifest.json'), `${JSON.stringify({ ...await readManifest(path), ...facts }, null, 2)}\n`);
     },
     async rewind(step) {
       await lock.check();

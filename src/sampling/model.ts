@@ -28,7 +28,8 @@ import type { Process } from '../schedulers/process.js';
 import { isGuided, NEGATIVE, openConditions, POSITIVE } from '../models/conditions.js';
 import type { Conditions } from '../models/conditions.js';
 import { guidedInputs } from './guided.js';
-import { blackBoxReward, openTracedReward } from './sample-reward.js';
+import { blackBoxReward, hearing, openTracedReward } from './sample-reward.js';
+import type { Hear } from './sample-reward.js';
 
 /** A network that is sampled with in place of the pipeline's own, which stays the reference. */
 export interface Tuned {
@@ -53,6 +54,8 @@ export interface SamplingOptions {
   height: number;
   width: number;
   reward: Reward;
+  /** Hears of every score that methods get, with what each reward of a sum gave. */
+  hear?: Hear | null;
   /** Recompute the inside of each block in backward passes; of no use without any. Default: false. */
   checkpointing?: boolean;
   compile: Execution;
@@ -101,7 +104,9 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     const latents = input('latents', [microbatch, ...sampleShape]);
     const images = decodeLatents(latents);
     // A reward knows its weights once it has been traced; further traces read the same ones.
-    const score = reward.differentiable ? reward.trace(images) : null;
+    const heard = hearing(options.hear ?? null);
+    const trace = (of: Tensor): Tensor => (reward.differentiable ? heard.traced(reward, of) : images);
+    const score = reward.differentiable ? trace(images) : null;
     const weights = new Map([...pipeline.weights, ...(reward.differentiable ? reward.weights : [])]);
 
     const runtime = options.dry ?? openRuntime({ ...options.compile, pool: options.pool });
@@ -114,13 +119,14 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
     async function compile<O extends string>(
       outputs: Readonly<Record<O, Tensor>>, facts: GraphFacts<O> = {}, of = work,
     ): Promise<TaskExecutable<O>> {
-      const executable = await runtime.compile(outputs, { weights, hideShapes: checkpointing, copies });
-      const readsPrompts = [...graphInputs({ outputs }).keys()].some(readsPrompt);
+      const all = heard.withParts(outputs);
+      const executable = await runtime.compile(all, { weights, hideShapes: checkpointing, copies });
+      const readsPrompts = [...graphInputs({ outputs: all }).keys()].some(readsPrompt);
       const held: TaskExecutable<O>['run'] = async (feeds, prompts) => {
         const read = readsPrompts ? await conditions.feeds(prompts) : {};
         return executable.run({ ...unscaled, ...tuned?.feeds(), ...read, ...feeds });
       };
-      return { run: inCuts(outputs, held, microbatch, facts, of), release: () => executable.release() };
+      return { run: heard.kept(outputs, inCuts(all, held, microbatch, facts, of)), release: () => executable.release() };
     }
 
     // Whoever wants images decodes them himself.
@@ -129,11 +135,12 @@ export function openSampling(pipeline: Pipeline, options: SamplingOptions, tuned
       (await decoder.run({ latents: samples }, new Array<string>(samples.shape[0]!).fill(''))).images;
     const record: SampleReward['record'] = (scores, prompts) => {
       checkScores(reward.name, scores, prompts);
+      heard.tell(scores);
       return scores;
     };
     const rewards = reward.differentiable
-      ? resources.use(openTracedReward(reward, latents, score!, decodeLatents, compile, record))
-      : { reward: blackBoxReward(reward, decode, microbatch, record, work, options.compile.signal) };
+      ? resources.use(openTracedReward(reward, latents, score!, (samples) => trace(decodeLatents(samples)), compile, record))
+      : { reward: blackBoxReward(reward, decode, { microbatch, record, work, hear: options.hear ?? null, signal: options.compile.signal }) };
 
     return {
       pipeline, sampleShape, microbatch, work, plan, process, seed, compile, decode,

@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Compared, SetFacts } from '../evaluation/compared.js';
+import type { ConstraintHistory } from '../evaluation/constraint-section.js';
 import { deviation, evaluationSchema } from '../evaluation/evaluation.js';
 import { fewImagesText } from '../evaluation/kid.js';
 import { guardText, guardVerdict } from '../evaluation/hacking-guard.js';
@@ -148,6 +149,12 @@ type UpdateRow = MetricsRow & StepMetrics;
 /** Lines of updates; the first line is the base model's evaluation alone. */
 const isUpdate = (row: MetricsRow): row is UpdateRow => row.reward !== undefined;
 
+/** What the updates tell of a constraint. */
+const updatesOf = (rows: readonly MetricsRow[], name: string): ConstraintHistory['updates'] => rows.flatMap((row) => {
+  const [violation, multiplier] = [row[`violation/${name}`], row[`multiplier/${name}`]];
+  return violation === undefined || multiplier === undefined ? [] : [{ step: row.step, violation, multiplier }];
+});
+
 /** What the report is made of beside the session. */
 export interface Findings {
   readonly result: TrainResult;
@@ -164,18 +171,19 @@ export interface Findings {
 
 /** Writes `report.html`. */
 export async function writeReport(session: Session, folder: string, findings: Findings): Promise<void> {
-  const { config, evaluator } = session;
+  const { config, evaluator, objective } = session;
   const { result, rows, before, after, swept, selectedOn, reported, exported, files } = findings;
   const spread = [...before.prompts.keys()].filter((i) => i % Math.max(1, Math.floor(before.prompts.length / SHOWN)) === 0);
   const shown = spread.slice(0, SHOWN);
   const { heldOut } = evaluator.measures;
   const page = renderReport({
-    title: `${config.method.name} on ${config.rewards.join(' + ')}`,
+    title: `${config.method.name} on ${config.rewards.join(' + ')}${config.subjectTo.length > 0 ? `, subject to ${config.subjectTo.join(', ')}` : ''}`,
     rewardName: config.rewards.join(' + '),
     ...(heldOut === null ? {} : { heldOutName: heldOut }),
     rewardDeviation: deviation(before.rewards),
     steps: rows.filter(isUpdate),
     evaluations: result.evaluations,
+    constraints: objective.constraints.map(({ name, text }) => ({ name, text, updates: updatesOf(rows, name) })),
     guard: config.guard,
     guardNote: guardText(evaluator.measures, config.guard),
     verdict: guardVerdict(result.evaluations, config.guard),

@@ -1,15 +1,15 @@
 /** @file Settings as arguments of `attune train`: which flag stands for which setting. */
 
-/** Flags by the names that commander gives them, and the settings that they are. `--reward` and `--set` are beside them. */
+/** Flags by the names that commander gives them, and the settings that they are. `--reward`, `--subject-to` and `--set` are beside them. */
 export const FIELDS: Readonly<Record<string, string>> = {
-  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', precision: 'precision', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', microbatch: 'microbatch', lr: 'lr', seed: 'seed',
+  model: 'model', like: 'like', vae: 'vae', prediction: 'prediction', embedding: 'embeddings', clipSkip: 'clipSkip', precision: 'precision', method: 'method.name', prompts: 'prompts', steps: 'steps', batch: 'batch', microbatch: 'microbatch', lr: 'lr', seed: 'seed', normalise: 'normalise',
   guidance: 'guidance', sampler: 'sampler', spacing: 'spacing', samplingSteps: 'samplingSteps', device: 'device', threads: 'threads', workers: 'workers', memory: 'memory',
 };
 
 const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** A list's own flag takes one of its values at a time. */
-const LISTS: Readonly<Record<string, string>> = { rewards: '--reward', embeddings: '--embedding' };
+const LISTS: Readonly<Record<string, string>> = { rewards: '--reward', subjectTo: '--subject-to', embeddings: '--embedding' };
 
 /** A flag with its value. One that begins with a dash goes with it in one word, so that it is no flag itself. */
 const given = (flag: string, value: string): string[] => (value.startsWith('-') ? [`${flag}=${value}`] : [flag, value]);

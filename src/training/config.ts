@@ -116,6 +116,18 @@ export const configSchema = z.strictObject({
   method: z.strictObject({ name: z.string().min(1).default('drtune') }).loose().default({ name: 'drtune' }),
   rewards: z.array(z.string().min(1)).min(1).default(['quality', 'emoji-clip:4'])
     .describe('NAME[:weight][?option=value]; several are summed. Must be given for other models than the bundled one.'),
+  subjectTo: z.array(z.string().min(1)).default([])
+    .describe('Rewards that must keep to a bound while the others rise: NAME>=BOUND or NAME<=BOUND, the bound a number, `base`, or base-0.5sd. A checkpoint that breaks one is not chosen.'),
+  multipliers: z.strictObject({
+    penalty: positive.default(2)
+      .describe('ρ of the augmented Lagrangian: the weight of a deviation of violation, in deviations of what is asked for.'),
+    rate: positive.max(1).default(0.2)
+      .describe('Share of an update\'s violation that multiplier and running mean take up.'),
+  }).prefault({}),
+  normalise: z.boolean().default(false)
+    .describe('Count each reward in deviations from the base model\'s mean, so that weights mean the same for all; `min` and `max` too. Those with a mean or std of their own stay.'),
+  baseImages: whole.min(8).max(10_000).default(64)
+    .describe('Images of the base model by which rewards are measured before training, for `normalise` and `subjectTo`.'),
   prompts: z.string().min(1).default('people')
     .describe('Bundled list, or a .txt, .csv, .tsv, .json, .jsonl or .parquet file; `animals` by default for other models.'),
   steps: whole.default(40)

@@ -38,6 +38,8 @@ export interface EvaluatorParts {
   /** What checkpoints are chosen by. */
   selection: EvaluationSet;
   reward: Scorer;
+  /** Of its parts, those that are constrained, by name. */
+  constrained: readonly string[];
   heldOut: Scorer | null;
   /** Its name. */
   heldOutName: string | null;
@@ -90,6 +92,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
       reward: meanOf(rewards),
       ...(shares.size > 0 && { rewardParts: Object.fromEntries([...shares].map(([name, r]) => [name, meanOf(r)])) }),
       ...(from && wins('winRate', from.rewards, rewards, prompts)),
+      ...(parts.constrained.length > 0 && { constraintScores: Object.fromEntries(parts.constrained.map((name) => [name, [...shares.get(name)!]])) }),
       ...(held && {
         heldOutReward: meanOf(held), heldOutError: deviation(held) / Math.sqrt(held.length), heldOutScores: [...held],
       }),
@@ -103,7 +106,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
   }
   return {
     selection,
-    measures: { heldOut: parts.heldOutName, features: features !== null },
+    measures: { heldOut: parts.heldOutName, features: features !== null, constrained: parts.constrained },
     plan: parts.plan,
     assess: (images, step, base) => assess(images, step, base, selection.prompts, false),
     async measure(step, base, { set = selection, strength = 1 } = {}) {

@@ -97,6 +97,9 @@ async function rewardInputs(label: string, reward: Reward, specs: readonly strin
   return found;
 }
 
+/** The rewards of constraints, as they are written. */
+const constrainedSpecs = ({ subjectTo }: RunConfig): string[] => subjectTo.map((text) => text.replace(/[<>]=[^<>]*$/s, ''));
+
 /** The data of a method: a folder, or a list with the pictures that it names. */
 async function dataInputs(config: RunConfig): Promise<Entries> {
   return Promise.all(methodPaths(config).map(async (path): Promise<[string, string]> => {
@@ -114,7 +117,7 @@ async function dataInputs(config: RunConfig): Promise<Entries> {
  * @throws the signal's reason once that is aborted
  */
 export async function inputsOf(session: Session, signal?: AbortSignal): Promise<Inputs> {
-  const { config, pipeline, reward, heldOut, prompts, task, evaluator, reported } = session;
+  const { config, pipeline, objective, heldOut, prompts, task, evaluator, reported } = session;
   const { heldOut: heldOutSpec, lpips } = config.evaluation;
   const space = featureFolder(config, pipeline.bundled);
   const around: Around = { images: [1, ...task.imageShape], model: pipeline, signal };
@@ -127,7 +130,7 @@ export async function inputsOf(session: Session, signal?: AbortSignal): Promise<
     // Runs that were begun before there was a choice do not tell it.
     ...(config.precision === 'float32' ? [] : [['precision', config.precision] satisfies Entries[number]]),
     ...await modelInputs(pipeline, signal),
-    ...await rewardInputs('reward', reward, config.rewards, around),
+    ...await rewardInputs('reward', objective.judged, [...config.rewards, ...constrainedSpecs(config)], around),
     ...(heldOut ? await rewardInputs('held-out reward', heldOut, heldOutSpec === null ? [] : [heldOutSpec], around) : []),
     ...(space === null ? [] : [['features', await namedDigest(space, mapSpacePaths)] satisfies Entries[number]]),
     ...(lpips === null ? [] : [['lpips', await namedDigest(lpips, mapPairPaths)] satisfies Entries[number]]),

@@ -14,6 +14,9 @@ import type { Pipeline } from '../models/pipeline.js';
 import { PRECISIONS } from '../nn/precision.js';
 import type { PrecisionName } from '../nn/precision.js';
 import type { Downloads } from '../rewards/published.js';
+import { parseConstraint } from '../rewards/constraint.js';
+import { openObjective } from '../rewards/objective.js';
+import type { Objective } from '../rewards/objective.js';
 import { openRewards, parseReward, parseRewards } from '../rewards/registry.js';
 import type { Reward } from '../rewards/reward.js';
 import { openSessionThreads } from '../workers/session-threads.js';
@@ -61,7 +64,7 @@ export interface Materials {
   readonly config: DecidedConfig;
   readonly pipeline: Pipeline;
   readonly prompts: PromptSet;
-  readonly reward: Reward;
+  readonly objective: Objective;
   readonly heldOut: Reward | null;
   /** What base and best checkpoint are measured on at the end, the headline's first; empty for nothing. */
   readonly reported: readonly EvaluationSet[];
@@ -150,7 +153,10 @@ export async function openMaterials(
   const base = async (): Promise<Pipeline> => own.base ?? load();
   const opening = { compile, downloads, base };
   progress.phase(`loading rewards ${config.rewards.join(' + ')}`);
-  const reward = resources.use(own.reward ?? (await openRewards(parseRewards(config.rewards), opening)));
+  const objective = await openObjective(
+    own.reward ? [] : parseRewards(config.rewards), config.subjectTo.map(parseConstraint), { ...config.multipliers, normalise: config.normalise, own: own.reward }, opening,
+  );
+  const reward = resources.use(objective.trained);
   check?.(reward);
   const heldOut = resources.use(await heldOutReward(config, bundled, reward, opening));
   const features = resources.use(await featureSpace(config, bundled, compile, base, opening.downloads));
@@ -175,12 +181,13 @@ export async function openMaterials(
     width: size,
     adaptation: adaptationOf(config),
     reward,
+    hear: objective.hear,
     compile,
     pool,
     warn,
   };
   return {
-    config, pipeline, prompts, reward, heldOut, reported, samplerOptions, evaluationPlan, opened,
+    config, pipeline, prompts, objective, heldOut, reported, samplerOptions, evaluationPlan, opened,
     memory: (plan, training) => sessionMemory(config, size, ({ precision, size: side, rank, ...levers }) => forecast({
       pipeline: precision === config.precision ? pipeline : inPrecision(pipeline, precision),
       options: {
@@ -193,7 +200,8 @@ export async function openMaterials(
       const rollouts = resources.use(await openRollouts(model, 'tuned', sampleNoise(seed), { plan: evaluationPlan }));
       return openEvaluator({
         model, rollouts, features, lpips, progress, selection, plan: evaluationPlan,
-        reward: resources.use(openScorer(reward, { compile })),
+        reward: resources.use(openScorer(objective.judged, { compile })),
+        constrained: objective.constraints.map((c) => c.name),
         heldOut: resources.use(heldOut && openScorer(heldOut, { compile })),
         heldOutName: heldOut?.name ?? null,
       });

@@ -1,4 +1,5 @@
 /** @file What it takes to measure a model, and no more: nothing is trained, and no method is asked for. */
+import { ConfigError } from '../formats/errors.js';
 import { releasedOnFailure } from '../host/resources.js';
 import { openSampling } from '../sampling/model.js';
 import type { PipelineSampling } from '../sampling/model.js';
@@ -25,6 +26,9 @@ export interface Measuring {
  * @param signal ends whatever is done with it, with its reason
  */
 export function openMeasuring(config: RunConfig, progress: Progress, own: OwnModel, signal?: AbortSignal): Promise<Measuring> {
+  if (config.normalise) {
+    throw new ConfigError('normalise: belongs to a training, which measures the base model first. Leave it out here, or give each reward the mean and std that manifest.json of a run has (baseRewards)');
+  }
   return releasedOnFailure(async (resources) => {
     const materials = await openMaterials(config, progress, own, resources, { signal });
     const { pipeline, opened, evaluationPlan, manifest } = materials;

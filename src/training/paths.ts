@@ -30,6 +30,7 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
       throw error;
     }
   };
+  const constraint = (text: string): string => text.replace(/^(.*)([<>]=[^<>]*)$/s, (_, spec: string, bound: string) => `${reward(spec)}${bound}`);
   const { name, ...options } = config.method;
   const method = findMethod(name);
   const { promptSet, features, lpips, heldOut, final } = config.evaluation;
@@ -42,6 +43,7 @@ function withPaths(config: RunConfig, replace: Replace): RunConfig {
     embeddings: config.embeddings.map(embedding),
     prompts: prompts(config.prompts),
     rewards: config.rewards.map(reward),
+    subjectTo: config.subjectTo.map(constraint),
     method: { name, ...(method ? mapPaths(method.options, options, replace) as typeof options : options) },
     evaluation: {
       ...config.evaluation,

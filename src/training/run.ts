@@ -109,7 +109,7 @@ async function runSession(session: Session, folder: RunFolder, { resume, signal,
   await task.prepare(upcomingPrompts(session));
   const { task: counting, counts } = counted(task); // measuring costs the method nothing
   const rule = resources.use(await session.method.create(counting, session.methodOptions));
-  const result = await train({ config, task, pipeline, counts, rule, prompts, evaluator, folder, resume, signal });
+  const result = await train({ config, task, pipeline, counts, rule, objective: session.objective, prompts, evaluator, folder, resume, signal });
   if (result.ended === 'interrupted') {
     progress.phase(`stopped at step ${result.step}; go on with: ${again}`);
     return null;

@@ -20,7 +20,7 @@ import type { PipelineTask } from './pipeline-task.js';
 import type { SessionMemory } from './session-memory.js';
 import type { Progress } from '../runs/progress.js';
 
-export interface Session extends Pick<Materials, 'config' | 'pipeline' | 'prompts' | 'reward' | 'heldOut' | 'reported'> {
+export interface Session extends Pick<Materials, 'config' | 'pipeline' | 'prompts' | 'objective' | 'heldOut' | 'reported'> {
   readonly method: Method<never>;
   readonly methodOptions: never;
   readonly task: PipelineTask;
@@ -74,7 +74,7 @@ export function openSession(given: RunConfig, progress: Progress, own: Own = {},
       throw new ConfigError(`method ${method.name} needs a differentiable reward, and ${name} is a black box`);
     };
     const materials = await openMaterials(config, progress, own, resources, { check, signal });
-    const { pipeline, prompts, reward, heldOut, reported, opened, samplerOptions } = materials;
+    const { pipeline, prompts, objective, heldOut, reported, opened, samplerOptions } = materials;
     const plan = samplers[config.sampler].plan(opened.process, config.samplingSteps, { ...samplerOptions, ...methodSampling(config, method) });
     const late = lateStart(opened.process, plan.steps[0]!.timestep);
     if (late) progress.warn(late);
@@ -87,7 +87,7 @@ export function openSession(given: RunConfig, progress: Progress, own: Own = {},
     if (idle.length > 0) progress.warn(`lora.targets: no layer's path ends in ${idle.join(' or ')}; the others are adapted`);
     const evaluator = await materials.evaluator(task);
     return {
-      config: materials.config, pipeline, method, methodOptions, task, memory, prompts, reward, heldOut, evaluator, reported,
+      config: materials.config, pipeline, method, methodOptions, task, memory, prompts, objective, heldOut, evaluator, reported,
       manifest: { ...materials.manifest, method: { name: method.name, paper: method.paper } },
       release: () => resources.release(),
     };

@@ -4,6 +4,8 @@ import type { Judged } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Counts } from '../methods/counted.js';
 import type { UpdateRule } from '../methods/method.js';
+import { objectiveStateSchema } from '../rewards/objective.js';
+import type { Objective } from '../rewards/objective.js';
 import { peakBytes } from '../machine/memory.js';
 import { firstLossScale, lossScaleSchema } from './loss-scale.js';
 import type { LossScale } from './loss-scale.js';
@@ -21,6 +23,7 @@ export interface Trained {
   /** What the method has spent. */
   counts: Counts;
   rule: UpdateRule;
+  objective: Objective;
 }
 
 const storedValues = z.object({
@@ -28,6 +31,7 @@ const storedValues = z.object({
   lossScale: lossScaleSchema.nullable().default(null),
   seconds: z.number().default(0),
   peakBytes: z.number().default(0),
+  objective: objectiveStateSchema.optional(),
 });
 
 export interface TrainState {
@@ -70,8 +74,9 @@ export function freshState(parts: Trained): TrainState {
 /** What a copy of the trained values is called in a checkpoint. The average has the name that it had before there were others. */
 const copySet = (name: string): string => (name === 'ema' ? 'average' : `copy ${name}`);
 
-export function stored({ task, counts, rule }: Trained, state: TrainState): RunState {
+export function stored({ task, counts, rule, objective }: Trained, state: TrainState): RunState {
   const { optimizer, ownOptimizer, best } = state;
+  const asked = objective.state();
   return {
     step: state.step,
     round: state.round,
@@ -86,6 +91,7 @@ export function stored({ task, counts, rule }: Trained, state: TrainState): RunS
       evaluations: state.evaluations,
       ...(state.lossScale && { lossScale: state.lossScale }),
       seconds: state.seconds, peakBytes: peakOf(state),
+      ...(asked && { objective: asked }),
     },
   };
 }
@@ -125,9 +131,10 @@ export const peakOf = (state: TrainState): number => Math.max(state.peakBytes, p
  *
  * @throws Error naming the first tensor that is not
  */
-export function checkFits({ task, rule }: Trained, { tensors, values: plain }: RunState): void {
+export function checkFits({ task, rule, objective }: Trained, { tensors, values: plain }: RunState): void {
   const kept = storedValues.safeParse(plain);
   if (!kept.success) throw new Error(`its values are not those of a training (${kept.error.issues[0]!.path.join('.')})`);
+  if (objective.needsBase && !kept.data.objective) throw new Error('what the rewards are on the base model is missing');
   const check = (set: string, like: ReadonlyMap<string, HostTensor>): void => {
     for (const [name, { shape }] of like) {
       const t = tensors[set]?.get(name);
@@ -146,7 +153,7 @@ export function checkFits({ task, rule }: Trained, { tensors, values: plain }: R
 
 /** Takes up a checkpoint: sets what the task and the method hold, and gives the rest. */
 export function restored(parts: Trained, run: RunState): TrainState {
-  const { task, counts, rule } = parts;
+  const { task, counts, rule, objective } = parts;
   const kept = storedValues.parse(run.values);
   const set = (name: string): Map<string, HostTensor> => new Map(run.tensors[name] ?? []);
   for (const [name, t] of set('parameters')) task.parameters.set(name, t);
@@ -154,6 +161,7 @@ export function restored(parts: Trained, run: RunState): TrainState {
   for (const [name, copy] of task.copies) for (const [key, t] of set(copySet(name))) copy.set(key, t);
   for (const [name, t] of set('memory')) rule.memory!.set(name, t);
   Object.assign(counts, { rewardQueries: run.rewardQueries, denoiserCalls: run.denoiserCalls });
+  if (kept.objective) objective.restore(kept.objective);
   return {
     step: run.step,
     round: run.round,

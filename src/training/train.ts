@@ -9,6 +9,7 @@ import type { Pipeline } from '../models/pipeline.js';
 import { meanOf } from '../methods/reward-loss.js';
 import { updatesOf } from '../methods/work.js';
 import { applyUpdate } from './apply-update.js';
+import { measureBase } from './base-measures.js';
 import { evaluationDue, spentShare } from './budget.js';
 import type { Spent } from './budget.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
@@ -17,6 +18,7 @@ import { firstSeed } from './evaluate.js';
 import type { Evaluator, Measured } from './evaluate.js';
 import { copyOf, loadParameters } from './parameters.js';
 import { drawPrompts } from './prompts.js';
+import { withShortfalls } from './shortfalls.js';
 import type { PromptSet } from './prompts.js';
 import { savePictures } from '../runs/pictures.js';
 import { evaluationRow } from '../runs/rows.js';
@@ -57,7 +59,7 @@ export interface TrainResult {
 
 /** Runs until the steps or the budget are used up, an interruption or the guard. */
 export async function train(parts: TrainParts): Promise<TrainResult> {
-  const { config, task, counts, rule, folder, evaluator } = parts;
+  const { config, task, counts, rule, folder, evaluator, objective } = parts;
   const { progress } = folder;
   const checkpoints = join(folder.path, 'checkpoints');
   const average = config.ema === null ? null : task.copy('ema');
@@ -81,7 +83,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     const own = copyOf(task.parameters);
     if (average) loadParameters(task.parameters, average);
     const measured = await evaluator.measure(state.step, state.step === 0 ? null : (before ??= await again()));
-    state.evaluations.push(measured.evaluation);
+    state.evaluations.push(withShortfalls(measured.evaluation, state.evaluations[0], objective.constraints));
     if (state.step === 0) {
       before = measured;
       const few = measured.features && fewImagesText(...(measured.features.shape as [number, number]));
@@ -121,11 +123,14 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   const costs = () => ({ ...counts, seconds: state.seconds });
   if (state.evaluations.length === 0) {
     try {
+      if (objective.needsBase) await measureBase(parts, progress);
       await evaluate();
     } catch (error) {
       return interrupted(error, null);
     }
   }
+  const base = objective.base();
+  if (base) await folder.amend({ baseRewards: base });
   const verdict = (): string | null => (config.guard.enabled ? (guardVerdict(state.evaluations, config.guard).stop?.reason ?? null) : null);
   const stopped = verdict();
   if (stopped !== null) ended = { guard: stopped };
@@ -136,9 +141,12 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   /** The updates of a round, up to the end of the run or the guard's word. */
   async function round(start: RoundStart): Promise<void> {
     const prompts = drawPrompts(parts.prompts, config.seed, state.round, config.batch);
+    objective.begin();
     for await (const update of updatesOf(task, rule, { round: state.round, prompts })) {
       start.keep();
-      const row = applyUpdate(parts, state, update);
+      const updated = applyUpdate(parts, state, update);
+      const { reward, metrics } = objective.after(update.rewards);
+      const row = updated && { ...updated, ...metrics, ...(reward !== undefined && { reward }) };
       state.seconds += (performance.now() - began) / 1000;
       began = performance.now();
       if (!row) {

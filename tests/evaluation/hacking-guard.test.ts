@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { bestText, GUARD_DEFAULTS, guardText, guardVerdict } from '../../src/evaluation/hacking-guard.js';
+import { bestText, brokenConstraints, GUARD_DEFAULTS, guardText, guardVerdict } from '../../src/evaluation/hacking-guard.js';
 import type { Evaluation } from '../../src/evaluation/evaluation.js';
 import type { Judged } from '../../src/evaluation/hacking-guard.js';
 import { studentTail } from '../../src/evaluation/student.js';
@@ -179,5 +179,19 @@ describe('stop', () => {
     const strict = { ...GUARD_DEFAULTS, maxFrechet: 4, patience: 1 };
     expect(guardVerdict(run({ frechet: [9] }), strict)).toEqual({ stop: null, best: 0 });
     expect(() => guardVerdict([])).toThrow('base model');
+  });
+});
+
+describe('constraints', () => {
+  const seen = (step: number, reward: number, mean: number, error: number | null = 0.1): Judged => ({ step, reward, shortfalls: { other: { mean, error } } });
+  test('a checkpoint that breaks one beyond chance is not chosen, however high its reward; below chance it is', () => {
+    expect(guardVerdict([seen(0, 0, 0, 0), seen(1, 1, 0.15), seen(2, 2, 0.25)]).best).toBe(1);
+    expect(guardVerdict([seen(0, 0, 0, 0), seen(1, 1, -1), seen(2, 2, -0.5)]).best).toBe(2);
+  });
+  test('one that keeps it comes before a base model that does not, and the reward decides where none does', () => {
+    expect(guardVerdict([seen(0, 5, 1), seen(1, 1, 0), seen(2, 9, 1)]).best).toBe(1);
+    expect(guardVerdict([seen(0, 0, 1), seen(1, 1, 1), seen(2, 2, 1)]).best).toBe(2);
+    expect(brokenConstraints(seen(1, 1, 1))).toEqual(['other']);
+    expect(bestText({ heldOut: null, features: false, constrained: ['other'] }, GUARD_DEFAULTS)).toMatch(/^The highest reward among the checkpoints that keep the constraint on other within chance/);
   });
 });
