@@ -2,8 +2,10 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { findMethod } from '../../src/methods/index.js';
+import { z } from 'zod';
+import { host } from '../../src/graph/dtype.js';
 import type { Method } from '../../src/methods/method.js';
+import { openRoller } from '../../src/methods/rollout.js';
 import { readManifest } from '../../src/runs/manifest.js';
 import { silent } from '../../src/runs/progress.js';
 import { runTraining } from '../../src/training/run.js';
@@ -12,36 +14,54 @@ import { scratch, tiny } from '../cli/helpers.js';
 
 const root = scratch();
 await writeFile(join(root, 'prompts.txt'), 'a cat\na dog\n');
-const config = (...settings: [string, unknown][]) => resolveConfig({
+const config = () => resolveConfig({
   model: tiny, prompts: join(root, 'prompts.txt'), rewards: ['color', 'symmetry:0.5'], subjectTo: ['color?property=saturation<=base-3sd'], normalise: true,
-  baseImages: 8, method: { name: 'ddpo' }, steps: 2, batch: 2, samplingSteps: 2, size: 32, threads: 1, guidance: 1, checkpointEvery: 1, lr: 0.02,
+  baseImages: 8, method: { name: 'push' }, steps: 2, batch: 2, samplingSteps: 2, size: 32, threads: 1, guidance: 1, checkpointEvery: 1, lr: 0.02,
   lora: { rank: 1, targets: ['to_q'] },
   evaluation: { every: 0, prompts: 1, images: 2, heldOut: null, features: null, sweep: [1], final: { prompts: 0 } },
-}, settings);
+}, []);
 
 const rowsOf = async (folder: string): Promise<Record<string, number>[]> =>
   (await readFile(join(folder, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
 
-async function train(folder: string, of: ReturnType<typeof config>, options: { resume?: boolean; signal?: AbortSignal; method?: Method<never> } = {}): Promise<string[]> {
+async function train(folder: string, of: ReturnType<typeof config>, options: { resume?: boolean; signal: AbortSignal; method: Method<never> }): Promise<string[]> {
   const told: string[] = [];
   const { method, ...rest } = options;
-  await runTraining(of, folder, { ...rest, progress: { ...silent, phase: (text) => told.push(text) }, own: method ? { method } : {} });
+  await runTraining(of, folder, { ...rest, progress: { ...silent, phase: (text) => told.push(text) }, own: { method } });
   return told;
 }
 
-/** A method that is asked to stop when it begins its round `at`. */
-function stoppingIn(at: number): { method: Method<never>; signal: AbortSignal } {
-  const [stop, method] = [new AbortController(), findMethod('ddpo')!];
-  const create: Method<never>['create'] = async (task, options) => {
-    const stepper = await method.create(task, options);
-    return { ...stepper, round: (prompts, round) => (round === at && stop.abort(), stepper.round(prompts, round)) };
+/**
+ * Moves all that is trained by what the images of a round score, pull of the constraint included: cheap to compile, and
+ * other multipliers are other weights. Asked to stop when it begins round `stopIn`.
+ */
+function pushing(stopIn = Infinity): { method: Method<never>; signal: AbortSignal } {
+  const stop = new AbortController();
+  const method: Method<never> = {
+    name: 'push', summary: '', paper: 'none', options: z.any() as unknown as z.ZodType<never>,
+    needs: { differentiableReward: false, density: false }, sampling: { noise: 0, noisyEnd: false },
+    create: async (task) => {
+      const roller = await openRoller(task);
+      return {
+        async *round(prompts, round) {
+          if (round === stopIn) stop.abort();
+          const { x } = await roller.rollout(prompts, round);
+          const rewards = await task.reward.score(x.at(-1)!, prompts);
+          yield {
+            gradients: new Map([...task.parameters].map(([name, { shape, data }]) => [name, host(new Float32Array(data.length).fill(-rewards[0]!), shape)])),
+            loss: 1, rewards,
+          };
+        },
+        release: () => roller.release(),
+      };
+    },
   };
-  return { method: { ...method, create }, signal: stop.signal };
+  return { method, signal: stop.signal };
 }
 
 const whole = join(root, 'whole');
 beforeAll(async () => {
-  const told = await train(whole, config());
+  const told = await train(whole, config(), pushing());
   expect(told.join('\n')).toMatch(/measuring the rewards on 8 images of the base model\nthe base model's rewards, mean and deviation: color [\d.]+, [\d.e-]+; symmetry/);
 }, 60_000);
 
@@ -73,9 +93,8 @@ test('evaluations measure it, the report shows it, and the checkpoint is chosen 
 
 test('interrupted and resumed it is the same to the bit, and the base model is not measured again', async () => {
   const cut = join(root, 'cut');
-  const stopping = stoppingIn(1);
-  await train(cut, config(), stopping);
-  const told = await train(cut, config(), { resume: true, method: findMethod('ddpo')! });
+  await train(cut, config(), pushing(1));
+  const told = await train(cut, config(), { resume: true, ...pushing() });
   expect(told.join('\n')).not.toMatch(/measuring the rewards/);
   const state = async (folder: string): Promise<{ tensors: Buffer; objective: unknown }> => {
     const last = (await readdir(join(folder, 'checkpoints'))).toSorted().at(-1)!;
