@@ -24,7 +24,7 @@ const stateAt = (step: number): RunState => ({
   tensors: { parameters: weights(step), m: weights(0.1), v: weights(0.2), best: weights(0.3) },
   values: { evaluations: [{ step: 0, reward: 0.25 }], baseCount: 4, seconds: 1.5, peakBytes: 0 },
 });
-const trained = { task: openPolicy(weights(0), new Map()), rule: {}, config: resolveConfig({}, []) } as unknown as Trained;
+const trained = { task: openPolicy(weights(0), new Map()), rule: {}, config: resolveConfig({}, []), objective: { needsBase: false } } as unknown as Trained;
 
 /** Two checkpoints, the newer one damaged; what is loaded of them, and what is told. */
 async function after(name: string, damage: (folder: string) => Promise<void> | void) {

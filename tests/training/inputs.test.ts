@@ -125,7 +125,7 @@ test('every setting that is a path becomes absolute, and nothing else', () => {
 /** Just what the inputs are read from. */
 const sessionOf = async (pairs: string, rewards: readonly string[], precision = 'float32'): Promise<Session> => ({
   config: absolutePaths(resolveConfig({ model: tiny, precision, rewards, method: { name: 'dpo', pairs } }, [])),
-  pipeline: { family: sd1, denoiser: {}, bundled: null, weights: new Map(), textEncoders: [] }, reward: await openRewards([parseReward('symmetry')]), heldOut: null,
+  pipeline: { family: sd1, denoiser: {}, bundled: null, weights: new Map(), textEncoders: [] }, objective: { judged: await openRewards([parseReward('symmetry')]) }, heldOut: null,
   prompts: { name: 'x', prompts: ['a'], weights: [1] }, evaluator: { selection: { list: 'y', prompts: ['b'] } }, reported: [], task: { imageShape: [3, 8, 8] },
 }) as unknown as Session;
 
