@@ -21,7 +21,7 @@ export interface MeasuredTask {
 
 /**
  * Samples as training does, from prompts as it draws them and noise that is the same in every run, and hands the scores to
- * the objective. Nothing may have been trained yet.
+ * the objective. The task must be the base model (`atBase`).
  */
 export async function measureBase({ config, task, prompts: set, objective }: MeasuredTask, progress: Progress): Promise<void> {
   const { baseImages: count, device, threads } = config;

@@ -123,7 +123,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
   const costs = () => ({ ...counts, seconds: state.seconds });
   if (state.evaluations.length === 0) {
     try {
-      if (objective.needsBase) await measureBase(parts, progress);
+      if (objective.needsBase) await atBase(parts, () => measureBase(parts, progress));
       await evaluate();
     } catch (error) {
       return interrupted(error, null);

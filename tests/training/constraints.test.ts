@@ -5,7 +5,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { host } from '../../src/graph/dtype.js';
 import type { Method } from '../../src/methods/method.js';
-import { openRoller } from '../../src/methods/rollout.js';
+import { openRollouts } from '../../src/methods/rollout.js';
 import { readManifest } from '../../src/runs/manifest.js';
 import { silent } from '../../src/runs/progress.js';
 import { runTraining } from '../../src/training/run.js';
@@ -41,18 +41,18 @@ function pushing(stopIn = Infinity): { method: Method<never>; signal: AbortSigna
     name: 'push', summary: '', paper: 'none', options: z.any() as unknown as z.ZodType<never>,
     needs: { differentiableReward: false, density: false }, sampling: { noise: 0, noisyEnd: false },
     create: async (task) => {
-      const roller = await openRoller(task);
+      const rollouts = await openRollouts(task);
       return {
         async *round(prompts, round) {
           if (round === stopIn) stop.abort();
-          const { x } = await roller.rollout(prompts, round);
+          const { x } = await rollouts.rollout(prompts, round);
           const rewards = await task.reward.score(x.at(-1)!, prompts);
           yield {
             gradients: new Map([...task.parameters].map(([name, { shape, data }]) => [name, host(new Float32Array(data.length).fill(-rewards[0]!), shape)])),
             loss: 1, rewards,
           };
         },
-        release: () => roller.release(),
+        release: () => rollouts.release(),
       };
     },
   };

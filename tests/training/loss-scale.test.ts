@@ -16,7 +16,7 @@ const parts = (told: number[] | null): Trained => ({
     ...(told && { setLossScale: (value: number) => void told.push(value) }),
   },
   counts: { rewardQueries: 0, denoiserCalls: 0 },
-  rule: {},
+  rule: {}, objective: { state: () => null, needsBase: false },
 } as unknown as Trained);
 
 const update = (gradient: number) =>
