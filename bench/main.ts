@@ -7,6 +7,7 @@ import { benchGuard } from './guard.js';
 import { benchJudge } from './judge/index.js';
 import { benchRealRewards } from './real-rewards.js';
 import { benchSd15 } from './sd15.js';
+import { benchStudio } from './studio.js';
 import { benchTrain } from './train.js';
 
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
@@ -18,6 +19,7 @@ const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void
   guard: benchGuard,
   'real-rewards': benchRealRewards,
   sd15: benchSd15,
+  studio: benchStudio,
   train: benchTrain,
 };
 

@@ -10,7 +10,7 @@ import { goTo, hrefOf, route } from './route.js';
 import { percent } from './words.js';
 
 type Choice = 'left' | 'right' | 'tie' | 'bad';
-type Results = JudgeResults & { readonly file: string };
+type Results = JudgeResults & { readonly file: string; readonly taste: string | null };
 
 const KEYS: Readonly<Record<string, Choice>> = { ArrowLeft: 'left', ArrowRight: 'right', ArrowDown: 'tie', ArrowUp: 'bad' };
 const SAID: Readonly<Record<Choice, string>> = { left: 'Left is better.', right: 'Right is better.', tie: 'A tie.', bad: 'Both are bad.' };
@@ -175,7 +175,12 @@ function Outcome(): JSX.Element | null {
             const { id } = await post<{ id: string }>('/api/judge/dpo', { run: like });
             goTo(hrefOf('run', id));
           }} />
-          <a href={hrefOf('new', '', [['like', like], ['set', 'method.name="dpo"'], ['set', `method.pairs=${JSON.stringify(results.file)}`]])}>change its settings first</a>
+          <Act label="Train a reward model on them" title="The bundled CLIP's image encoder, on these pairs" act={async () => {
+            const { id } = await post<{ id: string }>('/api/judge/reward-model', {});
+            goTo(hrefOf('run', id));
+          }} />
+          {results.taste === null ? null : <a href={hrefOf('new', '', [['like', like], ['set', `rewards=${JSON.stringify([results.taste])}`]])}>Train on your reward model</a>}
+          <a href={hrefOf('new', '', [['like', like], ['set', 'method.name="dpo"'], ['set', `method.pairs=${JSON.stringify(results.file)}`]])}>DPO with other settings</a>
         </p>
       ) : null}
     </section>

@@ -1,10 +1,11 @@
 /** @file The page's one stream from the server: the list of runs, and the logs of those that are looked at. */
 import { signal } from '@preact/signals';
-import type { LogPart, RunSummary } from '../src/studio/messages.js';
+import type { LogPart, QueueItem, RunSummary } from '../src/studio/messages.js';
 import { logOf, takePart } from './logs.js';
 
 /** Null until they are known. */
 export const runs = signal<readonly RunSummary[] | null>(null);
+export const queue = signal<readonly QueueItem[]>([]);
 /** Whether the server can be heard. */
 export const connected = signal(true);
 
@@ -26,6 +27,7 @@ export function watch(ids: readonly string[]): void {
     if (opened.readyState === EventSource.CLOSED) setTimeout(() => source === opened && (source = null, watch(watched)), 2000);
   });
   opened.addEventListener('runs', (event: MessageEvent<string>) => (runs.value = JSON.parse(event.data) as RunSummary[]));
+  opened.addEventListener('queue', (event: MessageEvent<string>) => (queue.value = JSON.parse(event.data) as QueueItem[]));
   opened.addEventListener('log', (event: MessageEvent<string>) => {
     const part = JSON.parse(event.data) as LogPart;
     takePart(part, event.lastEventId.split(',')[ids.indexOf(part.run)] ?? '0-0');

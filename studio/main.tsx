@@ -6,6 +6,7 @@ import { ComparePage } from './compare-page.js';
 import { JudgePage } from './judge-page.js';
 import { connected, watch } from './live.js';
 import { NewPage } from './new-page.js';
+import { PromptsPage } from './prompts-page.js';
 import { hrefOf, route } from './route.js';
 import { RunPage } from './run-page.js';
 import { RunsPage } from './runs-page.js';
@@ -15,6 +16,7 @@ function Page(): JSX.Element {
   if (name === 'run') return <RunPage key={id} id={id} />;
   if (name === 'new') return <NewPage key={query.toString()} />;
   if (name === 'compare') return <ComparePage ids={query.getAll('run')} />;
+  if (name === 'prompts') return <PromptsPage key={query.toString()} />;
   if (name === 'judge') return <JudgePage />;
   return <RunsPage />;
 }
@@ -31,7 +33,7 @@ function Studio(): JSX.Element {
     <>
       <header class="top">
         <a class="brand" href={hrefOf('')}><img src="/icon.svg" alt="" width="22" height="22" />Attune studio</a>
-        <nav>{link('', 'Runs')}{link('new', 'New run')}{link('judge', 'Judge')}</nav>
+        <nav>{link('', 'Runs')}{link('new', 'New run')}{link('prompts', 'Prompts')}{link('judge', 'Judge')}</nav>
       </header>
       {connected.value ? null : <p class="lost" role="status">The studio does not answer. Trying again…</p>}
       <main><Page /></main>

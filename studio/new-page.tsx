@@ -166,6 +166,10 @@ function Form({ settings, set, known }: { settings: Settings; set(next: Settings
             <Act label="Check and start" kind="primary" title="Tries one round first, so that mistakes show before hours are spent" act={checkAndStart} />
             <Act label="Only check" act={tryOut} />
             <Act label="Start" title="Without trying a round first" act={begin} />
+            <Act label="Add to queue" title="It starts when no other run is running" act={async () => {
+              await post('/api/queue', { do: 'add', ...wish });
+              goTo(hrefOf(''));
+            }} />
           </div>
         </aside>
       </div>

@@ -14,6 +14,8 @@ import { judgeHref } from './judge-page.js';
 import { Pictures } from './pictures.js';
 import { Progress } from './progress.js';
 import { hrefOf } from './route.js';
+import { Promote } from './promote.js';
+import { Sweep } from './sweep.js';
 import { TradeOff } from './trade-off.js';
 import { ago, number, percent, stateText } from './words.js';
 
@@ -26,7 +28,7 @@ export function RunPage({ id }: { id: string }): JSX.Element {
       <p class="back"><a href={hrefOf('')}>Runs</a></p>
       <div class="bar head">
         <h1 class="grow">{id}</h1>
-        <Actions run={run} />
+        <Actions run={run} full />
       </div>
       <p class="under"><Badge run={run} text={stateText(run)} /> <span class="muted">{[run.method, `on ${run.model}`, run.rewards.join(' + '), run.seed === null ? '' : `seed ${run.seed}`, ago(run.time)].filter(Boolean).join(' · ')}</span></p>
       {run.reason ? <pre class="reason">{run.reason}</pre> : null}
@@ -46,8 +48,10 @@ function Whole({ run }: { run: RunSummary }): JSX.Element {
       <h2>Pictures</h2>
       <Pictures run={run.id} />
       {run.best && run.best.step > 0 ? <p><a href={judgeHref([{ run: run.id, step: 0, strength: 1 }, { run: run.id, step: run.best.step, strength: 1 }])}>Judge base model and step {run.best.step} by eye, blind</a></p> : null}
+      <Sweep run={run} />
       <h2>Evaluations</h2>
       <div class="beside"><Evaluations run={run} /><TradeOff run={run} /></div>
+      <Promote run={run} />
       <h2>Particulars</h2>
       <Particulars run={run} />
     </>

@@ -5,7 +5,8 @@ import type { RunSummary } from '../src/studio/messages.js';
 import { Act, Actions, Badge } from './actions.js';
 import { post } from './api.js';
 import { imageUrl } from './images.js';
-import { runs } from './live.js';
+import { queue, runs } from './live.js';
+import { Queue } from './queue.js';
 import { Progress } from './progress.js';
 import { goTo, hrefOf } from './route.js';
 import { ago, isLive, number, stateText } from './words.js';
@@ -24,7 +25,7 @@ async function startMainJob(): Promise<void> {
 export function RunsPage(): JSX.Element {
   const all = runs.value;
   if (all === null) return <p class="muted" aria-busy="true">Reading the runs…</p>;
-  if (all.length === 0) return <First />;
+  if (all.length === 0 && queue.value.length === 0) return <First />;
   const shown = all.filter((run) => filter.value === 'all' || isLive(run) === (filter.value === 'live'));
   const picked = chosen.value.filter((id) => all.some((run) => run.id === id));
   return (
@@ -41,6 +42,7 @@ export function RunsPage(): JSX.Element {
         </a>
         <a class="button primary" href={hrefOf('new')}>New run</a>
       </div>
+      <Queue />
       {shown.length === 0 ? <p class="muted">None of these.</p> : null}
       <ul class="runs">{shown.map((run) => <Row key={run.id} run={run} />)}</ul>
     </>

@@ -23,6 +23,8 @@ import { Interrupted, isChild, obeyParent, supervise } from './supervise.js';
 
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
 const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan', 'reward']);
+/** Those of `attune runs` too. */
+const HEAVY_OF_RUNS = new Set(['sweep', 'export']);
 
 function program(): Command {
   const attune = new Command('attune')
@@ -49,7 +51,7 @@ const indented = (message: string): string => `${clipped(message.trimEnd()).repl
 async function main(): Promise<number> {
   const [name, ...rest] = process.argv.slice(2);
   const onlyHelp = rest.includes('--help') || rest.includes('-h');
-  if (name !== undefined && HEAVY.has(name) && !onlyHelp && !isChild()) return supervise();
+  if (name !== undefined && (HEAVY.has(name) || (name === 'runs' && HEAVY_OF_RUNS.has(rest[0]!))) && !onlyHelp && !isChild()) return supervise();
   if (isChild()) obeyParent();
   try {
     await program().parseAsync();

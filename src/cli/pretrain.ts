@@ -8,6 +8,7 @@ import { isMissing, MOST_BYTES, readText } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
 import { parseYaml } from '../formats/yaml.js';
 import { loadDataset } from '../training/pretrain/dataset.js';
+import { isPairList, loadPairs } from '../training/pretrain/pairs.js';
 import { recipeSchema } from '../training/pretrain/recipe.js';
 import type { Recipe } from '../training/pretrain/recipe.js';
 import { pretrain } from '../training/pretrain/run.js';
@@ -66,15 +67,13 @@ async function run(flags: Flags): Promise<void> {
   await checkWritable(flags.out, 'folder');
   await checkWritable(work, 'folder');
   progress.phase(`reading pictures from ${flags.data}`);
-  const captioned = recipe.network !== 'reward-model';
-  const dataset = await loadDataset(flags.data, recipe.imageSize, {
-    captioned,
-    onProgress: (done, total) => {
-      stopSignal.throwIfAborted();
-      progress.step(done, total, 'pictures');
-    },
-    onWarning: (text) => progress.warn(text),
-  });
+  const judged = recipe.network === 'reward-model';
+  const onProgress = (done: number, total: number): void => {
+    stopSignal.throwIfAborted();
+    progress.step(done, total, 'pictures');
+  };
+  const pairs = judged && isPairList(flags.data) ? await loadPairs(flags.data, recipe.imageSize, onProgress) : null;
+  const dataset = pairs?.winners ?? await loadDataset(flags.data, recipe.imageSize, { captioned: !judged, onProgress, onWarning: (text) => progress.warn(text) });
   const done = await pretrain(recipe, dataset, {
     out: flags.out,
     work,
@@ -85,6 +84,7 @@ async function run(flags: Flags): Promise<void> {
     progress,
     signal: stopSignal,
     again: againOf(flags, work),
+    ...(pairs && { losers: pairs.losers }),
     ...(flags.threads === undefined ? {} : { threads: flags.threads }),
   });
   if (!done) throw stopSignal.reason ?? new Interrupted('SIGINT');
@@ -94,7 +94,7 @@ export function pretrainCommand(): Command {
   return new Command('pretrain')
     .description('Train a network from scratch on a folder of captioned images (VAE, denoiser, CLIP, style head), or a reward model on pictures you like and others.')
     .requiredOption('--recipe <file>', 'what to train and how (YAML; the bundled model\'s are in models/recipes)')
-    .requiredOption('--data <dir>', 'images with metadata.jsonl (also as Hugging Face\'s datasets write it), or images with .txt captions beside them (a reward model needs no captions: images that you like)')
+    .requiredOption('--data <dir>', 'images with metadata.jsonl (also as Hugging Face\'s datasets write it), or images with .txt captions beside them (a reward model needs no captions: images that you like, or a .csv, .tsv, .jsonl or .json list of pairs with columns prompt, winner, loser)')
     .option('--out <dir>', 'model folder to write to, in diffusers layout', 'models/emoji')
     .option('--work <dir>', 'folder for checkpoints and metrics (default: runs/pretrain/<recipe>)')
     .option('--steps <n>', 'train this many steps instead of the recipe\'s', parseNumber)

@@ -7,8 +7,10 @@ import { UsageError } from './arguments.js';
 import { inLine } from './output.js';
 import { bestText, facts, number, RUNS } from './runs/choose.js';
 import { diffCommand } from './runs/diff.js';
+import { exportCommand } from './runs/export.js';
 import { removeCommand } from './runs/remove.js';
 import { showCommand } from './runs/show.js';
+import { sweepCommand } from './runs/sweep.js';
 import { table } from './table.js';
 
 /** A run that cannot be read is listed with what is wrong with it. */
@@ -37,6 +39,8 @@ Examples:
   attune runs
   attune runs show 2026-11-30T10-00-00-draft-lv
   attune runs diff runs/a runs/b
+  attune runs sweep runs/a --step 40 --strengths=-0.5,0.5,1.5
+  attune runs export runs/a --step 30 --strength 0.8 --to diffusers
   attune runs rm runs/a --yes
 `;
 
@@ -74,13 +78,13 @@ async function list(folder: string, json: boolean): Promise<void> {
 
 export function runsCommand(): Command {
   const runs = new Command('runs')
-    .description('List runs with state, best reward and the guard\'s verdict; show, compare and remove them.')
+    .description('List runs with state, best reward and the guard\'s verdict; show, compare and remove them, look at their LoRAs at other strengths, export them.')
     .argument('[folder]', 'where they lie, comparisons\' runs included', RUNS)
     .option('--json', 'as JSON')
     .addHelpText('after', STATES)
     .enablePositionalOptions()
     .action((folder: string, { json = false }: { json?: boolean }) => list(folder, json));
-  for (const command of [showCommand(), diffCommand(), removeCommand()]) {
+  for (const command of [showCommand(), diffCommand(), sweepCommand(), exportCommand(), removeCommand()]) {
     runs.addCommand(command.exitOverride().showHelpAfterError('(add --help for what is possible)'));
   }
   return runs;

@@ -15,8 +15,8 @@ interface Flags {
 
 const MORE = `
 The page shows every run of the folder as its log has it, whoever started it: state, progress, curves as they come, pictures
-of the same seeds over the steps, and it starts, stops and resumes runs. It keeps nothing of its own but what runs that it
-started wrote to their terminal (RUNS/.studio).
+of the same seeds over the steps, and it starts, queues, stops and resumes runs. It keeps no data base: what runs that it
+started wrote to their terminal is in RUNS/.studio, the queue in RUNS/queue.json, votes in RUNS/votes, prompt sets in RUNS/prompts.
 
 Open the address that is printed. It has a random token in it, which the browser trades for a cookie; without it nothing is
 answered. The server is on this machine alone (127.0.0.1). To look at it from another one, forward the port:
@@ -32,7 +32,7 @@ Examples:
 
 export function studioCommand(): Command {
   return new Command('studio')
-    .description('A web page on this machine to start, watch and compare runs.')
+    .description('A web page on this machine to start, watch, compare and judge runs.')
     .option('--port <n>', 'where it listens; 0 for one that is free', wholeNumber(0), 7860)
     .option('--runs <dir>', 'folder of runs; new ones are written into it', RUNS)
     .option('--root <dir>', 'a folder that models, prompts and files of rewards may be chosen from in the page; repeatable (default: the current one)', collect, [])

@@ -55,6 +55,8 @@ const eventSchema = z.discriminatedUnion('type', [
     file: z.string().regex(/^samples\/(?!.*\.\.)[\w.+/-]+\.png$/),
   }),
   z.object({ type: z.literal('checkpoint'), time, step, path: z.string() }),
+  /** The weights as they were then, below `saved/`, because somebody asked for it; no checkpoint, and never removed. */
+  z.object({ type: z.literal('saved'), time, step, path: z.string() }),
   z.object({ type: z.literal('warning'), time, text: z.string() }),
   /** The process lets go of the run. After a crash there is none. */
   z.object({

@@ -12,6 +12,8 @@ import { withoutSecrets } from '../formats/url-secrets.js';
 import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
 import { checkWritable } from '../formats/writable.js';
 import { openResources } from '../host/resources.js';
+import { takeAsked } from './asked.js';
+import type { Asked } from './asked.js';
 import { openEventLog } from './event-log.js';
 import type { EventLog } from './event-log.js';
 import { LOG_VERSION } from './events.js';
@@ -52,6 +54,8 @@ export interface RunFolder {
    * @throws ConfigError if the folder was deleted or taken away while it was in use; DiskFullError if there is no room
    */
   emit(event: NewEvent): Promise<void>;
+  /** What somebody asks for by its folder (`askRun`), told once. */
+  asked(): Promise<ReadonlySet<Asked>>;
   /** Writes down why a run ends that has not finished: the error, or (null) a wish. Where that cannot be written it is lost. */
   stop(error: unknown): Promise<void>;
   /** @throws ConfigError if the folder was deleted or taken away while it was in use */
@@ -190,6 +194,7 @@ export async function openRunFolder(path: string, config: object, { resume, list
       told.push(metricsListener(metrics), scalarListener(scalars));
     },
     emit: checked,
+    asked: () => takeAsked(path, lock.id),
     async stop(error) {
       const reason = withoutSecrets(error instanceof Error ? error.message : String(error)).slice(0, LONGEST_REASON);
       await checked(error === null ? { type: 'ended', how: 'interrupted' } : { type: 'ended', how: 'error', reason }).catch(() => {});

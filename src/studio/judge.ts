@@ -4,10 +4,9 @@
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { z } from 'zod';
-import { problemOf } from '../formats/plain-issues.js';
 import type { Contestant, JudgeResults, Question } from './messages.js';
 import { readPicture } from './pictures.js';
-import { Refusal } from './reply.js';
+import { Refusal, taken } from './reply.js';
 import type { RunIndex } from './run-index.js';
 import { addVote, choiceSchema, contestantSchema, keyOf, pictureName, readVotes, resultsOf, undoVote } from './votes.js';
 import type { Vote } from './votes.js';
@@ -55,13 +54,6 @@ interface Open extends Pair {
 
 /** Two contestants at a prompt and seed, whatever their order. */
 const pairKey = (prompt: string, seed: number | null, a: Contestant, b: Contestant): string => JSON.stringify([prompt, seed, ...[keyOf(a), keyOf(b)].toSorted()]);
-
-function parsed<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body);
-  if (result.success) return result.data;
-  const { path, text } = problemOf(result.error, body);
-  throw new Refusal(400, `${path || 'the question'}: ${text}`);
-}
 
 /** @param random a whole number from 0 on below what it is given */
 export function openJudge(index: RunIndex, random: (below: number) => number = (below) => randomInt(below)): Judge {
@@ -118,7 +110,7 @@ export function openJudge(index: RunIndex, random: (below: number) => number = (
 
   return {
     async next(body) {
-      const all = await candidates(parsed(nextSchema, body).contestants);
+      const all = await candidates(taken(nextSchema, body).contestants);
       const votes = await readVotes(index.root);
       const counts = new Map<string, number>();
       for (const { prompt, seed, left, right } of votes) {
@@ -148,7 +140,7 @@ export function openJudge(index: RunIndex, random: (below: number) => number = (
       return question.bytes[side];
     },
     vote(body) {
-      const { id, choice } = parsed(voteSchema, body);
+      const { id, choice } = taken(voteSchema, body);
       return inTurn(async () => {
         const question = open.get(id);
         if (!question) throw new Refusal(409, 'that question is no longer open');

@@ -38,6 +38,16 @@ export interface RunSummary extends Pick<Overview, 'step' | 'checkpoint' | 'base
   readonly warnings: readonly string[];
   /** The newest picture of the best evaluation, to know the run by. */
   readonly cover: PictureOf | null;
+  /** Work on it beside its training, that this server has started. */
+  readonly jobs: readonly Job[];
+}
+
+/** Pictures at other strengths being made, or a LoRA being written. */
+export interface Job {
+  readonly what: 'sweep' | 'export';
+  readonly state: 'running' | 'done' | 'failed';
+  /** The last that its program wrote. */
+  readonly text: string;
 }
 
 /** A picture of a run, by what it is of. */
@@ -118,4 +128,27 @@ export interface Question {
   /** Pairs of prompt and seed that can be asked for, and of these how many have a vote. */
   readonly total: number;
   readonly judged: number;
+}
+
+/** A run that waits for its turn. */
+export interface QueueItem {
+  readonly id: string;
+  /** Of the run's folder; null: time and method, when it starts. */
+  readonly name: string | null;
+  /** Method, model and rewards, as far as they are chosen. */
+  readonly about: string;
+  readonly added: number;
+  /** The version that it was added by, if that is another. */
+  readonly other: string | null;
+  readonly state: 'waiting' | 'held' | 'started' | 'failed';
+  readonly reason: string | null;
+}
+
+/** A prompt of a set that is edited. */
+export interface PromptRow {
+  readonly prompt: string;
+  /** How often it is drawn, relative to the others. */
+  readonly weight: number;
+  /** Kept for evaluations, and not trained on. */
+  readonly heldOut: boolean;
 }

@@ -1,5 +1,7 @@
 /** @file Answers of the studio's server: every one with the headers that keep a browser from doing more with it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { z } from 'zod';
+import { problemOf } from '../formats/plain-issues.js';
 
 /** What a request cannot have, with the status that says so. */
 export class Refusal extends Error {
@@ -54,4 +56,12 @@ export async function readBody(request: IncomingMessage): Promise<Record<string,
     // told below
   }
   throw new Refusal(400, 'the body is no JSON object');
+}
+
+/** A body as its schema has it. @throws Refusal naming what is wrong */
+export function taken<S extends z.ZodType>(schema: S, body: unknown): z.output<S> {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  const { path, text } = problemOf(result.error, body);
+  throw new Refusal(400, `${path || 'the request'}: ${text}`);
 }

@@ -1,12 +1,18 @@
 /** @file What the studio answers to what, once a request is let in. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { relative } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { z } from 'zod';
+import { LORA_DIALECTS } from '../formats/lora-file.js';
 import { packageVersion } from '../formats/package-root.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
+import { askRun } from '../runs/asked.js';
 import { differencesOf } from '../runs/differences.js';
 import { overviewOf } from '../runs/overview.js';
 import { readSettings } from '../runs/settings.js';
 import { shellWord } from '../training/command-line.js';
+import { keptSteps } from '../training/kept-weights.js';
+import { bundledPrompts } from '../training/prompts.js';
 import { changedSettings } from './changed-settings.js';
 import { choices } from './choices.js';
 import type { Judge } from './judge.js';
@@ -14,9 +20,12 @@ import type { Launcher } from './launcher.js';
 import { isFileKind, listFolder } from './picker.js';
 import { SIZES } from './pictures.js';
 import type { Pictures } from './pictures.js';
-import { readBody, Refusal, send, sendJson, sendText } from './reply.js';
+import { importPrompts, ownPromptSets, readPromptSet, writePromptSet } from './prompt-sets.js';
+import type { Queue } from './queue.js';
+import { readBody, Refusal, send, sendJson, sendText, taken } from './reply.js';
 import type { RunIndex } from './run-index.js';
 import { stream } from './stream.js';
+import { tasteReward, trainTaste } from './taste.js';
 import { pairsFile } from './votes.js';
 import { readWish, trainCommand } from './wish.js';
 
@@ -25,6 +34,7 @@ export interface Parts {
   readonly pictures: Pictures;
   readonly launcher: Launcher;
   readonly judge: Judge;
+  readonly queue: Queue;
   /** Folders that the picker shows. */
   readonly roots: readonly string[];
   /** Aborted when the server closes. */
@@ -61,6 +71,11 @@ const textOf = (body: Readonly<Record<string, unknown>>, key: string): string =>
   return value;
 };
 
+const [runName, atStep, strength] = [z.string().max(1000), z.int().positive(), z.number().min(-8).max(8)] as const;
+const askSchema = z.strictObject({ run: runName, wish: z.enum(['sample', 'save']) });
+const sweepSchema = z.strictObject({ run: runName, step: atStep, strengths: z.array(strength).min(1).max(24), prompts: z.int().min(1).max(64).default(8) });
+const promoteSchema = z.strictObject({ run: runName, step: atStep, strength: strength.default(1), dialect: z.enum(LORA_DIALECTS) });
+
 /** From where the studio was started. */
 const pairsPath = ({ root }: RunIndex): string => relative('.', pairsFile(root));
 
@@ -74,8 +89,8 @@ async function dpoSettings(index: RunIndex, run: string): Promise<Record<string,
 const GET: Readonly<Record<string, Route>> = {
   '/api/about': async ({ index }, { response }) => sendJson(response, { version: packageVersion, root: index.root }),
   '/api/choices': async (_, { response }) => sendJson(response, await choices()),
-  '/api/events': ({ index, launcher, signal }, { request, response, url }) =>
-    stream(request, response, url, index, async () => launcher.withStarting(await index.summaries()), signal),
+  '/api/events': ({ index, launcher, queue, signal }, { request, response, url }) =>
+    stream(request, response, url, index, { runs: async () => launcher.withStarting(await index.summaries()), queue: () => queue.list().catch(() => []) }, signal),
   '/api/runs/*/settings': async ({ index }, { response, names: [id] }) => {
     const folder = await folderOf(index, id);
     const settings = await readSettings(folder);
@@ -86,6 +101,12 @@ const GET: Readonly<Record<string, Route>> = {
     if (!(await index.folderOf(id))) throw new Refusal(404, 'there is no such run');
     sendText(response, await launcher.output(id));
   },
+  '/api/runs/*/kept': async ({ index }, { response, names: [id] }) => {
+    const folder = await folderOf(index, id);
+    const promoted = await readdir(join(folder, 'promoted')).catch(() => [] as string[]);
+    const { train } = await readSettings(folder);
+    sendJson(response, { lora: train === 'lora', steps: await keptSteps(folder), promoted: promoted.filter((name) => !name.startsWith('.')).toSorted(), folder: relative('.', join(folder, 'promoted')) });
+  },
   '/api/runs/*/images/*/*/*': async ({ pictures }, { response, url, names: [id = '', step, strength, place] }) => {
     const size = url.searchParams.get('size');
     const side = size === null ? null : SIZES.find((s) => s === Number(size));
@@ -94,11 +115,13 @@ const GET: Readonly<Record<string, Route>> = {
     // Its address has in it when it was saved.
     send(response, 200, type, bytes, { 'cache-control': url.searchParams.has('v') ? 'private, max-age=31536000, immutable' : 'no-store' });
   },
-  '/api/judge/results': async ({ index, judge }, { response }) => sendJson(response, { ...await judge.results(), file: pairsPath(index) }),
+  '/api/judge/results': async ({ index, judge }, { response }) => sendJson(response, { ...await judge.results(), file: pairsPath(index), taste: await tasteReward(index.root) }),
   '/api/judge/*/*': async ({ judge }, { response, names: [id = '', side] }) => {
     if (side !== 'left' && side !== 'right') throw new Refusal(404, 'there is no such side');
     send(response, 200, 'image/png', judge.picture(id, side));
   },
+  '/api/prompt-sets': async ({ index }, { response }) => sendJson(response, { own: await ownPromptSets(index.root), bundled: await bundledPrompts() }),
+  '/api/prompts': async ({ index, roots }, { response, url }) => sendJson(response, { rows: await readPromptSet(index.root, roots, url.searchParams.get('set') ?? '') }),
   '/api/files': async ({ roots }, { response, url: { searchParams } }) => {
     const kind = searchParams.get('kind') ?? '';
     if (!isFileKind(kind)) throw new Refusal(400, 'there are no such files');
@@ -148,6 +171,35 @@ const POST: Readonly<Record<string, Route>> = {
     const settings = await dpoSettings(index, textOf(await readBody(request), 'run'));
     sendJson(response, { id: await launcher.start(readWish({ settings })) });
   },
+  '/api/judge/reward-model': async ({ index, launcher, judge }, { request, response }) => {
+    await readBody(request);
+    if ((await judge.results()).pairs === 0) throw new Refusal(409, 'there is no decided vote yet');
+    sendJson(response, { id: await trainTaste(index.root, launcher) });
+  },
+  '/api/ask': async ({ index }, { request, response }) => {
+    const { run, wish } = taken(askSchema, await readBody(request));
+    await askRun(await folderOf(index, run), wish);
+    sendJson(response, {});
+  },
+  '/api/sweep': async ({ launcher }, { request, response }) => {
+    const { run, step, strengths, prompts } = taken(sweepSchema, await readBody(request));
+    await launcher.work(run, 'sweep', ['--step', String(step), `--strengths=${strengths.join()}`, '--prompts', String(prompts)]);
+    sendJson(response, {});
+  },
+  '/api/promote': async ({ launcher }, { request, response }) => {
+    const { run, step, strength, dialect } = taken(promoteSchema, await readBody(request));
+    await launcher.work(run, 'export', ['--step', String(step), `--strength=${strength}`, '--to', dialect]);
+    sendJson(response, {});
+  },
+  '/api/queue': async ({ queue }, { request, response }) => {
+    await queue.change(await readBody(request));
+    sendJson(response, {});
+  },
+  '/api/prompts': async ({ index }, { request, response }) => {
+    const { prompts, heldOut } = await writePromptSet(index.root, await readBody(request));
+    sendJson(response, { prompts: relative('.', prompts), heldOut: heldOut === null ? null : relative('.', heldOut) });
+  },
+  '/api/prompts/import': async (_, { request, response }) => sendJson(response, { rows: await importPrompts(await readBody(request)) }),
   '/api/dismiss': async ({ launcher }, { request, response }) => {
     launcher.dismiss(textOf(await readBody(request), 'run'));
     sendJson(response, {});

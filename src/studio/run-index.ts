@@ -111,7 +111,7 @@ function summaryFrom(id: string, run: Overview, standing: Standing, log: Followe
     step, steps: settings.steps, checkpoint, again: settings.again ?? null, base, best, last, guard, guarded, began, time, report, curve,
     doing: state === 'running' ? doingOf(standing, log, step, settings.steps) : null,
     warnings: (view?.warnings ?? []).slice(0, MOST_WARNINGS).map(({ text }) => withoutSecrets(text)),
-    cover: cover ? { step: cover.step, strength: cover.strength, index: cover.index, time: cover.time } : null,
+    cover: cover ? { step: cover.step, strength: cover.strength, index: cover.index, time: cover.time } : null, jobs: [],
   };
 }
 
@@ -135,5 +135,5 @@ const unreadable = (id: string, reason: string): RunSummary => ({ ...unknown(id)
 /** A run of which nothing is known yet but its name. */
 export const unknown = (id: string): RunSummary => ({
   id, state: 'starting', reason: null, stopping: false, method: '', model: '', rewards: [], seed: null, step: 0, steps: 0, checkpoint: null, again: null,
-  base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false, warnings: [], cover: null,
+  base: null, best: null, last: null, guard: null, guarded: false, began: null, time: 0, doing: null, curve: [], report: false, warnings: [], cover: null, jobs: [],
 });

@@ -10,6 +10,7 @@ import { openJudge } from './judge.js';
 import { openLauncher } from './launcher.js';
 import { pageFiles } from './page-files.js';
 import { openPictures } from './pictures.js';
+import { openQueue } from './queue.js';
 import { HEADERS, Refusal, send, sendText } from './reply.js';
 import { answer } from './routes.js';
 import type { Parts } from './routes.js';
@@ -56,7 +57,8 @@ export async function openStudio({ runs, port, host = LOCAL, allowedHosts = [], 
   const index = openRunIndex(runs);
   const closing = new AbortController();
   const launcher = openLauncher(index);
-  const parts: Parts = { index, launcher, judge: openJudge(index), roots, pictures: openPictures(index), signal: closing.signal };
+  const queue = openQueue(index, launcher);
+  const parts: Parts = { index, launcher, queue, judge: openJudge(index), roots, pictures: openPictures(index), signal: closing.signal };
   let gate: Gate = { port, hosts: allowedHosts, token };
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -93,6 +95,7 @@ export async function openStudio({ runs, port, host = LOCAL, allowedHosts = [], 
     async close() {
       closing.abort();
       launcher.close();
+      await queue.close();
       for (const server of [first, second]) {
         server?.close();
         server?.closeAllConnections();

@@ -5,7 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { HEADERS } from './reply.js';
-import type { LogPart, RunSummary } from './messages.js';
+import type { LogPart, QueueItem, RunSummary } from './messages.js';
 import type { RunIndex } from './run-index.js';
 
 /** Milliseconds between looks. */
@@ -26,17 +26,17 @@ function cursorsOf(text: string, count: number): string[] {
 /**
  * Sends events until the page goes away or `signal` ends it.
  *
- * @param list what `runs` events are: the runs of the index, and those that are about to be
+ * @param lists what events of a name tell, when it changes: `runs`, those of the index and those that are about to be; `queue`
  */
 export async function stream(
-  request: IncomingMessage, response: ServerResponse, url: URL, index: RunIndex, list: () => Promise<readonly RunSummary[]>, signal: AbortSignal,
+  request: IncomingMessage, response: ServerResponse, url: URL, index: RunIndex, lists: { readonly runs: () => Promise<readonly RunSummary[]>; readonly queue: () => Promise<readonly QueueItem[]> }, signal: AbortSignal,
 ): Promise<void> {
   const watched = url.searchParams.getAll('run').slice(0, MOST_WATCHED);
   const known = request.headers['last-event-id'];
   const cursors = cursorsOf(typeof known === 'string' ? known : url.searchParams.get('from') ?? '', watched.length);
   response.writeHead(200, { ...HEADERS, 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
   const open = (): boolean => !response.destroyed && !signal.aborted;
-  let told = '';
+  const told = new Map<string, string>();
   let last = performance.now();
 
   /** Waits where the page does not keep up. */
@@ -53,9 +53,11 @@ export async function stream(
   }
 
   while (open()) {
-    const runs = JSON.stringify(await list());
-    if (runs !== told) await write(`event: runs\ndata: ${runs}\n\n`);
-    told = runs;
+    for (const [name, list] of Object.entries(lists)) {
+      const text = JSON.stringify(await list());
+      if (text !== told.get(name)) await write(`event: ${name}\ndata: ${text}\n\n`);
+      told.set(name, text);
+    }
     for (const [i, run] of watched.entries()) {
       const log = await index.followed(run);
       if (!log || !open()) continue;

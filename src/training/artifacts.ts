@@ -13,11 +13,13 @@ import { encodePng } from '../formats/image.js';
 import { imageAt } from '../rewards/rows.js';
 import { imageGrid } from '../formats/image-grid.js';
 import { hasEffect } from '../formats/lora.js';
+import type { LoraFile } from '../formats/lora.js';
 import { readLora, writeLora } from '../formats/lora-file.js';
 import { shellWord } from '../formats/shell-word.js';
 import { toFloat32 } from '../graph/dtype.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { baseModelOf } from '../models/pipeline.js';
+import type { LoraAdapter } from '../nn/lora.js';
 import { savePipeline } from '../loading/save.js';
 import { loraFromFile, loraToFile } from '../nn/lora-values.js';
 import { GUIDANCE_NOTE } from '../sampling/defaults.js';
@@ -52,6 +54,20 @@ export interface Written {
   readonly changes: boolean;
 }
 
+/** The LoRA that the task has, with what tells how it came about. */
+export function loraOf({ pipeline, config, manifest, task }: Session, adapter: LoraAdapter): LoraFile {
+  const baseModel = baseModelOf(pipeline);
+  const shared = barePaths(config);
+  const metadata = {
+    'attune.method': config.method.name,
+    'attune.rewards': shared.rewards.join(' + '),
+    [GUIDANCE_NOTE]: String(config.guidance),
+    'attune.config': JSON.stringify(shared),
+    'attune.manifest': JSON.stringify(manifest),
+  };
+  return loraToFile(adapter, task.parameters, { metadata, ...(baseModel === undefined ? {} : { baseModel }) });
+}
+
 /**
  * Writes the weights that the task has: a LoRA in every dialect of the family, or the full model in diffusers layout. Each LoRA file is
  * read back by its own names and compared; then the parameters of the task are those of the diffusers file, so that what
@@ -70,16 +86,8 @@ export async function writeWeights(session: Session, root: string, which: 'best'
     const changes = tuned.some(([name, t]) => values(t).some((v, i) => v !== base.get(name)![i]));
     return { folder, files: [folder], changes };
   }
-  const baseModel = baseModelOf(pipeline);
   const shared = barePaths(config);
-  const metadata = {
-    'attune.method': config.method.name,
-    'attune.rewards': shared.rewards.join(' + '),
-    [GUIDANCE_NOTE]: String(config.guidance),
-    'attune.config': JSON.stringify(shared),
-    'attune.manifest': JSON.stringify(session.manifest),
-  };
-  const lora = loraToFile(task.adapter, task.parameters, { metadata, ...(baseModel === undefined ? {} : { baseModel }) });
+  const lora = loraOf(session, task.adapter);
   const facts = {
     outputName: 'attune', title: `${config.method.name} on ${shared.rewards.join(' + ')}`, baseModelName: shared.model,
     learningRate: config.lr, seed: config.seed, steps: step, optimizer: 'AdamW',

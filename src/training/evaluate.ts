@@ -73,6 +73,8 @@ export interface Evaluator {
    * @param of the set, by default the selection, and the strength of the LoRA, by default 1
    */
   measure(step: number, base: Measured | null, of?: { set?: EvaluationSet; strength?: number }): Promise<Measured>;
+  /** The selection's pictures [N, 3, H, W] at some places, or all of them; nothing is measured. @param why of no other call */
+  sample(why: string, places?: readonly number[]): Promise<HostTensor>;
   /** Measures images [N, 3, H, W] of the selection's prompts that were made elsewhere, of other noise. */
   assess(images: HostTensor, step: number, base: Measured): Promise<Measured>;
 }
@@ -108,6 +110,7 @@ export function openEvaluator(parts: EvaluatorParts): Evaluator {
     selection,
     measures: { heldOut: parts.heldOutName, features: features !== null, constrained: parts.constrained },
     plan: parts.plan,
+    sample: (why, places) => measured(model, `pictures ${why}`, () => sampleSet(model, rollouts, selection, progress, places)),
     assess: (images, step, base) => assess(images, step, base, selection.prompts, false),
     async measure(step, base, { set = selection, strength = 1 } = {}) {
       const weights = base ? `step ${step} strength ${strength}` : 'base model';
@@ -141,14 +144,15 @@ export const firstSeed = ({ config, evaluator }: { config: RunConfig; evaluator:
 /** One image per prompt, each from its own item's noise. */
 async function sampleSet(
   model: PipelineSampling, rollouts: Rollouts, { prompts, first }: Pick<EvaluationSet, 'prompts' | 'first'>, progress: Progress,
+  places: readonly number[] = [...prompts.keys()],
 ): Promise<HostTensor> {
   const parts: HostTensor[] = [];
   const together = model.microbatch * model.work.together;
-  for (let start = 0; start < prompts.length; start += together) {
-    const part = prompts.slice(start, start + together);
-    const { x } = await rollouts.rollout(part, 0, { items: part.map((_, i) => first + start + i) });
+  for (let start = 0; start < places.length; start += together) {
+    const part = places.slice(start, start + together);
+    const { x } = await rollouts.rollout(part.map((i) => prompts[i]!), 0, { items: part.map((i) => first + i) });
     parts.push(await model.decode(x.at(-1)!));
-    progress.step(start + part.length, prompts.length, 'images sampled');
+    progress.step(start + part.length, places.length, 'images sampled');
   }
   return joinRows(parts);
 }

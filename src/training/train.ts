@@ -16,6 +16,7 @@ import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { RunState } from './checkpoint.js';
 import { firstSeed } from './evaluate.js';
 import type { Evaluator, Measured } from './evaluate.js';
+import { saveWeights } from './kept-weights.js';
 import { copyOf, loadParameters } from './parameters.js';
 import { drawPrompts } from './prompts.js';
 import { withShortfalls } from './shortfalls.js';
@@ -98,6 +99,22 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
     await folder.emit({ type: 'evaluation', row, best: state.evaluations[best]!.step, ...(stop && { stop: stop.reason }) });
   }
 
+  /** What is asked for between two updates changes nothing that comes after. */
+  async function answer(): Promise<void> {
+    const asked = await folder.asked();
+    if (asked.has('sample')) {
+      progress.phase(`sampling at step ${state.step}, as asked`);
+      const own = average && copyOf(task.parameters);
+      if (average) loadParameters(task.parameters, average);
+      try {
+        await savePictures(folder, { images: await evaluator.sample(`asked for at step ${state.step}`), prompts: evaluator.selection.prompts }, { step: state.step, seed: firstSeed(parts) });
+      } finally {
+        if (own) loadParameters(task.parameters, own);
+      }
+    }
+    if (asked.has('save')) await folder.emit({ type: 'saved', step: state.step, path: await saveWeights(folder.path, state.step, parts) });
+  }
+
   let saved = { step: state.step, round: state.round };
   async function checkpoint(run: RunState): Promise<void> {
     const { step, round } = run;
@@ -161,6 +178,7 @@ export async function train(parts: TrainParts): Promise<TrainResult> {
       if (due) await evaluate();
       const reason = due ? verdict() : null;
       if (reason !== null) ended = { guard: reason };
+      await answer();
       began = performance.now();
       if (ended !== 'finished' || over()) break;
     }

@@ -90,6 +90,54 @@ test('a run is started in the page, moves, stops with a checkpoint, goes on, and
   await page.close();
 });
 
+test('base and tuned model are judged blind by keyboard, DPO trains on the votes, and a strength is swept', { timeout: 900_000 }, async (context) => {
+  const page = await opened(context);
+  const { origin } = new URL(page.url());
+  await page.goto(`${origin}/#/judge`);
+  await page.getByRole('checkbox', { name: 'tiny, base model' }).check();
+  await page.getByRole('checkbox', { name: /^tiny, step/ }).last().check();
+  expect(await faults(page)).toEqual([]);
+  await page.getByRole('button', { name: 'Begin' }).click();
+  const shown = page.locator('.duel img').first();
+  for (let n = 0; n < 10; n++) {
+    await shown.waitFor();
+    const before = await shown.getAttribute('src');
+    // The page is told nothing of whose they are.
+    expect(before).toMatch(/^\/api\/judge\/[\w-]+\/left$/);
+    await page.keyboard.press(['ArrowLeft', 'ArrowRight', 'ArrowDown', 'ArrowUp'][n % 4]!);
+    await expect.poll(() => shown.getAttribute('src'), { timeout: 60_000 }).not.toBe(before);
+  }
+  expect(await faults(page)).toEqual([]);
+  await page.keyboard.press('z');
+  await page.getByText('Taken back.').waitFor();
+  await page.getByText('Results so far').click();
+  expect(await page.locator('.outcome > p').first().innerText()).toMatch(/^9 votes|^8 votes/); // one may have been a repetition
+  expect(await faults(page)).toEqual([]);
+
+  await page.getByRole('button', { name: 'Train DPO on these votes' }).click();
+  await page.locator('.badge.running').waitFor();
+  expect(await page.locator('.under').innerText()).toContain('dpo');
+  await expect.poll(() => stepOf(page), { timeout: 300_000 }).toBeGreaterThan(1);
+  await page.getByRole('button', { name: 'Stop', exact: true }).click();
+  await page.getByRole('button', { name: /End now|Resume/ }).click();
+
+  await page.goto(`${origin}/#/run/tiny`);
+  const swept = page.getByRole('region', { name: 'LoRA strength' });
+  await swept.getByRole('button', { name: /^Make/ }).click();
+  await swept.getByRole('img', { name: /strength -0.5/ }).waitFor();
+  expect(await faults(page)).toEqual([]);
+  await page.goto(`${origin}/#/prompts`);
+  await page.getByRole('textbox', { name: 'Prompt 1', exact: true }).fill('a cat');
+  await page.getByRole('textbox', { name: 'Prompt 1', exact: true }).press('Enter');
+  await page.keyboard.type('a dog');
+  await page.getByLabel('Name', { exact: true }).fill('mine');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('Saved as').waitFor();
+  expect(readFileSync(join(runs, 'prompts', 'mine.jsonl'), 'utf8')).toBe('{"prompt":"a cat"}\n{"prompt":"a dog"}\n');
+  expect(await faults(page)).toEqual([]);
+  await page.close();
+});
+
 test('the list, the divider of before and after, and the comparison of two runs', { timeout: 600_000 }, async (context) => {
   await writeRun(join(runs, 'one'));
   await writeRun(join(runs, 'two'));

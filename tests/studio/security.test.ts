@@ -21,8 +21,8 @@ beforeAll(async () => {
 });
 afterAll(() => studio.close());
 
-const ROUTES = ['/', '/main.js', '/api/about', '/api/choices', '/api/events?run=one', '/api/runs/one/settings', '/api/runs/one/output', '/api/runs/one/images/0/1/0', '/api/differences?run=one&run=one', '/api/judge/results', '/api/judge/x/left', '/api/nothing'];
-const POSTS = ['/api/start', '/api/check', '/api/plan', '/api/resume', '/api/stop', '/api/dismiss', '/api/judge/next', '/api/judge/vote', '/api/judge/undo', '/api/judge/dpo'];
+const ROUTES = ['/', '/main.js', '/api/about', '/api/choices', '/api/events?run=one', '/api/runs/one/settings', '/api/runs/one/output', '/api/runs/one/kept', '/api/prompt-sets', '/api/prompts?set=people', '/api/files?kind=prompts', '/api/runs/one/images/0/1/0', '/api/differences?run=one&run=one', '/api/judge/results', '/api/judge/x/left', '/api/nothing'];
+const POSTS = ['/api/start', '/api/check', '/api/plan', '/api/resume', '/api/stop', '/api/dismiss', '/api/judge/next', '/api/judge/vote', '/api/judge/undo', '/api/judge/dpo', '/api/judge/reward-model', '/api/ask', '/api/sweep', '/api/promote', '/api/queue', '/api/prompts', '/api/prompts/import'];
 
 test('it listens on this machine alone, and tells when it does not', async () => {
   const outside = Object.values(networkInterfaces()).flat().find((i) => i && !i.internal && i.family === 'IPv4');
@@ -137,7 +137,24 @@ test('a run is started by settings of the schema alone, as arguments that no she
   }
   expect((await post(studio, '/api/start', { settings: {}, argv: ['x'] })).status).toBe(400);
   expect((await post(studio, '/api/start', { settings: {}, name: 'one' })).status).toBe(409);
+  for (const name of ['votes', 'prompts']) expect((await post(studio, '/api/start', { settings: {}, name })).status).toBe(409);
   for (const path of ['/api/resume', '/api/stop']) expect((await post(studio, path, { run: '../one' })).status).toBe(404);
+});
+
+test('work on a run is a known one, on a run of the list, with numbers in bounds', async () => {
+  const sweep = { run: 'one', step: 2, strengths: [0.5] };
+  for (const body of [{ ...sweep, step: -1 }, { ...sweep, step: '2' }, { ...sweep, strengths: [] }, { ...sweep, strengths: ['$(x)'] }, { ...sweep, strengths: [1e9] }, { ...sweep, prompts: 1e6 }, { ...sweep, out: '/etc' }]) {
+    expect((await post(studio, '/api/sweep', body)).status, JSON.stringify(body)).toBe(400);
+  }
+  for (const body of [{ run: 'one', step: 2, dialect: '../x' }, { run: 'one', step: 2, dialect: 'kohya', out: '/etc/x' }, { run: 'one', step: 2, strength: 'a', dialect: 'kohya' }]) {
+    expect((await post(studio, '/api/promote', body)).status, JSON.stringify(body)).toBe(400);
+  }
+  expect((await post(studio, '/api/ask', { run: 'one', wish: 'delete' })).status).toBe(400);
+  for (const path of ['/api/sweep', '/api/promote', '/api/ask']) {
+    expect((await post(studio, path, { ...(path === '/api/ask' ? { wish: 'save' } : path === '/api/sweep' ? sweep : { step: 2, dialect: 'kohya' }), run: '../one' })).status, path).toBe(404);
+  }
+  expect((await post(studio, '/api/ask', { run: 'one', wish: 'save' })).text).toMatch(/not running/);
+  expect((await get(studio, '/api/runs/..%2fone/kept')).status).toBe(404);
 });
 
 test('what files hold reaches the page as JSON or plain text', async () => {

@@ -21,6 +21,7 @@ import { loadDataset } from '../../src/training/pretrain/dataset.js';
 import { denoiser } from '../../src/training/pretrain/denoiser.js';
 import { fit } from '../../src/training/pretrain/fit.js';
 import type { FitOptions, Trainable } from '../../src/training/pretrain/fit.js';
+import { loadPairs } from '../../src/training/pretrain/pairs.js';
 import { recipeSchema } from '../../src/training/pretrain/recipe.js';
 import { pretrain } from '../../src/training/pretrain/run.js';
 import type { PretrainOptions } from '../../src/training/pretrain/run.js';
@@ -186,6 +187,20 @@ describe('a recipe for each network', () => {
     const [own, other] = await openScorer(reward).score(host(both, [2, 3, 16, 16]), ['', '']) as unknown as [number, number];
     expect(own).toBeGreaterThan(other);
     await checkGradient(reward, { ...host(both, [2, 3, 16, 16]), data: both }, ['', '']);
+  });
+
+  test('a reward model of pairs tells the better picture of each', { timeout: 120_000 }, async () => {
+    const list = join(data, 'pairs.jsonl');
+    const lines = Object.keys(COLORS).map((name) => JSON.stringify({ prompt: name, winner: `${name}-3d.png`, loser: `${name}-flat.png` }));
+    await writeFile(list, `${lines.join('\n')}\n`);
+    const { winners, losers } = await loadPairs(list, 16, () => {});
+    await rm(list);
+    expect([winners.count, losers.count]).toEqual([4, 4]);
+    const recipe = { ...RECIPES['reward-model'], worse: [], name: 'pairs', training: { ...training, steps: 80, lr: 5e-3, emaDecay: 0.9 } };
+    await pretrain(recipeSchema.parse(recipe), winners, { ...settings('pairs'), losers });
+    const right = (await rows('pairs')).map((row) => row['accuracy']!);
+    expect(right.slice(-10).reduce((a, b) => a + b, 0) / 10).toBeGreaterThan(0.9);
+    await expect(pretrain(recipeSchema.parse(recipe), winners, settings('none'))).rejects.toThrow('--worse DIR');
   });
 
   test('a penalty on the gradient by the pixels makes a reward less steep', { timeout: 120_000 }, async () => {

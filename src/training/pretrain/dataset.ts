@@ -116,7 +116,7 @@ async function captionFiles(
 type OnProgress = (done: number, total: number) => void;
 
 /** Reads images, each resized to `size` × `size`. */
-async function decodePictures(paths: readonly string[], size: number, onProgress?: OnProgress): Promise<Pictures> {
+export async function decodePictures(paths: readonly string[], size: number, onProgress?: OnProgress): Promise<Pictures> {
   const plane = 3 * size * size;
   const pixels = new Uint8Array(paths.length * plane);
   for (const [i, path] of paths.entries()) {

@@ -75,8 +75,8 @@ export const recipeSchema = z.discriminatedUnion('network', [
     name: folderName,
     /** A CLIP below the output folder, whose image encoder is trained further. */
     clip: folderName,
-    /** Folders of the worse pictures; those of the data folder are the better ones. */
-    worse: z.array(z.string().min(1)).min(1),
+    /** Folders of the worse pictures; those of the data folder are the better ones. Not needed where the data are pairs. */
+    worse: z.array(z.string().min(1)).default([]),
     /** Take the better ones as the output folder's VAE renders them, so that they differ from samples in what was drawn alone. */
     throughVae: z.boolean().default(false),
     training,

@@ -1,7 +1,7 @@
 /** @file Carries out a recipe: reads the data, trains the network, writes it in diffusers layout. */
 import { join } from 'node:path';
 import { writeAtomic } from '../../formats/atomic.js';
-import { FormatError } from '../../formats/errors.js';
+import { ConfigError, FormatError } from '../../formats/errors.js';
 import { writeSafetensors } from '../../formats/safetensors.js';
 import type { HostTensor } from '../../graph/dtype.js';
 import { host } from '../../graph/dtype.js';
@@ -22,7 +22,7 @@ import { autoencoder } from './autoencoder.js';
 import { captionTokenizer } from './caption-tokenizer.js';
 import { contrastive } from './contrastive.js';
 import { loadPictures } from './dataset.js';
-import type { Dataset } from './dataset.js';
+import type { Dataset, Pictures } from './dataset.js';
 import { denoiser, TEXT_ENCODER, UNET } from './denoiser.js';
 import { fit } from './fit.js';
 import type { FitOptions, Trainable } from './fit.js';
@@ -50,6 +50,8 @@ export interface PretrainOptions {
   progress: Progress;
   /** Once it is aborted, or the work folder is asked to stop (`askToStop`), the step under way is the last. */
   signal?: AbortSignal;
+  /** Of a reward model trained on pairs: picture i of the data was preferred to picture i of these. */
+  losers?: Pictures;
 }
 
 /** What the networks' trainings need besides: who is told of what happens. */
@@ -200,17 +202,22 @@ async function pretrainStyleHead(recipe: RecipeOf<'style-head'>, dataset: Datase
   await fit(net, fitOptions(recipe, options, write));
 }
 
-async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Dataset, options: Working): Promise<void> {
-  const { out, seed, progress } = options;
-  const { imageSize, training: { batch }, shift, noise, gradientPenalty } = recipe;
-  progress.phase(`reading the worse pictures from ${recipe.worse.join(', ')}`);
-  const worse = await loadPictures(recipe.worse, imageSize, {
+function worsePictures({ worse, imageSize }: RecipeOf<'reward-model'>, { progress, signal }: Working): Promise<Pictures> {
+  if (worse.length === 0) throw new ConfigError('a reward model needs worse pictures too: give --worse DIR, or a list of pairs as --data');
+  progress.phase(`reading the worse pictures from ${worse.join(', ')}`);
+  return loadPictures(worse, imageSize, {
     onProgress: (done, total) => {
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       progress.step(done, total, 'pictures');
     },
     onWarning: (text) => progress.warn(text),
   });
+}
+
+async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Dataset, options: Working): Promise<void> {
+  const { out, seed } = options;
+  const { training: { batch }, shift, noise, gradientPenalty } = recipe;
+  const worse = options.losers ?? await worsePictures(recipe, options);
   const better = recipe.throughVae ? await rendered(dataset, join(out, 'vae'), options) : dataset;
   const clip = await readComponent(join(out, recipe.clip), 'CLIPModel');
   const config = { ...clip.config.vision_config, projection_dim: 1 };
@@ -223,7 +230,7 @@ async function pretrainRewardModel(recipe: RecipeOf<'reward-model'>, dataset: Da
       if (known.shape.join() === t.shape.join()) parameters.set(name, { ...known, data: known.data.slice() });
     }
   }
-  const net = rewardModel(better, worse, { config, parameters, batch, seed, shift, noise, gradientPenalty });
+  const net = rewardModel(better, worse, { config, parameters, batch, seed, shift, noise, gradientPenalty, paired: options.losers !== undefined });
   const write = (weights: Average): Promise<void> =>
     writeComponent(folder, { kind: 'CLIPVisionModelWithProjection', config, weights });
   await fit(net, fitOptions(recipe, options, write));
