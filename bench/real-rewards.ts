@@ -8,11 +8,10 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { terminalProgress } from '../src/cli/terminal.js';
-import { meanOf } from '../src/methods/reward-loss.js';
 import { emoji } from '../src/loading/bundled.js';
 import { openRewards, parseReward } from '../src/rewards/registry.js';
 import { openScorer } from '../src/rewards/scorer.js';
-import { deviation } from '../src/evaluation/evaluation.js';
+import { deviation, meanOf } from '../src/evaluation/evaluation.js';
 import { loadDataset, pictures } from '../src/training/pretrain/dataset.js';
 import { rendered } from '../src/training/pretrain/latents.js';
 import { loadPrompts } from '../src/training/prompts.js';

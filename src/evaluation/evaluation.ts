@@ -45,8 +45,12 @@ export const withHeldOutError = <T extends z.ZodType<Pick<Evaluation, 'heldOutRe
 
 export const evaluationSchema = withHeldOutError(evaluationFields);
 
-/** Of a list that is not empty. */
-export const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+/** Of a list; NaN of an empty one. */
+export function meanOf(values: ArrayLike<number>): number {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) total += values[i]!;
+  return total / values.length;
+}
 
 /** The means of each group's values, in the order of the groups' first appearance. @param groups a name for each value */
 export function groupMeans(values: readonly number[], groups: readonly string[]): number[] {

@@ -1,4 +1,5 @@
 /** @file What is the user's to mend, told from a defect of the program: bad files, and wrong settings. */
+export { shown } from '../graph/errors.js';
 
 /** A file is missing, damaged, hostile or of an unsupported kind. The message names the file and the remedy. */
 export class FormatError extends Error {
@@ -17,10 +18,4 @@ export class FormatError extends Error {
 /** A setting or a wish that is wrong: its message names it and the remedy. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
-}
-
-/** A file's text or key as it may be shown in a message: short, on one line, without control characters. */
-export function shown(text: string): string {
-  const clean = text.slice(0, 500).replace(/[\p{C}\s]+/gu, ' ');
-  return clean.length > 120 ? `${clean.slice(0, 117)}…` : clean;
 }

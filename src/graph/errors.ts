@@ -26,3 +26,9 @@ function callerLine(): string {
 export function traceError(op: string, message: string): never {
   throw new TraceError(`${op}: ${message}${callerLine()}`);
 }
+
+/** A file's text or key as it may be shown in a message: short, on one line, without control characters. */
+export function shown(text: string): string {
+  const clean = text.slice(0, 500).replace(/[\p{C}\s]+/gu, ' ');
+  return clean.length > 120 ? `${clean.slice(0, 117)}…` : clean;
+}

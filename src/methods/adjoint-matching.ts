@@ -1,5 +1,6 @@
 /** @file Adjoint Matching: the reward's gradient, carried back along a trajectory by the base model, is regressed on. */
 import { z } from 'zod';
+import { meanOf } from '../evaluation/evaluation.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import { stopGradient } from '../graph/grad.js';
@@ -16,7 +17,7 @@ import { stochasticSteps } from '../schedulers/transition.js';
 import { openCarriedScores } from './carried-scores.js';
 import { meanOfParts, openLoss } from './loss-graph.js';
 import type { Method } from './method.js';
-import { meanOf, perItem } from './reward-loss.js';
+import { perItem } from './reward-loss.js';
 import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';

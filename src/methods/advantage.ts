@@ -1,7 +1,7 @@
 /** @file How much better than usual each sample's reward is: what policy gradients weigh log-probabilities with. */
+import { meanOf } from '../evaluation/evaluation.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
-import { meanOf } from './reward-loss.js';
 
 export interface PromptStatistics {
   /** Rewards remembered for each prompt, the latest. */

@@ -1,5 +1,6 @@
 /** @file D3PO: direct preference optimisation of each denoising step, from pairs of the model's own samples. */
 import { z } from 'zod';
+import { meanOf } from '../evaluation/evaluation.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import { stopGradient } from '../graph/grad.js';
@@ -14,7 +15,6 @@ import { meanOfParts, openLoss } from './loss-graph.js';
 import type { LossValue } from './loss-graph.js';
 import type { Method } from './method.js';
 import { decidedWeights, rank } from './preference.js';
-import { meanOf } from './reward-loss.js';
 import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task } from './task.js';

@@ -1,5 +1,6 @@
 /** @file Diffusion-DPO: preferences between finished pictures, through the error of denoising them. */
 import { z } from 'zod';
+import { meanOf } from '../evaluation/evaluation.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { host } from '../graph/dtype.js';
 import { stopGradient } from '../graph/grad.js';
@@ -16,7 +17,6 @@ import { openLoss } from './loss-graph.js';
 import type { LossValue } from './loss-graph.js';
 import type { Method } from './method.js';
 import { decidedWeights, rank } from './preference.js';
-import { meanOf } from './reward-loss.js';
 import { openRollouts } from './rollout.js';
 import { itemInput, sampleInput, stepsInput } from './task.js';
 import type { Task, PolicyRole } from './task.js';

@@ -1,13 +1,8 @@
 /** @file From rewards and their gradients to losses that are descended. */
+import { meanOf } from '../evaluation/evaluation.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { samplesOf, sampleSize } from './task.js';
 import type { ScoredGradient, Task } from './task.js';
-
-export function meanOf(values: ArrayLike<number>): number {
-  let total = 0;
-  for (let i = 0; i < values.length; i++) total += values[i]!;
-  return total / values.length;
-}
 
 /** Scales each item's gradient by its own factor: the chain rule of a loss Σ f(r_i). */
 export function perItem(task: Task, gradient: HostTensor, factor: (item: number) => number): HostTensor {

@@ -1,12 +1,12 @@
 /** @file RLHF-Diffusion-Sharpening: prefer the best of several short trajectories to the worst. */
 import { z } from 'zod';
+import { meanOf } from '../evaluation/evaluation.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { combine } from '../schedulers/linear.js';
 import { randomTimes } from '../schedulers/process.js';
 import { accumulate } from './backprop.js';
 import type { Method } from './method.js';
 import { rank } from './preference.js';
-import { meanOf } from './reward-loss.js';
 import { openRollouts } from './rollout.js';
 import { walkOptions } from './sharpen-sft.js';
 import { openStepRewards, pickWalk } from './step-rewards.js';

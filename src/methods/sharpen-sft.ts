@@ -1,12 +1,12 @@
 /** @file SFT-Diffusion-Sharpening: learn to denoise along the trajectory that the reward likes best. */
 import { z } from 'zod';
+import { meanOf } from '../evaluation/evaluation.js';
 import { normal } from '../random/random.js';
 import { pathText } from '../rewards/path-option.js';
 import { randomTimes } from '../schedulers/process.js';
 import { emptySome, openCaptioned } from './captioned.js';
 import type { Method } from './method.js';
 import { rank } from './preference.js';
-import { meanOf } from './reward-loss.js';
 import { openStepRewards, pickWalk } from './step-rewards.js';
 import type { Walk } from './step-rewards.js';
 import { sampleSize, samplesOf } from './task.js';

@@ -2,6 +2,7 @@
  * @file Images of any size as CLIP models take them: a square, cropped or padded. The published code of all these rewards
  * resizes pictures of 8 bits with Pillow's bicubic filter and so does this, but for Pillow's rounding to whole levels.
  */
+import { halfToEven } from '../graph/half-to-even.js';
 import { straightThrough } from '../graph/grad.js';
 import { clip } from '../graph/ops/arithmetic.js';
 import { narrow, pad } from '../graph/ops/layout.js';
@@ -35,7 +36,7 @@ type Middle = (length: number, side: number) => number;
 /** transformers' CLIPImageProcessor, whose authors' models (PickScore) are published for it. */
 const transformersMiddle: Middle = (length, side) => Math.floor((length - side) / 2);
 /** torchvision's CenterCrop, in OpenAI's CLIP (the aesthetic predictor) and ImageReward: 1.5 becomes 2. */
-const torchvisionMiddle: Middle = (length, side) => roundHalfEven((length - side) / 2);
+const torchvisionMiddle: Middle = (length, side) => halfToEven((length - side) / 2);
 
 /** @param shortest what the shortest side becomes before the crop; `side` by default */
 const cropped = (middle: Middle) => (images: Tensor, side: number, shortest = side): Tensor => {
@@ -66,13 +67,7 @@ export function fitPadded(images: Tensor, side: number): Tensor {
   const [, , height, width] = images.shape as [number, number, number, number];
   if (height === side && width === side) return images;
   const scale = side / Math.max(height, width); // in this order: halves are decided by the last bit
-  const [h, w] = [roundHalfEven(height * scale), roundHalfEven(width * scale)];
+  const [h, w] = [halfToEven(height * scale), halfToEven(width * scale)];
   const [top, left] = [Math.floor((side - h) / 2), Math.floor((side - w) / 2)];
   return pad(resizePillow(images, [h, w]), [0, 0, top, left], [0, 0, side - h - top, side - w - left]);
-}
-
-/** Python's rounding: 6.5 → 6, 7.5 → 8. */
-function roundHalfEven(x: number): number {
-  const near = Math.round(x);
-  return near - x === 0.5 && near % 2 === 1 ? near - 1 : near;
 }

@@ -1,9 +1,10 @@
 /** @file Noise levels σ = √((1−ā)/ā), in which the Euler and DPM-Solver samplers reckon, and which of them are visited. */
+import { halfToEven } from '../graph/half-to-even.js';
 import { SamplingError } from './errors.js';
 import type { SamplerOptions } from './plan.js';
 import { sigmaAt } from './process.js';
 import type { VariancePreserving } from './process.js';
-import { fractionalTimesteps, roundHalfEven, solverTimesteps } from './timesteps.js';
+import { fractionalTimesteps, solverTimesteps } from './timesteps.js';
 
 /** The time of a noise level, interpolated in log σ between training times. */
 function timeOf(logSigmas: readonly number[], sigma: number): number {
@@ -73,7 +74,7 @@ function levels(schedule: VariancePreserving, steps: number, options: SamplerOpt
   }
   const sigmas = spread(kind, steps, sigmaMax, sigmaMin);
   const logSigmas = Array.from(schedule.alphasCumprod, (_, t) => Math.fround(Math.log(Math.fround(sigmaAt(schedule, t)))));
-  const asTold = !whole ? Math.fround : kind === 'karras' || kind === 'lu' ? roundHalfEven : Math.floor;
+  const asTold = !whole ? Math.fround : kind === 'karras' || kind === 'lu' ? halfToEven : Math.floor;
   return { timesteps: sigmas.map((sigma) => asTold(timeOf(logSigmas, sigma))), sigmas: [...sigmas, last] };
 }
 

@@ -2,6 +2,7 @@
  * @file Which training times a sampler visits: the spacings of Lin et al. 2024 (arXiv 2305.08891, Table 2), rounded as
  * NumPy rounds them in the reference samplers.
  */
+import { halfToEven } from '../graph/half-to-even.js';
 import { SamplingError } from './errors.js';
 import type { SamplerOptions } from './plan.js';
 import { trainingTimes } from './process.js';
@@ -15,12 +16,6 @@ export function lateStart(process: Process, first: number): string | null {
   if (first >= trained / 2 - 1) return null;
   return `sampling begins at time ${first} of ${trained - 1}, where the model expects pictures almost without noise; ` +
     'with so few steps take --spacing trailing';
-}
-
-/** Halves go to the even neighbour, as NumPy rounds. */
-export function roundHalfEven(x: number): number {
-  const floor = Math.floor(x);
-  return x - floor === 0.5 ? floor + (floor % 2) : Math.round(x);
 }
 
 /**
@@ -37,7 +32,7 @@ function spaced(trained: number, count: number, spacing: Spacing, offset: number
     // NumPy's arange takes the rounded difference of its first two values as the stride: it decides the halves. (Where
     // the division rounds up it goes on to time −1, as for 61 of 1000; that one is left out.)
     const stride = trained - trained / count - trained;
-    return indices.map((i) => roundHalfEven(trained + i * stride) - 1);
+    return indices.map((i) => halfToEven(trained + i * stride) - 1);
   }
   if (spacing === 'linspace') {
     if (count < 2) throw new SamplingError('linspace spacing needs at least 2 steps; use trailing spacing for one');
@@ -61,7 +56,7 @@ function check(trained: number, steps: number): void {
 /** Whole times for DDPM and DDIM. */
 export function wholeTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
   check(trained, steps);
-  return spaced(trained, steps, spacing, offset).map(roundHalfEven);
+  return spaced(trained, steps, spacing, offset).map(halfToEven);
 }
 
 /** Times for the Euler samplers: those of linspace lie between training times, rounded to float32. */
@@ -74,7 +69,7 @@ export function fractionalTimesteps(trained: number, steps: number, spacing: Spa
 export function solverTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
   if (spacing === 'trailing') return wholeTimesteps(trained, steps, spacing);
   check(trained - 1, steps);
-  return spaced(trained, steps + 1, spacing, offset).slice(0, -1).map(roundHalfEven);
+  return spaced(trained, steps + 1, spacing, offset).slice(0, -1).map(halfToEven);
 }
 
 /**

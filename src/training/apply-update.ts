@@ -1,7 +1,7 @@
 /** @file One update of a method as a step of the optimiser. */
+import { meanOf } from '../evaluation/evaluation.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Update } from '../methods/method.js';
-import { meanOf } from '../methods/reward-loss.js';
 import { updateAdamW } from './adamw.js';
 import { updateEma } from './ema.js';
 import { learningRate } from './learning-rate.js';

@@ -1,6 +1,6 @@
 /** @file Measures a model: fixed prompts and seeds, reward, held-out reward, diversity, and how far it is from its base model. */
 import { diversities, drifts } from '../evaluation/diversity.js';
-import { deviation } from '../evaluation/evaluation.js';
+import { deviation, meanOf } from '../evaluation/evaluation.js';
 import type { FeatureExtractor } from '../evaluation/features.js';
 import { frechetDistance, gaussianStatistics } from '../evaluation/frechet.js';
 import { frechetInfinity, kernelDistance } from '../evaluation/kid.js';
@@ -9,7 +9,6 @@ import { winRate } from '../evaluation/win-rate.js';
 import type { Judged, Measures } from '../evaluation/hacking-guard.js';
 import type { HostTensor } from '../graph/dtype.js';
 import type { Rollouts } from '../methods/rollout.js';
-import { meanOf } from '../methods/reward-loss.js';
 import { measured } from '../methods/work.js';
 import { joinRows } from '../rewards/rows.js';
 import type { Scorer } from '../rewards/scorer.js';

@@ -1,12 +1,12 @@
 /** @file Reward fine-tuning: rounds of a method, updates of the optimiser, evaluations, checkpoints, the guard. */
 import { basename, join } from 'node:path';
+import { meanOf } from '../evaluation/evaluation.js';
 import { guardVerdict } from '../evaluation/hacking-guard.js';
 import type { Judged } from '../evaluation/hacking-guard.js';
 import { fewImagesText } from '../evaluation/kid.js';
 import type { HostTensor } from '../graph/dtype.js';
 import { pause } from '../host/pause.js';
 import type { Pipeline } from '../models/pipeline.js';
-import { meanOf } from '../methods/reward-loss.js';
 import { updatesOf } from '../methods/work.js';
 import { applyUpdate } from './apply-update.js';
 import { measureBase } from './base-measures.js';

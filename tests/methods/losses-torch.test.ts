@@ -1,5 +1,6 @@
 /** @file The losses of the policy-gradient and preference methods, and their gradients, as PyTorch computes them. */
 import { describe, expect, test } from 'vitest';
+import { meanOf } from '../../src/evaluation/evaluation.js';
 import type { HostTensor } from '../../src/graph/dtype.js';
 import { accumulate } from '../../src/methods/backprop.js';
 import { openStepPreference } from '../../src/methods/d3po.js';
@@ -7,7 +8,6 @@ import { openDenoisingLoss } from '../../src/methods/denoising-error.js';
 import { openPairLoss } from '../../src/methods/dpo.js';
 import { openPolicyGradient } from '../../src/methods/policy-gradient.js';
 import { rank } from '../../src/methods/preference.js';
-import { meanOf } from '../../src/methods/reward-loss.js';
 import { sharpeningLoss } from '../../src/methods/sharpen-rlhf.js';
 import { openStepRewards, pickWalk } from '../../src/methods/step-rewards.js';
 import { ddimStep } from '../../src/schedulers/ddim.js';

@@ -107,6 +107,10 @@ function openExchange() {
   };
 }
 
+test('every method is among them', () => {
+  expect(new Set(CASES.map(([name]) => name))).toEqual(new Set(METHODS.map(({ name }) => name)));
+});
+
 describe.each(CASES)('%s %o', (name, options) => {
   test('sees the same in microbatches of 8, 4, 2 and 1', async () => {
     const whole = await updates(name, options, BATCH);

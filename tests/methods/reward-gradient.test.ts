@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { meanOf } from '../../src/evaluation/evaluation.js';
 import { alignprop, truncationPoint } from '../../src/methods/alignprop.js';
 import { draftLv } from '../../src/methods/draft-lv.js';
 import { draft } from '../../src/methods/draft.js';
 import { drtune, trainedSteps } from '../../src/methods/drtune.js';
 import { refl } from '../../src/methods/refl.js';
 import { meanOfParts } from '../../src/methods/loss-graph.js';
-import { meanOf } from '../../src/methods/reward-loss.js';
 import { openRewardedCall } from '../../src/methods/rewarded-call.js';
 import { openRollouts } from '../../src/methods/rollout.js';
 import { samplesOf } from '../../src/methods/task.js';

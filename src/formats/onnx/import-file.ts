@@ -1,6 +1,7 @@
 /** @file An `.onnx` file, with the data files beside it, as a differentiable function on tensors. */
 import { basename } from 'node:path';
-import { OnnxError, shown } from '../../graph/onnx/error.js';
+import { OnnxError } from '../../graph/onnx/error.js';
+import { shown } from '../../graph/errors.js';
 import { openExternalData, readModelFile } from './files.js';
 import { importModel } from '../../graph/onnx/import.js';
 import type { ImportOptions, OnnxFunction } from '../../graph/onnx/import.js';

@@ -3,7 +3,8 @@ import type { DType, HostTensor } from '../dtype.js';
 import type { Tensor } from '../tensor.js';
 import { describeNode, toNumber } from './decode.js';
 import type { AttributeMessage, NodeMessage, TensorMessage } from './decode.js';
-import { LIMITS, OnnxError, shown } from './error.js';
+import { LIMITS, OnnxError } from './error.js';
+import { shown } from '../errors.js';
 import { ATTRIBUTE_TYPES } from './schema.js';
 import { computeDtype, elementTypeName } from './tensor-data.js';
 

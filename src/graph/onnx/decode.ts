@@ -1,6 +1,7 @@
 /** @file Bytes → the messages of an ONNX model, typed, with a limit on how many there are. */
 import protobuf from 'protobufjs/light.js';
-import { LIMITS, OnnxError, quoted, shown } from './error.js';
+import { LIMITS, OnnxError, quoted } from './error.js';
+import { shown } from '../errors.js';
 import { ModelProto } from './schema.js';
 
 /** A protobuf int64: a plain number where it is exact. */

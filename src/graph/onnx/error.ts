@@ -1,4 +1,5 @@
 /** @file The error of reading `.onnx` files, and the limits that a file must keep to. */
+import { shown } from '../errors.js';
 
 /** An `.onnx` file that is damaged, hostile, or uses what is not supported. */
 export class OnnxError extends Error {
@@ -17,12 +18,6 @@ export class OnnxError extends Error {
   ) {
     super(`${file}: ${node === undefined ? '' : `${node}: `}${problem}`, options);
   }
-}
-
-/** A name from a file as it may be shown: short, on one line, without control characters. */
-export function shown(text: string): string {
-  const clean = text.slice(0, 200).replace(/[\p{C}\s]+/gu, ' ');
-  return clean.length > 80 ? `${clean.slice(0, 79)}…` : clean;
 }
 
 /** A name from a file in quotes, for messages. */

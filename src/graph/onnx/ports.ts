@@ -4,7 +4,8 @@ import type { DType, Shape } from '../dtype.js';
 import { describeShape } from '../errors.js';
 import { toNumber } from './decode.js';
 import type { ModelMessage, ValueInfoMessage } from './decode.js';
-import { LIMITS, OnnxError, quoted, shown } from './error.js';
+import { LIMITS, OnnxError, quoted } from './error.js';
+import { shown } from '../errors.js';
 import { computeDtype, elementTypeName } from './tensor-data.js';
 
 export interface ImportOptions {

@@ -1,7 +1,8 @@
 /** @file Tells, before anything is traced, whether a model uses only what can be imported. */
 import { allNodes } from './decode.js';
 import type { ModelMessage, NodeMessage, ValueInfoMessage } from './decode.js';
-import { OnnxError, quoted, shown } from './error.js';
+import { OnnxError, quoted } from './error.js';
+import { shown } from '../errors.js';
 import { findOperator, normalDomain } from './operators/index.js';
 import { calledFunction, functionKey, isControl, opsetVersions } from './trace.js';
 

@@ -1,6 +1,7 @@
 /** @file Folding of operators that work element by element. */
 import { sizeOf } from '../../dtype.js';
 import type { DType, HostTensor } from '../../dtype.js';
+import { halfToEven } from '../../half-to-even.js';
 import { INT64, allocate, attribute, broadcastStrides, cells, walk } from './views.js';
 import type { Cell, Kernel } from './views.js';
 
@@ -58,12 +59,6 @@ const remainder: Kernel = (inputs, node, out) => {
   return broadcast(rest)(inputs, node, out);
 };
 
-const roundHalfEven = (v: number): number => {
-  const low = Math.floor(v);
-  const rest = v - low;
-  return rest > 0.5 || (rest === 0.5 && low % 2 !== 0) ? low + 1 : low;
-};
-
 const SCALARS: Readonly<Record<string, Scalar>> = {
   Add: (a: number, b: number) => a + b,
   Sub: (a: number, b: number) => a - b,
@@ -83,7 +78,7 @@ const SCALARS: Readonly<Record<string, Scalar>> = {
   Tanh: Math.tanh,
   Floor: Math.floor,
   Ceil: Math.ceil,
-  Round: roundHalfEven,
+  Round: halfToEven,
   Equal: (a: Cell, b: Cell) => a === b,
   Less: (a: Cell, b: Cell) => a < b,
   LessOrEqual: (a: Cell, b: Cell) => a <= b,
