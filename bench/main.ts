@@ -6,6 +6,7 @@ import { benchGaussian } from './gaussian.js';
 import { benchGuard } from './guard.js';
 import { benchJudge } from './judge/index.js';
 import { benchRealRewards } from './real-rewards.js';
+import { benchRewards } from './rewards.js';
 import { benchSd15 } from './sd15.js';
 import { benchStudio } from './studio.js';
 import { benchTrain } from './train.js';
@@ -18,6 +19,7 @@ const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void
   judge: benchJudge,
   guard: benchGuard,
   'real-rewards': benchRealRewards,
+  rewards: benchRewards,
   sd15: benchSd15,
   studio: benchStudio,
   train: benchTrain,
