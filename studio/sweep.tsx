@@ -33,7 +33,10 @@ export function Sweep({ run }: { run: RunSummary }): JSX.Element | null {
   const there = new Set(pictures.filter((p) => p.step === step).map((p) => p.strength));
   const strengths = [...new Set([...STRENGTHS, ...there, ...more])].toSorted((a, b) => a - b);
   const firsts = picturesAt(pictures, step, 0).toSorted((a, b) => a.index - b.index).filter((p, i, all) => all.findIndex((q) => q.prompt === p.prompt) === i).slice(0, PROMPTS);
-  const missing = strengths.filter((s) => picturesAt(pictures, step, s).length === 0);
+  const missing = strengths.filter((s) => {
+    const column = picturesAt(pictures, step, s);
+    return firsts.some((first) => !column.some((p) => p.index === first.index));
+  });
   const job = run.jobs.find((j) => j.what === 'sweep');
   const value = Number(typed.replace(',', '.'));
   const make = (of: readonly number[]): Promise<unknown> => post('/api/sweep', { run: run.id, step, strengths: of, prompts: PROMPTS });
@@ -58,7 +61,7 @@ export function Sweep({ run }: { run: RunSummary }): JSX.Element | null {
       {job?.state === 'failed' ? <p class="problem" role="alert">{job.text}</p> : null}
       <div class="scroll wall" tabIndex={0} role="group" aria-label="Pictures by strength">
         <table>
-          <thead><tr><th scope="col">Prompt</th>{strengths.map((s) => <th scope="col" key={s}>{s === 0 ? 'base' : `× ${s}`}</th>)}</tr></thead>
+          <thead><tr><th scope="col">Prompt</th>{strengths.map((s) => <th scope="col" key={s}>{s === 0 ? 'base' : `× ${String(s).replace('-', '−')}`}</th>)}</tr></thead>
           <tbody>
             {firsts.map((row) => (
               <tr key={row.index}>

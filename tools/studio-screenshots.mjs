@@ -29,10 +29,12 @@ for (const colorScheme of SCHEMES.split(',')) {
     for (const [name, hash] of Object.entries(PAGES)) {
       await page.evaluate((to) => (globalThis.location.hash = to), hash);
       await page.locator(READY[name]).first().waitFor();
-      if (name === 'judge') await page.locator('summary', { hasText: 'Results' }).click();
-      await page.waitForTimeout(1000);
       const suffix = width === 1280 && colorScheme === 'light' ? '' : `-${width}-${colorScheme}`;
+      if (name === 'judge' && suffix !== '') await page.locator('summary', { hasText: 'Results' }).click();
+      await page.waitForTimeout(1000);
       const path = `${folder}/${name}${suffix}.png`;
+      // A part of a page must not lie below its head.
+      if (name === 'sweep') await page.setViewportSize({ width, height: 1600 });
       if (name === 'sweep') await page.locator('[aria-label="LoRA strength"]').screenshot({ path });
       else await page.screenshot({ path, fullPage: suffix !== '' });
     }
