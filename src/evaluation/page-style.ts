@@ -19,7 +19,7 @@ h2{font-size:20px;line-height:1.3;margin:44px 0 4px}
 p{margin:6px 0;max-width:72ch}
 .muted{color:var(--muted)}
 .lead{font-size:18px;margin:16px 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,180px),1fr));gap:12px;margin:24px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,150px),1fr));gap:12px;margin:24px 0}
 .tile,.card{background:var(--surface);border:1px solid var(--line);border-radius:10px}
 .tile{padding:14px 16px}
 .tile b{display:block;font-size:26px;font-weight:600;line-height:1.25}
@@ -48,7 +48,7 @@ table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:6px 14px 6px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,.plain td{text-align:left}
 thead th{color:var(--muted);font-weight:500}
-tbody th{font-weight:400;white-space:normal;min-width:6em;max-width:20em}
+tbody th{font-weight:400;white-space:normal;min-width:8em;max-width:20em}
 tr.best th,tr.best td{font-weight:650}
 .scroll td,.scroll thead th{white-space:normal}
 .plain td{white-space:normal;overflow-wrap:anywhere}

@@ -3,7 +3,7 @@ import { gainText, intervalText, setText } from './compared.js';
 import type { Changes } from './compared.js';
 import type { Evaluation } from './evaluation.js';
 import type { Html } from './html.js';
-import { table } from './html.js';
+import { html, table } from './html.js';
 import { measuresOf, measureText, shareInterval } from './measures.js';
 import type { MeasureName } from './measures.js';
 import type { RunReport } from './report.js';
@@ -40,27 +40,24 @@ export function sweepTable({ sweep, evaluations }: RunReport): Html {
 
 const CHANGED: Partial<Record<MeasureName, keyof Changes>> = { heldOutReward: 'heldOut', diversity: 'diversity' };
 
-/** The best beside the base where it was chosen, and elsewhere, with the intervals of what changed. */
-export function reportedTable({ reported }: RunReport): Html {
-  const all = reported.flatMap(({ base, tuned }) => [base, tuned]);
+/** The best beside the base where it was not chosen, a table for each set, with the intervals of what changed. */
+export function reportedTables({ reported }: RunReport): Html[] {
   const parts = Object.keys(reported[0]?.base.rewardParts ?? {});
-  const columns = measuresOf(all).flatMap(({ name, head }) => [
-    { head, name, of: (e: Evaluation) => measureText(name, e[name]) },
-    ...(name === 'reward' ? parts.map((part) => ({ head: part, name: null, of: (e: Evaluation) => (e.rewardParts?.[part] === undefined ? '–' : numberText(e.rewardParts[part])) })) : []),
-  ]);
-  const rows = reported.flatMap((r) => {
+  return reported.map((r) => {
+    const columns = measuresOf([r.base, r.tuned]).flatMap(({ name, head }) => [
+      { head, name, of: (e: Evaluation) => measureText(name, e[name]) },
+      ...(name === 'reward' ? parts.map((part) => ({ head: part, name: null, of: (e: Evaluation) => (e.rewardParts?.[part] === undefined ? '–' : numberText(e.rewardParts[part])) })) : []),
+    ]);
     const sure = (name: MeasureName | null): string => {
       if (name === 'winRate' || name === 'heldOutWinRate') return shareInterval(r.tuned, name);
       const change = name === null ? undefined : CHANGED[name];
       return change === undefined ? '' : intervalText(r.changes?.[change]);
     };
-    const intervals = columns.map(({ name }) => sure(name));
-    const gain = intervalText(r.changes?.gain);
-    return [
-      [`base, ${setText(r.on)}`, ...columns.map(({ of }) => of(r.base)), ''],
+    const intervals = [...columns.map(({ name }) => sure(name)), intervalText(r.changes?.gain)];
+    return html`<p class="muted">Of ${setText(r.on)}.</p>${table(['', ...columns.map(({ head }) => head), 'gain, deviations'], [
+      ['base', ...columns.map(({ of }) => of(r.base)), ''],
       ['best', ...columns.map(({ of }) => of(r.tuned)), gainText(r)],
-      ...([...intervals, gain].some((text) => text !== '') ? [['change, 95% interval over prompts', ...intervals, gain]] : []),
-    ];
+      ...(intervals.some((text) => text !== '') ? [['change, 95% interval over prompts', ...intervals]] : []),
+    ])}`;
   });
-  return table(['', ...columns.map(({ head }) => head), 'gain, deviations'], rows);
 }

@@ -11,7 +11,7 @@ import { EMPTY, html, page } from './html.js';
 import type { Html } from './html.js';
 import { measuresOf, measureText, shareInterval } from './measures.js';
 import { costPlots, curves } from './report-plots.js';
-import { evaluationTable, kept, reportedTable, sweepTable } from './report-tables.js';
+import { evaluationTable, kept, reportedTables, sweepTable } from './report-tables.js';
 import { numberText } from './ticks.js';
 
 /** What a line of `metrics.jsonl` says of a training step. */
@@ -64,7 +64,7 @@ export function renderReport(run: RunReport): string {
 ${gallery(run.pairs, run.sweep)}`;
   const body = html`<header><h1>${run.title}</h1>${lead(run)}</header>
 ${tiles(run)}${verdictNote(run)}${exportNotes(run)}
-${run.reported.length > 0 ? html`<h2>Where nothing chose it</h2>${reportedTable(run)}` : EMPTY}${pictures}
+${run.reported.length > 0 ? html`<h2>Where nothing chose it</h2>${reportedTables(run)}` : EMPTY}${pictures}
 ${constraintSection(run.constraints ?? [], run.evaluations, run.verdict.best)}
 ${costs(run)}
 <h2>Training</h2><div class="plots">${curves(run)}</div>

@@ -1,5 +1,5 @@
 /** @file Rewards by name alone: their files come from a hub (here on this machine, tiny), and score as the published code does. */
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { PublishedFiles } from '../../src/rewards/published-files.js';
@@ -11,7 +11,7 @@ import { openFakeHub } from '../models/fake-hub.js';
 import type { FakeHub } from '../models/fake-hub.js';
 import { openGradient } from '../../src/rewards/gradient.js';
 import type { Images } from './helpers.js';
-import { fixturePath } from './preference.js';
+import { publishedRepositories } from './published-hub.js';
 
 /** The table as it is, but for the digests of files that are not those of this hub. */
 const pins = vi.hoisted(() => ({ kept: false }));
@@ -26,28 +26,9 @@ vi.mock('../../src/rewards/published-files.js', async (original) => {
   return { PUBLISHED: Object.fromEntries(Object.entries(PUBLISHED).map(([key, files]) => [key, without(files)])) };
 });
 
-const read = async (path: string): Promise<Buffer> => readFile(fixturePath(path));
-async function folder(path: string): Promise<[string, Buffer][]> {
-  const names = await readdir(fixturePath(path));
-  return Promise.all(names.map(async (name): Promise<[string, Buffer]> => [name, await read(`${path}/${name}`)]));
-}
-
 let hub: FakeHub;
 beforeAll(async () => {
-  const tokenizer = await folder('pipeline_sd1/tokenizer');
-  const clip = await folder('published_clip');
-  const { writeFloat32 } = await import('./safetensors-of.js');
-  const safe = await writeFloat32(fixturePath('published_clip/pytorch_model.bin'));
-  const files = (entries: readonly (readonly [string, Buffer])[]): Map<string, Buffer> => new Map(entries);
-  hub = await openFakeHub(new Map([
-    ['openai/clip-vit-base-patch32', files([...clip, ...tokenizer])],
-    ['openai/clip-vit-large-patch14', files([...clip.filter(([name]) => name.endsWith('.json')), ['model.safetensors', safe], ...tokenizer])],
-    ['camenduru/improved-aesthetic-predictor', files([['sac+logos+ava1-l14-linearMSE.pth', await read('published_aesthetic.pth')]])],
-    ['yuvalkirstain/PickScore_v1', files([...await folder('preference_pickscore'), ...tokenizer])],
-    ['xswu/HPSv2', files([['HPS_v2_compressed.pt', await read('preference_hpsv2.pt')], ['HPS_v2.1_compressed.pt', await read('preference_hpsv2.pt')]])],
-    ['THUDM/ImageReward', files([['ImageReward.pt', await read('preference_image_reward.pt')], ['test_images.zip', Buffer.alloc(9)]])],
-    ['google-bert/bert-base-uncased', files([['vocab.txt', await read('wordpiece.txt')]])],
-  ]));
+  hub = await openFakeHub(await publishedRepositories());
 });
 afterAll(() => hub.close());
 beforeEach(async () => {

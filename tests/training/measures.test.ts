@@ -196,15 +196,28 @@ describe('a run that names neither judge nor features', { timeout: 600_000 }, ()
     const { points } = await readRun(path, 'x', 0);
     for (const { heldOutReward, heldOutError, diversity } of points) for (const x of [heldOutReward, heldOutError, diversity]) expect(Math.abs(x!)).toBeGreaterThan(0);
     expect(points[0]!.frechet).toBe(0);
-    for (const { frechet } of points.slice(1)) expect(frechet).toBeGreaterThan(0);
+    // A full report: every measure at every evaluation, none of them 0 or NaN, and a chart, tile and column for each.
+    const names = ['reward', 'winRate', 'heldOutReward', 'heldOutWinRate', 'diversity', 'drift', 'frechet', 'kid'] as const;
+    for (const point of points.slice(1)) {
+      for (const name of names) expect(Number.isFinite(point[name]), name).toBe(true);
+      for (const name of ['reward', 'winRate', 'heldOutReward', 'diversity', 'drift', 'frechet', 'kid'] as const) expect(Math.abs(point[name]!), name).toBeGreaterThan(0);
+      expect(point.winRateLow! <= point.winRate! && point.winRate! <= point.winRateHigh!).toBe(true);
+    }
+    expect(points[0]!.winRate).toBeUndefined();
     // The judge is the base model whatever has been trained: it is the same again for the same pictures.
     expect(new Set(points.map((p) => p.heldOutReward)).size).toBe(points.length);
     expect(summary.sweep.find((s) => s.strength === 0)!.heldOutReward).toBe(points[0]!.heldOutReward);
     const page = (await readFile(join(path, 'report.html'), 'utf8')).replaceAll(/data:image[^"]*/g, '');
     const body = page.slice(page.indexOf('<body'), page.indexOf('<h2>Particulars'));
     for (const word of ['NaN', 'undefined']) expect(body.includes(word), word).toBe(false);
-    for (const word of ['Held-out reward', 'Diversity', 'Fréchet distance', 'self-alignment']) expect(body.includes(word), word).toBe(true);
-    expect(await events(path)).toContain('heldOutReward');
+    const plots = [...body.matchAll(/<svg [^]*?<\/svg>/g)].map(([svg]) => svg);
+    for (const title of ['Reward', 'Win rate', 'Held-out reward', 'Win rate, held-out', 'Diversity', 'Drift', 'Fréchet distance', 'Kernel distance', 'Loss', 'Gradient norm', 'Reward against diversity']) {
+      const found = plots.filter((svg) => svg.includes(`aria-label="${title}: `));
+      expect(found.length, title).toBe(1);
+      expect(/class="(line|f\d|bg l\d)/.test(found[0]!), `${title} draws nothing`).toBe(true);
+    }
+    for (const word of ['Fréchet distance needs thousands', 'Held-out reward', 'Diversity', 'Fréchet distance', 'self-alignment']) expect(body.includes(word), word).toBe(true);
+    for (const tag of ['heldOutReward', 'winRate', 'kid', 'drift']) expect((await events(path)).includes(tag), tag).toBe(true);
   });
 });
 
