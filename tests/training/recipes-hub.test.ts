@@ -109,10 +109,10 @@ test.each(await recipeNames())('%s', async (name) => {
   const method = recipe['method'] as { name: string };
   const config = resolveConfig({ ...recipe, ...SMALLER, method: { ...method, ...OPTIONS[method.name] } }, [], await familyOf(recipe['model'] as string));
   const session = await openSession(config, silent);
-  expect(session.reward.name).toBe((recipe['rewards'] as string[])[0]);
+  expect(session.objective.trained.name).toBe((recipe['rewards'] as string[])[0]);
   expect(session.task.adapter === null).toBe(recipe['train'] === 'full');
   if (opened(name)) {
-    const { reward } = session;
+    const reward = session.objective.trained;
     if (reward.differentiable) expect(reward.trace(input('images', [2, ...session.task.imageShape])).shape).toEqual([2]);
     expect(await session.release()).toBeUndefined();
     return;
@@ -121,7 +121,7 @@ test.each(await recipeNames())('%s', async (name) => {
   await session.task.prepare(prompts);
   const { task, counts } = counted(session.task);
   const rule = await session.method.create(task, session.methodOptions);
-  const parts = { config: session.config, task: session.task, counts, rule };
+  const parts = { config: session.config, task: session.task, counts, rule, objective: session.objective };
   const before = copyOf(task.parameters);
   const state = freshState(parts);
   let row = null;
