@@ -36,7 +36,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 // The digests are those of the published files.
 vi.mock('../../src/rewards/published-files.js', async (original) => {
   const { PUBLISHED } = await original<{ PUBLISHED: Record<string, PublishedFiles> }>();
-  return { PUBLISHED: Object.fromEntries(Object.entries(PUBLISHED).map(([key, { sha256: _, ...files }]) => [key, files])) };
+  return { PUBLISHED: Object.fromEntries(Object.entries(PUBLISHED).map(([key, files]) => [key, { ...files, sha256: {} }])) };
 });
 
 const WIDTH = 16;
