@@ -54,20 +54,20 @@ function check(trained: number, steps: number): void {
 }
 
 /** Whole times for DDPM and DDIM. */
-export function wholeTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
+export function wholeTimesteps(trained: number, steps: number, spacing: Spacing, offset: number): number[] {
   check(trained, steps);
   return spaced(trained, steps, spacing, offset).map(halfToEven);
 }
 
 /** Times for the Euler samplers: those of linspace lie between training times, rounded to float32. */
-export function fractionalTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
+export function fractionalTimesteps(trained: number, steps: number, spacing: Spacing, offset: number): number[] {
   check(trained, steps);
   return spaced(trained, steps, spacing, offset).map(Math.fround);
 }
 
 /** Whole times for DPM-Solver: linspace and leading leave out the last of steps + 1, where the solver arrives. */
-export function solverTimesteps(trained: number, steps: number, spacing: Spacing, offset = 0): number[] {
-  if (spacing === 'trailing') return wholeTimesteps(trained, steps, spacing);
+export function solverTimesteps(trained: number, steps: number, spacing: Spacing, offset: number): number[] {
+  if (spacing === 'trailing') return wholeTimesteps(trained, steps, spacing, offset);
   check(trained - 1, steps);
   return spaced(trained, steps + 1, spacing, offset).slice(0, -1).map(halfToEven);
 }

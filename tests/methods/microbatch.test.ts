@@ -51,7 +51,14 @@ async function updates(
 ): Promise<Update[]> {
   const method = METHODS.find((m) => m.name === name)!;
   const task = await tinyTask({ eta: 1, lastStep: 'ddpo', batch: BATCH, microbatch, data, ...(executor && { executor }), ...(pool && { pool }) });
-  const rule = await method.create(task, method.options.parse(options));
+  /** How often each graph is still to be released. */
+  const open = new Map<object, number>();
+  const compile: typeof task.compile = async (...given) => {
+    const graph = await task.compile(...given);
+    open.set(graph, 1);
+    return { ...graph, release: () => (open.set(graph, open.get(graph)! - 1), graph.release()) };
+  };
+  const rule = await method.create({ ...task, compile }, method.options.parse(options));
   const state = initAdamW(task.parameters);
   const all: Update[] = [];
   for (let round = 0; round < 2; round++) {
@@ -61,6 +68,7 @@ async function updates(
     }
   }
   await rule.release();
+  expect(new Set(open.values()), 'graphs released').toEqual(new Set([0]));
   expect(all.length).toBeGreaterThan(0);
   return all;
 }

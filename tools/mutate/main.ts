@@ -21,12 +21,14 @@ const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     tests: { type: 'string', multiple: true, default: ['tests/methods', 'tests/schedulers'] },
-    alone: { type: 'string', multiple: true, default: [] }, most: { type: 'string', default: '1000' }, seconds: { type: 'string', default: '3600' }, keep: { type: 'string', default: 'mutants' },
+    alone: { type: 'string', multiple: true, default: [] }, only: { type: 'string', default: '' }, most: { type: 'string', default: '1000' }, seconds: { type: 'string', default: '3600' }, keep: { type: 'string', default: 'mutants' },
   },
 });
 const keep = resolve(flags.keep);
 const copy = join(keep, 'repository');
 const log = join(keep, 'log.jsonl');
+/** Of what is left to do, mutants of these files alone. */
+const only = new RegExp(flags.only);
 const until = Date.now() + Number(flags.seconds) * 1000;
 
 type Placed = Mutant & { readonly file: string; readonly line: number; readonly was: string };
@@ -105,7 +107,7 @@ for (const [i, from] of TIERS.slice(0, -1).entries()) {
   for (const file of testFiles) {
     const dead = killed();
     const own = tests.filter((t) => t.file === file && t.ms > from && t.ms <= to);
-    const alive = new Set(own.flatMap((t) => t.reached.filter((id) => !dead.has(id) && !tried.has(`${id} ${t.test}`))));
+    const alive = new Set(own.flatMap((t) => t.reached.filter((id) => only.test(mutants[id]!.file) && !dead.has(id) && !tried.has(`${id} ${t.test}`))));
     if (alive.size === 0 || Date.now() > until) continue;
     console.log(`${new Date().toISOString().slice(11, 19)} ${to} ms: ${file}, ${own.length} tests, ${alive.size} of ${mutants.length - dead.size} mutants`);
     vitest({ ...plain, alive: [...alive], from, to, milliseconds }, [file]);
