@@ -126,6 +126,7 @@ describe('flows', () => {
     expect(samplers['flow-euler'].plan(flow, 1000).steps).toHaveLength(1000);
     expect(() => samplers['flow-euler'].plan(flow, 1001)).toThrow('from 1 to 1000');
     expect(stochasticSteps(samplers['flow-sde'].plan(flow, 4))).toEqual([0, 1, 2]);
+    expect(stochasticSteps(samplers['flow-sde'].plan(flow, 2))).toEqual([0]);
   });
 });
 
@@ -158,10 +159,11 @@ describe('what is told of a file', () => {
     expect(sd15(keys(10)).warnings.slice(8)).toEqual(['and 2 more']);
   });
   test('what is off is nothing to tell of', () => {
-    expect(sd15({ solver_p: null, disable_corrector: [], variance_type: null }).warnings).toEqual([]);
+    expect(sd15({ solver_p: null, disable_corrector: [], variance_type: null, timestep_spacing: null }).warnings).toEqual([]);
     expect(sd15({ disable_corrector: [0] }).warnings).toEqual(['"disable_corrector": [0] is not done']);
   });
   test('values of a kind are its own', () => {
+    expect(sd15({ steps_offset: undefined }).options).toEqual({ stepsOffset: 0 });
     expect(sd15({ variance_type: 'fixed_small', final_sigmas_type: 'zero' }).options).toMatchObject({ variance: 'small', finalSigma: 'zero' });
     expect(sd15({ variance_type: 'fixed_large' }).options).toMatchObject({ variance: 'large' });
     const sde = { algorithm_type: 'sde-dpmsolver++' };

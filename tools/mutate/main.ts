@@ -1,10 +1,10 @@
 /**
- * @file `npm run mutate -- [src/methods/ddpo.ts …] [--tests tests/methods/ddpo.test.ts …] [--alone FILE …] [--most MS]
- * [--seconds N] [--keep FOLDER]`: which small changes of the sources no test notices. All mutants are compiled into a private copy of the repository at
- * once, behind a switch; each test then runs once for each mutant that it reaches (runner.ts), quick tests
- * first, none that takes over MS. What files do as they are loaded (tables, defaults) needs a process for each mutant and
- * is tried with the tests given as `--alone`. FOLDER keeps the results, and a second call goes on with what is left. The
- * report is a line for each mutant that survived.
+ * @file `npm run mutate -- [src/methods/ddpo.ts …] [--tests tests/methods/ddpo.test.ts …] [--alone FILE …] [--only REGEX]
+ * [--most MS] [--seconds N] [--keep FOLDER]`: which small changes of the sources no test notices. All mutants are
+ * compiled into a private copy of the repository at once, behind a switch; each test then runs once for each mutant that
+ * it reaches (runner.ts), quick tests first, none that takes over MS. What files do as they are loaded (tables,
+ * defaults) needs a process for each mutant and is tried with the tests given as `--alone`. FOLDER keeps the results, and
+ * a second call goes on with what is left (`--only`: of these files). The report is a line for each mutant that survived.
  */
 import { spawnSync } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';

@@ -35,6 +35,7 @@ const FALL_METHODS = /^(?:filter|toReversed|toSorted|slice|reverse|fill)$/;
 /** What is said of an option, and the numbers it is held to. */
 const OPTION_BOUNDS = /^(?:min|max|lt|lte|gt|gte|positive|nonnegative|int|describe|multipleOf|refine)$/;
 
+const isBound = (callee: string): boolean => OPTION_BOUNDS.test(/\w+$/.exec(callee)?.[0] ?? '') && /\bz\.|\.default|describe/.test(callee);
 const isNode = (value: unknown): value is Node => typeof value === 'object' && value !== null && typeof (value as Node).type === 'string';
 const isText = (node: Node): boolean => node.type === 'TemplateLiteral' || (node.type === 'Literal' && typeof node['value'] === 'string');
 const nameOf = (node: unknown): string => (isNode(node) && node.type === 'Identifier' ? (node['name'] as string)
@@ -83,7 +84,7 @@ export function mutantsOf(source: string): Mutant[] {
     const other = Object.hasOwn(NAMES, name) ? NAMES[name] : undefined;
     if (callee.type === 'MemberExpression') {
       const { object, property } = callee as unknown as { object: Node; property: Node };
-      if (other) make(node, edited(node, [property.start, property.end, other]), 'function');
+      if (other && !isBound(at(callee))) make(node, edited(node, [property.start, property.end, other]), 'function');
       if (FALL_METHODS.test(name)) make(node, at(object), 'call left out');
     }
   }
@@ -108,7 +109,7 @@ export function mutantsOf(source: string): Mutant[] {
     if (/^(?:Import|ExportAll|Throw)/.test(node.type)) return;
     const chain = spine && /^(?:MemberExpression|CallExpression|TSNonNullExpression)$/.test(node.type);
     if (!chain) mutate(node);
-    const bounds = node.type === 'CallExpression' && OPTION_BOUNDS.test(nameOf(node['callee'])) && /\bz\b|\.default|describe/.test(at(node['callee'] as Node));
+    const bounds = node.type === 'CallExpression' && isBound(at(node['callee'] as Node));
     for (const [key, value] of Object.entries(node)) {
       if (key === 'typeAnnotation' || key === 'returnType' || key === 'typeArguments' || key === 'typeParameters') continue;
       if (key === 'key' && !node['computed']) continue;
