@@ -4,21 +4,8 @@ import { Command, CommanderError, Help } from 'commander';
 import type { Option } from 'commander';
 import { packageVersion } from '../formats/package-root.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
-import { compareCommand } from './compare.js';
-import { doctorCommand } from './doctor.js';
-import { evalCommand } from './eval.js';
 import { explain } from './explain.js';
-import { listCommand } from './list.js';
-import { loraCommand } from './lora.js';
 import { clipped, guardOutput } from './output.js';
-import { planCommand } from './plan.js';
-import { pretrainCommand } from './pretrain.js';
-import { rewardCommand } from './reward.js';
-import { runsCommand } from './runs.js';
-import { sampleCommand } from './sample.js';
-import { searchCommand } from './search.js';
-import { studioCommand } from './studio.js';
-import { trainCommand } from './train.js';
 import { Interrupted, isChild, obeyParent, supervise } from './supervise.js';
 
 /** Commands that compute for long, and so run in a child process that cannot block signals. */
@@ -26,17 +13,33 @@ const HEAVY = new Set(['train', 'pretrain', 'sample', 'eval', 'search', 'plan', 
 /** Those of `attune runs` too. */
 const HEAVY_OF_RUNS = new Set(['sweep', 'export']);
 
-function program(): Command {
+/** The commands in the order of `--help`. Each loads what it needs: all of it takes as long as many a command does. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  train: async () => (await import('./train.js')).trainCommand(),
+  sample: async () => (await import('./sample.js')).sampleCommand(),
+  search: async () => (await import('./search.js')).searchCommand(),
+  eval: async () => (await import('./eval.js')).evalCommand(),
+  plan: async () => (await import('./plan.js')).planCommand(),
+  pretrain: async () => (await import('./pretrain.js')).pretrainCommand(),
+  lora: async () => (await import('./lora.js')).loraCommand(),
+  compare: async () => (await import('./compare.js')).compareCommand(),
+  runs: async () => (await import('./runs.js')).runsCommand(),
+  reward: async () => (await import('./reward.js')).rewardCommand(),
+  studio: async () => (await import('./studio.js')).studioCommand(),
+  list: async () => (await import('./list.js')).listCommand(),
+  doctor: async () => (await import('./doctor.js')).doctorCommand(),
+};
+
+/** @param name the command that is asked for; what is none is answered with all of them in view */
+async function program(name: string | undefined): Promise<Command> {
   const attune = new Command('attune')
     .description('Align a text-to-image diffusion model to a reward, with nothing but npm.')
     .version(packageVersion)
     .showHelpAfterError('(add --help for what is possible)')
     .enablePositionalOptions()
     .exitOverride();
-  const commands = [
-    trainCommand(), sampleCommand(), searchCommand(), evalCommand(), planCommand(), pretrainCommand(), loraCommand(),
-    compareCommand(), runsCommand(), rewardCommand(), studioCommand(), listCommand(), doctorCommand(),
-  ];
+  const own = name === undefined || !Object.hasOwn(COMMANDS, name) ? undefined : COMMANDS[name];
+  const commands = own ? [await own()] : await Promise.all(Object.values(COMMANDS).map((command) => command()));
   // An option that may be repeated starts out empty, which need not be told.
   const optionDescription = (option: Option): string => new Help().optionDescription(option).replace(' (default: [])', '');
   for (const command of commands) attune.addCommand(command.exitOverride().configureHelp({ optionDescription }));
@@ -54,7 +57,7 @@ async function main(): Promise<number> {
   if (name !== undefined && (HEAVY.has(name) || (name === 'runs' && HEAVY_OF_RUNS.has(rest[0]!))) && !onlyHelp && !isChild()) return supervise();
   if (isChild()) obeyParent();
   try {
-    await program().parseAsync();
+    await (await program(name)).parseAsync();
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;

@@ -4,7 +4,6 @@
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { listCheckpoints } from '../training/checkpoint.js';
 
 const CHILD = 'ATTUNE_CHILD';
 export type StopSignal = 'SIGINT' | 'SIGTERM';
@@ -34,6 +33,7 @@ export const tellRun = (run: string): void => void (isChild() && process.send?.(
 
 /** What is left of a run whose process is gone. */
 async function remains(run: string): Promise<string> {
+  const { listCheckpoints } = await import('../training/checkpoint.js'); // which this process hardly ever needs
   const saved = (await listCheckpoints(join(run, 'checkpoints'))).at(-1);
   return saved === undefined ? `; no checkpoint was saved yet, so start again: attune train --resume ${run}`
     : `; ${saved} is saved, go on from it with: attune train --resume ${run}`;
