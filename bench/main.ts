@@ -10,6 +10,7 @@ import { benchRewards } from './rewards.js';
 import { benchSd15 } from './sd15.js';
 import { benchStudio } from './studio.js';
 import { benchTrain } from './train.js';
+import { benchWorkers } from './workers.js';
 
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   engine: benchEngine,
@@ -23,6 +24,7 @@ const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void
   sd15: benchSd15,
   studio: benchStudio,
   train: benchTrain,
+  workers: benchWorkers,
 };
 
 const [name = '', ...args] = process.argv.slice(2);

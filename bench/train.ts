@@ -27,7 +27,7 @@ const UPDATES = 5;
 const COMMON = { guidance: 2, rewards: ['emoji-clip'], 'lora.targets': [...unetLora.attention] };
 
 /** Settings of a case beside the main job's; all with emoji-clip as the reward, a LoRA on attention and guidance 2. */
-interface Case {
+export interface Case {
   readonly name: string;
   readonly settings: Readonly<Record<string, unknown>>;
 }
@@ -109,8 +109,8 @@ function watched(task: Task, spent: Spent): Task {
 const silent = { phase: () => {}, step: () => {}, warn: () => {} };
 
 /** A method at work, an update at a time. */
-async function openCase({ settings }: Case) {
-  const config = resolveConfig({}, Object.entries({ ...settings, ...COMMON, threads: THREADS, 'evaluation.heldOut': null, 'evaluation.features': null }));
+export async function openCase({ settings }: Case) {
+  const config = resolveConfig({}, Object.entries({ threads: THREADS, ...settings, ...COMMON, 'evaluation.heldOut': null, 'evaluation.features': null }));
   const session = await openSession(config, silent);
   const spent: Spent = { sampling: 0, reward: 0, rewarded: 0, backward: 0, optimiser: 0 };
   const { task } = session;
@@ -135,7 +135,7 @@ async function openCase({ settings }: Case) {
     }
     return seconds;
   };
-  return { round, spent };
+  return { round, spent, release: () => session.release() };
 }
 
 async function measure(found: Case): Promise<Result> {
@@ -149,11 +149,11 @@ async function measure(found: Case): Promise<Result> {
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
-/** PyTorch's update and ours in turn: the ratio of medians. */
-async function againstPyTorch(): Promise<string> {
+/** PyTorch with the DRaFT-LV update of the main job, an update for each `step`, in seconds; null where there is none. */
+export async function openPyTorch(threads: number): Promise<{ readonly name: string; step(): Promise<number>; end(): void } | null> {
   const script = fileURLToPath(new URL('../../bench/reference_train.py', import.meta.url));
   const { samplingSteps } = resolveConfig({}, []);
-  const child = spawn(PYTHON, [script, emoji.folder, String(THREADS), String(samplingSteps)], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const child = spawn(PYTHON, [script, emoji.folder, String(threads), String(samplingSteps)], { stdio: ['pipe', 'pipe', 'ignore'] });
   const ended = new Promise<null>((resolve) => {
     child.once('error', () => resolve(null));
     child.once('exit', () => resolve(null));
@@ -164,18 +164,31 @@ async function againstPyTorch(): Promise<string> {
     return line && !line.done ? line.value : null;
   };
   const hello = await answer();
-  if (hello === null) return `no PyTorch: ${PYTHON} has no torch, diffusers, transformers and peft (ATTUNE_PYTHON names another)`;
+  if (hello === null) return null;
+  return {
+    name: hello,
+    step: () => {
+      child.stdin.write('step\n');
+      return answer().then(Number);
+    },
+    end: () => child.stdin.end(),
+  };
+}
+
+/** PyTorch's update and ours in turn: the ratio of medians. */
+async function againstPyTorch(): Promise<string> {
+  const torch = await openPyTorch(THREADS);
+  if (!torch) return `no PyTorch: ${PYTHON} has no torch, diffusers, transformers and peft (ATTUNE_PYTHON names another)`;
   const { round } = await openCase(CASES[0]!);
   await round(0);
   const [ours, theirs]: [number[], number[]] = [[], []];
   for (let i = 1; i <= UPDATES + 1; i++) {
     ours.push(...(await round(i)));
-    child.stdin.write('step\n');
-    theirs.push(Number(await answer()));
+    theirs.push(await torch.step());
   }
-  child.stdin.end();
+  torch.end();
   const [a, b] = [median(ours.slice(1)), median(theirs.slice(1))];
-  return `draft-lv update against ${hello}, ${THREADS} thread(s), in turn: ours ${a.toFixed(2)} s, PyTorch ${b.toFixed(2)} s, ratio ${(a / b).toFixed(2)}`;
+  return `draft-lv update against ${torch.name}, ${THREADS} thread(s), in turn: ours ${a.toFixed(2)} s, PyTorch ${b.toFixed(2)} s, ratio ${(a / b).toFixed(2)}`;
 }
 
 export async function benchTrain([filter = '']: readonly string[]): Promise<void> {

@@ -52,7 +52,7 @@ test('txt, csv and jsonl are imported as the command line reads them, with the l
   expect(JSON.parse(await brought('.csv', 'weight,prompt\n3,a cat\n'))).toEqual({ rows: [{ ...one, weight: 3 }] });
   expect(JSON.parse(await brought('.jsonl', '{"prompt":"a cat"}\n"a dog"\n'))).toEqual({ rows: [one, { ...one, prompt: 'a dog' }] });
   const wrong = await brought('.csv', 'prompt,weight\na cat,heavy\n');
-  expect(wrong).toMatch(/^list\.csv:2: weight "heavy"/);
+  expect(wrong).toMatch(/^list\.csv:2, column 2: weight "heavy"/);
   expect((await post(studio, '/api/prompts/import', { ending: '.sh', text: 'x' })).status).toBe(400);
 });
 
