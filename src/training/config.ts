@@ -179,7 +179,7 @@ export const configSchema = z.strictObject({
   threads: whole.optional()
     .describe('Of the CPU, for one operator; all cores by default, and one for each of several workers.'),
   workers: whole.max(256).default(1)
-    .describe('Threads that each compute another part (`microbatch`) of a round at the same time, on the CPU. Each holds the model. Any number makes the same bits, as long as `microbatch` and `threads` are the same; several workers take quarters of the batch by default.'),
+    .describe('Threads that each compute another part (`microbatch`) of a round at the same time, on the CPU. Each holds the model. Any number makes the same bits, as long as `microbatch` and `threads` are the same; several workers take 4 images at a time by default.'),
   memory: z.string().refine((text) => parseSize(text) !== null, 'a size, as 8GiB or 800MiB').optional()
     .describe('What the run may take of the memory that it computes in, as 8GiB; by default all that there is, where that is known.'),
 });
@@ -293,8 +293,8 @@ function cuttable(config: RunConfig): RunConfig {
   throw new ConfigError(`microbatch: ${batch} images (batch) cannot be cut into parts of ${microbatch}; take a divisor of ${batch}`);
 }
 
-/** Into how many parts a batch is cut for workers where nothing says so: not by their number, on which no bit depends. */
-const PARTS = 4;
+/** Images in a part for workers, at most, where nothing says so: not by their number, on which no bit depends. Smaller parts cost more (docs/decisions.md). */
+const PART = 4;
 
 /**
  * What several workers compute, written down so that any number of them, or none, makes the same bits later.
@@ -305,8 +305,8 @@ function forWorkers(config: RunConfig): RunConfig {
   const { workers, device, batch, threads = 1 } = config;
   if (workers === 1) return config;
   if (device !== 'cpu') throw new ConfigError(`workers: ${device} computes one thing at a time; leave out --workers, or take --device cpu`);
-  const parts = Array.from({ length: batch }, (_, i) => i + 1).find((n) => n >= Math.min(PARTS, batch) && batch % n === 0)!;
-  return { ...config, threads, microbatch: config.microbatch ?? batch / parts };
+  const part = Array.from({ length: PART }, (_, i) => PART - i).find((n) => batch % n === 0 && (n < batch || n === 1))!;
+  return { ...config, threads, microbatch: config.microbatch ?? part };
 }
 
 /** @throws ConfigError for a sampler that is for other processes than the family's */

@@ -137,6 +137,10 @@ export async function openMaterials(
   const compile: Execution = {
     device: config.device, ...(config.threads !== undefined && { threads: config.threads }), ...(signal && { signal }),
   };
+  const parts = config.batch / (config.microbatch ?? config.batch);
+  if (config.workers > Math.max(1, parts)) {
+    progress.warn(`a round is cut into ${parts} part(s), so that no more than ${parts} of ${config.workers} workers have something to do; take a smaller --microbatch`);
+  }
   const pool = config.workers > 1 ? resources.use(openSessionThreads(config.workers)) : undefined;
   const warn = (text: string): void => progress.warn(text);
   const downloads = downloadsTo(progress, signal);

@@ -135,7 +135,7 @@ describe('with a flow network', () => {
   }, 60_000);
 
   // Nothing but β is set.
-  test.each([[10, 0.25], [10, 3], [20, 2], [50, 1], [100, 0.25], [100, 3]])('it lands from scratch by its defaults: S = %d, β = %d', async (steps, beta) => {
+  test.each([[10, 0.25], [10, 3], [20, 2], [50, 0.25], [100, 3]])('it lands from scratch by its defaults: S = %d, β = %d', async (steps, beta) => {
     const task = await gaussianTask({ batch: 16, size: 64, steps });
     await optimise(task, await nablaDb.create(task, nablaDb.options.parse({ beta })), 160, 0.07);
     const found = tunedMoments(task);

@@ -99,3 +99,11 @@ describe('prompts', () => {
     expect(drawPrompts(set, 1, 7, 64)).not.toEqual(drawPrompts(set, 2, 7, 64));
   });
 });
+
+test.each([[8, 4], [6, 3], [4, 2], [5, 1], [1, 1], [64, 4]])('several workers take parts of a batch of %i by %i, whatever their number; one takes what there is', (batch, part) => {
+  for (const workers of [2, 3]) {
+    expect(resolveConfig({}, [['batch', batch], ['workers', workers]])).toMatchObject({ microbatch: part, threads: 1 });
+  }
+  expect(resolveConfig({}, [['batch', batch]]).microbatch).toBeUndefined();
+  expect(() => resolveConfig({}, [['workers', 2], ['device', 'webgpu']])).toThrow(/workers: webgpu computes one thing at a time/);
+});

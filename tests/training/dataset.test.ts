@@ -37,7 +37,7 @@ test.each([
   ['{"file_name": "a.png", "text": 3}', /metadata\.jsonl:1: captions: /],
   ['{"file_name": "a.png", "text": ""}', /metadata\.jsonl:1: captions\.0: /],
   ['[1]', /metadata\.jsonl:1: the line: /],
-  ['{"file_name"', /metadata\.jsonl:1: not JSON/],
+  ['{"file_name"', /metadata\.jsonl:1:13: not JSON/],
 ])('the metadata %j is refused: %s', async (text, message) => {
   const path = await folder(`bad-${Math.random()}`, ['a.png'], { 'metadata.jsonl': text });
   await expect(loadDataset(path, 8)).rejects.toThrow(message);

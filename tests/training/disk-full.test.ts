@@ -24,8 +24,8 @@ await writeFile(join(root, 'prompts.txt'), 'a cat\na dog\n');
 
 const SETTINGS = [
   '--model', FIXTURE, '--method', 'draft', '--reward', 'symmetry', '--prompts', join(root, 'prompts.txt'),
-  '--steps', '3', '--batch', '2', '--sampling-steps', '2', '--threads', '1', '--guidance', '1',
-  ...['size=64', 'checkpointEvery=1', 'evaluation.every=0', 'evaluation.prompts=1', 'evaluation.images=2', 'evaluation.sweep=[1]',
+  '--steps', '3', '--batch', '2', '--sampling-steps', '1', '--threads', '1', '--guidance', '1',
+  ...['size=32', 'checkpointEvery=1', 'evaluation.every=0', 'evaluation.prompts=1', 'evaluation.images=2', 'evaluation.sweep=[1]',
     'evaluation.heldOut=null', 'evaluation.features=null', 'evaluation.final.prompts=1', 'evaluation.final.images=2']
     .flatMap((s) => ['--set', s]),
 ];

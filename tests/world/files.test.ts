@@ -25,7 +25,7 @@ const PROMPTS: [string, [string, number][] | RegExp][] = [
   ['list.json', [['a red apple', 1], ['a cat', 1]]],
   ['parti.tsv', [['bond', 1], ['a cat, sitting', 1]]],
   ['semicolon.csv', [['a red apple', 2], ['a cat', 1]]],
-  ['unquoted_commas.csv', /unquoted_commas\.csv:2: has 3 cells where the header names 1/],
+  ['unquoted_commas.csv', /unquoted_commas\.csv:2, column 2: has 3 cells where the header names 1/],
   ['utf16_powershell.txt', [['a red apple', 1], ['a cat', 1]]],
 ];
 
