@@ -142,7 +142,7 @@ function hardware(): string[] {
   return [...cards, ...(nvidia ? [nvidia] : []), ...(cuda.length > 0 ? [`CUDA libraries: version ${cuda.join(' and ')} (ONNX Runtime's provider takes 12)`] : []), ...(process.platform === 'linux' ? [`Vulkan drivers: ${drivers || 'none'}`] : [])];
 }
 
-const percent = (error: number | null): string => (error === null ? 'not computed' : error.toExponential(1));
+const errorText = (error: number | null): string => (error === null ? 'not computed' : error.toExponential(1));
 
 /** What follows from the findings, for people. */
 function conclusion(e: Examined): string {
@@ -152,18 +152,18 @@ function conclusion(e: Examined): string {
   if (wrong.length > 0 || !e.works) {
     return `${e.device} gives wrong numbers here (${wrong.map((o) => o.name).join(', ') || 'a training step'}): use --device cpu, and please report this output.`;
   }
-  const step = e.training ? ` and a training step of the bundled model (gradient within ${percent(e.training.gradientError)})` : '';
+  const step = e.training ? ` and a training step of the bundled model (gradient within ${errorText(e.training.gradientError)})` : '';
   return `${e.device} works here: ${e.operators.filter((o) => o.dtype === 'float32').length} operators${step} agree with the CPU. Use --device ${e.device}.`;
 }
 
 function report(e: Examined): string {
-  const lines = e.operators.map((o) => `  ${o.right ? 'right' : 'WRONG'}  ${o.name}, ${o.dtype}: ${o.reason ?? `off by ${percent(o.error)}`}`);
+  const lines = e.operators.map((o) => `  ${o.right ? 'right' : 'WRONG'}  ${o.name}, ${o.dtype}: ${o.reason ?? `off by ${errorText(o.error)}`}`);
   if (e.fusedAttention === false) lines.push('  ONNX Runtime\'s fused attention is wrong here; plain products stand in its place');
   if (e.float16 !== null) lines.push(`  half precision: ${e.float16 ? 'yes' : 'no'}`);
   lines.push(...e.speeds.map((s) => `  ${s.name}: ${s.gflops.toPrecision(3)} GFLOP/s`));
   if (e.training) {
     const { lossError, gradientError, traffic, seconds: [cpu, device] } = e.training;
-    lines.push(`  training step: loss off by ${percent(lossError)}, LoRA gradient by ${percent(gradientError)}; ${device.toFixed(1)} s with compiling, CPU ${cpu.toFixed(1)} s`);
+    lines.push(`  training step: loss off by ${errorText(lossError)}, LoRA gradient by ${errorText(gradientError)}; ${device.toFixed(1)} s with compiling, CPU ${cpu.toFixed(1)} s`);
     lines.push(`  an update once all is compiled: ${traffic.runs} runs, ${(traffic.up / 1024).toFixed(0)} KiB to the device, ${(traffic.down / 1024).toFixed(0)} KiB back`);
   }
   return `${e.device}${lines.length === 0 ? ': nothing could be tried' : ''}\n${lines.map((line) => `${line}\n`).join('')}`;

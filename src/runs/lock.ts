@@ -77,14 +77,20 @@ async function ownerOf(file: string): Promise<Owner | null> {
 
 const isNear = (owner: Owner, us: Owner): boolean => owner.host === us.host && owner.space === us.space;
 
+/** Whether this machine has a process of that number, whoever's. */
+export function isProcess(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
 /** Whether an owner is known to have ended. Of another machine or container nothing is known. */
 async function isDead(owner: Owner, us: Owner): Promise<boolean> {
   if (!isNear(owner, us)) return false;
-  try {
-    process.kill(owner.pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return true;
-  }
+  if (!isProcess(owner.pid)) return true;
   // One that has ended and that nobody has waited for still has its number.
   if (/^[ZX]/.test((await statusOf(owner.pid))[0] ?? '')) return true;
   const born = await birthOf(owner.pid);

@@ -11,7 +11,7 @@ import { FormatError } from '../formats/errors.js';
 import { packageVersion } from '../formats/package-root.js';
 import { withoutSecrets } from '../formats/url-secrets.js';
 import { MOST_BYTES, readTextIfThere } from '../formats/whole-file.js';
-import { lockFolder } from '../runs/lock.js';
+import { isProcess, lockFolder } from '../runs/lock.js';
 import type { Lock } from '../runs/lock.js';
 import type { Launcher } from './launcher.js';
 import type { QueueItem } from './messages.js';
@@ -56,15 +56,6 @@ export interface Queue {
 const LOOK = 1000;
 const MOST_ITEMS = 200;
 
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-};
-
 export function openQueue(index: RunIndex, launcher: Launcher): Queue {
   const path = join(index.root, 'queue.json');
   let lock: Lock | null = null;
@@ -91,7 +82,7 @@ export function openQueue(index: RunIndex, launcher: Launcher): Queue {
     if (item.state !== 'started' || item.run === null) return item;
     if (await index.folderOf(item.run)) return null;
     const launched = launcher.launched(item.run);
-    if (launched ? launched.exit === null : item.pid !== null && isAlive(item.pid)) return item;
+    if (launched ? launched.exit === null : item.pid !== null && isProcess(item.pid)) return item;
     const reason = (await launcher.output(item.run)).trim().split('\n').slice(-6).join('\n');
     launcher.dismiss(item.run);
     return { ...item, state: 'failed', run: null, pid: null, reason: reason || 'it ended before it was a run' };

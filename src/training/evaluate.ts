@@ -24,7 +24,7 @@ export interface EvaluationSet {
   /** Whether none of the prompts is trained on. */
   readonly untrained: boolean;
   readonly prompts: readonly string[];
-  /** Image i is made from the rollouts's item `first` + i. */
+  /** Image i is made from the rollouts' item `first` + i. */
   readonly first: number;
 }
 
@@ -32,7 +32,7 @@ export interface EvaluatorParts {
   model: PipelineSampling;
   /** Samples from noise by item that training does not use. */
   rollouts: Rollouts;
-  /** The rollouts's. */
+  /** The rollouts'. */
   plan: Plan;
   /** What checkpoints are chosen by. */
   selection: EvaluationSet;
