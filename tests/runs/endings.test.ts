@@ -43,7 +43,8 @@ test('killed with kill -9: running until then, crashed after, at which step, wit
   const step = view!.rows.at(-1)!.step;
   const checkpoint = view!.checkpoints.at(-1)!.step;
   expect(step - checkpoint).toBeOneOf([0, 1, 2]);
-  expect(await told(folder)).toEqual({ state: 'crashed', reason: expect.stringContaining('without a word') as string, step, checkpoint });
+  // Its pipes close before the system is rid of the process.
+  await expect.poll(() => told(folder), { timeout: 10_000 }).toEqual({ state: 'crashed', reason: expect.stringContaining('without a word') as string, step, checkpoint });
 
   // It goes on, and is asked to stop: steps after the checkpoint were made again, and are there once.
   const stopping = new AbortController();
