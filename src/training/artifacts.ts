@@ -202,7 +202,8 @@ export async function writeReport(session: Session, folder: string, findings: Fi
       prompt: before.prompts[i]!, seed: config.evaluation.seed + i, base: await png(before, i), tuned: await png(after, i),
       rewards: [before.rewards[i]!, after.rewards[i]!] as const, drift: after.drifts?.[i],
     }))),
-    fewImages: before.features && fewImagesText(...(before.features.shape as [number, number])),
+    // Of the images that the headline is of.
+    fewImages: before.features && fewImagesText((reported[0]?.on ?? selectedOn).images, before.features.shape[1]!),
     remake: remakeCommand(session, folder),
     sweep: await Promise.all(swept.map(async ({ strength, measured: { evaluation, ...measured } }) => {
       const { step: _step, ...measures } = evaluationSchema.parse(evaluation);
